@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "event.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+static uint32_t get_be32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static uint64_t get_be64(const uint8_t *p)
+{
+	return (uint64_t)get_be32(p) << 32 | get_be32(p + 4);
+}
+
+static ssize_t capped(uint64_t length)
+{
+	return length <= VMFT_EVENT_MAX ? (ssize_t)length : -EBADMSG;
+}
+
+/* fixed bytes, the last four of which count the bytes that follow */
+static ssize_t counted(const uint8_t *head, size_t n, size_t fixed)
+{
+	if (n < fixed)
+		return 0;
+	return capped((uint64_t)fixed + get_be32(head + fixed - 4));
+}
+
+/* replay_save_input_event(): a type, then what the type asks for */
+static ssize_t input_length(const uint8_t *head, size_t n)
+{
+	enum { KEY, BUTTON, RELATIVE, ABSOLUTE };
+	enum { KEY_NUMBER, KEY_QCODE };
+
+	if (n < 5)
+		return 0;
+	switch (get_be32(head + 1)) {
+	case KEY:
+		if (n < 9)
+			return 0;
+		switch (get_be32(head + 5)) {
+		case KEY_NUMBER:
+			return 1 + 4 + 4 + 8 + 1;
+		case KEY_QCODE:
+			return 1 + 4 + 4 + 4 + 1;
+		default:
+			return -EBADMSG;
+		}
+	case BUTTON:
+		return 1 + 4 + 4 + 1;
+	case RELATIVE:
+	case ABSOLUTE:
+		return 1 + 4 + 4 + 8;
+	default:
+		return -EBADMSG;
+	}
+}
+
+static ssize_t audio_in_length(const uint8_t *head, size_t n)
+{
+	uint64_t samples;
+
+	if (n < 17)
+		return 0;
+	samples = get_be64(head + 1);
+	if (samples > VMFT_EVENT_MAX / 16)
+		return -EBADMSG;
+	return capped(17 + 16 * samples);
+}
+
+ssize_t vmft_event_length(const uint8_t *head, size_t n)
+{
+	if (n == 0)
+		return 0;
+	switch (head[0]) {
+	case VMFT_EVENT_INSTRUCTION:
+	case VMFT_EVENT_CHAR_READ_ALL_ERROR:
+		return 1 + 4;
+	case VMFT_EVENT_BH:
+	case VMFT_EVENT_BH_ONESHOT:
+	case VMFT_EVENT_BLOCK:
+	case VMFT_EVENT_CHAR_WRITE:
+	case VMFT_EVENT_AUDIO_OUT:
+	case VMFT_EVENT_CLOCK_HOST:
+	case VMFT_EVENT_CLOCK_VIRTUAL_RT:
+		return 1 + 8;
+	case VMFT_EVENT_INPUT:
+		return input_length(head, n);
+	case VMFT_EVENT_CHAR_READ: /* driver id, array */
+		return counted(head, n, 1 + 1 + 4);
+	case VMFT_EVENT_NET: /* filter id, flags, array */
+		return counted(head, n, 1 + 1 + 4 + 4);
+	case VMFT_EVENT_CHAR_READ_ALL: /* array */
+		return counted(head, n, 1 + 4);
+	case VMFT_EVENT_RANDOM: /* result, array */
+		return counted(head, n, 1 + 4 + 4);
+	case VMFT_EVENT_AUDIO_IN:
+		return audio_in_length(head, n);
+	default:
+		return head[0] < VMFT_EVENT_KINDS ? 1 : -EBADMSG;
+	}
+}
+
+void vmft_log_cursor_init(struct vmft_log_cursor *cursor, uint64_t position)
+{
+	*cursor = (struct vmft_log_cursor){.fed = position, .boundary = position};
+}
+
+static void event_complete(struct vmft_log_cursor *c)
+{
+	c->last_kind = c->head[0];
+	c->have = 0;
+	c->events++;
+	if (c->last_kind != VMFT_EVENT_INSTRUCTION)
+		c->boundary = c->fed;
+	if (c->last_kind == VMFT_EVENT_CLOCK_VIRTUAL_RT)
+		c->guest_ns = (int64_t)get_be64(c->head + 1);
+	if (c->last_kind == VMFT_EVENT_END)
+		c->ended = true;
+}
+
+/*
+ * replay_finish() writes SHUTDOWN right before END on any exit of QEMU, so a shutdown
+ * that says nothing but "QEMU exits" is one that END follows at once; see
+ * monitor/agent for how an exit by error is told apart.
+ */
+static void note_shutdown(struct vmft_log_cursor *c)
+{
+	if (c->head[0] >= VMFT_EVENT_SHUTDOWN && c->head[0] <= VMFT_EVENT_SHUTDOWN_LAST)
+		c->shutdown_seen = true;
+}
+
+static int feed_head(struct vmft_log_cursor *c, uint8_t byte)
+{
+	ssize_t length;
+
+	if (c->ended)
+		return -EBADMSG;
+	c->head[c->have++] = byte;
+	c->fed++;
+	length = vmft_event_length(c->head, c->have);
+	if (length < 0)
+		return (int)length;
+	if (length == 0)
+		return 0;
+	/* CLOCK needs its value kept, so what fits into head is gathered there. */
+	if (length <= VMFT_EVENT_HEAD_MAX && (size_t)length > c->have)
+		return 0;
+	c->left = (uint64_t)length - c->have;
+	if (c->left == 0) {
+		note_shutdown(c);
+		event_complete(c);
+	}
+	return 0;
+}
+
+int vmft_log_cursor_feed(struct vmft_log_cursor *c, const uint8_t *bytes, size_t n)
+{
+	while (n > 0) {
+		if (c->left > 0) {
+			size_t take = c->left < n ? (size_t)c->left : n;
+
+			c->left -= take;
+			c->fed += take;
+			bytes += take;
+			n -= take;
+			if (c->left == 0)
+				event_complete(c);
+			continue;
+		}
+		int rc = feed_head(c, *bytes);
+
+		if (rc < 0)
+			return rc;
+		bytes++;
+		n--;
+	}
+	return 0;
+}

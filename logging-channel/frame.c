@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "frame.h"
+
+#include <errno.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define CHECKED_FROM 16u /* offset of the first byte the checksum covers */
+
+/* --- cursors: every multi-byte number on the wire goes through these ---- */
+
+static uint8_t *put_u8(uint8_t *p, uint8_t v)
+{
+	*p = v;
+	return p + 1;
+}
+
+static uint8_t *put_u16(uint8_t *p, uint16_t v)
+{
+	return put_u8(put_u8(p, (uint8_t)(v >> 8)), (uint8_t)v);
+}
+
+static uint8_t *put_u32(uint8_t *p, uint32_t v)
+{
+	return put_u16(put_u16(p, (uint16_t)(v >> 16)), (uint16_t)v);
+}
+
+static uint8_t *put_u64(uint8_t *p, uint64_t v)
+{
+	return put_u32(put_u32(p, (uint32_t)(v >> 32)), (uint32_t)v);
+}
+
+static uint8_t *put_block(uint8_t *p, const void *bytes, uint8_t n)
+{
+	p = put_u8(p, n);
+	memcpy(p, bytes, n);
+	return p + n;
+}
+
+struct reader {
+	const uint8_t *at;
+	size_t left;
+	int failed; /* 0 or -EBADMSG; once failed, every get gives 0 */
+};
+
+static uint64_t get(struct reader *r, size_t bytes)
+{
+	uint64_t v = 0;
+
+	if (r->left < bytes) {
+		r->failed = -EBADMSG;
+		r->left = 0;
+		return 0;
+	}
+	for (size_t i = 0; i < bytes; i++)
+		v = v << 8 | r->at[i];
+	r->at += bytes;
+	r->left -= bytes;
+	return v;
+}
+
+/* A counted block of at most cap bytes into bytes; returns the count. */
+static uint8_t get_block(struct reader *r, void *bytes, size_t cap)
+{
+	uint8_t n = (uint8_t)get(r, 1);
+
+	if (n > cap || n > r->left) {
+		r->failed = -EBADMSG;
+		r->left = 0;
+		return 0;
+	}
+	memcpy(bytes, r->at, n);
+	r->at += n;
+	r->left -= n;
+	return n;
+}
+
+static int finish(const struct reader *r)
+{
+	return r->failed ? r->failed : r->left > 0 ? -EBADMSG : 0;
+}
+
+/* --- frames ------------------------------------------------------------- */
+
+static uint64_t checksum(const uint8_t *frame, uint32_t length)
+{
+	struct reader seed = {.at = frame, .left = 8};
+
+	return XXH3_64bits_withSeed(frame + CHECKED_FROM, VMFT_FRAME_HEADER - CHECKED_FROM + length,
+				    get(&seed, 8));
+}
+
+void vmft_frame_seal(uint8_t *buffer, const struct vmft_frame_info *info)
+{
+	uint8_t *sum = put_u16(put_u16(put_u32(buffer, VMFT_FRAME_MAGIC), VMFT_FRAME_VERSION),
+			       info->type);
+	uint8_t *p = put_u64(put_u64(sum + 8, info->generation), info->position);
+
+	(void)put_u32(put_u32(p, info->length), 0);
+	(void)put_u64(sum, checksum(buffer, info->length));
+}
+
+ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info *ret)
+{
+	struct reader r = {.at = bytes, .left = n};
+	uint64_t sum;
+
+	if (n < 4)
+		return 0;
+	if (get(&r, 4) != VMFT_FRAME_MAGIC)
+		return -EPROTO;
+	if (n < VMFT_FRAME_HEADER)
+		return 0;
+	ret->version = (uint16_t)get(&r, 2);
+	if (ret->version != VMFT_FRAME_VERSION)
+		return -EPROTONOSUPPORT;
+	ret->type = (uint16_t)get(&r, 2);
+	sum = get(&r, 8);
+	ret->generation = get(&r, 8);
+	ret->position = get(&r, 8);
+	ret->length = (uint32_t)get(&r, 4);
+	if (ret->length > VMFT_FRAME_PAYLOAD_MAX || get(&r, 4) != 0)
+		return -EBADMSG;
+	if (r.left < ret->length)
+		return 0;
+	if (checksum(bytes, ret->length) != sum)
+		return -EBADMSG;
+	ret->payload = r.at;
+	return (ssize_t)(VMFT_FRAME_HEADER + ret->length);
+}
+
+/* --- payloads ------------------------------------------------------------ */
+
+size_t vmft_hello_encode(const struct vmft_hello *hello, uint8_t *payload)
+{
+	uint8_t *p = put_u8(payload, hello->role);
+
+	p = put_u32(p, hello->log_version);
+	p = put_u32(p, hello->silence_ms);
+	p = put_block(p, hello->build_id, hello->build_id_bytes);
+	p = put_block(p, hello->machine, hello->machine_bytes);
+	p = put_block(p, hello->disk, hello->disk_bytes);
+	p = put_block(p, hello->name, (uint8_t)strnlen(hello->name, VMFT_HELLO_NAME_MAX));
+	return (size_t)(p - payload);
+}
+
+int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret)
+{
+	struct reader r = {.at = payload, .left = n};
+	struct vmft_hello hello = {0};
+	uint8_t name_bytes;
+	int rc;
+
+	hello.role = (uint8_t)get(&r, 1);
+	hello.log_version = (uint32_t)get(&r, 4);
+	hello.silence_ms = (uint32_t)get(&r, 4);
+	hello.build_id_bytes = get_block(&r, hello.build_id, sizeof(hello.build_id));
+	hello.machine_bytes = get_block(&r, hello.machine, sizeof(hello.machine));
+	hello.disk_bytes = get_block(&r, hello.disk, sizeof(hello.disk));
+	name_bytes = get_block(&r, hello.name, VMFT_HELLO_NAME_MAX);
+	rc = finish(&r);
+	if (rc < 0)
+		return rc;
+	if (strlen(hello.name) != name_bytes)
+		return -EBADMSG;
+	*ret = hello;
+	return 0;
+}
+
+size_t vmft_ack_encode(const struct vmft_ack *ack, uint8_t *payload)
+{
+	return (size_t)(put_u64(put_u64(payload, ack->replayed), ack->echo) - payload);
+}
+
+int vmft_ack_decode(const uint8_t *payload, size_t n, struct vmft_ack *ret)
+{
+	struct reader r = {.at = payload, .left = n};
+	struct vmft_ack ack = {.replayed = get(&r, 8)};
+
+	ack.echo = get(&r, 8);
+	if (finish(&r) < 0)
+		return -EBADMSG;
+	*ret = ack;
+	return 0;
+}
+
+size_t vmft_u64_encode(uint64_t value, uint8_t *payload)
+{
+	return (size_t)(put_u64(payload, value) - payload);
+}
+
+int vmft_u64_decode(const uint8_t *payload, size_t n, uint64_t *ret)
+{
+	struct reader r = {.at = payload, .left = n};
+	uint64_t value = get(&r, 8);
+
+	if (finish(&r) < 0)
+		return -EBADMSG;
+	*ret = value;
+	return 0;
+}

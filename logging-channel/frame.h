@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What travels on the logging channel: a fixed header, then a payload. Big-endian, every
+ * length capped, everything from the checksum on covered by it.
+ *
+ *   0 u32 magic   4 u16 version   6 u16 type      8 u64 checksum
+ *  16 u64 generation             24 u64 position 32 u32 length   36 u32 zero
+ *
+ * The checksum (XXH3) is seeded with the eight bytes before it. It guards against torn and
+ * damaged bytes, not against an enemy: that is what TLS will be for.
+ */
+#ifndef VMFT_FRAME_H
+#define VMFT_FRAME_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define VMFT_FRAME_MAGIC   0x564d4654u /* "VMFT" */
+#define VMFT_FRAME_VERSION 1u
+#define VMFT_FRAME_HEADER  40u
+#define VMFT_FRAME_PAYLOAD_MAX (64u * 1024)
+
+enum vmft_frame_type {
+	VMFT_FRAME_HELLO = 1,	  /* both ways, first: struct vmft_hello */
+	VMFT_FRAME_REFUSE = 2,	  /* why the hello was refused: text; the connection ends */
+	VMFT_FRAME_LOG = 3,	  /* primary: log bytes that begin at position */
+	VMFT_FRAME_ACK = 4,	  /* backup: all log before position is held; struct vmft_ack */
+	VMFT_FRAME_HEARTBEAT = 5, /* primary: position is the end of what was sent; u64 clock */
+	VMFT_FRAME_BYE = 6,	  /* the sender's guest is gone; u8 enum vmft_bye */
+};
+
+enum vmft_bye {
+	VMFT_BYE_GUEST_DIED = 1,
+	VMFT_BYE_GUEST_ENDED = 2,
+};
+
+struct vmft_frame_info {
+	uint16_t version;
+	uint16_t type;
+	uint64_t generation;
+	uint64_t position;
+	uint32_t length;	/* of the payload */
+	const uint8_t *payload; /* into the buffer that was decoded */
+};
+
+/*
+ * Writes the header of a frame whose payload of info->length bytes already stands behind
+ * it, at buffer + VMFT_FRAME_HEADER. info->payload and info->version are not looked at.
+ */
+void vmft_frame_seal(uint8_t *buffer, const struct vmft_frame_info *info);
+
+/*
+ * Looks at the frame that begins at bytes. Returns its whole length and fills *ret, or 0
+ * when more bytes are needed, or
+ *   -EPROTO           not a vmft peer at all (wrong magic)
+ *   -EPROTONOSUPPORT  a vmft peer of another version (ret->version says which)
+ *   -EBADMSG          damaged: checksum, length over the cap, bits that must be zero
+ */
+ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info *ret);
+
+#define VMFT_HELLO_NAME_MAX   64u
+#define VMFT_HELLO_DIGEST_MAX 32u
+
+/* What both sides must agree on before a byte of log is sent. */
+struct vmft_hello {
+	uint8_t role;	      /* enum vmft_role of the sender */
+	uint32_t log_version; /* of QEMU's record/replay */
+	uint32_t silence_ms;
+	uint8_t build_id_bytes, machine_bytes, disk_bytes;
+	uint8_t build_id[VMFT_HELLO_DIGEST_MAX]; /* of the QEMU binary */
+	uint8_t machine[VMFT_HELLO_DIGEST_MAX];	 /* digest of the machine configuration */
+	uint8_t disk[VMFT_HELLO_DIGEST_MAX];	 /* digest of the disks before the start */
+	char name[VMFT_HELLO_NAME_MAX + 1];	 /* of the VM */
+};
+
+/* Payload bytes written (at most VMFT_FRAME_PAYLOAD_MAX). */
+size_t vmft_hello_encode(const struct vmft_hello *hello, uint8_t *payload);
+/* 0, or -EBADMSG and *ret untouched. */
+int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret);
+
+struct vmft_ack {
+	uint64_t replayed; /* log handed to the backup's QEMU */
+	uint64_t echo;	   /* the clock of the last heartbeat heard, 0: none yet */
+};
+
+size_t vmft_ack_encode(const struct vmft_ack *ack, uint8_t *payload);
+int vmft_ack_decode(const uint8_t *payload, size_t n, struct vmft_ack *ret);
+
+size_t vmft_u64_encode(uint64_t value, uint8_t *payload);
+int vmft_u64_decode(const uint8_t *payload, size_t n, uint64_t *ret);
+
+#endif

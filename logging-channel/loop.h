@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One thread, one io_uring: operations go in, completions come out through callbacks.
+ *
+ * An operation is a struct vmft_op inside its owner's memory; it must stay where it is
+ * until its callback has run. One completion per start, also after a cancel (-ECANCELED).
+ */
+#ifndef VMFT_LOOP_H
+#define VMFT_LOOP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct vmft_loop;
+
+struct vmft_op {
+	/* result: as the system call's, a negative errno on failure; timers give 0. */
+	void (*done)(struct vmft_op *op, int result);
+	void *owner;
+	bool pending;
+	struct {
+		long long seconds, nanoseconds;
+	} time; /* where the kernel reads a timer from */
+};
+
+/* 0 or a negative errno (-ENOSYS, -EPERM: the kernel has io_uring switched off). */
+int vmft_loop_create(struct vmft_loop **ret);
+/* Closes the ring; operations still pending are forgotten. NULL is fine. */
+void vmft_loop_destroy(struct vmft_loop *loop);
+
+/* Runs callbacks until vmft_loop_stop(). 0 or a negative errno of the ring itself. */
+int vmft_loop_run(struct vmft_loop *loop);
+void vmft_loop_stop(struct vmft_loop *loop);
+
+/* Each starts one operation; op must not be pending. They cannot fail: a full submission
+ * queue is flushed to the kernel first. */
+void vmft_loop_poll(struct vmft_loop *loop, struct vmft_op *op, int fd, unsigned events);
+void vmft_loop_accept(struct vmft_loop *loop, struct vmft_op *op, int fd);
+/* addr must live until completion. */
+void vmft_loop_connect(struct vmft_loop *loop, struct vmft_op *op, int fd,
+		       const struct sockaddr *addr, socklen_t addr_len);
+void vmft_loop_recv(struct vmft_loop *loop, struct vmft_op *op, int fd, void *bytes, size_t n);
+void vmft_loop_send(struct vmft_loop *loop, struct vmft_op *op, int fd, const void *bytes,
+		    size_t n);
+/* nanoseconds from now, CLOCK_MONOTONIC. */
+void vmft_loop_timer(struct vmft_loop *loop, struct vmft_op *op, uint64_t nanoseconds);
+/* Asks for an early completion; nothing happens if op is not pending. */
+void vmft_loop_cancel(struct vmft_loop *loop, struct vmft_op *op);
+
+/* CLOCK_MONOTONIC in nanoseconds. */
+uint64_t vmft_loop_now(void);
+
+#endif

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * TCP. Two send buffers: one is under way while the other fills, so that what is logged
+ * during a send leaves as one batch with the next.
+ */
+#define _GNU_SOURCE
+#include "transport.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUFFER_BYTES (256u * 1024)
+#define BACKLOG	     16
+
+struct vmft_conn {
+	struct vmft_loop *loop;
+	const struct vmft_conn_events *events;
+	void *user;
+	int fd;
+	int error;
+	bool open;    /* on_open ran */
+	bool paused;  /* the user wants no bytes now */
+	bool closing; /* on_close is due once no operation is pending */
+	bool flush;   /* close once all is sent */
+	struct vmft_op recv_op;
+	struct vmft_op send_op;
+	struct sockaddr_storage addr; /* the peer's, for connect() */
+	size_t in_bytes;
+	unsigned filling;     /* the send buffer that commit() adds to */
+	size_t out_bytes[2];  /* queued in each */
+	size_t out_sent;      /* of the one under way */
+	char name[80];
+	uint8_t in[BUFFER_BYTES];
+	uint8_t out[2][BUFFER_BYTES];
+};
+
+struct vmft_listener {
+	struct vmft_loop *loop;
+	const struct vmft_conn_events *events;
+	void *user;
+	int fd;
+	struct vmft_op accept_op;
+};
+
+static void describe(const struct sockaddr *addr, char *text, size_t size)
+{
+	char host[INET6_ADDRSTRLEN] = "?";
+
+	if (addr->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)addr;
+
+		(void)inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+		(void)snprintf(text, size, "%s:%u", host, ntohs(in->sin_port));
+		return;
+	}
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)addr;
+
+	(void)inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+	(void)snprintf(text, size, "[%s]:%u", host, ntohs(in6->sin6_port));
+}
+
+static void finish_if_quiet(struct vmft_conn *conn)
+{
+	if (!conn->closing || conn->recv_op.pending || conn->send_op.pending)
+		return;
+	close(conn->fd);
+	conn->events->on_close(conn->user, conn, conn->error);
+	free(conn);
+}
+
+static void fail(struct vmft_conn *conn, int error)
+{
+	if (conn->closing)
+		return;
+	conn->closing = true;
+	conn->error = error;
+	/* Ends a recv and a send under way; the cancels are for a connect. */
+	(void)shutdown(conn->fd, SHUT_RDWR);
+	vmft_loop_cancel(conn->loop, &conn->recv_op);
+	vmft_loop_cancel(conn->loop, &conn->send_op);
+	/* The end comes with the last completion, never inside a caller's call. */
+	if (!conn->recv_op.pending && !conn->send_op.pending)
+		vmft_loop_timer(conn->loop, &conn->send_op, 0);
+}
+
+static void receive_more(struct vmft_conn *conn)
+{
+	if (conn->closing || conn->paused || conn->recv_op.pending)
+		return;
+	vmft_loop_recv(conn->loop, &conn->recv_op, conn->fd, conn->in + conn->in_bytes,
+		       sizeof(conn->in) - conn->in_bytes);
+}
+
+static void hand_over(struct vmft_conn *conn)
+{
+	ssize_t used;
+
+	if (conn->in_bytes == 0 || conn->paused || conn->closing)
+		return;
+	used = conn->events->on_bytes(conn->user, conn, conn->in, conn->in_bytes);
+	if (used < 0) {
+		fail(conn, (int)used);
+		return;
+	}
+	conn->in_bytes -= (size_t)used;
+	memmove(conn->in, conn->in + used, conn->in_bytes);
+	/* A user that paused left bytes on purpose; else a full buffer it cannot use is a
+	 * frame over the cap. */
+	if (conn->in_bytes == sizeof(conn->in) && !conn->paused)
+		fail(conn, -EMSGSIZE);
+}
+
+static void on_recv(struct vmft_op *op, int result)
+{
+	struct vmft_conn *conn = op->owner;
+
+	if (!conn->closing && result <= 0 && result != -EINTR && result != -EAGAIN)
+		fail(conn, result);
+	if (!conn->closing && result > 0) {
+		conn->in_bytes += (size_t)result;
+		hand_over(conn);
+	}
+	receive_more(conn);
+	finish_if_quiet(conn);
+}
+
+static void send_more(struct vmft_conn *conn)
+{
+	unsigned other = conn->filling ^ 1u;
+
+	if (conn->closing || conn->send_op.pending || !conn->open)
+		return;
+	if (conn->out_bytes[other] == 0) {
+		if (conn->out_bytes[conn->filling] == 0)
+			return;
+		conn->filling = other;
+		other ^= 1u;
+		conn->out_sent = 0;
+	}
+	vmft_loop_send(conn->loop, &conn->send_op, conn->fd, conn->out[other] + conn->out_sent,
+		       conn->out_bytes[other] - conn->out_sent);
+}
+
+static bool conn_idle(const struct vmft_conn *conn)
+{
+	return conn->out_bytes[0] == 0 && conn->out_bytes[1] == 0;
+}
+
+static void on_send(struct vmft_op *op, int result)
+{
+	struct vmft_conn *conn = op->owner;
+	unsigned under_way = conn->filling ^ 1u;
+
+	if (!conn->closing && result < 0 && result != -EINTR && result != -EAGAIN)
+		fail(conn, result);
+	if (!conn->closing && result > 0) {
+		conn->out_sent += (size_t)result;
+		if (conn->out_sent == conn->out_bytes[under_way]) {
+			conn->out_bytes[under_way] = 0;
+			conn->out_sent = 0;
+			conn->events->on_sent(conn->user, conn);
+		}
+	}
+	if (!conn->closing && conn->flush && conn_idle(conn))
+		fail(conn, 0);
+	send_more(conn);
+	finish_if_quiet(conn);
+}
+
+static struct vmft_conn *conn_new(struct vmft_loop *loop, int fd,
+				  const struct vmft_conn_events *events, void *user)
+{
+	struct vmft_conn *conn = calloc(1, sizeof(*conn));
+	const int on = 1;
+
+	if (!conn)
+		return NULL;
+	conn->loop = loop;
+	conn->fd = fd;
+	conn->events = events;
+	conn->user = user;
+	conn->recv_op = (struct vmft_op){.done = on_recv, .owner = conn};
+	conn->send_op = (struct vmft_op){.done = on_send, .owner = conn};
+	/* A batch is complete when it is sent: waiting for more only delays the ack. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	return conn;
+}
+
+static void opened(struct vmft_conn *conn)
+{
+	conn->open = true;
+	conn->events->on_open(conn->user, conn);
+	receive_more(conn);
+	send_more(conn);
+}
+
+/* --- the operations ------------------------------------------------------ */
+
+static void on_accept(struct vmft_op *op, int result)
+{
+	struct vmft_listener *listener = op->owner;
+	struct sockaddr_storage addr;
+	socklen_t addr_len = sizeof(addr);
+	struct vmft_conn *conn;
+
+	if (result >= 0) {
+		conn = conn_new(listener->loop, result, listener->events, listener->user);
+		if (!conn || getpeername(result, (struct sockaddr *)&addr, &addr_len) < 0) {
+			free(conn);
+			close(result);
+		} else {
+			describe((struct sockaddr *)&addr, conn->name, sizeof(conn->name));
+			opened(conn);
+			finish_if_quiet(conn);
+		}
+	}
+	vmft_loop_accept(listener->loop, op, listener->fd);
+}
+
+static int socket_bound(int family, const struct sockaddr *addr, socklen_t addr_len)
+{
+	const int on = 1;
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+	    (!addr || bind(fd, addr, addr_len) == 0))
+		return fd;
+	rc = -errno;
+	close(fd);
+	return rc;
+}
+
+static int tcp_listen(struct vmft_loop *loop, const struct sockaddr *addr, socklen_t addr_len,
+		      const struct vmft_conn_events *events, void *user,
+		      struct vmft_listener **ret)
+{
+	struct vmft_listener *listener;
+	int fd = socket_bound(addr->sa_family, addr, addr_len);
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	listener = calloc(1, sizeof(*listener));
+	if (!listener || listen(fd, BACKLOG) < 0) {
+		rc = listener ? -errno : -ENOMEM;
+		free(listener);
+		close(fd);
+		return rc;
+	}
+	*listener = (struct vmft_listener){
+	    .loop = loop,
+	    .events = events,
+	    .user = user,
+	    .fd = fd,
+	    .accept_op = {.done = on_accept, .owner = listener},
+	};
+	vmft_loop_accept(loop, &listener->accept_op, fd);
+	*ret = listener;
+	return 0;
+}
+
+static void on_connect(struct vmft_op *op, int result)
+{
+	struct vmft_conn *conn = op->owner;
+
+	op->done = on_send;
+	if (!conn->closing && result < 0)
+		fail(conn, result);
+	if (!conn->closing)
+		opened(conn);
+	finish_if_quiet(conn);
+}
+
+static int tcp_connect(struct vmft_loop *loop, const struct sockaddr *from, socklen_t from_len,
+		       const struct sockaddr *addr, socklen_t addr_len,
+		       const struct vmft_conn_events *events, void *user)
+{
+	int fd = socket_bound(addr->sa_family, from, from_len);
+	struct vmft_conn *conn;
+
+	if (fd < 0)
+		return fd;
+	conn = conn_new(loop, fd, events, user);
+	if (!conn) {
+		close(fd);
+		return -ENOMEM;
+	}
+	memcpy(&conn->addr, addr, addr_len);
+	describe(addr, conn->name, sizeof(conn->name));
+	conn->send_op.done = on_connect;
+	vmft_loop_connect(loop, &conn->send_op, fd, (struct sockaddr *)&conn->addr, addr_len);
+	return 0;
+}
+
+static uint8_t *conn_reserve(struct vmft_conn *conn, size_t n)
+{
+	if (conn->closing || conn->flush || n > BUFFER_BYTES - conn->out_bytes[conn->filling])
+		return NULL;
+	return conn->out[conn->filling] + conn->out_bytes[conn->filling];
+}
+
+static void conn_commit(struct vmft_conn *conn, size_t n)
+{
+	conn->out_bytes[conn->filling] += n;
+	send_more(conn);
+}
+
+static void conn_pause(struct vmft_conn *conn, bool paused)
+{
+	bool resumed = conn->paused && !paused;
+
+	conn->paused = paused;
+	if (!resumed)
+		return;
+	hand_over(conn);
+	receive_more(conn);
+}
+
+static void conn_close(struct vmft_conn *conn, bool flush)
+{
+	if (flush && !conn_idle(conn)) {
+		conn->flush = true;
+		return;
+	}
+	fail(conn, 0);
+}
+
+static const char *conn_name(const struct vmft_conn *conn)
+{
+	return conn->name;
+}
+
+const struct vmft_transport_ops vmft_transport_tcp = {
+    .name = "tcp",
+    .listen = tcp_listen,
+    .connect = tcp_connect,
+    .reserve = conn_reserve,
+    .commit = conn_commit,
+    .idle = conn_idle,
+    .pause = conn_pause,
+    .close = conn_close,
+    .peer_name = conn_name,
+};

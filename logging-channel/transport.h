@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A byte stream to a peer, behind an operations table: TCP over io_uring today, TLS or an
+ * in-memory pair can take its place without a change above.
+ *
+ * A connection is owned by the transport; its user holds a pointer until on_close ran,
+ * which happens exactly once for each connection that was handed out.
+ */
+#ifndef VMFT_TRANSPORT_H
+#define VMFT_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include "loop.h"
+
+struct vmft_conn;
+
+struct vmft_conn_events {
+	/* Connected or accepted. */
+	void (*on_open)(void *user, struct vmft_conn *conn);
+	/* n bytes are here; returns how many were used (the rest comes again with more), or a
+	 * negative errno to close the connection. */
+	ssize_t (*on_bytes)(void *user, struct vmft_conn *conn, const uint8_t *bytes, size_t n);
+	/* What was queued has been handed to the network: there is room again. */
+	void (*on_sent)(void *user, struct vmft_conn *conn);
+	/* The last call. error: 0 when the peer closed, else a negative errno. */
+	void (*on_close)(void *user, struct vmft_conn *conn, int error);
+};
+
+struct vmft_listener;
+
+struct vmft_transport_ops {
+	const char *name;
+	/* Accepts until the process ends. 0, or -EADDRINUSE, -EADDRNOTAVAIL, ... */
+	int (*listen)(struct vmft_loop *loop, const struct sockaddr *addr, socklen_t addr_len,
+		      const struct vmft_conn_events *events, void *user,
+		      struct vmft_listener **ret);
+	/* Comes back through on_open or on_close. from may be NULL (any address). addr and
+	 * from are copied. */
+	int (*connect)(struct vmft_loop *loop, const struct sockaddr *from, socklen_t from_len,
+		       const struct sockaddr *addr, socklen_t addr_len,
+		       const struct vmft_conn_events *events, void *user);
+	/* n bytes of room to write into, or NULL: wait for on_sent. commit() queues them. */
+	uint8_t *(*reserve)(struct vmft_conn *conn, size_t n);
+	void (*commit)(struct vmft_conn *conn, size_t n);
+	bool (*idle)(const struct vmft_conn *conn); /* nothing queued or under way */
+	/* Stops and starts reading: the peer is slowed by the network's own flow control. */
+	void (*pause)(struct vmft_conn *conn, bool paused);
+	/* flush: send what is queued first. on_close follows. */
+	void (*close)(struct vmft_conn *conn, bool flush);
+	const char *(*peer_name)(const struct vmft_conn *conn); /* "ADDRESS:PORT" */
+};
+
+extern const struct vmft_transport_ops vmft_transport_tcp;
+
+#endif

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The agent's entry points: its constructor, the libc functions it stands in for, and the
+ * service thread. The rules are at the head of agent.h.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../common/exit-codes.h"
+#include "../common/iface-setup.h"
+
+/* RunState of QEMU 7.2 (qapi/run-state.json) */
+#define QEMU_RUN_STATE_PAUSED 4
+
+/* Announcements after going live, in ms: as often as QEMU after a migration (5 times within
+ * about a second, migration/options.c), because a switch may miss one. */
+static const unsigned announce_at_ms[] = {0, 50, 200, 450, 800};
+
+#define SERVICE_TICK_MS 20
+
+struct vmft_agent vmft_agent = {.bell_monitor = -1, .bell_agent = -1, .lifeline = -1};
+
+void vmft_agent_say(const char *format, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, format);
+	(void)vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	(void)dprintf(STDERR_FILENO, "vmft-agent: %s\n", text);
+}
+
+uint64_t vmft_agent_now(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void vmft_agent_ring_monitor(void)
+{
+	const uint64_t one = 1;
+
+	(void)!write(vmft_agent.bell_monitor, &one, sizeof(one));
+}
+
+void vmft_agent_state_set(enum vmft_agent_state state)
+{
+	atomic_store_explicit(&vmft_agent.iface->agent_state, state, memory_order_release);
+	vmft_agent_ring_monitor();
+}
+
+void vmft_agent_sleep(uint32_t seen)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+
+	/* The waker bumps the word first and looks at agent_waits second, we count ourselves
+	 * first and let the kernel compare the word second: one of the two sees the other. */
+	atomic_fetch_add(&iface->agent_waits, 1);
+	(void)syscall(SYS_futex, &iface->monitor_futex, FUTEX_WAIT, seen, NULL, NULL, 0);
+	atomic_fetch_sub(&iface->agent_waits, 1);
+}
+
+void vmft_agent_wake(void)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+
+	atomic_fetch_add(&iface->monitor_futex, 1);
+	(void)syscall(SYS_futex, &iface->monitor_futex, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+void vmft_agent_broken(const char *what)
+{
+	if (atomic_load(&vmft_agent.iface->agent_state) == VMFT_AGENT_BROKEN)
+		return;
+	vmft_agent_say("%s: this guest is not protected any more", what);
+	vmft_agent_state_set(VMFT_AGENT_BROKEN);
+}
+
+/* --- the service thread ------------------------------------------------ */
+
+static void fence(const char *why)
+{
+	if (atomic_exchange(&vmft_agent.fenced, true))
+		return;
+	vmft_agent_say("%s: the guest is stopped for good and emits nothing", why);
+	vmft_gate_mode_changed();
+	vmft_agent_wake();
+	/* Thread-safe by design: the main loop does the stop (softmmu/runstate.c). */
+	vmft_agent.qemu.vmstop_request_prepare();
+	vmft_agent.qemu.vmstop_request(QEMU_RUN_STATE_PAUSED);
+	vmft_agent_state_set(VMFT_AGENT_FENCED);
+}
+
+static void open_gate(void)
+{
+	if (atomic_exchange(&vmft_agent.open, true))
+		return;
+	vmft_gate_mode_changed();
+	vmft_agent_wake();
+}
+
+/*
+ * Without its monitor a protected primary can neither be acknowledged nor ask the arbiter,
+ * and the backup, seeing the connection go, takes over: so it stops. One that is alone has
+ * won its generation, nobody else can: it goes on. A backup's QEMU is of no more use.
+ */
+static void orphaned(void)
+{
+	uint32_t state = atomic_load(&vmft_agent.iface->agent_state);
+
+	if (atomic_exchange(&vmft_agent.orphaned, true))
+		return;
+	if (atomic_load(&vmft_agent.open)) {
+		vmft_agent_say("the monitor is gone: the guest goes on, unprotected");
+		return;
+	}
+	if (state == VMFT_AGENT_ABSENT || state == VMFT_AGENT_WAITING ||
+	    state == VMFT_AGENT_REPLAYING) {
+		vmft_agent_say("the monitor is gone before this side was live: QEMU ends");
+		_exit(VMFT_EXIT_INTERNAL);
+	}
+	if (state != VMFT_AGENT_ENDED)
+		fence("the monitor is gone");
+}
+
+static void obey(void)
+{
+	uint32_t command = vmft_agent_command();
+	uint32_t state = atomic_load(&vmft_agent.iface->agent_state);
+
+	if (command == VMFT_COMMAND_FENCE && state != VMFT_AGENT_REPLAYING)
+		fence("the other side is live");
+	else if (command == VMFT_COMMAND_OPEN || state == VMFT_AGENT_LIVE)
+		open_gate();
+}
+
+static void announce(void)
+{
+	const unsigned rounds = sizeof(announce_at_ms) / sizeof(announce_at_ms[0]);
+	uint64_t live_at = atomic_load(&vmft_agent.iface->live_at_ns);
+
+	if (live_at == 0 || vmft_agent.announcements == rounds ||
+	    atomic_load(&vmft_agent.fenced))
+		return;
+	if (vmft_agent_now() < live_at + announce_at_ms[vmft_agent.announcements] * 1000000ull)
+		return;
+	vmft_nic_announce_all();
+	vmft_agent.announcements++;
+}
+
+static void *service(void *unused)
+{
+	int tap = -1;
+
+	(void)unused;
+	for (;;) {
+		struct pollfd fds[3] = {
+		    {.fd = vmft_agent.bell_agent, .events = POLLIN},
+		    {.fd = tap, .events = POLLOUT},
+		    {.fd = atomic_load(&vmft_agent.orphaned) ? -1 : vmft_agent.lifeline,
+		     .events = POLLIN},
+		};
+		uint64_t rung;
+
+		(void)poll(fds, 3, SERVICE_TICK_MS);
+		if (fds[0].revents & POLLIN)
+			(void)!read(vmft_agent.bell_agent, &rung, sizeof(rung));
+		/* Before anything leaves: a monitor that is gone may mean a backup that is
+		 * about to go live. */
+		if (fds[2].revents & (POLLHUP | POLLERR))
+			orphaned();
+		obey();
+		announce();
+		tap = vmft_gate_service();
+		atomic_fetch_add_explicit(&vmft_agent.iface->agent_beat, 1, memory_order_relaxed);
+	}
+	return NULL;
+}
+
+/* QEMU's threads rely on receiving its signals; this one must take none of them. */
+static void service_start(void)
+{
+	sigset_t all, before;
+	int rc;
+
+	sigfillset(&all);
+	(void)pthread_sigmask(SIG_BLOCK, &all, &before);
+	rc = pthread_create(&vmft_agent.service, NULL, service, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc != 0) {
+		vmft_agent_say("cannot start a thread: %s", strerror(rc));
+		_exit(VMFT_EXIT_INTERNAL);
+	}
+}
+
+/* --- start ------------------------------------------------------------- */
+
+static void *qemu_symbol(const char *name)
+{
+	void *found = dlsym(RTLD_DEFAULT, name);
+
+	if (!found) {
+		vmft_agent_say("QEMU has no symbol %s: this build cannot be protected", name);
+		_exit(VMFT_EXIT_QEMU);
+	}
+	return found;
+}
+
+void vmft_agent_arm(void)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+
+	if (atomic_exchange(&vmft_agent.armed, true)) {
+		vmft_agent_say("QEMU opened its log twice: this build cannot be protected");
+		_exit(VMFT_EXIT_QEMU);
+	}
+	q->replay_mode = qemu_symbol("replay_mode");
+	q->replay_file = qemu_symbol("replay_file");
+	q->timers_state = qemu_symbol("timers_state");
+	q->replay_state = qemu_symbol("replay_state");
+	*(void **)&q->vmstop_request_prepare = qemu_symbol("qemu_system_vmstop_request_prepare");
+	*(void **)&q->vmstop_request = qemu_symbol("qemu_system_vmstop_request");
+	*(void **)&q->notify_event = qemu_symbol("qemu_notify_event");
+	service_start();
+}
+
+static bool parse_number(const char *text, uint64_t *ret, int base)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtoull(text, &end, base);
+	return errno == 0 && end != text && *end == '\0';
+}
+
+static bool parse_macs(char *text)
+{
+	char *save = NULL;
+
+	for (char *mac = strtok_r(text, "+", &save); mac; mac = strtok_r(NULL, "+", &save)) {
+		uint8_t *m = vmft_agent.macs[vmft_agent.mac_count];
+
+		if (vmft_agent.mac_count == VMFT_AGENT_NICS ||
+		    sscanf(mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &m[0], &m[1], &m[2], &m[3],
+			   &m[4], &m[5]) != 6)
+			return false;
+		vmft_agent.mac_count++;
+	}
+	return true;
+}
+
+struct settings {
+	uint64_t iface, bell_monitor, bell_agent, lifeline, gate, log_version, clock_offset;
+};
+
+static bool parse_setting(struct settings *s, char *key, char *value)
+{
+	if (strcmp(key, "macs") == 0)
+		return parse_macs(value);
+	if (strcmp(key, "iface") == 0)
+		return parse_number(value, &s->iface, 10);
+	if (strcmp(key, "bell-monitor") == 0)
+		return parse_number(value, &s->bell_monitor, 10);
+	if (strcmp(key, "bell-agent") == 0)
+		return parse_number(value, &s->bell_agent, 10);
+	if (strcmp(key, "lifeline") == 0)
+		return parse_number(value, &s->lifeline, 10);
+	if (strcmp(key, "gate") == 0)
+		return parse_number(value, &s->gate, 10);
+	if (strcmp(key, "log-version") == 0)
+		return parse_number(value, &s->log_version, 16);
+	if (strcmp(key, "clock-offset") == 0)
+		return parse_number(value, &s->clock_offset, 10);
+	return false;
+}
+
+static bool parse_settings(struct settings *s, char *text)
+{
+	char *save = NULL;
+
+	for (char *part = strtok_r(text, ",", &save); part; part = strtok_r(NULL, ",", &save)) {
+		char *value = strchr(part, '=');
+
+		if (!value)
+			return false;
+		*value++ = '\0';
+		if (!parse_setting(s, part, value))
+			return false;
+	}
+	return s->iface > 2 && s->bell_monitor > 2 && s->bell_agent > 2 && s->lifeline > 2 &&
+	       s->gate > 0 && s->log_version > 0;
+}
+
+static void libc_functions(void)
+{
+	*(void **)&vmft_agent.libc_writev = dlsym(RTLD_NEXT, "writev");
+	*(void **)&vmft_agent.libc_fopen64 = dlsym(RTLD_NEXT, "fopen64");
+	*(void **)&vmft_agent.libc_putc = dlsym(RTLD_NEXT, "putc");
+	*(void **)&vmft_agent.libc_getc = dlsym(RTLD_NEXT, "getc");
+	*(void **)&vmft_agent.libc_ppoll = dlsym(RTLD_NEXT, "ppoll");
+	*(void **)&vmft_agent.libc_exit = dlsym(RTLD_NEXT, "exit");
+}
+
+__attribute__((constructor)) static void agent_start(void)
+{
+	struct settings settings = {0};
+	struct vmft_error err;
+	const char *given = getenv("VMFT_AGENT");
+	char text[1024];
+
+	libc_functions();
+	if (!given)
+		return;
+	(void)snprintf(text, sizeof(text), "%s", given);
+	unsetenv("VMFT_AGENT");
+	unsetenv("LD_PRELOAD");
+	if (!parse_settings(&settings, text)) {
+		vmft_agent_say("VMFT_AGENT=%s: not understood; start QEMU through vmft-qemu", given);
+		_exit(VMFT_EXIT_CONFIG);
+	}
+	if (vmft_iface_map((int)settings.iface, &vmft_agent.iface, &vmft_agent.ring, &err) < 0) {
+		vmft_agent_say("%s", err.text);
+		_exit(err.exit_code);
+	}
+	vmft_agent.bell_monitor = (int)settings.bell_monitor;
+	vmft_agent.bell_agent = (int)settings.bell_agent;
+	vmft_agent.lifeline = (int)settings.lifeline;
+	vmft_agent.log_version = (uint32_t)settings.log_version;
+	vmft_agent.clock_offset = (size_t)settings.clock_offset;
+	vmft_gate_init(&vmft_agent.gate, settings.gate);
+}
+
+/* --- what QEMU calls in libc ------------------------------------------- */
+
+__attribute__((visibility("default"))) FILE *fopen64(const char *path, const char *mode)
+{
+	if (!vmft_agent.iface || strcmp(path, VMFT_LOG_NAME) != 0)
+		return vmft_agent.libc_fopen64(path, mode);
+	vmft_agent_arm();
+	return mode[0] == 'w' ? vmft_tap_open(0) : vmft_feed_open();
+}
+
+/* replay_put_byte() and replay_get_byte() are one libc call a byte: here they skip stdio. */
+__attribute__((visibility("default"))) int putc(int c, FILE *stream)
+{
+	const uint8_t byte = (uint8_t)c;
+
+	if (stream != vmft_agent.tap.stream)
+		return vmft_agent.libc_putc(c, stream);
+	vmft_tap_write(&byte, 1);
+	return byte;
+}
+
+__attribute__((visibility("default"))) int getc(FILE *stream)
+{
+	if (stream != vmft_agent.feed.stream)
+		return vmft_agent.libc_getc(stream);
+	return vmft_feed_byte();
+}
+
+__attribute__((visibility("default"))) ssize_t writev(int fd, const struct iovec *iov, int count)
+{
+	/* Also called by other libraries' constructors, before ours has run. */
+	if (!vmft_agent.libc_writev)
+		return syscall(SYS_writev, fd, iov, count);
+	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) || !vmft_nic_is_tap(fd))
+		return vmft_agent.libc_writev(fd, iov, count);
+	return vmft_gate_writev(fd, iov, count);
+}
+
+/* The main loop's wait (qemu_poll_ns() in util/qemu-timer.c). */
+__attribute__((visibility("default"))) int ppoll(struct pollfd *fds, nfds_t count,
+						 const struct timespec *timeout,
+						 const sigset_t *mask)
+{
+	struct timespec slice;
+
+	if (!vmft_agent.libc_ppoll)
+		return (int)syscall(SYS_ppoll, fds, count, timeout, mask, sizeof(uint64_t));
+	if (vmft_feed_shortens_wait(timeout, &slice))
+		timeout = &slice;
+	return vmft_agent.libc_ppoll(fds, count, timeout, mask);
+}
+
+/*
+ * QEMU leaves through exit(1) when it finds something wrong with itself, and its atexit
+ * handler then ends the log just as after an orderly shutdown: the backup would shut down
+ * too instead of taking over. An orderly end returns from main(), which does not come by
+ * here.
+ */
+__attribute__((visibility("default"))) void exit(int status)
+{
+	if (status != 0 && atomic_load(&vmft_agent.armed)) {
+		atomic_store(&vmft_agent.crashed, true);
+		vmft_agent_state_set(VMFT_AGENT_CRASHED);
+	}
+	if (vmft_agent.libc_exit)
+		vmft_agent.libc_exit(status);
+	_exit(status);
+}

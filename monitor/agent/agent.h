@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * libvmft-agent.so, preloaded into the distribution's QEMU.
+ *
+ * Rules of this folder, which is a world of its own:
+ * - It runs inside somebody else's process, on threads that hold QEMU's replay mutex and
+ *   maybe its big lock, even the virtual clock's seqlock (icount_warp_rt() reads the log
+ *   under it). So from a QEMU thread no QEMU function is called; QEMU's variables are
+ *   read and written only in go_live(), and the reason stands beside each.
+ * - No network, no file, no QMP: all of that is the monitor's. The one descriptor written
+ *   to is the guest's own tap.
+ * - A QEMU thread may be put to sleep (that is how the guest is stopped) but only in
+ *   vmft_agent_sleep() and in the gate, both of which the service thread can always end.
+ * - Until QEMU opens VMFT_LOG_NAME the library does nothing at all; in a child of QEMU
+ *   never, because the constructor takes its settings out of the environment.
+ * - State is one static struct: the library is loaded once per process.
+ */
+#ifndef VMFT_AGENT_H
+#define VMFT_AGENT_H
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include "../../logging-channel/event.h"
+#include "../../logging-channel/ring.h"
+#include "../interface.h"
+
+#define VMFT_AGENT_NICS 8
+
+struct vmft_frame;
+
+struct vmft_gate {
+	pthread_mutex_t lock;
+	pthread_cond_t room;	  /* signalled when frames left or the gate's mode changed */
+	struct vmft_frame *first; /* oldest */
+	struct vmft_frame **last;
+	uint64_t bytes;
+	uint64_t frames;
+	uint64_t limit; /* bytes; beyond it the sending thread, hence the guest, waits */
+};
+
+struct vmft_tap {
+	FILE *stream; /* what QEMU believes is its log file; only compared, never read */
+	struct vmft_log_cursor cursor;
+	uint64_t room_end; /* ring positions below this are known to be free */
+	uint64_t published;
+};
+
+struct vmft_feed {
+	FILE *stream;
+	struct vmft_log_cursor cursor;
+	uint8_t header[4]; /* log version, big-endian, which QEMU checks first */
+	unsigned header_read;
+	bool streaming; /* QEMU has skipped the header */
+	uint8_t stage[4096];
+	size_t staged;
+	size_t handed;
+	_Atomic uint64_t bytes_handed;
+	uint64_t waited_at; /* main loop only: bytes handed out when it last waited */
+	unsigned waits;	    /* main loop only: waits since without an event in between */
+};
+
+/* QEMU's own variables and functions, found once by name when its log is opened. */
+struct vmft_qemu {
+	int *replay_mode;
+	FILE **replay_file;
+	uint8_t *timers_state;
+	const uint8_t *replay_state;
+	void (*vmstop_request_prepare)(void);
+	void (*vmstop_request)(int run_state);
+	void (*notify_event)(void);
+};
+
+struct vmft_agent {
+	struct vmft_iface *iface; /* NULL: inert */
+	struct vmft_ring ring;
+	struct vmft_qemu qemu;
+	struct vmft_tap tap;
+	struct vmft_feed feed;
+	struct vmft_gate gate;
+	int bell_monitor;
+	int bell_agent;
+	int lifeline;
+	uint32_t log_version;
+	size_t clock_offset; /* of cpu_clock_offset in QEMU's TimersState */
+	uint8_t macs[VMFT_AGENT_NICS][6];
+	unsigned mac_count;
+	pthread_t service;
+	atomic_bool armed;    /* QEMU has opened its log */
+	atomic_bool orphaned; /* the monitor is gone */
+	atomic_bool open;     /* output leaves at once, the log is not kept */
+	atomic_bool fenced;   /* nothing leaves any more */
+	atomic_bool crashed;  /* QEMU is in exit() with an error */
+	unsigned announcements; /* made since going live; service thread only */
+
+	ssize_t (*libc_writev)(int, const struct iovec *, int);
+	FILE *(*libc_fopen64)(const char *, const char *);
+	int (*libc_putc)(int, FILE *);
+	int (*libc_getc)(FILE *);
+	int (*libc_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
+	void (*libc_exit)(int) __attribute__((noreturn));
+};
+
+/* The one instance; all files of this folder work on it. */
+extern struct vmft_agent vmft_agent __attribute__((visibility("hidden")));
+
+#define VMFT_HIDDEN __attribute__((visibility("hidden")))
+
+/* agent.c */
+VMFT_HIDDEN void vmft_agent_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+VMFT_HIDDEN void vmft_agent_state_set(enum vmft_agent_state state);
+VMFT_HIDDEN void vmft_agent_ring_monitor(void);
+/* Sleeps until the monitor's futex word differs from seen, or somebody wakes it. */
+VMFT_HIDDEN void vmft_agent_sleep(uint32_t seen);
+VMFT_HIDDEN void vmft_agent_wake(void);
+VMFT_HIDDEN void vmft_agent_broken(const char *what);
+VMFT_HIDDEN uint64_t vmft_agent_now(void); /* CLOCK_MONOTONIC, ns */
+VMFT_HIDDEN void vmft_agent_arm(void);
+
+static inline uint32_t vmft_agent_command(void)
+{
+	return atomic_load_explicit(&vmft_agent.iface->command, memory_order_acquire);
+}
+
+/* tap.c: QEMU's log stream while it records */
+VMFT_HIDDEN FILE *vmft_tap_open(uint64_t position);
+VMFT_HIDDEN void vmft_tap_write(const uint8_t *bytes, size_t n);
+
+/* feed.c: QEMU's log stream while it replays, and going live at its end */
+VMFT_HIDDEN FILE *vmft_feed_open(void);
+VMFT_HIDDEN int vmft_feed_byte(void);
+/* Whether the main loop, about to wait for timeout (NULL: for ever), had better wait for
+ * *ret_slice only. Called by the main loop, without any of QEMU's locks. */
+VMFT_HIDDEN bool vmft_feed_shortens_wait(const struct timespec *timeout,
+					 struct timespec *ret_slice);
+
+/* gate.c: the output rule */
+VMFT_HIDDEN void vmft_gate_init(struct vmft_gate *gate, uint64_t limit);
+VMFT_HIDDEN ssize_t vmft_gate_writev(int fd, const struct iovec *iov, int count);
+/* Lets out what may leave. Returns a descriptor to wait on for POLLOUT, or -1. */
+VMFT_HIDDEN int vmft_gate_service(void);
+VMFT_HIDDEN void vmft_gate_mode_changed(void);
+
+/* nic.c: the taps themselves */
+VMFT_HIDDEN bool vmft_nic_is_tap(int fd);
+VMFT_HIDDEN void vmft_nic_drain_all(void);
+VMFT_HIDDEN void vmft_nic_announce_all(void);
+
+#endif

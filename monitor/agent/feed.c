@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The replay feed: QEMU's log stream comes out of the shared ring, and at the log's end,
+ * when the monitor has won the right to, the guest goes live in place.
+ *
+ * All readers hold QEMU's replay mutex. QEMU reads one event ahead and waits in here when
+ * the log is dry; that is fine, it executes only what the log has licensed.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { QEMU_REPLAY_MODE_RECORD = 1 };
+
+/* offsetof(ReplayState, data_kind) in replay/replay-internal.h of QEMU 7.2 */
+#define VMFT_QEMU_DATA_KIND 28
+
+#define SLICE_FIRST_NS 20000L
+#define SLICE_LAST_NS  1000000L
+
+/*
+ * Runs on a QEMU thread inside replay_fetch_data_kind(), the log read to its end.
+ *
+ * Guest time goes on where the log left it: cpu_get_clock() is cpu_clock_offset plus the
+ * host's monotonic clock (softmmu/cpu-timers.c). The field is stored directly, because the
+ * calling thread may be inside the seqlock's write side, where QEMU's own functions spin
+ * for ever. No other thread can read the clock in between: while replaying its value comes
+ * from the log, and the mode changes last.
+ */
+static void go_live(void)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+	const uint64_t position = vmft_agent.feed.cursor.fed;
+	int64_t offset;
+	FILE *stream;
+
+	/* Frames that piled up in the tap while the log was drying out are seconds old, and
+	 * a queue full of them would cost the first new ones. */
+	vmft_nic_drain_all();
+	stream = vmft_tap_open(position);
+	if (!stream) {
+		vmft_agent_broken("no memory for a new log stream");
+		return;
+	}
+	vmft_agent.tap.cursor.guest_ns = vmft_agent.feed.cursor.guest_ns;
+	atomic_store(&vmft_agent.open, true);
+	offset = vmft_agent.feed.cursor.guest_ns - (int64_t)vmft_agent_now();
+	memcpy(vmft_agent.qemu.timers_state + vmft_agent.clock_offset, &offset, sizeof(offset));
+	*vmft_agent.qemu.replay_file = stream;
+	*vmft_agent.qemu.replay_mode = QEMU_REPLAY_MODE_RECORD;
+	atomic_store(&iface->live_at_ns, vmft_agent_now());
+	vmft_agent_state_set(VMFT_AGENT_LIVE);
+	vmft_agent.qemu.notify_event();
+}
+
+static void report(const struct vmft_feed *feed)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+
+	atomic_store_explicit(&iface->log_events, feed->cursor.events, memory_order_relaxed);
+	atomic_store_explicit(&iface->guest_ns, feed->cursor.guest_ns, memory_order_relaxed);
+	atomic_store_explicit(&iface->log_position, feed->cursor.fed, memory_order_release);
+	vmft_ring_release(&vmft_agent.ring, feed->cursor.fed);
+}
+
+static void take(struct vmft_feed *feed, size_t ready)
+{
+	size_t n = ready < sizeof(feed->stage) ? ready : sizeof(feed->stage);
+
+	vmft_ring_read(&vmft_agent.ring, feed->cursor.fed, feed->stage, n);
+	if (vmft_log_cursor_feed(&feed->cursor, feed->stage, n) < 0) {
+		vmft_agent_broken("the log in the ring is garbage");
+		return;
+	}
+	feed->staged = n;
+	feed->handed = 0;
+}
+
+static bool may_go_live(const struct vmft_feed *feed)
+{
+	return vmft_agent_command() == VMFT_COMMAND_GO_LIVE &&
+	       atomic_load(&vmft_agent.iface->log_end) == feed->cursor.fed;
+}
+
+/* Fills the stage; false when the guest went live instead. */
+static bool refill(struct vmft_feed *feed)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+
+	report(feed);
+	if (feed->cursor.ended)
+		vmft_agent_state_set(VMFT_AGENT_ENDED);
+	for (;;) {
+		uint32_t seen = atomic_load(&iface->monitor_futex);
+		int64_t ready;
+
+		if (atomic_load(&iface->agent_state) == VMFT_AGENT_BROKEN) {
+			vmft_agent_sleep(seen);
+			continue;
+		}
+		ready = vmft_ring_ready(&vmft_agent.ring, feed->cursor.fed);
+		if (ready < 0) {
+			vmft_agent_broken("the ring's head makes no sense");
+			continue;
+		}
+		if (ready > 0) {
+			take(feed, (size_t)ready);
+			if (feed->staged > feed->handed)
+				return true;
+			continue;
+		}
+		if (may_go_live(feed)) {
+			go_live();
+			return false;
+		}
+		/* The last bytes may just have been handed out: the monitor wants to know. */
+		if (atomic_exchange(&iface->monitor_sleeps, 0))
+			vmft_agent_ring_monitor();
+		vmft_agent_sleep(seen);
+	}
+}
+
+int vmft_feed_byte(void)
+{
+	struct vmft_feed *feed = &vmft_agent.feed;
+
+	if (!feed->streaming) {
+		uint8_t byte = feed->header[feed->header_read % sizeof(feed->header)];
+
+		feed->header_read++;
+		return byte;
+	}
+	if (feed->handed == feed->staged && !refill(feed))
+		return VMFT_EVENT_END; /* nothing in QEMU waits for this kind */
+	atomic_fetch_add_explicit(&feed->bytes_handed, 1, memory_order_relaxed);
+	return feed->stage[feed->handed++];
+}
+
+/*
+ * A replaying QEMU sleeps through the guest's idle time as long as the guest did, although
+ * the log already says what came next; a backlog, once there, would stay for ever, and all
+ * of it is outage when the primary dies. So while there is log to replay the main loop
+ * waits in slices. It must not spin either: the replay mutex is handed over in turns, and
+ * a main loop that only asks for it again halves the vCPU thread's speed. Hence no wait
+ * after progress, doubling slices without, and none shortened while the next event is
+ * INSTRUCTION: that is the vCPU's, which wakes the main loop when it is through with it
+ * (replay_advance_current_icount()).
+ */
+bool vmft_feed_shortens_wait(const struct timespec *timeout, struct timespec *ret_slice)
+{
+	struct vmft_feed *feed = &vmft_agent.feed;
+	uint64_t handed;
+	uint32_t kind;
+	long ns;
+
+	if (!feed->streaming || atomic_load_explicit(&vmft_agent.open, memory_order_relaxed))
+		return false;
+	memcpy(&kind, vmft_agent.qemu.replay_state + VMFT_QEMU_DATA_KIND, sizeof(kind));
+	if (kind == VMFT_EVENT_INSTRUCTION)
+		return false;
+	handed = atomic_load_explicit(&feed->bytes_handed, memory_order_relaxed);
+	if (handed != feed->waited_at)
+		feed->waits = 0;
+	feed->waited_at = handed;
+	ns = feed->waits == 0 ? 0 : SLICE_FIRST_NS << (feed->waits - 1);
+	if (ns < SLICE_LAST_NS)
+		feed->waits++;
+	if (timeout && timeout->tv_sec == 0 && timeout->tv_nsec <= ns)
+		return false;
+	*ret_slice = (struct timespec){.tv_nsec = ns};
+	return true;
+}
+
+static ssize_t cookie_read(void *cookie, char *bytes, size_t n)
+{
+	(void)cookie;
+	for (size_t i = 0; i < n; i++)
+		bytes[i] = (char)vmft_feed_byte();
+	return (ssize_t)n;
+}
+
+static int cookie_seek(void *cookie, off64_t *offset, int whence)
+{
+	(void)cookie;
+	if (whence == SEEK_SET && *offset == VMFT_LOG_HEADER_BYTES)
+		vmft_agent.feed.streaming = true;
+	return 0;
+}
+
+FILE *vmft_feed_open(void)
+{
+	const cookie_io_functions_t io = {.read = cookie_read, .seek = cookie_seek};
+	struct vmft_feed *feed = &vmft_agent.feed;
+
+	for (unsigned i = 0; i < sizeof(feed->header); i++)
+		feed->header[i] = (uint8_t)(vmft_agent.log_version >> (24 - 8 * i));
+	vmft_log_cursor_init(&feed->cursor, 0);
+	feed->stream = fopencookie(NULL, "r", io);
+	if (!feed->stream)
+		return NULL;
+	(void)setvbuf(feed->stream, NULL, _IONBF, 0);
+	vmft_agent_state_set(VMFT_AGENT_REPLAYING);
+	return feed->stream;
+}

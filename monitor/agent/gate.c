@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The output gate: a frame leaves only after the backup has acknowledged the log position
+ * it depends on (VM-FT 2.2, the output rule), in order, none dropped.
+ *
+ * QEMU sends a frame under its replay mutex, right behind the event that licensed it
+ * (virtio-net with tx=timer), so everything logged up to now is what the frame depends on.
+ * To QEMU every frame is sent at once: an answer that came later, or "try again", would
+ * reach the guest at a moment the log does not carry, and the backup would diverge.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct vmft_frame {
+	struct vmft_frame *next;
+	uint64_t position; /* the log position that licenses it */
+	int fd;
+	size_t length;
+	uint8_t data[];
+};
+
+void vmft_gate_init(struct vmft_gate *gate, uint64_t limit)
+{
+	(void)pthread_mutex_init(&gate->lock, NULL);
+	(void)pthread_cond_init(&gate->room, NULL);
+	gate->last = &gate->first;
+	gate->limit = limit;
+}
+
+static bool is_open(void)
+{
+	return atomic_load(&vmft_agent.open);
+}
+
+static bool is_fenced(void)
+{
+	return atomic_load(&vmft_agent.fenced);
+}
+
+static size_t iov_length(const struct iovec *iov, int count)
+{
+	size_t length = 0;
+
+	for (int i = 0; i < count; i++)
+		length += iov[i].iov_len;
+	return length;
+}
+
+static struct vmft_frame *frame_copy(int fd, const struct iovec *iov, int count)
+{
+	size_t length = iov_length(iov, count);
+	struct vmft_frame *frame = malloc(sizeof(*frame) + length);
+	uint8_t *to;
+
+	if (!frame)
+		return NULL;
+	frame->next = NULL;
+	frame->fd = fd;
+	frame->length = length;
+	to = frame->data;
+	for (int i = 0; i < count; i++) {
+		memcpy(to, iov[i].iov_base, iov[i].iov_len);
+		to += iov[i].iov_len;
+	}
+	return frame;
+}
+
+static void report(const struct vmft_gate *gate)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+
+	atomic_store_explicit(&iface->gate_frames, gate->frames, memory_order_relaxed);
+	atomic_store_explicit(&iface->gate_bytes, gate->bytes, memory_order_relaxed);
+}
+
+static void push(struct vmft_gate *gate, struct vmft_frame *frame)
+{
+	frame->position = vmft_agent.tap.cursor.fed;
+	*gate->last = frame;
+	gate->last = &frame->next;
+	gate->bytes += frame->length;
+	gate->frames++;
+	/* Before the bell: the monitor ships up to here without waiting for more. */
+	atomic_store(&vmft_agent.iface->gate_position, frame->position);
+	report(gate);
+}
+
+static void pop(struct vmft_gate *gate)
+{
+	struct vmft_frame *frame = gate->first;
+
+	gate->first = frame->next;
+	if (!gate->first) {
+		gate->last = &gate->first;
+		atomic_store(&vmft_agent.iface->gate_position, 0);
+	}
+	gate->bytes -= frame->length;
+	gate->frames--;
+	free(frame);
+	report(gate);
+}
+
+/* A full gate stops the guest: this thread holds the replay mutex. */
+static void wait_for_room(struct vmft_gate *gate, size_t length)
+{
+	if (gate->bytes == 0 || gate->bytes + length <= gate->limit)
+		return;
+	atomic_fetch_add(&vmft_agent.iface->gate_stalls, 1);
+	while (gate->bytes > 0 && gate->bytes + length > gate->limit && !is_fenced())
+		(void)pthread_cond_wait(&gate->room, &gate->lock);
+}
+
+ssize_t vmft_gate_writev(int fd, const struct iovec *iov, int count)
+{
+	struct vmft_gate *gate = &vmft_agent.gate;
+	const ssize_t length = (ssize_t)iov_length(iov, count);
+	struct vmft_frame *frame;
+	ssize_t rc = length;
+
+	pthread_mutex_lock(&gate->lock);
+	if (is_open() && !is_fenced() && !gate->first) {
+		rc = vmft_agent.libc_writev(fd, iov, count);
+		atomic_fetch_add(&vmft_agent.iface->frames_released, 1);
+		goto out;
+	}
+	wait_for_room(gate, (size_t)length);
+	if (is_fenced()) {
+		atomic_fetch_add(&vmft_agent.iface->frames_dropped, 1);
+		goto out;
+	}
+	frame = frame_copy(fd, iov, count);
+	if (!frame) {
+		vmft_agent_say("no memory for a frame of %zd bytes", length);
+		abort();
+	}
+	push(gate, frame);
+	vmft_agent_ring_monitor();
+out:
+	pthread_mutex_unlock(&gate->lock);
+	return rc;
+}
+
+/*
+ * The lease: the monitor lets frames out only as long as it has lately heard from a backup
+ * that heard from it. A primary that was stopped and goes on later, after the backup went
+ * live on its silence, finds it run out before it has done anything.
+ */
+static bool may_leave(const struct vmft_frame *frame)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+	uint64_t acked;
+
+	if (is_open())
+		return true;
+	acked = atomic_load_explicit(&iface->acked, memory_order_acquire);
+	if (acked > atomic_load_explicit(&iface->log_position, memory_order_acquire)) {
+		vmft_agent_broken("the monitor acknowledged more than was logged");
+		return false;
+	}
+	return frame->position <= acked &&
+	       vmft_agent_now() < atomic_load(&iface->release_until);
+}
+
+static bool emit(const struct vmft_frame *frame)
+{
+	struct iovec iov = {.iov_base = (void *)frame->data, .iov_len = frame->length};
+	ssize_t rc;
+
+	do
+		rc = vmft_agent.libc_writev(frame->fd, &iov, 1);
+	while (rc < 0 && errno == EINTR);
+	/* Any other error is the network's: an interface that is down loses frames. */
+	return rc >= 0 || errno != EAGAIN;
+}
+
+int vmft_gate_service(void)
+{
+	struct vmft_gate *gate = &vmft_agent.gate;
+	int wait_on = -1;
+	bool moved = false;
+
+	pthread_mutex_lock(&gate->lock);
+	while (gate->first) {
+		if (is_fenced()) {
+			atomic_fetch_add(&vmft_agent.iface->frames_dropped, 1);
+		} else if (!may_leave(gate->first)) {
+			break;
+		} else if (!emit(gate->first)) {
+			wait_on = gate->first->fd;
+			break;
+		} else {
+			atomic_fetch_add(&vmft_agent.iface->frames_released, 1);
+		}
+		pop(gate);
+		moved = true;
+	}
+	if (moved)
+		(void)pthread_cond_broadcast(&gate->room);
+	pthread_mutex_unlock(&gate->lock);
+	return wait_on;
+}
+
+void vmft_gate_mode_changed(void)
+{
+	pthread_mutex_lock(&vmft_agent.gate.lock);
+	(void)pthread_cond_broadcast(&vmft_agent.gate.room);
+	pthread_mutex_unlock(&vmft_agent.gate.lock);
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The event tap: QEMU's log stream goes into the shared ring, published in whole events.
+ *
+ * Every writer holds QEMU's replay mutex (replay-internal.c asserts it), so there is one
+ * at a time and the position is the order of everything that matters.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+
+static bool stream_is_kept(void)
+{
+	return !atomic_load_explicit(&vmft_agent.open, memory_order_relaxed) &&
+	       !atomic_load_explicit(&vmft_agent.fenced, memory_order_relaxed) &&
+	       atomic_load_explicit(&vmft_agent.iface->agent_state, memory_order_relaxed) !=
+		   VMFT_AGENT_BROKEN;
+}
+
+/* Waits until at least one byte fits; false when the log is not kept any more. */
+static bool wait_for_room(void)
+{
+	struct vmft_tap *tap = &vmft_agent.tap;
+
+	for (;;) {
+		uint32_t seen = atomic_load(&vmft_agent.iface->monitor_futex);
+		int64_t room;
+
+		if (!stream_is_kept())
+			return false;
+		room = vmft_ring_room(&vmft_agent.ring, tap->cursor.fed);
+		if (room < 0) {
+			vmft_agent_broken("the ring's tail is ahead of what was logged");
+			return false;
+		}
+		if (room > 0) {
+			tap->room_end = tap->cursor.fed + (uint64_t)room;
+			return true;
+		}
+		if (tap->cursor.fed - tap->published == vmft_agent.ring.size) {
+			vmft_agent_broken("one event is larger than the log ring");
+			return false;
+		}
+		vmft_agent_ring_monitor();
+		vmft_agent_sleep(seen);
+	}
+}
+
+/*
+ * Where "equal log positions" are compared: this thread has written the event's last byte
+ * and not yet run its effect, and a replayer that has read all of it and waits for the next
+ * event's kind is at the very same point (replay_finish_event() comes before the effect).
+ */
+static void freeze_here(uint64_t position)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+
+	atomic_store(&iface->frozen_at, position + 1);
+	vmft_agent_ring_monitor();
+	for (;;) {
+		uint32_t seen = atomic_load(&iface->monitor_futex);
+
+		if (!atomic_load(&iface->freeze) || !stream_is_kept())
+			break;
+		vmft_agent_sleep(seen);
+	}
+	atomic_store(&iface->frozen_at, 0);
+}
+
+static void publish(struct vmft_tap *tap)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+
+	tap->published = tap->cursor.boundary;
+	atomic_store_explicit(&iface->log_events, tap->cursor.events, memory_order_relaxed);
+	atomic_store_explicit(&iface->guest_ns, tap->cursor.guest_ns, memory_order_relaxed);
+	atomic_store_explicit(&iface->log_position, tap->published, memory_order_relaxed);
+	if (!stream_is_kept())
+		return;
+	vmft_ring_publish(&vmft_agent.ring, tap->published);
+	/* The monitor says it sleeps, then looks at head once more; we publish head, then
+	 * look whether it sleeps. The fence makes one of us see the other. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&iface->monitor_sleeps, memory_order_relaxed)) {
+		atomic_store_explicit(&iface->monitor_sleeps, 0, memory_order_relaxed);
+		vmft_agent_ring_monitor();
+	}
+	if (atomic_load_explicit(&iface->freeze, memory_order_relaxed))
+		freeze_here(tap->published);
+}
+
+static void write_piece(struct vmft_tap *tap, const uint8_t *bytes, size_t n)
+{
+	if (stream_is_kept())
+		vmft_ring_write(&vmft_agent.ring, tap->cursor.fed, bytes, n);
+	if (vmft_log_cursor_feed(&tap->cursor, bytes, n) < 0)
+		vmft_agent_broken("QEMU logged an event this version does not know");
+	if (tap->cursor.boundary == tap->published)
+		return;
+	publish(tap);
+	if (tap->cursor.ended)
+		vmft_agent_state_set(VMFT_AGENT_ENDED);
+}
+
+void vmft_tap_write(const uint8_t *bytes, size_t n)
+{
+	struct vmft_tap *tap = &vmft_agent.tap;
+
+	/* After END QEMU rewinds and writes the file's header, which a stream has not. */
+	if (tap->cursor.ended || atomic_load_explicit(&vmft_agent.crashed, memory_order_relaxed))
+		return;
+	while (n > 0) {
+		size_t piece = n;
+
+		if (tap->cursor.fed >= tap->room_end && stream_is_kept())
+			(void)wait_for_room();
+		if (stream_is_kept() && piece > tap->room_end - tap->cursor.fed)
+			piece = (size_t)(tap->room_end - tap->cursor.fed);
+		write_piece(tap, bytes, piece);
+		bytes += piece;
+		n -= piece;
+	}
+}
+
+static ssize_t cookie_write(void *cookie, const char *bytes, size_t n)
+{
+	(void)cookie;
+	vmft_tap_write((const uint8_t *)bytes, n);
+	return (ssize_t)n;
+}
+
+static int cookie_seek(void *cookie, off64_t *offset, int whence)
+{
+	(void)cookie;
+	if (whence != SEEK_SET)
+		*offset = (off64_t)(vmft_agent.tap.cursor.fed + VMFT_LOG_HEADER_BYTES);
+	return 0;
+}
+
+/* The guest must not run before its backup does, or its first instructions are lost to it. */
+static void wait_for_run(void)
+{
+	vmft_agent_state_set(VMFT_AGENT_WAITING);
+	for (;;) {
+		uint32_t seen = atomic_load(&vmft_agent.iface->monitor_futex);
+
+		if (vmft_agent_command() != VMFT_COMMAND_HOLD)
+			break;
+		vmft_agent_sleep(seen);
+	}
+	vmft_agent_state_set(VMFT_AGENT_RECORDING);
+}
+
+FILE *vmft_tap_open(uint64_t position)
+{
+	const cookie_io_functions_t io = {.write = cookie_write, .seek = cookie_seek};
+	FILE *stream = fopencookie(NULL, "w", io);
+
+	if (!stream)
+		return NULL;
+	(void)setvbuf(stream, NULL, _IONBF, 0);
+	vmft_log_cursor_init(&vmft_agent.tap.cursor, position);
+	vmft_agent.tap.published = position;
+	vmft_agent.tap.room_end = position;
+	vmft_agent.tap.stream = stream;
+	if (atomic_load(&vmft_agent.iface->agent_state) == VMFT_AGENT_ABSENT)
+		wait_for_run();
+	return stream;
+}

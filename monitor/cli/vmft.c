@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmft: asks the monitor of one side of a protected VM, or tells it to do something. */
+#define _GNU_SOURCE
+#include <argp.h>
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "../common/exit-codes.h"
+#include "../daemon/control-request.h"
+
+#define ANSWER_MAX (256u * 1024)
+
+static const char doc[] =
+    "Ask or tell one side of a VM protected by vmft, through the control socket its pair file "
+    "names.\v"
+    "Commands:\n"
+    "  status        state, log positions, lag, output gate, the last events\n"
+    "  freeze, thaw  primary: stop the guest at an event boundary, let it go on\n"
+    "  digest        hash of the guest's memory (frozen on the primary, drained on the backup,\n"
+    "                both show the same)\n"
+    "  hold-acks, release-acks\n"
+    "                backup: keep acknowledgements back (the guest's output waits), send them\n\n"
+    "Exit status: 0 done, 1 refused by the monitor, 2 wrong usage, 6 nobody answers on SOCKET.";
+
+static const struct argp_option option_table[] = {
+    {"json", 'j', NULL, 0, "print the monitor's answer as it is, one JSON object", 0},
+    {0},
+};
+
+struct call {
+	const char *verb;
+	const char *socket;
+	bool json;
+};
+
+static bool verb_is_known(const char *name)
+{
+	const char *known;
+
+	for (int i = 0; (known = vmft_control_verb_name((enum vmft_control_verb)i)); i++)
+		if (strcmp(known, name) == 0)
+			return true;
+	return false;
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct call *call = state->input;
+
+	switch (key) {
+	case 'j':
+		call->json = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (state->arg_num == 0 && !verb_is_known(arg))
+			argp_error(state, "no such command: %s", arg);
+		if (state->arg_num == 0)
+			call->verb = arg;
+		else if (state->arg_num == 1)
+			call->socket = arg;
+		else
+			argp_error(state, "one command, one socket: %s is too much", arg);
+		return 0;
+	case ARGP_KEY_END:
+		if (!call->socket)
+			argp_error(state, "needs a command and the path of a control socket");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd;
+	int rc;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+		return fd;
+	rc = -errno;
+	close(fd);
+	return rc;
+}
+
+/* One line out, one line back, without its newline. */
+static int ask(int fd, const char *verb, char *answer, size_t size)
+{
+	char request[128];
+	int n = snprintf(request, sizeof(request), "{\"cmd\":\"%s\"}\n", verb);
+	size_t have = 0;
+
+	if (send(fd, request, (size_t)n, MSG_NOSIGNAL) != n)
+		return -EIO;
+	while (have < size - 1) {
+		ssize_t got = recv(fd, answer + have, size - 1 - have, 0);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return -EIO;
+		have += (size_t)got;
+		if (answer[have - 1] == '\n') {
+			answer[have - 1] = '\0';
+			return 0;
+		}
+	}
+	return -EMSGSIZE;
+}
+
+static const char *text_of(struct json_object *object, const char *key)
+{
+	struct json_object *value = NULL;
+
+	return json_object_object_get_ex(object, key, &value) && value
+		   ? json_object_get_string(value)
+		   : "-";
+}
+
+static void print_fields(struct json_object *object)
+{
+	json_object_object_foreach(object, key, value)
+	{
+		if (strcmp(key, "ok") == 0 || strcmp(key, "events") == 0)
+			continue;
+		printf("%-16s %s\n", key, value ? json_object_get_string(value) : "-");
+	}
+}
+
+static void print_events(struct json_object *object)
+{
+	struct json_object *list = NULL;
+	double now = atof(text_of(object, "now_ms"));
+
+	if (!json_object_object_get_ex(object, "events", &list))
+		return;
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *line = json_object_array_get_idx(list, i);
+
+		printf("%10.1f s ago  %s\n", (now - atof(text_of(line, "ms"))) / 1000,
+		       text_of(line, "text"));
+	}
+}
+
+static int print(const struct call *call, const char *answer)
+{
+	struct json_object *object = json_tokener_parse(answer);
+	struct json_object *ok = NULL;
+	bool done = json_object_object_get_ex(object, "ok", &ok) && json_object_get_boolean(ok);
+
+	if (call->json) {
+		puts(answer);
+	} else if (!done) {
+		(void)fprintf(stderr, "vmft: %s\n", object ? text_of(object, "error") : answer);
+	} else {
+		print_fields(object);
+		print_events(object);
+	}
+	json_object_put(object);
+	return done ? VMFT_EXIT_OK : VMFT_EXIT_INTERNAL;
+}
+
+int main(int argc, char *argv[])
+{
+	const struct argp argp = {
+	    .options = option_table,
+	    .parser = parse_option,
+	    .args_doc = "COMMAND SOCKET",
+	    .doc = doc,
+	};
+	static char answer[ANSWER_MAX];
+	struct call call = {0};
+	int fd;
+	int rc;
+
+	argp_err_exit_status = VMFT_EXIT_CONFIG;
+	argp_parse(&argp, argc, argv, 0, NULL, &call);
+	fd = connect_to(call.socket);
+	rc = fd < 0 ? fd : ask(fd, call.verb, answer, sizeof(answer));
+	if (fd >= 0)
+		close(fd);
+	if (rc < 0) {
+		(void)fprintf(stderr, "vmft: %s: %s; is this side of the VM running?\n",
+			      call.socket, strerror(-rc));
+		return VMFT_EXIT_ADDRESS;
+	}
+	return print(&call, answer);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the programs of vmft exit with. The manual pages list the same; append only. */
+#ifndef VMFT_EXIT_CODES_H
+#define VMFT_EXIT_CODES_H
+
+enum vmft_exit {
+	VMFT_EXIT_OK = 0,
+	VMFT_EXIT_INTERNAL = 1,	   /* a bug, or the system refused something unusual */
+	VMFT_EXIT_CONFIG = 2,	   /* wrong role/pair file, environment or option */
+	VMFT_EXIT_UNPROTECTED = 3, /* the command line asks for what cannot be protected */
+	VMFT_EXIT_QEMU = 4,	   /* QEMU missing, unsupported build, symbols missing */
+	VMFT_EXIT_IMAGE = 5,	   /* a disk image cannot be read or is in use */
+	VMFT_EXIT_ADDRESS = 6,	   /* channel or control address in use or not ours */
+	VMFT_EXIT_PEER = 7,	   /* the peer was refused, or refused us */
+	VMFT_EXIT_ARBITER = 8,	   /* arbiter not usable, or the generation is taken */
+	VMFT_EXIT_FENCED = 9,	   /* lost the arbitration: the other side is live */
+	VMFT_EXIT_GUEST = 10,	   /* the guest's QEMU died and this side does not carry it on */
+};
+
+#endif

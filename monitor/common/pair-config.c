@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "pair-config.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ini.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "exit-codes.h"
+
+#define DEFAULT_QEMU	   "/usr/bin/qemu-system-x86_64"
+#define DEFAULT_SILENCE_MS 1000u
+#define DEFAULT_GATE_BYTES (8u << 20)
+#define DEFAULT_LOG_BYTES  (64u << 20)
+
+/* What one parse carries from line to line. */
+struct parser {
+	const char *path;
+	const char *text;
+	size_t size;
+	size_t offset;	     /* of the next line in text */
+	int line;	     /* the line inih works on, counted from 1 */
+	int failed_line;     /* of the first refusal, 0 while there is none */
+	int section_line[3]; /* where each section opened, 0 if it did not */
+	unsigned seen;	     /* bit i: keys[i] was given */
+	struct vmft_pair_config config;
+	struct vmft_error *err;
+};
+
+typedef int value_fn(struct parser *p, const char *value, void *field);
+
+struct number_range {
+	uint64_t min, max;
+	bool power_of_two;
+};
+
+struct key {
+	const char *section;
+	const char *name;
+	value_fn *set;
+	size_t field; /* offset in struct vmft_pair_config */
+	bool required;
+	const char *example; /* shown when the key is missing or its value is refused */
+};
+
+static const char *const sections[] = {"pair", "primary", "backup"};
+
+static int refuse(struct parser *p, const char *what, const char *value, const char *todo)
+{
+	if (p->failed_line)
+		return -EINVAL;
+	p->failed_line = p->line;
+	return vmft_error_set(p->err, -EINVAL, VMFT_EXIT_CONFIG, "%s:%d: %s '%.80s'; %s", p->path,
+			      p->line, what, value, todo);
+}
+
+static int set_name(struct parser *p, const char *value, void *field)
+{
+	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				      "0123456789._-";
+	size_t len = strlen(value);
+
+	if (len == 0 || len > VMFT_PAIR_NAME_MAX || strspn(value, allowed) != len)
+		return refuse(p, "bad name", value, "use 1 to 64 of A-Z a-z 0-9 . _ -");
+	/* The name becomes a file name under /run/vmft and in the arbiter. */
+	if (value[0] == '.')
+		return refuse(p, "bad name", value, "do not start it with a dot");
+	memcpy(field, value, len + 1);
+	return 0;
+}
+
+static int set_path(struct parser *p, const char *value, char *field, size_t size)
+{
+	if (value[0] != '/')
+		return refuse(p, "not an absolute path:", value, "start it with /");
+	if (strlen(value) >= size)
+		return refuse(p, "path too long:", value, "use a shorter one");
+	memcpy(field, value, strlen(value) + 1);
+	return 0;
+}
+
+static int set_qemu(struct parser *p, const char *value, void *field)
+{
+	return set_path(p, value, field, PATH_MAX);
+}
+
+static int set_control(struct parser *p, const char *value, void *field)
+{
+	return set_path(p, value, field, sizeof(((struct vmft_pair_side *)0)->control));
+}
+
+static int set_arbiter(struct parser *p, const char *value, void *field)
+{
+	if (strncmp(value, "file:/", 6) != 0)
+		return refuse(p, "unusable arbiter", value,
+			      "write file:/DIRECTORY, an absolute path both hosts share");
+	if (strlen(value) >= PATH_MAX)
+		return refuse(p, "arbiter path too long:", value, "use a shorter one");
+	memcpy(field, value, strlen(value) + 1);
+	return 0;
+}
+
+static int set_disk_check(struct parser *p, const char *value, void *field)
+{
+	enum vmft_disk_check *ret = field;
+
+	if (strcmp(value, "full") == 0)
+		*ret = VMFT_DISK_CHECK_FULL;
+	else if (strcmp(value, "size") == 0)
+		*ret = VMFT_DISK_CHECK_SIZE;
+	else
+		return refuse(p, "unknown disk-check", value, "write full or size");
+	return 0;
+}
+
+/* Plain decimal only: strtoull() alone would take signs, blanks and octal. */
+static int parse_number(struct parser *p, const char *value, struct number_range range,
+			uint64_t *ret)
+{
+	char todo[96];
+	uint64_t number = 0;
+	size_t len = strlen(value);
+	bool ok = len > 0 && len <= 19 && strspn(value, "0123456789") == len;
+
+	if (ok)
+		number = strtoull(value, NULL, 10);
+	if (ok && number >= range.min && number <= range.max &&
+	    !(range.power_of_two && (number & (number - 1)) != 0)) {
+		*ret = number;
+		return 0;
+	}
+	(void)snprintf(todo, sizeof(todo), "write %s from %llu to %llu, no unit",
+		       range.power_of_two ? "a power of two" : "a whole number",
+		       (unsigned long long)range.min, (unsigned long long)range.max);
+	return refuse(p, "bad number", value, todo);
+}
+
+static int set_u32(struct parser *p, const char *value, struct number_range range, void *field)
+{
+	uint64_t number;
+	int r = parse_number(p, value, range, &number);
+
+	if (r < 0)
+		return r;
+	*(uint32_t *)field = (uint32_t)number;
+	return 0;
+}
+
+static int set_silence(struct parser *p, const char *value, void *field)
+{
+	return set_u32(p, value, (struct number_range){.min = 200, .max = 60000}, field);
+}
+
+static int set_gate(struct parser *p, const char *value, void *field)
+{
+	return set_u32(p, value, (struct number_range){.min = 65536, .max = 1u << 30}, field);
+}
+
+static int set_log(struct parser *p, const char *value, void *field)
+{
+	struct number_range range = {
+	    .min = UINT64_C(1) << 20, .max = UINT64_C(1) << 32, .power_of_two = true};
+
+	return parse_number(p, value, range, field);
+}
+
+/* 1..65535, or 0 for anything that is no port. */
+static uint16_t port_parse(const char *text)
+{
+	size_t len = strlen(text);
+	unsigned long port;
+
+	if (len == 0 || len > 5 || strspn(text, "0123456789") != len)
+		return 0;
+	port = strtoul(text, NULL, 10);
+	return port <= 65535 ? (uint16_t)port : 0;
+}
+
+static bool address_parse(const char *host, bool v6, uint16_t port,
+			  struct vmft_channel_address *ret)
+{
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&ret->addr;
+	struct sockaddr_in *in4 = (struct sockaddr_in *)&ret->addr;
+
+	if (v6) {
+		in6->sin6_family = AF_INET6;
+		in6->sin6_port = htons(port);
+		ret->addr_len = sizeof(*in6);
+		return inet_pton(AF_INET6, host, &in6->sin6_addr) == 1;
+	}
+	in4->sin_family = AF_INET;
+	in4->sin_port = htons(port);
+	ret->addr_len = sizeof(*in4);
+	return inet_pton(AF_INET, host, &in4->sin_addr) == 1;
+}
+
+/* The peer connects to or from this very address, so "any" and group addresses are no use. */
+static bool address_is_one_host(const struct vmft_channel_address *address)
+{
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address->addr;
+	const struct sockaddr_in *in4 = (const struct sockaddr_in *)&address->addr;
+	uint32_t host;
+
+	if (address->addr.ss_family == AF_INET6)
+		return !IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr) &&
+		       !IN6_IS_ADDR_MULTICAST(&in6->sin6_addr) &&
+		       !IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr);
+	host = ntohl(in4->sin_addr.s_addr);
+	return host != INADDR_ANY && host != INADDR_BROADCAST && !IN_MULTICAST(host);
+}
+
+static int set_channel(struct parser *p, const char *value, void *field)
+{
+	static const char form[] = "write IPV4:PORT or [IPV6]:PORT, in numbers";
+	struct vmft_channel_address address = {0};
+	char host[sizeof(address.text)];
+	const char *colon = strrchr(value, ':');
+	bool v6 = value[0] == '[';
+	size_t len;
+
+	if (!colon || colon == value || strlen(value) >= sizeof(host))
+		return refuse(p, "bad address", value, form);
+	len = (size_t)(colon - value);
+	if (v6 && (len < 3 || value[len - 1] != ']'))
+		return refuse(p, "bad address", value, form);
+	memcpy(host, value + v6, len - 2 * v6);
+	host[len - 2 * v6] = '\0';
+	if (!port_parse(colon + 1) || !address_parse(host, v6, port_parse(colon + 1), &address))
+		return refuse(p, "bad address", value, form);
+	if (!address_is_one_host(&address))
+		return refuse(p, "unreachable address", value,
+			      "write an address of this host that the other host can reach");
+	memcpy(address.text, value, strlen(value) + 1);
+	*(struct vmft_channel_address *)field = address;
+	return 0;
+}
+
+#define FIELD(member)	   offsetof(struct vmft_pair_config, member)
+#define SIDE(role, member) FIELD(side[role].member)
+
+static const struct key keys[] = {
+    {"pair", "name", set_name, FIELD(name), true, "name = web1"},
+    {"pair", "arbiter", set_arbiter, FIELD(arbiter), true, "arbiter = file:/mnt/shared/vmft"},
+    {"pair", "silence-ms", set_silence, FIELD(silence_ms), false, NULL},
+    {"pair", "disk-check", set_disk_check, FIELD(disk_check), false, NULL},
+    {"pair", "gate-bytes", set_gate, FIELD(gate_bytes), false, NULL},
+    {"pair", "log-bytes", set_log, FIELD(log_bytes), false, NULL},
+    {"pair", "qemu", set_qemu, FIELD(qemu), false, NULL},
+    {"primary", "channel", set_channel, SIDE(VMFT_ROLE_PRIMARY, channel), true,
+     "channel = 10.9.0.1:7700"},
+    {"primary", "control", set_control, SIDE(VMFT_ROLE_PRIMARY, control), false, NULL},
+    {"backup", "channel", set_channel, SIDE(VMFT_ROLE_BACKUP, channel), true,
+     "channel = 10.9.0.2:7700"},
+    {"backup", "control", set_control, SIDE(VMFT_ROLE_BACKUP, control), false, NULL},
+};
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+_Static_assert(ARRAY_SIZE(keys) <= 8 * sizeof(((struct parser *)0)->seen), "a bit for each key");
+
+static int key_set(struct parser *p, size_t index, const char *value)
+{
+	const struct key *key = &keys[index];
+
+	if (p->seen & (1u << index))
+		return refuse(p, "second", key->name, "keep one of them");
+	p->seen |= 1u << index;
+	if (value[0] == '\0')
+		return refuse(p, "no value for", key->name, "write one or take the line out");
+	return key->set(p, value, (char *)&p->config + key->field);
+}
+
+/* The ini_handler: nonzero goes on, zero makes inih remember the line as failed. */
+static int on_value(void *user, const char *section, const char *name, const char *value)
+{
+	struct parser *p = user;
+
+	if (p->failed_line)
+		return 0;
+	if (section[0] == '\0')
+		return refuse(p, "key before any section:", name, "put it under [pair]") == 0;
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, name) == 0)
+			return key_set(p, i, value) == 0;
+	return refuse(p, "unknown key", name, "see the list of keys in the manual") == 0;
+}
+
+/*
+ * inih shows a section to the handler only with its first key, and cuts long names short, so
+ * headers are checked here, before inih sees them.
+ */
+static void check_section(struct parser *p, const char *line)
+{
+	const char *end = strchr(line, ']');
+	size_t len;
+
+	if (!end)
+		return; /* inih refuses it */
+	len = (size_t)(end - line - 1);
+	for (size_t i = 0; i < ARRAY_SIZE(sections); i++) {
+		if (strlen(sections[i]) != len || strncmp(sections[i], line + 1, len) != 0)
+			continue;
+		if (p->section_line[i])
+			(void)refuse(p, "second section", sections[i], "put its keys together");
+		p->section_line[i] = p->line;
+		return;
+	}
+	(void)refuse(p, "unknown section in", line, "the sections are [pair], [primary], [backup]");
+}
+
+/*
+ * The ini_reader, in place of fgets(). It hands out lines without their leading blanks: inih
+ * would take an indented line for more of the value above it, and an indented file is common.
+ */
+static char *next_line(char *buffer, int size, void *stream)
+{
+	struct parser *p = stream;
+	const char *start = p->text + p->offset;
+	size_t left = p->size - p->offset;
+	const char *newline = left ? memchr(start, '\n', left) : NULL;
+	size_t len = newline ? (size_t)(newline - start) + 1 : left;
+
+	if (left == 0 || p->failed_line)
+		return NULL;
+	p->offset += len;
+	p->line++;
+	while (len > 0 && (*start == ' ' || *start == '\t')) {
+		start++;
+		len--;
+	}
+	if (len >= (size_t)size) {
+		(void)refuse(p, "line too long:", "", "keep lines under 200 bytes");
+		return NULL;
+	}
+	memcpy(buffer, start, len);
+	buffer[len] = '\0';
+	if (buffer[0] == '[')
+		check_section(p, buffer);
+	return p->failed_line ? NULL : buffer;
+}
+
+static int check_bytes(struct parser *p)
+{
+	int line = 1;
+
+	for (size_t i = 0; i < p->size; i++) {
+		unsigned char c = (unsigned char)p->text[i];
+
+		if ((c < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7f) {
+			p->line = line;
+			return refuse(p, "control byte in", "the file", "save it as plain text");
+		}
+		line += c == '\n';
+	}
+	return 0;
+}
+
+static int check_required(struct parser *p)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		size_t s = 0;
+
+		if (!keys[i].required || (p->seen & (1u << i)))
+			continue;
+		while (strcmp(sections[s], keys[i].section) != 0)
+			s++;
+		return vmft_error_set(p->err, -EINVAL, VMFT_EXIT_CONFIG,
+				      "%s:%d: no '%s' in [%s]; add a line such as '%s'", p->path,
+				      p->section_line[s] ? p->section_line[s] : p->line,
+				      keys[i].name, keys[i].section, keys[i].example);
+	}
+	return 0;
+}
+
+static int check_channels(struct parser *p)
+{
+	const struct vmft_channel_address *a = &p->config.side[VMFT_ROLE_PRIMARY].channel;
+	const struct vmft_channel_address *b = &p->config.side[VMFT_ROLE_BACKUP].channel;
+
+	p->line = p->section_line[2];
+	if (a->addr.ss_family != b->addr.ss_family)
+		return refuse(p, "not of the primary's address family:", b->text,
+			      "use IPv4 on both sides or IPv6 on both");
+	if (memcmp(&a->addr, &b->addr, sizeof(a->addr)) == 0)
+		return refuse(p, "the primary's own channel", b->text,
+			      "give each side an address of its own");
+	return 0;
+}
+
+static void fill_defaults(struct vmft_pair_config *config)
+{
+	config->silence_ms = DEFAULT_SILENCE_MS;
+	config->disk_check = VMFT_DISK_CHECK_FULL;
+	config->gate_bytes = DEFAULT_GATE_BYTES;
+	config->log_bytes = DEFAULT_LOG_BYTES;
+	memcpy(config->qemu, DEFAULT_QEMU, sizeof(DEFAULT_QEMU));
+}
+
+/* After the name is known, since the default is made from it. */
+static void fill_controls(struct vmft_pair_config *config)
+{
+	_Static_assert(sizeof(config->side[0].control) >
+			   sizeof("/run/vmft/.primary.sock") + VMFT_PAIR_NAME_MAX,
+		       "the default control path fits");
+	for (enum vmft_role role = 0; role < VMFT_ROLE_COUNT; role++)
+		if (config->side[role].control[0] == '\0')
+			(void)snprintf(config->side[role].control,
+				       sizeof(config->side[role].control), "/run/vmft/%s.%s.sock",
+				       config->name, vmft_role_name(role));
+}
+
+static int parse_lines(struct parser *p)
+{
+	int line = ini_parse_stream(next_line, p, on_value, p);
+
+	if (p->failed_line)
+		return -EINVAL;
+	if (line < 0)
+		return vmft_error_set(p->err, -ENOMEM, VMFT_EXIT_INTERNAL, "%s: out of memory",
+				      p->path);
+	if (line > 0)
+		return vmft_error_set(p->err, -EINVAL, VMFT_EXIT_CONFIG,
+				      "%s:%d: neither KEY = VALUE nor [SECTION]; correct the line",
+				      p->path, line);
+	return 0;
+}
+
+static int parse(struct parser *p)
+{
+	int r = check_bytes(p);
+
+	if (r < 0)
+		return r;
+	p->line = 0;
+	fill_defaults(&p->config);
+	r = parse_lines(p);
+	if (r < 0)
+		return r;
+	r = check_required(p);
+	if (r < 0)
+		return r;
+	fill_controls(&p->config);
+	return check_channels(p);
+}
+
+int vmft_pair_config_parse(const char *path, const char *text, size_t size,
+			   struct vmft_pair_config *ret, struct vmft_error *err)
+{
+	struct parser *p;
+	int r;
+
+	if (size > VMFT_PAIR_FILE_MAX)
+		return vmft_error_set(err, -E2BIG, VMFT_EXIT_CONFIG,
+				      "%s:1: over %u bytes; this is no role/pair file", path,
+				      VMFT_PAIR_FILE_MAX);
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return vmft_error_set(err, -ENOMEM, VMFT_EXIT_INTERNAL, "%s: out of memory", path);
+	p->path = path;
+	p->text = text;
+	p->size = size;
+	p->err = err;
+	r = parse(p);
+	if (r == 0)
+		*ret = p->config;
+	free(p);
+	return r;
+}
+
+static int load_fail(const char *path, int err_no, struct vmft_error *err)
+{
+	return vmft_error_set(err, -err_no, VMFT_EXIT_CONFIG,
+			      "%s: cannot read: %s; set VMFT_PAIR to a readable role/pair file",
+			      path, strerror(err_no));
+}
+
+/* Reads until size bytes or the end of the file. */
+static ssize_t read_whole(int fd, char *buffer, size_t size)
+{
+	size_t got = 0;
+
+	while (got < size) {
+		ssize_t n = read(fd, buffer + got, size - got);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		got += (size_t)n;
+	}
+	return (ssize_t)got;
+}
+
+static int load_fd(const char *path, int fd, struct vmft_pair_config *ret, struct vmft_error *err)
+{
+	struct stat st;
+	ssize_t size;
+	char *text;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return load_fail(path, errno, err);
+	if (!S_ISREG(st.st_mode))
+		return load_fail(path, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, err);
+	/* One byte more than allowed, to see that a file is too long even while it grows. */
+	text = malloc(VMFT_PAIR_FILE_MAX + 1);
+	if (!text)
+		return load_fail(path, ENOMEM, err);
+	size = read_whole(fd, text, VMFT_PAIR_FILE_MAX + 1);
+	if (size < 0)
+		r = load_fail(path, (int)-size, err);
+	else
+		r = vmft_pair_config_parse(path, text, (size_t)size, ret, err);
+	free(text);
+	return r;
+}
+
+int vmft_pair_config_load(const char *path, struct vmft_pair_config *ret, struct vmft_error *err)
+{
+	/* O_NONBLOCK: a FIFO put there by mistake is refused, not waited for. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int r;
+
+	if (fd < 0)
+		return load_fail(path, errno, err);
+	r = load_fd(path, fd, ret, err);
+	(void)close(fd);
+	return r;
+}
+
+const char *vmft_pair_config_arbiter_dir(const struct vmft_pair_config *config)
+{
+	return config->arbiter + strlen("file:");
+}
+
+int vmft_role_parse(const char *text, enum vmft_role *ret)
+{
+	for (enum vmft_role role = 0; role < VMFT_ROLE_COUNT; role++) {
+		if (strcmp(text, vmft_role_name(role)) == 0) {
+			*ret = role;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+const char *vmft_role_name(enum vmft_role role)
+{
+	return role == VMFT_ROLE_PRIMARY ? "primary" : "backup";
+}
+
+enum vmft_role vmft_role_peer(enum vmft_role role)
+{
+	return role == VMFT_ROLE_PRIMARY ? VMFT_ROLE_BACKUP : VMFT_ROLE_PRIMARY;
+}

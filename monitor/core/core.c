@@ -1,0 +1,689 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/*
+ * A handler fills the actions and returns the state to be in afterwards. It writes the
+ * positions, core->why and core->lost, never core->state: vmft_core_step does.
+ */
+typedef enum vmft_state handler_fn(struct vmft_core *core, const struct vmft_event_in *event,
+				   struct vmft_actions *ret);
+
+struct rule {
+	enum vmft_core_rule kind;
+	uint32_t next;
+	handler_fn *handle;
+};
+
+/* Not assert(3): it must stay on in release builds, and must name the state and the event. */
+static _Noreturn void refuse(const struct vmft_core *core, const struct vmft_event_in *event,
+			     const char *text)
+{
+	fprintf(stderr, "vmft core: %s: %s %s, event %s, position %llu, held %llu, acked %llu\n",
+		text, vmft_side_name(core->side), vmft_state_name(core->state),
+		vmft_in_name(event->kind), (unsigned long long)event->position,
+		(unsigned long long)core->held, (unsigned long long)core->acked);
+	abort();
+}
+
+static void claim(const struct vmft_core *core, struct vmft_actions *ret)
+{
+	ret->set |= VMFT_DO_CLAIM;
+	ret->generation = core->generation + 1;
+}
+
+static void give_up_peer(struct vmft_core *core, enum vmft_why why, struct vmft_actions *ret)
+{
+	core->lost = why;
+	ret->set |= VMFT_DO_CLOSE_PEER;
+}
+
+static enum vmft_why peer_why(const struct vmft_core *core, const struct vmft_event_in *event)
+{
+	if (event->kind == VMFT_IN_PEER_ENDED)
+		return VMFT_WHY_PEER_GUEST_ENDED;
+	switch (event->why) {
+	case VMFT_WHY_CONNECTION:
+	case VMFT_WHY_SILENCE:
+	case VMFT_WHY_PEER_GUEST_DIED:
+	case VMFT_WHY_PEER_FAULT:
+		return event->why;
+	default:
+		refuse(core, event, "no reason a peer is lost for");
+	}
+}
+
+/* This side's part is over: its guest is gone, or can't be trusted any longer. */
+static enum vmft_state end(struct vmft_core *core, enum vmft_why why, struct vmft_actions *ret)
+{
+	core->why = why;
+	if (core->lost == VMFT_WHY_NONE)
+		ret->set |= VMFT_DO_CLOSE_PEER;
+	ret->set |= VMFT_DO_STOP;
+	ret->stop = why;
+	return VMFT_STATE_ENDED;
+}
+
+static void say_bye(enum vmft_why why, struct vmft_actions *ret)
+{
+	ret->set |= VMFT_DO_SEND_BYE;
+	ret->bye = why;
+}
+
+static enum vmft_why guest_why(const struct vmft_event_in *event)
+{
+	return event->kind == VMFT_IN_GUEST_ENDED ? VMFT_WHY_GUEST_ENDED : VMFT_WHY_GUEST_DIED;
+}
+
+/* FORMING */
+
+static enum vmft_state on_pair_formed(struct vmft_core *core, const struct vmft_event_in *event,
+				      struct vmft_actions *ret)
+{
+	(void)event;
+	core->why = VMFT_WHY_NONE;
+	ret->set |= VMFT_DO_RUN_GUEST;
+	return VMFT_STATE_PROTECTED;
+}
+
+/* No guest has run, so there is nothing to arbitrate about: wait for the next hello. */
+static enum vmft_state on_forming_failed(struct vmft_core *core, const struct vmft_event_in *event,
+					 struct vmft_actions *ret)
+{
+	core->why = peer_why(core, event);
+	ret->set |= VMFT_DO_CLOSE_PEER;
+	return VMFT_STATE_FORMING;
+}
+
+/* PROTECTED and SHIPPING, primary */
+
+static enum vmft_state primary_alone(struct vmft_core *core, enum vmft_why why,
+				     struct vmft_actions *ret)
+{
+	give_up_peer(core, why, ret);
+	core->why = why;
+	claim(core, ret);
+	return VMFT_STATE_ARBITRATING;
+}
+
+static enum vmft_state on_backup_lost(struct vmft_core *core, const struct vmft_event_in *event,
+				      struct vmft_actions *ret)
+{
+	return primary_alone(core, peer_why(core, event), ret);
+}
+
+/* Cumulative acks may repeat (heartbeats carry them); going back or ahead of the log is a lie. */
+static bool ack_is_sane(const struct vmft_core *core, const struct vmft_event_in *event)
+{
+	if (event->sent < core->acked)
+		refuse(core, event, "less sent than was acked before");
+	return event->position >= core->acked && event->position <= event->sent;
+}
+
+static enum vmft_state on_ack(struct vmft_core *core, const struct vmft_event_in *event,
+			      struct vmft_actions *ret)
+{
+	if (!ack_is_sane(core, event))
+		return primary_alone(core, VMFT_WHY_PEER_FAULT, ret);
+	if (event->position == core->acked)
+		return VMFT_STATE_PROTECTED;
+	core->acked = event->position;
+	ret->set |= VMFT_DO_SET_RELEASE;
+	ret->release = event->position;
+	return VMFT_STATE_PROTECTED;
+}
+
+/* The gate went with the guest: nothing to release, but a lying peer is still hung up on. */
+static enum vmft_state on_ack_shipping(struct vmft_core *core, const struct vmft_event_in *event,
+				       struct vmft_actions *ret)
+{
+	if (!ack_is_sane(core, event)) {
+		give_up_peer(core, VMFT_WHY_PEER_FAULT, ret);
+		return end(core, core->why, ret);
+	}
+	core->acked = event->position;
+	return VMFT_STATE_SHIPPING;
+}
+
+/* The ring outlives QEMU: what it logged before its end must reach the backup before the bye. */
+static enum vmft_state on_primary_gone(struct vmft_core *core, const struct vmft_event_in *event,
+				       struct vmft_actions *ret)
+{
+	(void)ret;
+	core->why = guest_why(event);
+	return VMFT_STATE_SHIPPING;
+}
+
+static enum vmft_state on_log_shipped(struct vmft_core *core, const struct vmft_event_in *event,
+				      struct vmft_actions *ret)
+{
+	(void)event;
+	say_bye(core->why, ret);
+	return end(core, core->why, ret);
+}
+
+/* No claim: with no guest to run, winning would only keep the backup from going live. */
+static enum vmft_state on_shipping_lost(struct vmft_core *core, const struct vmft_event_in *event,
+					struct vmft_actions *ret)
+{
+	give_up_peer(core, peer_why(core, event), ret);
+	return end(core, core->why, ret);
+}
+
+/* PROTECTED, DRAINING and ENDING, backup */
+
+/* Held means acked, and acked means output may leave: only this backup can still know it. */
+static enum vmft_state on_log_held(struct vmft_core *core, const struct vmft_event_in *event,
+				   struct vmft_actions *ret)
+{
+	if (event->position < core->held)
+		refuse(core, event, "log held shrinks");
+	if (event->position == core->held)
+		return VMFT_STATE_PROTECTED;
+	core->held = event->position;
+	ret->set |= VMFT_DO_SEND_ACK;
+	ret->ack = event->position;
+	return VMFT_STATE_PROTECTED;
+}
+
+static enum vmft_state drain(struct vmft_core *core, struct vmft_actions *ret)
+{
+	if (core->replayed < core->held)
+		return VMFT_STATE_DRAINING;
+	claim(core, ret);
+	return VMFT_STATE_ARBITRATING;
+}
+
+static enum vmft_state drain_to_end(struct vmft_core *core, struct vmft_actions *ret)
+{
+	if (core->replayed < core->held)
+		return VMFT_STATE_ENDING;
+	return end(core, VMFT_WHY_GUEST_ENDED, ret);
+}
+
+static enum vmft_state on_primary_lost(struct vmft_core *core, const struct vmft_event_in *event,
+				       struct vmft_actions *ret)
+{
+	give_up_peer(core, peer_why(core, event), ret);
+	core->why = core->lost;
+	return drain(core, ret);
+}
+
+static enum vmft_state on_primary_ended(struct vmft_core *core, const struct vmft_event_in *event,
+					struct vmft_actions *ret)
+{
+	give_up_peer(core, peer_why(core, event), ret);
+	core->why = core->lost;
+	return drain_to_end(core, ret);
+}
+
+/*
+ * An agent that went live unasked, or replayed what was never given to it, is stopped before
+ * anything else. In a formed pair the primary hears of it and goes on alone.
+ */
+static enum vmft_state on_agent_fault(struct vmft_core *core, const struct vmft_event_in *event,
+				      struct vmft_actions *ret)
+{
+	(void)event;
+	ret->set |= VMFT_DO_FENCE_GUEST;
+	if (core->state == VMFT_STATE_PROTECTED)
+		say_bye(VMFT_WHY_GUEST_DIED, ret);
+	return end(core, VMFT_WHY_AGENT_FAULT, ret);
+}
+
+static enum vmft_state on_replayed(struct vmft_core *core, const struct vmft_event_in *event,
+				   struct vmft_actions *ret)
+{
+	if (event->position < core->replayed || event->position > core->held)
+		return on_agent_fault(core, event, ret);
+	core->replayed = event->position;
+	if (core->state == VMFT_STATE_DRAINING)
+		return drain(core, ret);
+	if (core->state == VMFT_STATE_ENDING)
+		return drain_to_end(core, ret);
+	return core->state;
+}
+
+static enum vmft_state on_backup_gone(struct vmft_core *core, const struct vmft_event_in *event,
+				      struct vmft_actions *ret)
+{
+	say_bye(guest_why(event), ret);
+	return end(core, guest_why(event), ret);
+}
+
+/* ARBITRATING and after, both sides */
+
+/* A claim still outstanding may be won with nobody to use it: docs/failover.md, double faults. */
+static enum vmft_state on_guest_gone(struct vmft_core *core, const struct vmft_event_in *event,
+				     struct vmft_actions *ret)
+{
+	return end(core, guest_why(event), ret);
+}
+
+static enum vmft_state on_won_primary(struct vmft_core *core, const struct vmft_event_in *event,
+				      struct vmft_actions *ret)
+{
+	(void)event;
+	core->generation++;
+	core->why = core->lost;
+	ret->set |= VMFT_DO_OPEN_GATE;
+	return VMFT_STATE_ALONE;
+}
+
+/*
+ * The gate opens with the order to go live, not after the agent's answer: nothing is left to
+ * replay, and waiting would add a round trip to the outage.
+ */
+static enum vmft_state on_won_backup(struct vmft_core *core, const struct vmft_event_in *event,
+				     struct vmft_actions *ret)
+{
+	if (core->replayed != core->held)
+		refuse(core, event, "won before the log was drained");
+	core->generation++;
+	core->why = core->lost;
+	ret->set |= VMFT_DO_GO_LIVE | VMFT_DO_OPEN_GATE;
+	ret->live_at = core->held;
+	return VMFT_STATE_GOING_LIVE;
+}
+
+static enum vmft_state on_claim_lost(struct vmft_core *core, const struct vmft_event_in *event,
+				     struct vmft_actions *ret)
+{
+	(void)event;
+	core->why = VMFT_WHY_CLAIM_LOST;
+	ret->set |= VMFT_DO_FENCE_GUEST | VMFT_DO_STOP;
+	ret->stop = VMFT_WHY_CLAIM_LOST;
+	return VMFT_STATE_FENCED;
+}
+
+static enum vmft_state on_unreachable(struct vmft_core *core, const struct vmft_event_in *event,
+				      struct vmft_actions *ret)
+{
+	(void)event;
+	core->why = VMFT_WHY_ARBITER_UNREACHABLE;
+	ret->set |= VMFT_DO_START_RETRY_TIMER;
+	return VMFT_STATE_WAITING_ARBITER;
+}
+
+static enum vmft_state on_retry(struct vmft_core *core, const struct vmft_event_in *event,
+				struct vmft_actions *ret)
+{
+	(void)event;
+	claim(core, ret);
+	return VMFT_STATE_ARBITRATING;
+}
+
+static enum vmft_state on_live(struct vmft_core *core, const struct vmft_event_in *event,
+			       struct vmft_actions *ret)
+{
+	(void)core;
+	(void)event;
+	(void)ret;
+	return VMFT_STATE_ALONE;
+}
+
+/*
+ * What is not listed is forbidden. STALE is what a closed connection, a dead guest or an
+ * abandoned claim may still deliver. After PEER_LOST nothing of the peer counts any more: a
+ * position taken in then would move the log's end behind a claim's back.
+ */
+#define S(state) (1U << VMFT_STATE_##state)
+#define ON(handler, next)                                                                          \
+	{                                                                                          \
+		VMFT_RULE_HANDLED, (next), (handler)                                               \
+	}
+#define STALE                                                                                      \
+	{                                                                                          \
+		VMFT_RULE_IGNORED, 0, NULL                                                         \
+	}
+
+static const struct rule primary_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
+    {
+	[VMFT_STATE_FORMING] =
+	    {
+		[VMFT_IN_PEER_READY] = ON(on_pair_formed, S(PROTECTED)),
+		[VMFT_IN_PEER_LOST] = ON(on_forming_failed, S(FORMING)),
+		[VMFT_IN_PEER_ENDED] = ON(on_forming_failed, S(FORMING)),
+		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_PROTECTED] =
+	    {
+		[VMFT_IN_PEER_LOST] = ON(on_backup_lost, S(ARBITRATING)),
+		[VMFT_IN_PEER_ENDED] = ON(on_backup_lost, S(ARBITRATING)),
+		[VMFT_IN_ACK] = ON(on_ack, S(PROTECTED) | S(ARBITRATING)),
+		[VMFT_IN_GUEST_DIED] = ON(on_primary_gone, S(SHIPPING)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_primary_gone, S(SHIPPING)),
+	    },
+	[VMFT_STATE_SHIPPING] =
+	    {
+		[VMFT_IN_PEER_LOST] = ON(on_shipping_lost, S(ENDED)),
+		[VMFT_IN_PEER_ENDED] = ON(on_shipping_lost, S(ENDED)),
+		[VMFT_IN_ACK] = ON(on_ack_shipping, S(SHIPPING) | S(ENDED)),
+		[VMFT_IN_LOG_SHIPPED] = ON(on_log_shipped, S(ENDED)),
+		[VMFT_IN_GUEST_DIED] = STALE,
+		[VMFT_IN_GUEST_ENDED] = STALE,
+	    },
+	[VMFT_STATE_ARBITRATING] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_ACK] = STALE,
+		[VMFT_IN_CLAIM_WON] = ON(on_won_primary, S(ALONE)),
+		[VMFT_IN_CLAIM_LOST] = ON(on_claim_lost, S(FENCED)),
+		[VMFT_IN_CLAIM_UNREACHABLE] = ON(on_unreachable, S(WAITING_ARBITER)),
+		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_WAITING_ARBITER] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_ACK] = STALE,
+		[VMFT_IN_RETRY_TIMER] = ON(on_retry, S(ARBITRATING)),
+		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_ALONE] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_ACK] = STALE,
+		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_FENCED] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_ACK] = STALE,
+		[VMFT_IN_GUEST_DIED] = STALE,
+		[VMFT_IN_GUEST_ENDED] = STALE,
+	    },
+	[VMFT_STATE_ENDED] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_ACK] = STALE,
+		[VMFT_IN_CLAIM_WON] = STALE,
+		[VMFT_IN_CLAIM_LOST] = STALE,
+		[VMFT_IN_CLAIM_UNREACHABLE] = STALE,
+		[VMFT_IN_RETRY_TIMER] = STALE,
+		[VMFT_IN_GUEST_DIED] = STALE,
+		[VMFT_IN_GUEST_ENDED] = STALE,
+		[VMFT_IN_LOG_SHIPPED] = STALE,
+	    },
+};
+
+static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
+    {
+	[VMFT_STATE_FORMING] =
+	    {
+		[VMFT_IN_PEER_READY] = ON(on_pair_formed, S(PROTECTED)),
+		[VMFT_IN_PEER_LOST] = ON(on_forming_failed, S(FORMING)),
+		[VMFT_IN_PEER_ENDED] = ON(on_forming_failed, S(FORMING)),
+		[VMFT_IN_REPLAYED] = ON(on_replayed, S(FORMING) | S(ENDED)),
+		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
+		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_PROTECTED] =
+	    {
+		[VMFT_IN_PEER_LOST] = ON(on_primary_lost, S(DRAINING) | S(ARBITRATING)),
+		[VMFT_IN_PEER_ENDED] = ON(on_primary_ended, S(ENDING) | S(ENDED)),
+		[VMFT_IN_LOG_HELD] = ON(on_log_held, S(PROTECTED)),
+		[VMFT_IN_REPLAYED] = ON(on_replayed, S(PROTECTED) | S(ENDED)),
+		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
+		[VMFT_IN_GUEST_DIED] = ON(on_backup_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_backup_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_DRAINING] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_LOG_HELD] = STALE,
+		[VMFT_IN_REPLAYED] = ON(on_replayed, S(DRAINING) | S(ARBITRATING) | S(ENDED)),
+		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
+		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_ENDING] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_LOG_HELD] = STALE,
+		[VMFT_IN_REPLAYED] = ON(on_replayed, S(ENDING) | S(ENDED)),
+		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
+		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_ARBITRATING] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_LOG_HELD] = STALE,
+		[VMFT_IN_REPLAYED] = ON(on_replayed, S(ARBITRATING) | S(ENDED)),
+		[VMFT_IN_CLAIM_WON] = ON(on_won_backup, S(GOING_LIVE)),
+		[VMFT_IN_CLAIM_LOST] = ON(on_claim_lost, S(FENCED)),
+		[VMFT_IN_CLAIM_UNREACHABLE] = ON(on_unreachable, S(WAITING_ARBITER)),
+		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
+		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_WAITING_ARBITER] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_LOG_HELD] = STALE,
+		[VMFT_IN_REPLAYED] = ON(on_replayed, S(WAITING_ARBITER) | S(ENDED)),
+		[VMFT_IN_RETRY_TIMER] = ON(on_retry, S(ARBITRATING)),
+		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
+		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_GOING_LIVE] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_LOG_HELD] = STALE,
+		[VMFT_IN_REPLAYED] = STALE,
+		[VMFT_IN_LIVE] = ON(on_live, S(ALONE)),
+		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_ALONE] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_LOG_HELD] = STALE,
+		[VMFT_IN_REPLAYED] = STALE,
+		[VMFT_IN_LIVE] = STALE,
+		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_FENCED] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_LOG_HELD] = STALE,
+		[VMFT_IN_REPLAYED] = STALE,
+		[VMFT_IN_LIVE] = STALE,
+		[VMFT_IN_GUEST_DIED] = STALE,
+		[VMFT_IN_GUEST_ENDED] = STALE,
+	    },
+	[VMFT_STATE_ENDED] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_LOG_HELD] = STALE,
+		[VMFT_IN_REPLAYED] = STALE,
+		[VMFT_IN_CLAIM_WON] = STALE,
+		[VMFT_IN_CLAIM_LOST] = STALE,
+		[VMFT_IN_CLAIM_UNREACHABLE] = STALE,
+		[VMFT_IN_RETRY_TIMER] = STALE,
+		[VMFT_IN_LIVE] = STALE,
+		[VMFT_IN_GUEST_DIED] = STALE,
+		[VMFT_IN_GUEST_ENDED] = STALE,
+	    },
+};
+
+static const struct rule *rule_for(enum vmft_side side, enum vmft_state state, enum vmft_in kind)
+{
+	return side == VMFT_SIDE_PRIMARY ? &primary_rules[state][kind] : &backup_rules[state][kind];
+}
+
+void vmft_core_init(struct vmft_core *core, enum vmft_side side, uint64_t generation)
+{
+	*core = (struct vmft_core){
+	    .side = side,
+	    .state = VMFT_STATE_FORMING,
+	    .generation = generation,
+	};
+}
+
+void vmft_core_step(struct vmft_core *core, const struct vmft_event_in *event,
+		    struct vmft_actions *ret_actions)
+{
+	const struct rule *rule;
+	enum vmft_state next;
+
+	*ret_actions = (struct vmft_actions){0};
+	if ((unsigned)core->side >= VMFT_SIDE_COUNT || (unsigned)core->state >= VMFT_STATE_COUNT ||
+	    (unsigned)event->kind >= VMFT_IN_COUNT)
+		refuse(core, event, "out of range");
+	rule = rule_for(core->side, core->state, event->kind);
+	if (rule->kind == VMFT_RULE_IGNORED)
+		return;
+	if (rule->kind == VMFT_RULE_FORBIDDEN)
+		refuse(core, event, "forbidden here");
+	next = rule->handle(core, event, ret_actions);
+	if (!(rule->next & (1U << next)))
+		refuse(core, event, "transition not in the table");
+	core->state = next;
+}
+
+bool vmft_core_wants_peer(const struct vmft_core *core)
+{
+	return core->state == VMFT_STATE_FORMING;
+}
+
+bool vmft_core_is_final(const struct vmft_core *core)
+{
+	return core->state == VMFT_STATE_FENCED || core->state == VMFT_STATE_ENDED;
+}
+
+enum vmft_core_rule vmft_core_rule(enum vmft_side side, enum vmft_state state, enum vmft_in kind,
+				   uint32_t *ret_next)
+{
+	const struct rule *rule = rule_for(side, state, kind);
+
+	if (ret_next)
+		*ret_next = rule->next;
+	return rule->kind;
+}
+
+static const char *name_at(const char *const *names, unsigned count, unsigned i)
+{
+	return i < count && names[i] ? names[i] : "?";
+}
+
+const char *vmft_side_name(enum vmft_side side)
+{
+	static const char *const names[VMFT_SIDE_COUNT] = {
+	    [VMFT_SIDE_PRIMARY] = "primary",
+	    [VMFT_SIDE_BACKUP] = "backup",
+	};
+
+	return name_at(names, VMFT_SIDE_COUNT, side);
+}
+
+const char *vmft_state_name(enum vmft_state state)
+{
+	static const char *const names[VMFT_STATE_COUNT] = {
+	    [VMFT_STATE_FORMING] = "forming",
+	    [VMFT_STATE_PROTECTED] = "protected",
+	    [VMFT_STATE_SHIPPING] = "shipping",
+	    [VMFT_STATE_DRAINING] = "draining",
+	    [VMFT_STATE_ENDING] = "ending",
+	    [VMFT_STATE_ARBITRATING] = "arbitrating",
+	    [VMFT_STATE_WAITING_ARBITER] = "waiting-arbiter",
+	    [VMFT_STATE_GOING_LIVE] = "going-live",
+	    [VMFT_STATE_ALONE] = "alone",
+	    [VMFT_STATE_FENCED] = "fenced",
+	    [VMFT_STATE_ENDED] = "ended",
+	};
+
+	return name_at(names, VMFT_STATE_COUNT, state);
+}
+
+const char *vmft_in_name(enum vmft_in kind)
+{
+	static const char *const names[VMFT_IN_COUNT] = {
+	    [VMFT_IN_PEER_READY] = "peer-ready",
+	    [VMFT_IN_PEER_LOST] = "peer-lost",
+	    [VMFT_IN_PEER_ENDED] = "peer-ended",
+	    [VMFT_IN_LOG_HELD] = "log-held",
+	    [VMFT_IN_ACK] = "ack",
+	    [VMFT_IN_REPLAYED] = "replayed",
+	    [VMFT_IN_CLAIM_WON] = "claim-won",
+	    [VMFT_IN_CLAIM_LOST] = "claim-lost",
+	    [VMFT_IN_CLAIM_UNREACHABLE] = "claim-unreachable",
+	    [VMFT_IN_RETRY_TIMER] = "retry-timer",
+	    [VMFT_IN_LIVE] = "live",
+	    [VMFT_IN_GUEST_DIED] = "guest-died",
+	    [VMFT_IN_GUEST_ENDED] = "guest-ended",
+	    [VMFT_IN_LOG_SHIPPED] = "log-shipped",
+	};
+
+	return name_at(names, VMFT_IN_COUNT, kind);
+}
+
+const char *vmft_do_name(enum vmft_do bit)
+{
+	switch (bit) {
+	case VMFT_DO_FENCE_GUEST:
+		return "fence-guest";
+	case VMFT_DO_SEND_ACK:
+		return "send-ack";
+	case VMFT_DO_SEND_BYE:
+		return "send-bye";
+	case VMFT_DO_CLOSE_PEER:
+		return "close-peer";
+	case VMFT_DO_CLAIM:
+		return "claim";
+	case VMFT_DO_START_RETRY_TIMER:
+		return "start-retry-timer";
+	case VMFT_DO_RUN_GUEST:
+		return "run-guest";
+	case VMFT_DO_SET_RELEASE:
+		return "set-release";
+	case VMFT_DO_OPEN_GATE:
+		return "open-gate";
+	case VMFT_DO_GO_LIVE:
+		return "go-live";
+	case VMFT_DO_STOP:
+		return "stop";
+	}
+	return "?";
+}
+
+const char *vmft_why_text(enum vmft_why why)
+{
+	static const char *const texts[VMFT_WHY_COUNT] = {
+	    [VMFT_WHY_NONE] = "none",
+	    [VMFT_WHY_CONNECTION] = "the connection to the peer was lost",
+	    [VMFT_WHY_SILENCE] = "the peer fell silent",
+	    [VMFT_WHY_PEER_GUEST_DIED] = "the peer's guest died",
+	    [VMFT_WHY_PEER_GUEST_ENDED] = "the peer's guest ended",
+	    [VMFT_WHY_PEER_FAULT] = "the peer broke the protocol",
+	    [VMFT_WHY_GUEST_DIED] = "this side's guest died",
+	    [VMFT_WHY_GUEST_ENDED] = "the guest ended",
+	    [VMFT_WHY_AGENT_FAULT] = "this side's agent reported what cannot be",
+	    [VMFT_WHY_ARBITER_UNREACHABLE] = "the arbiter cannot be reached",
+	    [VMFT_WHY_CLAIM_LOST] = "the other side won the arbitration",
+	};
+
+	return name_at(texts, VMFT_WHY_COUNT, why);
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The failover state machine of one side of one protected VM.
+ *
+ * Pure: an event goes in, a set of actions comes out; no clock, no I/O, no allocation.
+ * Whoever drives it (the monitor, the simulation) measures time, talks to the peer, the
+ * agent and the arbiter, reports what happened as events, and carries the actions out.
+ * docs/failover.md tells the story and is checked against the table in core.c.
+ *
+ * Two kinds of input are told apart. What a peer or an agent may have got wrong (an ack of
+ * what was never sent, a replay past the log's end) is answered by a transition. What only
+ * the caller can get wrong (an answer to a claim never made) aborts, in release builds too:
+ * a monitor that dies is a fault the pair survives, a monitor that guesses is not.
+ */
+#ifndef VMFT_CORE_H
+#define VMFT_CORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum vmft_side {
+	VMFT_SIDE_PRIMARY, /* records, its output waits for acks */
+	VMFT_SIDE_BACKUP,  /* replays, emits nothing until live */
+	VMFT_SIDE_COUNT,
+};
+
+/* A side keeps its vmft_side for its whole life: a backup that went live is still one here. */
+enum vmft_state {
+	VMFT_STATE_FORMING,	    /* no pair yet; the guest has not started */
+	VMFT_STATE_PROTECTED,	    /* pair formed: recording under acks / replaying */
+	VMFT_STATE_SHIPPING,	    /* primary: own guest is gone, its last log goes to the peer */
+	VMFT_STATE_DRAINING,	    /* backup: peer lost, replaying what is held before claiming */
+	VMFT_STATE_ENDING,	    /* backup: the guest ended in order, replaying up to its end */
+	VMFT_STATE_ARBITRATING,	    /* generation + 1 claimed, answer outstanding */
+	VMFT_STATE_WAITING_ARBITER, /* arbiter unreachable: nobody may go on; claims again */
+	VMFT_STATE_GOING_LIVE,	    /* backup: won, the agent is leaving replay */
+	VMFT_STATE_ALONE,	    /* live and unprotected */
+	VMFT_STATE_FENCED,	    /* final: lost the arbitration, the guest is stopped for good */
+	VMFT_STATE_ENDED,	    /* final: this side's guest is gone; core.why says how */
+	VMFT_STATE_COUNT,
+};
+
+enum vmft_why {
+	VMFT_WHY_NONE,
+	VMFT_WHY_CONNECTION,	      /* peer: connection reset, closed or never answered */
+	VMFT_WHY_SILENCE,	      /* peer: nothing heard for the configured time */
+	VMFT_WHY_PEER_GUEST_DIED,     /* peer said goodbye: its guest died */
+	VMFT_WHY_PEER_GUEST_ENDED,    /* peer said goodbye: its guest ended in order */
+	VMFT_WHY_PEER_FAULT,	      /* peer broke the protocol */
+	VMFT_WHY_GUEST_DIED,	      /* own QEMU gone without an orderly end */
+	VMFT_WHY_GUEST_ENDED,	      /* own QEMU ended in order */
+	VMFT_WHY_AGENT_FAULT,	      /* own agent reported what cannot be */
+	VMFT_WHY_ARBITER_UNREACHABLE, /* no answer to the claim */
+	VMFT_WHY_CLAIM_LOST,	      /* the other side holds generation + 1 */
+	VMFT_WHY_COUNT,
+};
+
+enum vmft_in {
+	/*
+	 * Hello accepted, only while vmft_core_wants_peer(). Primary: the backup's hello passed.
+	 * Backup: the primary's first frame after the hellos arrived, so the primary has accepted
+	 * too; a backup that counted a half-made pair would go live beside a primary still
+	 * waiting to form.
+	 */
+	VMFT_IN_PEER_READY,
+	VMFT_IN_PEER_LOST,  /* .why: CONNECTION, SILENCE, PEER_GUEST_DIED or PEER_FAULT */
+	VMFT_IN_PEER_ENDED, /* the peer's goodbye after an orderly end of its guest */
+	VMFT_IN_LOG_HELD,   /* backup: log held in memory up to .position */
+	VMFT_IN_ACK,	    /* primary: .position acked; .sent = last handed to transport */
+	VMFT_IN_REPLAYED,   /* backup: agent has replayed up to .position */
+	VMFT_IN_CLAIM_WON,  /* answers to VMFT_DO_CLAIM, exactly one each */
+	VMFT_IN_CLAIM_LOST,
+	VMFT_IN_CLAIM_UNREACHABLE, /* also when it is not known whether the claim was recorded */
+	VMFT_IN_RETRY_TIMER,	   /* the timer of VMFT_DO_START_RETRY_TIMER, once */
+	VMFT_IN_LIVE,		   /* backup: the agent says the guest runs live */
+	VMFT_IN_GUEST_DIED,	   /* own QEMU gone without an orderly end */
+	VMFT_IN_GUEST_ENDED,	   /* own QEMU ended in order */
+	VMFT_IN_LOG_SHIPPED,	   /* primary in SHIPPING: whole ring handed to the transport */
+	VMFT_IN_COUNT,
+};
+
+struct vmft_event_in {
+	enum vmft_in kind;
+	enum vmft_why why; /* PEER_LOST only */
+	uint64_t position; /* LOG_HELD, ACK, REPLAYED */
+	uint64_t sent;	   /* ACK only */
+};
+
+/* Bits of vmft_actions.set. To be carried out in this order, lowest bit first. */
+enum vmft_do {
+	VMFT_DO_FENCE_GUEST = 1 << 0, /* stop the guest for good, shut its gate for good */
+	VMFT_DO_SEND_ACK = 1 << 1,    /* tell the peer .ack is held */
+	VMFT_DO_SEND_BYE = 1 << 2,    /* .bye: GUEST_DIED or GUEST_ENDED, after all log sent */
+	VMFT_DO_CLOSE_PEER = 1 << 3,  /* with SEND_BYE: once it is flushed (bounded wait) */
+	VMFT_DO_CLAIM = 1 << 4,	      /* test-and-set .generation for this VM, asynchronously */
+	VMFT_DO_START_RETRY_TIMER = 1 << 5,
+	VMFT_DO_RUN_GUEST = 1 << 6,   /* primary: start recording; backup: replay may start */
+	VMFT_DO_SET_RELEASE = 1 << 7, /* output depending on log <= .release may leave */
+	VMFT_DO_GO_LIVE = 1 << 8,     /* leave replay at .live_at, the end of the log held */
+	VMFT_DO_OPEN_GATE = 1 << 9,   /* all output may leave; never undone */
+	VMFT_DO_STOP = 1 << 10,	      /* this side's work is over, .stop says why */
+};
+#define VMFT_DO_COUNT 11
+
+struct vmft_actions {
+	uint32_t set; /* of enum vmft_do; the fields below count only with their bit */
+	uint64_t ack;
+	uint64_t release;
+	uint64_t live_at;
+	uint64_t generation;
+	enum vmft_why bye;
+	enum vmft_why stop;
+};
+
+/* Read freely, written by core.c only. */
+struct vmft_core {
+	enum vmft_side side;
+	enum vmft_state state;
+	enum vmft_why why;   /* what brought this state about */
+	enum vmft_why lost;  /* why the peer was given up; NONE while it was not */
+	uint64_t generation; /* of the pair; + 1 once this side has won */
+	uint64_t acked;	     /* primary: output up to here has been released */
+	uint64_t held;	     /* backup: held and acked; final once the peer is given up */
+	uint64_t replayed;   /* backup: <= held */
+};
+
+void vmft_core_init(struct vmft_core *core, enum vmft_side side, uint64_t generation);
+
+/* Fills *ret_actions completely. Aborts when the table forbids the event. */
+void vmft_core_step(struct vmft_core *core, const struct vmft_event_in *event,
+		    struct vmft_actions *ret_actions);
+
+/* Whether a hello may be accepted now; a peer that knocks at any other time is refused. */
+bool vmft_core_wants_peer(const struct vmft_core *core);
+
+/* Whether nothing can change any more. */
+bool vmft_core_is_final(const struct vmft_core *core);
+
+/* What the table says about an event, for tests and the diagram. */
+enum vmft_core_rule {
+	VMFT_RULE_FORBIDDEN, /* the caller's mistake: aborts */
+	VMFT_RULE_IGNORED,   /* stale or repeated: nothing changes, no action */
+	VMFT_RULE_HANDLED,
+};
+
+/* *ret_next (may be NULL): bit 1 << state for each state a handled event may lead to. */
+enum vmft_core_rule vmft_core_rule(enum vmft_side side, enum vmft_state state, enum vmft_in kind,
+				   uint32_t *ret_next);
+
+/* Stable lower-case names, for status, logs and the diagram; static storage. */
+const char *vmft_side_name(enum vmft_side side);
+const char *vmft_state_name(enum vmft_state state);
+const char *vmft_in_name(enum vmft_in kind);
+const char *vmft_do_name(enum vmft_do bit);
+const char *vmft_why_text(enum vmft_why why); /* a phrase: "the peer fell silent" */
+
+#endif

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The control socket: one JSON object a line in, one a line out. Requests are capped, a
+ * client that sends more than one line's worth without a newline is hung up on.
+ *
+ * Besides status there are the commands drills are made of; each only slows or watches the
+ * pair, none can lose anything: freeze and thaw stop and start the guest at an event
+ * boundary, digest hashes its memory there, hold-acks and release-acks make the backup
+ * keep its acknowledgements back.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "../common/exit-codes.h"
+#include "control-request.h"
+#include "monitor.h"
+
+#define MS UINT64_C(1000000)
+
+/* Hashed at a go; between two pieces the loop serves the channel. */
+#define DIGEST_PIECE (16u * 1024 * 1024)
+
+struct vmft_control_client {
+	struct vmft_monitor *m;
+	int fd;
+	struct vmft_op recv_op;
+	struct vmft_op send_op;	  /* also the digest's timer */
+	size_t in_bytes;
+	char *out; /* the answer under way, owned */
+	size_t out_bytes, out_sent;
+	const uint8_t *ram; /* mapped while a digest is made */
+	size_t ram_bytes, ram_done;
+	XXH3_state_t *hash;
+	char in[VMFT_CONTROL_REQUEST_MAX];
+};
+
+static void receive(struct vmft_control_client *client);
+
+static void digest_drop(struct vmft_control_client *client)
+{
+	if (client->ram)
+		(void)munmap((void *)client->ram, client->ram_bytes);
+	client->ram = NULL;
+	XXH3_freeState(client->hash);
+	client->hash = NULL;
+}
+
+static void hang_up(struct vmft_control_client *client)
+{
+	close(client->fd);
+	client->m->control.clients--;
+	digest_drop(client);
+	free(client->out);
+	free(client);
+}
+
+static void on_sent(struct vmft_op *op, int result)
+{
+	struct vmft_control_client *client = op->owner;
+
+	if (result <= 0) {
+		hang_up(client);
+		return;
+	}
+	client->out_sent += (size_t)result;
+	if (client->out_sent < client->out_bytes) {
+		vmft_loop_send(client->m->loop, op, client->fd, client->out + client->out_sent,
+			       client->out_bytes - client->out_sent);
+		return;
+	}
+	free(client->out);
+	client->out = NULL;
+	receive(client);
+}
+
+/* Takes the object over. */
+static void answer(struct vmft_control_client *client, struct json_object *object)
+{
+	const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN);
+	int n = asprintf(&client->out, "%s\n", text);
+
+	json_object_put(object);
+	if (n < 0) {
+		client->out = NULL;
+		hang_up(client);
+		return;
+	}
+	client->out_bytes = (size_t)n;
+	client->out_sent = 0;
+	client->send_op.done = on_sent;
+	vmft_loop_send(client->m->loop, &client->send_op, client->fd, client->out,
+		       client->out_bytes);
+}
+
+static struct json_object *answer_new(bool ok)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_object_object_add(object, "ok", json_object_new_boolean(ok));
+	return object;
+}
+
+static void add_number(struct json_object *object, const char *key, uint64_t value)
+{
+	json_object_object_add(object, key, json_object_new_uint64(value));
+}
+
+static void add_text(struct json_object *object, const char *key, const char *value)
+{
+	json_object_object_add(object, key, json_object_new_string(value));
+}
+
+static void refuse(struct vmft_control_client *client, const char *why)
+{
+	struct json_object *object = answer_new(false);
+
+	add_text(object, "error", why);
+	answer(client, object);
+}
+
+/* --- status ---------------------------------------------------------------- */
+
+static struct json_object *events(const struct vmft_journal *journal)
+{
+	struct json_object *list = json_object_new_array();
+	uint64_t from =
+	    journal->written > VMFT_JOURNAL_LINES ? journal->written - VMFT_JOURNAL_LINES : 0;
+
+	for (uint64_t i = from; i < journal->written; i++) {
+		struct json_object *line = json_object_new_object();
+
+		add_number(line, "ms", journal->line[i % VMFT_JOURNAL_LINES].at_ns / MS);
+		add_text(line, "text", journal->line[i % VMFT_JOURNAL_LINES].text);
+		json_object_array_add(list, line);
+	}
+	return list;
+}
+
+static void add_log(struct json_object *object, struct vmft_monitor *m)
+{
+	struct vmft_iface *iface = m->agent.iface;
+	const uint64_t sent = m->strategy_ops->taken(m->strategy);
+	const uint64_t now = vmft_loop_now();
+	uint64_t frozen = atomic_load(&iface->frozen_at);
+
+	add_number(object, "log_head", atomic_load(&iface->log_position));
+	add_number(object, "log_events", atomic_load(&iface->log_events));
+	if (vmft_monitor_is_primary(m)) {
+		add_number(object, "log_sent", sent);
+		add_number(object, "log_acked", m->core.acked);
+		add_number(object, "log_replayed", m->peer.replayed);
+		add_number(object, "lag_ms", vmft_lag_ms(&m->lag, m->peer.replayed, sent, now));
+		add_number(object, "log_bytes_per_s", m->lag.bytes_per_s);
+	} else {
+		add_number(object, "log_held", m->core.held);
+		add_number(object, "log_acked", m->peer.ack);
+		add_number(object, "log_replayed", m->core.replayed);
+	}
+	if (frozen > 0)
+		add_number(object, "frozen_at", frozen - 1);
+	else
+		json_object_object_add(object, "frozen_at", NULL);
+}
+
+static void add_gate(struct json_object *object, const struct vmft_iface *iface)
+{
+	add_number(object, "gate_frames", atomic_load(&iface->gate_frames));
+	add_number(object, "gate_bytes", atomic_load(&iface->gate_bytes));
+	add_number(object, "gate_stalls", atomic_load(&iface->gate_stalls));
+	add_number(object, "frames_released", atomic_load(&iface->frames_released));
+	add_number(object, "frames_dropped", atomic_load(&iface->frames_dropped));
+}
+
+static struct json_object *status(struct vmft_monitor *m)
+{
+	struct json_object *object = answer_new(true);
+
+	add_text(object, "name", m->config.name);
+	add_text(object, "role", vmft_role_name(m->options.role));
+	add_text(object, "state", vmft_state_name(m->core.state));
+	add_text(object, "reason", vmft_why_text(m->core.why));
+	add_number(object, "generation", m->core.generation);
+	add_text(object, "strategy", m->strategy_ops->name);
+	add_text(object, "arbiter", m->config.arbiter);
+	add_number(object, "silence_ms", m->config.silence_ms);
+	add_number(object, "since_ms", m->state_ns / MS);
+	add_number(object, "now_ms", vmft_loop_now() / MS);
+	add_number(object, "live_ns", m->live_ns);
+	json_object_object_add(object, "guest_pid", json_object_new_int(m->options.guest_pid));
+	json_object_object_add(object, "monitor_pid", json_object_new_int(getpid()));
+	add_log(object, m);
+	add_gate(object, m->agent.iface);
+	json_object_object_add(object, "events", events(&m->journal));
+	return object;
+}
+
+/* --- drill commands -------------------------------------------------------- */
+
+static void do_status(struct vmft_control_client *client)
+{
+	answer(client, status(client->m));
+}
+
+static void do_freeze(struct vmft_control_client *client)
+{
+	atomic_store(&client->m->agent.iface->freeze, 1);
+	answer(client, answer_new(true));
+}
+
+static void do_thaw(struct vmft_control_client *client)
+{
+	atomic_store(&client->m->agent.iface->freeze, 0);
+	vmft_agent_link_wake(&client->m->agent);
+	answer(client, answer_new(true));
+}
+
+static void do_hold_acks(struct vmft_control_client *client)
+{
+	if (vmft_monitor_is_primary(client->m)) {
+		refuse(client, "hold-acks: only the backup acknowledges");
+		return;
+	}
+	client->m->peer.acks_held = true;
+	answer(client, answer_new(true));
+}
+
+static void do_release_acks(struct vmft_control_client *client)
+{
+	struct vmft_monitor *m = client->m;
+
+	m->peer.acks_held = false;
+	m->peer.ack = m->core.held;
+	m->peer.ack_due = true;
+	vmft_peer_flush_ack(m);
+	answer(client, answer_new(true));
+}
+
+static void digest_done(struct vmft_control_client *client)
+{
+	struct json_object *object = answer_new(true);
+	char hex[17];
+
+	(void)snprintf(hex, sizeof(hex), "%016llx",
+		       (unsigned long long)XXH3_64bits_digest(client->hash));
+	add_text(object, "ram", hex);
+	add_number(object, "ram_bytes", client->ram_bytes);
+	add_number(object, "position", atomic_load(&client->m->agent.iface->log_position));
+	digest_drop(client);
+	answer(client, object);
+}
+
+static void digest_more(struct vmft_op *op, int result)
+{
+	struct vmft_control_client *client = op->owner;
+	size_t n = client->ram_bytes - client->ram_done;
+
+	(void)result;
+	if (n > DIGEST_PIECE)
+		n = DIGEST_PIECE;
+	XXH3_64bits_update(client->hash, client->ram + client->ram_done, n);
+	client->ram_done += n;
+	if (client->ram_done == client->ram_bytes)
+		digest_done(client);
+	else
+		vmft_loop_timer(client->m->loop, op, 0);
+}
+
+static void do_digest(struct vmft_control_client *client)
+{
+	struct stat st;
+	void *ram;
+
+	if (fstat(client->m->agent.ram_fd, &st) < 0 || st.st_size <= 0) {
+		refuse(client, "digest: guest memory is not there");
+		return;
+	}
+	ram = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, client->m->agent.ram_fd, 0);
+	client->hash = XXH3_createState();
+	if (ram == MAP_FAILED || !client->hash) {
+		refuse(client, "digest: cannot map guest memory");
+		return;
+	}
+	client->ram = ram;
+	client->ram_bytes = (size_t)st.st_size;
+	client->ram_done = 0;
+	XXH3_64bits_reset(client->hash);
+	client->send_op.done = digest_more;
+	vmft_loop_timer(client->m->loop, &client->send_op, 0);
+}
+
+static void obey(struct vmft_control_client *client, enum vmft_control_verb verb)
+{
+	static void (*const verbs[VMFT_CONTROL_VERBS])(struct vmft_control_client *) = {
+	    [VMFT_CONTROL_STATUS] = do_status,
+	    [VMFT_CONTROL_FREEZE] = do_freeze,
+	    [VMFT_CONTROL_THAW] = do_thaw,
+	    [VMFT_CONTROL_DIGEST] = do_digest,
+	    [VMFT_CONTROL_HOLD_ACKS] = do_hold_acks,
+	    [VMFT_CONTROL_RELEASE_ACKS] = do_release_acks,
+	};
+
+	verbs[verb](client);
+}
+
+/* --- clients ---------------------------------------------------------------- */
+
+static void handle_line(struct vmft_control_client *client, size_t line_bytes)
+{
+	char error[128];
+	int verb = vmft_control_request_parse(client->in, line_bytes, error, sizeof(error));
+
+	client->in_bytes -= line_bytes + 1;
+	memmove(client->in, client->in + line_bytes + 1, client->in_bytes);
+	if (verb < 0)
+		refuse(client, error);
+	else
+		obey(client, (enum vmft_control_verb)verb);
+}
+
+static void on_recv(struct vmft_op *op, int result)
+{
+	struct vmft_control_client *client = op->owner;
+
+	if (result <= 0) {
+		hang_up(client);
+		return;
+	}
+	client->in_bytes += (size_t)result;
+	receive(client);
+}
+
+static void receive(struct vmft_control_client *client)
+{
+	char *newline = memchr(client->in, '\n', client->in_bytes);
+
+	if (newline) {
+		handle_line(client, (size_t)(newline - client->in));
+		return;
+	}
+	if (client->in_bytes == sizeof(client->in)) {
+		hang_up(client);
+		return;
+	}
+	vmft_loop_recv(client->m->loop, &client->recv_op, client->fd,
+		       client->in + client->in_bytes, sizeof(client->in) - client->in_bytes);
+}
+
+static void client_new(struct vmft_monitor *m, int fd)
+{
+	struct vmft_control_client *client;
+
+	if (m->control.clients == VMFT_CONTROL_CLIENTS) {
+		close(fd);
+		return;
+	}
+	client = calloc(1, sizeof(*client));
+	if (!client) {
+		close(fd);
+		return;
+	}
+	m->control.clients++;
+	client->m = m;
+	client->fd = fd;
+	client->recv_op = (struct vmft_op){.done = on_recv, .owner = client};
+	client->send_op = (struct vmft_op){.done = on_sent, .owner = client};
+	receive(client);
+}
+
+static void on_accept(struct vmft_op *op, int result)
+{
+	struct vmft_monitor *m = op->owner;
+
+	if (result >= 0)
+		client_new(m, result);
+	vmft_loop_accept(m->loop, op, m->control.fd);
+}
+
+/* A socket file nobody listens on is left over from a monitor that was killed. */
+static bool is_left_over(const struct sockaddr_un *addr)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool dead;
+
+	if (fd < 0)
+		return false;
+	dead = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 &&
+	       errno == ECONNREFUSED;
+	close(fd);
+	return dead;
+}
+
+static int bind_control(int fd, const struct sockaddr_un *addr)
+{
+	if (bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
+		return 0;
+	if (errno != EADDRINUSE || !is_left_over(addr))
+		return -errno;
+	(void)unlink(addr->sun_path);
+	return bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 ? 0 : -errno;
+}
+
+/* /run is empty after each boot. Only the last component is made. */
+static void make_directory(const char *path)
+{
+	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char *slash;
+
+	(void)snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (!slash || slash == dir)
+		return;
+	*slash = '\0';
+	(void)mkdir(dir, 0755);
+}
+
+int vmft_control_init(struct vmft_monitor *m, struct vmft_error *err)
+{
+	struct vmft_control *control = &m->control;
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	mode_t mask;
+	int rc;
+
+	(void)snprintf(control->path, sizeof(control->path), "%s",
+		       m->config.side[m->options.role].control);
+	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", control->path);
+	make_directory(control->path);
+	control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (control->fd < 0)
+		return vmft_error_set(err, -errno, VMFT_EXIT_INTERNAL, "socket: %s",
+				      strerror(errno));
+	mask = umask(0077); /* who may drill a VM is who runs it */
+	rc = bind_control(control->fd, &addr);
+	(void)umask(mask);
+	if (rc == 0 && listen(control->fd, 8) < 0)
+		rc = -errno;
+	if (rc < 0) {
+		close(control->fd);
+		control->path[0] = '\0';
+		return vmft_error_set(err, rc, VMFT_EXIT_ADDRESS,
+				      "%s: [%s] control = %s: %s; is this side of %s running "
+				      "already?",
+				      m->options.pair_file, vmft_role_name(m->options.role),
+				      addr.sun_path, strerror(-rc), m->config.name);
+	}
+	control->accept_op = (struct vmft_op){.done = on_accept, .owner = m};
+	vmft_loop_accept(m->loop, &control->accept_op, control->fd);
+	return 0;
+}
+
+void vmft_control_fini(struct vmft_monitor *m)
+{
+	if (m->control.path[0])
+		(void)unlink(m->control.path);
+}

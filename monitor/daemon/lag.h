@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Execution lag: how long ago the primary sent what the backup has replayed by now, and
+ * how much log there is a second. Pure bookkeeping on times handed in.
+ */
+#ifndef VMFT_LAG_H
+#define VMFT_LAG_H
+
+#include <stdint.h>
+
+#define VMFT_LAG_SAMPLES 1024u
+#define VMFT_LAG_STEP_NS 5000000u /* samples are at least this far apart */
+
+struct vmft_lag {
+	struct {
+		uint64_t position, at_ns;
+	} sample[VMFT_LAG_SAMPLES];
+	unsigned first, count;
+	uint64_t window_position, window_ns; /* where the current second of log began */
+	uint64_t bytes_per_s;
+};
+
+/* Log up to position existed at the time. When the samples run out every second one is
+ * given up: a long lag is measured more coarsely. */
+void vmft_lag_sent(struct vmft_lag *lag, uint64_t position, uint64_t now_ns);
+
+/* The lag in ms when the peer has replayed up to position and all sent is up to sent. */
+uint64_t vmft_lag_ms(struct vmft_lag *lag, uint64_t replayed, uint64_t sent, uint64_t now_ns);
+
+#endif

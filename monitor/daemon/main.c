@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmft-monitor: started by vmft-qemu beside the guest's QEMU, not by hand. */
+#define _GNU_SOURCE
+#include <argp.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../common/exit-codes.h"
+#include "monitor.h"
+
+enum option_key {
+	KEY_PAIR = 1,
+	KEY_ROLE,
+	KEY_BUILD_ID,
+	KEY_LOG_VERSION,
+	KEY_MACHINE_DIGEST,
+	KEY_DISK_DIGEST,
+	KEY_IFACE_FD,
+	KEY_RAM_FD,
+	KEY_BELL_MONITOR_FD,
+	KEY_BELL_AGENT_FD,
+	KEY_LIFELINE_FD,
+	KEY_GUEST_PID,
+	KEY_COUNT,
+};
+
+static const struct argp_option option_table[] = {
+    {"pair", KEY_PAIR, "FILE", 0, "role/pair file", 0},
+    {"role", KEY_ROLE, "ROLE", 0, "primary or backup", 0},
+    {"build-id", KEY_BUILD_ID, "HEX", 0, "build-id of the QEMU binary", 0},
+    {"log-version", KEY_LOG_VERSION, "HEX", 0, "its record/replay log version", 0},
+    {"machine-digest", KEY_MACHINE_DIGEST, "HEX", 0, "digest of the guest's machine", 0},
+    {"disk-digest", KEY_DISK_DIGEST, "HEX", 0, "digest of its disks before the start", 0},
+    {"iface-fd", KEY_IFACE_FD, "N", 0, "memory shared with the agent", 0},
+    {"ram-fd", KEY_RAM_FD, "N", 0, "guest memory", 0},
+    {"bell-monitor-fd", KEY_BELL_MONITOR_FD, "N", 0, "eventfd the agent rings", 0},
+    {"bell-agent-fd", KEY_BELL_AGENT_FD, "N", 0, "eventfd the monitor rings", 0},
+    {"lifeline-fd", KEY_LIFELINE_FD, "N", 0, "socket that closes when the monitor dies", 0},
+    {"guest-pid", KEY_GUEST_PID, "PID", 0, "the process that is, or will be, QEMU", 0},
+    {0},
+};
+
+struct parsed {
+	struct vmft_monitor_options options;
+	unsigned seen; /* bit 1 << key */
+};
+
+static int parse_hex(const char *text, uint8_t *bytes, uint8_t *ret_count)
+{
+	size_t n = strlen(text);
+
+	if (n % 2 != 0 || n / 2 > VMFT_HELLO_DIGEST_MAX || strspn(text, "0123456789abcdef") != n)
+		return -EINVAL;
+	for (size_t i = 0; i < n / 2; i++) {
+		char pair[3] = {text[2 * i], text[2 * i + 1], '\0'};
+
+		bytes[i] = (uint8_t)strtoul(pair, NULL, 16);
+	}
+	*ret_count = (uint8_t)(n / 2);
+	return 0;
+}
+
+static int parse_int(const char *text, int *ret)
+{
+	char *end;
+	long value;
+
+	errno = 0;
+	value = strtol(text, &end, 10);
+	if (errno || end == text || *end || value < 0 || value > INT32_MAX)
+		return -EINVAL;
+	*ret = (int)value;
+	return 0;
+}
+
+static int parse_log_version(const char *text, uint32_t *ret)
+{
+	char *end;
+	unsigned long value;
+
+	errno = 0;
+	value = strtoul(text, &end, 16);
+	if (errno || end == text || *end || value > UINT32_MAX)
+		return -EINVAL;
+	*ret = (uint32_t)value;
+	return 0;
+}
+
+static int parse_value(struct vmft_monitor_options *o, int key, char *arg)
+{
+	struct vmft_hello *id = &o->identity;
+
+	switch (key) {
+	case KEY_PAIR:
+		o->pair_file = arg;
+		return 0;
+	case KEY_ROLE:
+		return vmft_role_parse(arg, &o->role);
+	case KEY_BUILD_ID:
+		return parse_hex(arg, id->build_id, &id->build_id_bytes);
+	case KEY_LOG_VERSION:
+		return parse_log_version(arg, &id->log_version);
+	case KEY_MACHINE_DIGEST:
+		return parse_hex(arg, id->machine, &id->machine_bytes);
+	case KEY_DISK_DIGEST:
+		return parse_hex(arg, id->disk, &id->disk_bytes);
+	case KEY_IFACE_FD:
+		return parse_int(arg, &o->iface_fd);
+	case KEY_RAM_FD:
+		return parse_int(arg, &o->ram_fd);
+	case KEY_BELL_MONITOR_FD:
+		return parse_int(arg, &o->bell_monitor_fd);
+	case KEY_BELL_AGENT_FD:
+		return parse_int(arg, &o->bell_agent_fd);
+	case KEY_LIFELINE_FD:
+		return parse_int(arg, &o->lifeline_fd);
+	case KEY_GUEST_PID:
+		return parse_int(arg, &o->guest_pid);
+	default:
+		return -ENOENT;
+	}
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct parsed *parsed = state->input;
+	const unsigned all = (1u << KEY_COUNT) - 2;
+
+	if (key == ARGP_KEY_END && parsed->seen != all)
+		argp_error(state, "started by hand? vmft-qemu starts it, with every option given");
+	if (key <= 0 || key >= KEY_COUNT)
+		return ARGP_ERR_UNKNOWN;
+	if (parse_value(&parsed->options, key, arg) < 0)
+		argp_error(state, "--%s=%s: not understood", option_table[key - 1].name, arg);
+	parsed->seen |= 1u << key;
+	return 0;
+}
+
+static const struct argp argp = {
+    .options = option_table,
+    .parser = parse_option,
+    .doc = "The monitor of one side of a VM protected by vmft. vmft-qemu starts it.",
+};
+
+/* vmft-qemu waits for this byte before it becomes QEMU. */
+static void say_ready(int lifeline)
+{
+	(void)!write(lifeline, "R", 1);
+}
+
+int main(int argc, char *argv[])
+{
+	static struct vmft_monitor monitor;
+	struct parsed parsed = {0};
+	struct vmft_error err = {.exit_code = VMFT_EXIT_INTERNAL};
+
+	argp_err_exit_status = VMFT_EXIT_CONFIG;
+	argp_parse(&argp, argc, argv, 0, NULL, &parsed);
+	/* A terminal or pipe that went away must not take the pair with it. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)setvbuf(stderr, NULL, _IOLBF, 0);
+	if (vmft_monitor_init(&monitor, &parsed.options, &err) < 0) {
+		(void)fprintf(stderr, "vmft-monitor: %s\n", err.text);
+		return err.exit_code;
+	}
+	say_ready(parsed.options.lifeline_fd);
+	return vmft_monitor_run(&monitor);
+}

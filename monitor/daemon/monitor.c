@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "monitor.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../common/exit-codes.h"
+
+#define MS UINT64_C(1000000)
+
+#define TICK_NS (20 * MS)
+/* The log is looked at this long after the last look while the guest is busy; output that
+ * waits rings at once, so this delays acks of what nobody waits for. */
+#define PUMP_NS (1 * MS)
+/* Draining ends a takeover: look often. */
+#define DRAIN_NS	  (MS / 2)
+#define ARBITER_RETRY_NS  (250 * MS)
+#define ARBITER_SILENT_NS (2000 * MS) /* then the log says that it does not answer */
+/* A goodbye that the network does not take within this is given up: the peer will notice
+ * the closed connection or the silence. */
+#define FLUSH_NS (2000 * MS)
+
+/* Whoever asks first sets the time: events of the core may ask from inside a callback. */
+static void pump_in(struct vmft_monitor *m, uint64_t nanoseconds)
+{
+	if (!m->pump_op.pending)
+		vmft_loop_timer(m->loop, &m->pump_op, nanoseconds);
+}
+
+/* --- actions -------------------------------------------------------------- */
+
+static void fence_guest(struct vmft_monitor *m)
+{
+	vmft_agent_link_command(&m->agent, VMFT_COMMAND_FENCE);
+	if (vmft_monitor_is_primary(m)) {
+		vmft_journal_say(&m->journal,
+				 "fenced: the backup is live as generation %llu; this guest is "
+				 "stopped for good and emits nothing; end QEMU (pid %d) when you "
+				 "have seen enough",
+				 (unsigned long long)m->core.generation + 1, m->options.guest_pid);
+		return;
+	}
+	vmft_journal_say(&m->journal, "fenced: the primary goes on without this backup; its QEMU "
+				      "(pid %d) is ended",
+			 m->options.guest_pid);
+	/* A replaying QEMU sleeps inside the agent and hears no gentler signal. */
+	(void)kill(m->options.guest_pid, SIGKILL);
+}
+
+static int exit_code_of(enum vmft_why why)
+{
+	switch (why) {
+	case VMFT_WHY_CLAIM_LOST:
+		return VMFT_EXIT_FENCED;
+	case VMFT_WHY_GUEST_ENDED:
+	case VMFT_WHY_PEER_GUEST_ENDED:
+		return VMFT_EXIT_OK;
+	default:
+		return VMFT_EXIT_GUEST;
+	}
+}
+
+/* Whether the arbiter may let somebody start this VM anew: its guest was shut down by the
+ * side that ran it, or never ran at all. */
+static bool generation_is_over(const struct vmft_monitor *m, enum vmft_why why)
+{
+	const bool ours = m->core.side == VMFT_SIDE_PRIMARY || m->live_ns > 0;
+	const bool never_ran = m->core.side == VMFT_SIDE_PRIMARY &&
+			       vmft_agent_link_state(&m->agent) <= VMFT_AGENT_WAITING;
+
+	return m->core.state == VMFT_STATE_ENDED &&
+	       ((ours && why == VMFT_WHY_GUEST_ENDED) || never_ran);
+}
+
+static void stop(struct vmft_monitor *m, enum vmft_why why)
+{
+	m->exit_code = exit_code_of(why);
+	m->stopping = true;
+	m->stop_ns = vmft_loop_now();
+	if (generation_is_over(m, why))
+		(void)m->arbiter_ops->end(m->arbiter, m->core.generation);
+}
+
+static void ask_arbiter(struct vmft_monitor *m, uint64_t generation)
+{
+	m->asked_ns = vmft_loop_now();
+	m->arbiter_silent_said = false;
+	vmft_arbiter_worker_claim(m->worker, generation);
+}
+
+static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
+{
+	if (todo->set & VMFT_DO_FENCE_GUEST)
+		fence_guest(m);
+	if (todo->set & VMFT_DO_SEND_ACK) {
+		if (!m->peer.acks_held)
+			m->peer.ack = todo->ack;
+		m->peer.ack_due = true;
+	}
+	if (todo->set & VMFT_DO_SEND_BYE)
+		vmft_peer_bye(m, todo->bye);
+	if (todo->set & VMFT_DO_CLOSE_PEER)
+		vmft_peer_close(m);
+	if (todo->set & VMFT_DO_CLAIM)
+		ask_arbiter(m, todo->generation);
+	if (todo->set & VMFT_DO_START_RETRY_TIMER)
+		vmft_loop_timer(m->loop, &m->retry_op, ARBITER_RETRY_NS);
+	if (todo->set & VMFT_DO_RUN_GUEST)
+		vmft_agent_link_command(&m->agent, VMFT_COMMAND_RUN);
+	if (todo->set & VMFT_DO_GO_LIVE)
+		m->strategy_ops->go_live(m->strategy, todo->live_at);
+	else if (todo->set & VMFT_DO_OPEN_GATE)
+		/* With GO_LIVE the agent opens its gate itself, as it goes live. */
+		vmft_agent_link_command(&m->agent, VMFT_COMMAND_OPEN);
+	if (todo->set & VMFT_DO_STOP)
+		stop(m, todo->stop);
+}
+
+static void announce_state(struct vmft_monitor *m)
+{
+	const struct vmft_core *core = &m->core;
+
+	m->state_ns = vmft_loop_now();
+	vmft_journal_say(&m->journal, "%s, generation %llu%s%s", vmft_state_name(core->state),
+			 (unsigned long long)core->generation,
+			 core->why == VMFT_WHY_NONE ? "" : ": ",
+			 core->why == VMFT_WHY_NONE ? "" : vmft_why_text(core->why));
+}
+
+void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *event)
+{
+	const enum vmft_state before = m->core.state;
+	struct vmft_actions todo;
+
+	vmft_core_step(&m->core, event, &todo);
+	carry_out(m, &todo);
+	if (m->core.state != before)
+		announce_state(m);
+	if (m->core.state == VMFT_STATE_DRAINING || m->core.state == VMFT_STATE_ENDING ||
+	    m->core.state == VMFT_STATE_GOING_LIVE)
+		pump_in(m, DRAIN_NS);
+}
+
+/* --- what happens --------------------------------------------------------- */
+
+static void simple_event(struct vmft_monitor *m, enum vmft_in kind)
+{
+	const struct vmft_event_in event = {.kind = kind};
+
+	vmft_monitor_event(m, &event);
+}
+
+/* The shared memory makes no sense: no more can be sent, so this is the loss of the backup,
+ * seen from here. The guest goes on if the arbiter allows it. */
+static void report_broken_agent(struct vmft_monitor *m)
+{
+	const struct vmft_event_in event = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION};
+
+	if (m->agent_broken)
+		return;
+	m->agent_broken = true;
+	vmft_journal_say(&m->journal, "the memory shared with QEMU (pid %d) makes no sense: its "
+				      "guest cannot be protected any longer",
+			 m->options.guest_pid);
+	if (vmft_monitor_is_primary(m))
+		vmft_monitor_event(m, &event);
+	else
+		simple_event(m, VMFT_IN_GUEST_DIED);
+}
+
+static void report_replay(struct vmft_monitor *m)
+{
+	const struct vmft_event_in event = {
+	    .kind = VMFT_IN_REPLAYED,
+	    .position = m->strategy_ops->applied(m->strategy),
+	};
+
+	if (m->core.side != VMFT_SIDE_BACKUP || vmft_core_is_final(&m->core) ||
+	    m->core.state == VMFT_STATE_ALONE || m->core.state == VMFT_STATE_GOING_LIVE)
+		return;
+	if (event.position != m->core.replayed)
+		vmft_monitor_event(m, &event);
+}
+
+static void report_live(struct vmft_monitor *m)
+{
+	if (m->core.side != VMFT_SIDE_BACKUP || m->core.state != VMFT_STATE_GOING_LIVE)
+		return;
+	m->live_ns = atomic_load(&m->agent.iface->live_at_ns);
+	vmft_journal_say(&m->journal, "live: %.1f ms after the log's end was known",
+			 (double)(m->live_ns - m->state_ns) / 1e6);
+	simple_event(m, VMFT_IN_LIVE);
+	vmft_agent_link_command(&m->agent, VMFT_COMMAND_OPEN);
+}
+
+/* Everything the agent may have to say, in the order it matters. */
+static void look_at_agent(struct vmft_monitor *m)
+{
+	const enum vmft_agent_state state = vmft_agent_link_state(&m->agent);
+
+	if (state == VMFT_AGENT_BROKEN) {
+		report_broken_agent(m);
+		return;
+	}
+	report_replay(m);
+	if (m->live_ns == 0 && atomic_load(&m->agent.iface->live_at_ns) != 0)
+		report_live(m);
+	if (m->core.side == VMFT_SIDE_PRIMARY)
+		vmft_peer_pump(m);
+}
+
+static bool guest_ended_in_order(const struct vmft_monitor *m)
+{
+	return vmft_agent_link_state(&m->agent) == VMFT_AGENT_ENDED;
+}
+
+static void report_guest_gone(struct vmft_monitor *m)
+{
+	m->guest_gone = true;
+	vmft_journal_say(&m->journal, "QEMU (pid %d) %s", m->options.guest_pid,
+			 guest_ended_in_order(m) ? "has ended in an orderly way" : "is gone");
+	/* What it logged before it went is still in the ring. */
+	look_at_agent(m);
+	simple_event(m, guest_ended_in_order(m) ? VMFT_IN_GUEST_ENDED : VMFT_IN_GUEST_DIED);
+	if (m->core.state == VMFT_STATE_SHIPPING)
+		vmft_peer_pump(m);
+	if (m->core.state == VMFT_STATE_FENCED)
+		m->stopping = true;
+}
+
+/* --- completions ---------------------------------------------------------- */
+
+static void on_bell(struct vmft_op *op, int result)
+{
+	struct vmft_monitor *m = op->owner;
+	uint64_t count;
+
+	(void)result;
+	(void)!read(m->agent.bell_monitor, &count, sizeof(count));
+	look_at_agent(m);
+	pump_in(m, PUMP_NS);
+	vmft_loop_poll(m->loop, op, m->agent.bell_monitor, POLLIN);
+}
+
+static bool is_busy(const struct vmft_monitor *m)
+{
+	switch (m->core.state) {
+	case VMFT_STATE_DRAINING:
+	case VMFT_STATE_ENDING:
+	case VMFT_STATE_GOING_LIVE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void on_pump(struct vmft_op *op, int result)
+{
+	struct vmft_monitor *m = op->owner;
+	struct vmft_iface *iface = m->agent.iface;
+	const uint64_t before = m->strategy_ops->taken(m->strategy);
+
+	(void)result;
+	look_at_agent(m);
+	if (is_busy(m)) {
+		pump_in(m, DRAIN_NS);
+		return;
+	}
+	if (m->strategy_ops->taken(m->strategy) != before) {
+		pump_in(m, PUMP_NS);
+		return;
+	}
+	/* The partner of the fence in the agent's publish(): we say that we sleep, then look
+	 * once more. */
+	atomic_store(&iface->monitor_sleeps, 1);
+	look_at_agent(m);
+}
+
+static void on_guest_exit(struct vmft_op *op, int result)
+{
+	struct vmft_monitor *m = op->owner;
+
+	(void)result;
+	report_guest_gone(m);
+}
+
+static void on_answer(struct vmft_op *op, int result)
+{
+	struct vmft_monitor *m = op->owner;
+	struct vmft_error err;
+	enum vmft_claim answer;
+
+	(void)result;
+	if (vmft_arbiter_worker_answer(m->worker, &answer, &err)) {
+		if (answer == VMFT_CLAIM_UNREACHABLE && m->core.why != VMFT_WHY_ARBITER_UNREACHABLE)
+			vmft_journal_say(&m->journal, "%s; nobody goes on until it answers",
+					 err.text);
+		m->asked_ns = 0;
+		simple_event(m, answer == VMFT_CLAIM_WON    ? VMFT_IN_CLAIM_WON
+				: answer == VMFT_CLAIM_LOST ? VMFT_IN_CLAIM_LOST
+							    : VMFT_IN_CLAIM_UNREACHABLE);
+	}
+	vmft_loop_poll(m->loop, op, vmft_arbiter_worker_fd(m->worker), POLLIN);
+}
+
+static void on_retry(struct vmft_op *op, int result)
+{
+	(void)result;
+	simple_event(op->owner, VMFT_IN_RETRY_TIMER);
+}
+
+static void watch_arbiter(struct vmft_monitor *m, uint64_t now)
+{
+	if (m->asked_ns == 0 || m->arbiter_silent_said || now - m->asked_ns < ARBITER_SILENT_NS)
+		return;
+	m->arbiter_silent_said = true;
+	vmft_journal_say(&m->journal, "arbiter %s does not answer; nobody goes on until it does",
+			 m->config.arbiter);
+}
+
+static void maybe_leave(struct vmft_monitor *m, uint64_t now)
+{
+	const bool inspect = m->core.state == VMFT_STATE_FENCED && !m->guest_gone;
+
+	if (!m->stopping || inspect)
+		return;
+	if (vmft_peer_is_quiet(m) || now - m->stop_ns > FLUSH_NS)
+		vmft_loop_stop(m->loop);
+}
+
+static void on_tick(struct vmft_op *op, int result)
+{
+	struct vmft_monitor *m = op->owner;
+	const uint64_t now = vmft_loop_now();
+	/* A monitor that was itself stopped reads what has come in before it judges. */
+	const bool late = now - m->tick_ns > m->config.silence_ms * MS / 4;
+
+	(void)result;
+	m->tick_ns = now;
+	look_at_agent(m);
+	vmft_peer_tick(m, now, late);
+	watch_arbiter(m, now);
+	maybe_leave(m, now);
+	vmft_loop_timer(m->loop, op, TICK_NS);
+}
+
+/* --- start ---------------------------------------------------------------- */
+
+static int make_owner(struct vmft_monitor *m)
+{
+	uint8_t token[16];
+	char hex[33];
+	struct utsname host;
+
+	if (getrandom(token, sizeof(token), 0) != (ssize_t)sizeof(token) || uname(&host) < 0)
+		return -errno;
+	for (size_t i = 0; i < sizeof(token); i++)
+		(void)snprintf(hex + 2 * i, 3, "%02x", token[i]);
+	(void)snprintf(m->owner, sizeof(m->owner), "%s %s on %.48s since %lld", hex,
+		       vmft_role_name(m->options.role), host.nodename, (long long)time(NULL));
+	return 0;
+}
+
+/* A primary starts the next generation; nobody may start a VM that somebody else runs. */
+static int take_first_generation(struct vmft_monitor *m, uint64_t *ret, struct vmft_error *err)
+{
+	struct vmft_arbiter_latest latest;
+	int rc = m->arbiter_ops->latest(m->arbiter, &latest, err);
+	enum vmft_claim claim;
+
+	if (rc < 0)
+		return rc;
+	if (latest.generation > 0 && !latest.ended)
+		return vmft_error_set(err, -EBUSY, VMFT_EXIT_ARBITER,
+				      "%s: generation %llu of %s is held by \"%.80s\" and did not "
+				      "end in an orderly way; if that guest is surely not running, "
+				      "remove %s",
+				      m->config.arbiter, (unsigned long long)latest.generation,
+				      m->config.name, latest.owner, latest.record);
+	claim = m->arbiter_ops->claim(m->arbiter, latest.generation + 1, m->owner, err);
+	if (claim == VMFT_CLAIM_UNREACHABLE)
+		return -EIO;
+	if (claim == VMFT_CLAIM_LOST)
+		return vmft_error_set(err, -EBUSY, VMFT_EXIT_ARBITER,
+				      "%s: somebody else has just started %s", m->config.arbiter,
+				      m->config.name);
+	*ret = latest.generation + 1;
+	return 0;
+}
+
+static int open_arbiter(struct vmft_monitor *m, struct vmft_error *err)
+{
+	const char *where;
+	int rc = make_owner(m);
+
+	if (rc < 0)
+		return vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "getrandom: %s", strerror(-rc));
+	m->arbiter_ops = vmft_arbiter_find(m->config.arbiter, &where);
+	if (!m->arbiter_ops)
+		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
+				      "%s: arbiter = %s: unknown kind; use file:/DIRECTORY",
+				      m->options.pair_file, m->config.arbiter);
+	rc = m->arbiter_ops->open(where, m->config.name, &m->arbiter, err);
+	if (rc < 0)
+		return rc;
+	rc = vmft_arbiter_worker_start(m->arbiter_ops, m->arbiter, m->owner, &m->worker);
+	if (rc < 0)
+		return vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "cannot start a thread: %s",
+				      strerror(-rc));
+	return 0;
+}
+
+static int init_core(struct vmft_monitor *m, struct vmft_error *err)
+{
+	const bool primary = vmft_monitor_is_primary(m);
+	uint64_t generation = 0; /* the backup learns it from the primary's hello */
+	int rc;
+
+	if (primary) {
+		rc = take_first_generation(m, &generation, err);
+		if (rc < 0)
+			return rc;
+	}
+	vmft_core_init(&m->core, primary ? VMFT_SIDE_PRIMARY : VMFT_SIDE_BACKUP, generation);
+	return 0;
+}
+
+static void init_ops(struct vmft_monitor *m)
+{
+	m->tick_op = (struct vmft_op){.done = on_tick, .owner = m};
+	m->pump_op = (struct vmft_op){.done = on_pump, .owner = m};
+	m->bell_op = (struct vmft_op){.done = on_bell, .owner = m};
+	m->pidfd_op = (struct vmft_op){.done = on_guest_exit, .owner = m};
+	m->worker_op = (struct vmft_op){.done = on_answer, .owner = m};
+	m->retry_op = (struct vmft_op){.done = on_retry, .owner = m};
+}
+
+static int watch_guest(struct vmft_monitor *m, struct vmft_error *err)
+{
+	int rc;
+
+	m->pidfd = (int)syscall(SYS_pidfd_open, m->options.guest_pid, 0);
+	if (m->pidfd >= 0)
+		return 0;
+	rc = -errno;
+	return vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "guest process %d: %s",
+			      m->options.guest_pid, strerror(-rc));
+}
+
+int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options *options,
+		      struct vmft_error *err)
+{
+	int rc;
+
+	memset(m, 0, sizeof(*m));
+	m->options = *options;
+	rc = vmft_pair_config_load(options->pair_file, &m->config, err);
+	if (rc < 0)
+		return rc;
+	m->options.identity.role = (uint8_t)options->role;
+	m->options.identity.silence_ms = m->config.silence_ms;
+	(void)snprintf(m->options.identity.name, sizeof(m->options.identity.name), "%s",
+		       m->config.name);
+	(void)snprintf(m->journal.who, sizeof(m->journal.who), "%s %s", m->config.name,
+		       vmft_role_name(options->role));
+	rc = vmft_loop_create(&m->loop);
+	if (rc < 0)
+		return vmft_error_set(err, rc, VMFT_EXIT_INTERNAL,
+				      "io_uring: %s; see sysctl kernel.io_uring_disabled",
+				      strerror(-rc));
+	init_ops(m);
+	rc = watch_guest(m, err);
+	if (rc < 0)
+		return rc;
+	rc = vmft_agent_link_init(&m->agent, options->iface_fd, options->bell_monitor_fd,
+				  options->bell_agent_fd, options->ram_fd, err);
+	if (rc < 0)
+		return rc;
+	m->strategy_ops = &vmft_strategy_lockstep;
+	rc = m->strategy_ops->open(&m->agent, &m->strategy);
+	if (rc < 0)
+		return vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "%s", strerror(-rc));
+	m->transport = &vmft_transport_tcp;
+	rc = vmft_control_init(m, err);
+	if (rc < 0)
+		return rc;
+	rc = open_arbiter(m, err);
+	if (rc < 0)
+		goto err_control;
+	rc = vmft_peer_init(m, err);
+	if (rc < 0)
+		goto err_control;
+	/* Last: a claim that was made is not taken back. */
+	rc = init_core(m, err);
+	if (rc < 0)
+		goto err_control;
+	m->state_ns = m->tick_ns = vmft_loop_now();
+	return 0;
+
+err_control:
+	vmft_control_fini(m);
+	return rc;
+}
+
+int vmft_monitor_run(struct vmft_monitor *m)
+{
+	int rc;
+
+	/* Heartbeats and acks are small and late ones cost the guest: best effort. */
+	(void)setpriority(PRIO_PROCESS, 0, -10);
+	vmft_loop_timer(m->loop, &m->tick_op, TICK_NS);
+	vmft_loop_poll(m->loop, &m->bell_op, m->agent.bell_monitor, POLLIN);
+	vmft_loop_poll(m->loop, &m->pidfd_op, m->pidfd, POLLIN);
+	vmft_loop_poll(m->loop, &m->worker_op, vmft_arbiter_worker_fd(m->worker), POLLIN);
+	atomic_store(&m->agent.iface->monitor_sleeps, 1);
+	rc = vmft_loop_run(m->loop);
+	if (rc < 0) {
+		vmft_journal_say(&m->journal, "io_uring: %s", strerror(-rc));
+		m->exit_code = VMFT_EXIT_INTERNAL;
+	}
+	vmft_control_fini(m);
+	m->strategy_ops->close(m->strategy);
+	return m->exit_code;
+}

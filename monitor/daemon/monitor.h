@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The monitor of one side of one protected VM: the world around monitor/core.
+ *
+ * monitor.c turns what happens (the agent's bell, QEMU's end, the arbiter's answer, time)
+ * into events for the core and carries its actions out; peer.c does the same for the
+ * logging channel; control.c answers questions and drill commands. One thread, one loop:
+ * nothing here is locked.
+ */
+#ifndef VMFT_MONITOR_H
+#define VMFT_MONITOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../../logging-channel/frame.h"
+#include "../../logging-channel/loop.h"
+#include "../../logging-channel/transport.h"
+#include "../common/pair-config.h"
+#include "../core/core.h"
+#include "agent-link.h"
+#include "arbiter.h"
+#include "journal.h"
+#include "lag.h"
+#include "strategy.h"
+
+#define VMFT_CONTROL_CLIENTS 8u
+#define VMFT_STRANGERS_MAX   8u
+
+struct vmft_monitor_options {
+	const char *pair_file;
+	enum vmft_role role;
+	struct vmft_hello identity; /* what this side says in its hello */
+	int iface_fd, ram_fd, bell_monitor_fd, bell_agent_fd, lifeline_fd;
+	int guest_pid;
+};
+
+enum vmft_peer_stage {
+	VMFT_PEER_NONE,	  /* no connection that counts */
+	VMFT_PEER_HELLO,  /* primary: our hello is out; backup: our answer is */
+	VMFT_PEER_FORMED, /* the core knows of it */
+};
+
+/* The one connection that is, or becomes, the pair's. */
+struct vmft_peer {
+	struct vmft_conn *conn;
+	enum vmft_peer_stage stage;
+	struct vmft_listener *listener; /* backup */
+	unsigned strangers;		/* accepted, hello not seen yet */
+	uint64_t heard_ns;		/* last frame of the peer */
+	uint64_t echo_ns;	/* primary: clock of our own last heartbeat that came back;
+				 * backup: the primary's clock in its last heartbeat */
+	uint64_t beat_sent_ns;	/* primary: last heartbeat; backup: last ack frame */
+	uint64_t agent_beat;	/* the agent's beat when we last spoke for it */
+	uint64_t ack;		/* backup: position to acknowledge */
+	uint64_t replayed;	/* primary: what the backup says it has replayed */
+	bool ack_due;
+	bool acks_held;		/* a drill's: see control.c */
+	bool said_waiting;	/* "waiting for the backup" has been printed */
+	bool paused;		/* backup: its ring is full, the channel is not read */
+	bool closing;		/* CLOSE_PEER was carried out */
+	struct vmft_op retry_op; /* primary: time to connect again */
+};
+
+struct vmft_control_client;
+
+struct vmft_control {
+	int fd;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct vmft_op accept_op;
+	unsigned clients;
+};
+
+struct vmft_monitor {
+	struct vmft_monitor_options options;
+	struct vmft_pair_config config;
+	struct vmft_loop *loop;
+	struct vmft_core core;
+	struct vmft_agent_link agent;
+	const struct vmft_strategy_ops *strategy_ops;
+	struct vmft_strategy *strategy;
+	const struct vmft_transport_ops *transport;
+	struct vmft_peer peer;
+	const struct vmft_arbiter_ops *arbiter_ops;
+	struct vmft_arbiter *arbiter;
+	struct vmft_arbiter_worker *worker;
+	char owner[VMFT_ARBITER_OWNER_MAX];
+	struct vmft_control control;
+	struct vmft_journal journal;
+	struct vmft_lag lag;
+	int pidfd;
+	bool guest_gone;
+	bool agent_broken; /* reported once */
+	bool stopping;	   /* STOP was carried out; waiting for the last bytes to leave */
+	bool arbiter_silent_said;
+	int exit_code;
+	uint64_t tick_ns;      /* when the last tick ran */
+	uint64_t state_ns;     /* when the core's state last changed */
+	uint64_t asked_ns;     /* when the arbiter was asked */
+	uint64_t stop_ns;      /* when STOP was carried out */
+	uint64_t live_ns;      /* when the guest went live, by the agent's clock; 0: it did not */
+	struct vmft_op tick_op, pump_op, bell_op, pidfd_op, worker_op, retry_op;
+};
+
+/* Prepares everything that can fail; on success the pair file's addresses are ours. */
+int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options *options,
+		      struct vmft_error *err);
+/* Returns the exit code. */
+int vmft_monitor_run(struct vmft_monitor *m);
+
+/* Hands an event to the core and carries out what it answers. */
+void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *event);
+
+static inline bool vmft_monitor_is_primary(const struct vmft_monitor *m)
+{
+	return m->options.role == VMFT_ROLE_PRIMARY;
+}
+
+/* peer.c */
+int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err);
+/* Primary: sends what the agent has logged, as much as there is room for. */
+void vmft_peer_pump(struct vmft_monitor *m);
+/* Heartbeats and acks that are due, silence, a paused channel; called every tick. */
+void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, bool late);
+/* Backup: sends the ack that is due, if any. */
+void vmft_peer_flush_ack(struct vmft_monitor *m);
+void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why);
+void vmft_peer_close(struct vmft_monitor *m);
+/* All that was given to the connection has left, or there is none. */
+bool vmft_peer_is_quiet(const struct vmft_monitor *m);
+
+/* control.c */
+int vmft_control_init(struct vmft_monitor *m, struct vmft_error *err);
+void vmft_control_fini(struct vmft_monitor *m);
+
+#endif

@@ -1,0 +1,593 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The other side, over the logging channel: the hellos, then log one way, acks the other.
+ *
+ * The backup listens, the primary connects and connects again until a pair is formed. Both
+ * check the other's hello before anything else; a pair once formed is never formed again
+ * on a new connection: losing it is for the arbiter.
+ *
+ * Who is silent. Each side speaks for its guest only while its agent beats: a QEMU that is
+ * stopped falls silent like a host that is gone. The backup gives the primary up after
+ * silence-ms; the primary gives the backup up after three quarters of it and its gate's
+ * lease runs out at four fifths, so that of two sides that live on both ends of a cut
+ * channel the primary asks the arbiter first and emits nothing by the time the other may.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../common/exit-codes.h"
+#include "monitor.h"
+
+#define MS		 UINT64_C(1000000)
+#define CONNECT_RETRY_NS (200 * MS)
+#define LOG_BATCH	 (60u * 1024)
+
+static uint64_t silence_ns(const struct vmft_monitor *m)
+{
+	return m->config.silence_ms * MS;
+}
+
+static uint64_t beat_ns(const struct vmft_monitor *m)
+{
+	uint64_t ns = silence_ns(m) / 10;
+
+	return ns > 200 * MS ? 200 * MS : ns;
+}
+
+/* --- sending -------------------------------------------------------------- */
+
+/* False: no room, nothing was queued. */
+static bool send_frame(struct vmft_monitor *m, struct vmft_conn *conn, enum vmft_frame_type type,
+		       uint64_t position, const uint8_t *payload, size_t n)
+{
+	const struct vmft_frame_info info = {
+	    .type = (uint16_t)type,
+	    .generation = m->core.generation,
+	    .position = position,
+	    .length = (uint32_t)n,
+	};
+	uint8_t *room = m->transport->reserve(conn, VMFT_FRAME_HEADER + n);
+
+	if (!room)
+		return false;
+	memcpy(room + VMFT_FRAME_HEADER, payload, n);
+	vmft_frame_seal(room, &info);
+	m->transport->commit(conn, VMFT_FRAME_HEADER + n);
+	return true;
+}
+
+static void send_hello(struct vmft_monitor *m, struct vmft_conn *conn)
+{
+	uint8_t payload[512];
+	size_t n = vmft_hello_encode(&m->options.identity, payload);
+
+	(void)send_frame(m, conn, VMFT_FRAME_HELLO, 0, payload, n);
+}
+
+static void send_refusal(struct vmft_monitor *m, struct vmft_conn *conn, const char *why)
+{
+	(void)send_frame(m, conn, VMFT_FRAME_REFUSE, 0, (const uint8_t *)why, strlen(why));
+	m->transport->close(conn, true);
+}
+
+/* A frame is built where it will be sent from: log bytes are copied once. */
+static bool send_log(struct vmft_monitor *m)
+{
+	struct vmft_frame_info info = {.type = VMFT_FRAME_LOG, .generation = m->core.generation};
+	uint8_t *room = m->transport->reserve(m->peer.conn, VMFT_FRAME_HEADER + LOG_BATCH);
+	ssize_t n;
+
+	if (!room)
+		return false;
+	n = m->strategy_ops->take(m->strategy, room + VMFT_FRAME_HEADER, LOG_BATCH, &info.position);
+	if (n < 0) {
+		/* The agent finds out by the same check; see look_at_agent(). */
+		vmft_agent_link_wake(&m->agent);
+		atomic_store(&m->agent.iface->agent_state, VMFT_AGENT_BROKEN);
+		return false;
+	}
+	if (n == 0)
+		return false;
+	info.length = (uint32_t)n;
+	vmft_frame_seal(room, &info);
+	m->transport->commit(m->peer.conn, VMFT_FRAME_HEADER + (size_t)n);
+	return true;
+}
+
+void vmft_peer_pump(struct vmft_monitor *m)
+{
+	const bool shipping = m->core.state == VMFT_STATE_SHIPPING;
+	const struct vmft_event_in shipped = {.kind = VMFT_IN_LOG_SHIPPED};
+
+	if (m->peer.stage != VMFT_PEER_FORMED || m->peer.closing ||
+	    (m->core.state != VMFT_STATE_PROTECTED && !shipping))
+		return;
+	while (send_log(m))
+		;
+	vmft_lag_sent(&m->lag, m->strategy_ops->taken(m->strategy), vmft_loop_now());
+	if (shipping && vmft_ring_ready(&m->agent.ring, m->strategy_ops->taken(m->strategy)) <= 0)
+		vmft_monitor_event(m, &shipped);
+}
+
+static bool agent_beats(struct vmft_monitor *m)
+{
+	uint64_t beat = atomic_load(&m->agent.iface->agent_beat);
+	/* Until QEMU has opened its log, and once it is gone, there is no thread to beat. */
+	bool counts = vmft_agent_link_state(&m->agent) != VMFT_AGENT_ABSENT && !m->guest_gone;
+
+	if (counts && beat == m->peer.agent_beat)
+		return false;
+	m->peer.agent_beat = beat;
+	return true;
+}
+
+static void send_beat(struct vmft_monitor *m, uint64_t now)
+{
+	uint8_t payload[8];
+
+	if (!agent_beats(m))
+		return;
+	(void)vmft_u64_encode(now, payload);
+	if (send_frame(m, m->peer.conn, VMFT_FRAME_HEARTBEAT, m->strategy_ops->taken(m->strategy),
+		       payload, sizeof(payload)))
+		m->peer.beat_sent_ns = now;
+}
+
+static void send_ack(struct vmft_monitor *m)
+{
+	const uint64_t applied = m->strategy_ops->applied(m->strategy);
+	const struct vmft_ack ack = {
+	    .replayed = applied < m->peer.ack ? applied : m->peer.ack,
+	    .echo = m->peer.echo_ns,
+	};
+	uint8_t payload[16];
+
+	(void)vmft_ack_encode(&ack, payload);
+	if (!send_frame(m, m->peer.conn, VMFT_FRAME_ACK, m->peer.ack, payload, sizeof(payload)))
+		return;
+	m->peer.ack_due = false;
+	m->peer.beat_sent_ns = vmft_loop_now();
+}
+
+void vmft_peer_flush_ack(struct vmft_monitor *m)
+{
+	if (m->peer.ack_due && m->peer.stage == VMFT_PEER_FORMED &&
+	    !m->peer.closing)
+		send_ack(m);
+}
+
+void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why)
+{
+	const uint8_t bye =
+	    why == VMFT_WHY_GUEST_ENDED ? VMFT_BYE_GUEST_ENDED : VMFT_BYE_GUEST_DIED;
+
+	if (m->peer.conn && !m->peer.closing)
+		(void)send_frame(m, m->peer.conn, VMFT_FRAME_BYE, 0, &bye, 1);
+}
+
+void vmft_peer_close(struct vmft_monitor *m)
+{
+	if (!m->peer.conn || m->peer.closing)
+		return;
+	m->peer.closing = true;
+	m->transport->close(m->peer.conn, true);
+}
+
+bool vmft_peer_is_quiet(const struct vmft_monitor *m)
+{
+	return !m->peer.conn;
+}
+
+/* --- the hellos ----------------------------------------------------------- */
+
+static bool same(const uint8_t *a, uint8_t a_bytes, const uint8_t *b, uint8_t b_bytes)
+{
+	return a_bytes == b_bytes && memcmp(a, b, a_bytes) == 0;
+}
+
+/* What keeps the two from being a pair, or NULL. */
+static const char *mismatch(const struct vmft_hello *ours, const struct vmft_hello *theirs)
+{
+	if (strcmp(ours->name, theirs->name) != 0)
+		return "another VM's name";
+	if (theirs->role == ours->role)
+		return "the same role: one side must be primary, the other backup";
+	if (theirs->log_version != ours->log_version)
+		return "another record/replay log version: install the same QEMU on both hosts";
+	if (!same(ours->build_id, ours->build_id_bytes, theirs->build_id, theirs->build_id_bytes))
+		return "another QEMU build: install the same package version on both hosts";
+	if (!same(ours->machine, ours->machine_bytes, theirs->machine, theirs->machine_bytes))
+		return "another machine: the QEMU command lines, kernels and initrds must describe "
+		       "the same guest";
+	if (!same(ours->disk, ours->disk_bytes, theirs->disk, theirs->disk_bytes))
+		return "other disk contents: copy the images before the start";
+	if (theirs->silence_ms != ours->silence_ms)
+		return "another silence-ms: use one pair file on both hosts";
+	return NULL;
+}
+
+/* Primary: a refusal will not heal by trying again, and the guest has not run. */
+static void give_up_forming(struct vmft_monitor *m)
+{
+	m->exit_code = VMFT_EXIT_PEER;
+	(void)m->arbiter_ops->end(m->arbiter, m->core.generation);
+	vmft_loop_stop(m->loop);
+}
+
+static void formed(struct vmft_monitor *m)
+{
+	const struct vmft_event_in ready = {.kind = VMFT_IN_PEER_READY};
+
+	m->peer.stage = VMFT_PEER_FORMED;
+	m->peer.echo_ns = 0;
+	vmft_monitor_event(m, &ready);
+}
+
+static void primary_got_hello(struct vmft_monitor *m, const struct vmft_hello *theirs)
+{
+	const char *why = mismatch(&m->options.identity, theirs);
+
+	if (why) {
+		vmft_journal_say(&m->journal, "backup %s has %s",
+				 m->transport->peer_name(m->peer.conn), why);
+		send_refusal(m, m->peer.conn, why);
+		give_up_forming(m);
+		return;
+	}
+	formed(m);
+	send_beat(m, vmft_loop_now());
+}
+
+static void backup_got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
+			     const struct vmft_frame_info *frame, const struct vmft_hello *theirs)
+{
+	const char *why = mismatch(&m->options.identity, theirs);
+
+	if (!why && (!vmft_core_wants_peer(&m->core) || m->peer.conn))
+		why = "come to a backup that has its primary";
+	if (why) {
+		vmft_journal_say(&m->journal, "refused %s: it has %s", m->transport->peer_name(conn),
+				 why);
+		send_refusal(m, conn, why);
+		return;
+	}
+	m->peer.strangers--;
+	m->peer.conn = conn;
+	m->peer.stage = VMFT_PEER_HELLO;
+	m->peer.closing = false;
+	m->peer.heard_ns = vmft_loop_now();
+	vmft_core_init(&m->core, VMFT_SIDE_BACKUP, frame->generation);
+	send_hello(m, conn);
+}
+
+static int got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
+		     const struct vmft_frame_info *frame)
+{
+	struct vmft_hello theirs;
+
+	if (vmft_hello_decode(frame->payload, frame->length, &theirs) < 0)
+		return -EBADMSG;
+	if (!vmft_monitor_is_primary(m) && conn != m->peer.conn) {
+		backup_got_hello(m, conn, frame, &theirs);
+		return 0;
+	}
+	if (!vmft_monitor_is_primary(m) || m->peer.stage != VMFT_PEER_HELLO)
+		return -EBADMSG;
+	primary_got_hello(m, &theirs);
+	return 0;
+}
+
+static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *frame)
+{
+	vmft_journal_say(&m->journal, "the %s %s refuses this side: it has %.*s",
+			 vmft_monitor_is_primary(m) ? "backup" : "primary",
+			 m->transport->peer_name(m->peer.conn),
+			 (int)(frame->length < 160 ? frame->length : 160),
+			 (const char *)frame->payload);
+	if (vmft_monitor_is_primary(m) && vmft_core_wants_peer(&m->core))
+		give_up_forming(m);
+	return -ECONNREFUSED;
+}
+
+/* --- frames of a formed pair ---------------------------------------------- */
+
+static int got_log(struct vmft_monitor *m, const struct vmft_frame_info *frame)
+{
+	int rc = m->strategy_ops->hold(m->strategy, frame->position, frame->payload, frame->length);
+	struct vmft_event_in held = {.kind = VMFT_IN_LOG_HELD};
+
+	if (rc < 0)
+		return rc;
+	held.position = m->strategy_ops->held(m->strategy);
+	vmft_monitor_event(m, &held);
+	return 0;
+}
+
+static int got_heartbeat(struct vmft_monitor *m, const struct vmft_frame_info *frame)
+{
+	uint64_t clock;
+
+	if (vmft_u64_decode(frame->payload, frame->length, &clock) < 0)
+		return -EBADMSG;
+	m->peer.echo_ns = clock;
+	m->peer.ack_due = true;
+	return 0;
+}
+
+static int got_ack(struct vmft_monitor *m, const struct vmft_frame_info *frame)
+{
+	struct vmft_event_in event = {
+	    .kind = VMFT_IN_ACK,
+	    .position = frame->position,
+	    .sent = m->strategy_ops->taken(m->strategy),
+	};
+	struct vmft_ack ack;
+
+	if (vmft_ack_decode(frame->payload, frame->length, &ack) < 0 ||
+	    ack.replayed > frame->position || ack.echo > vmft_loop_now())
+		return -EBADMSG;
+	m->peer.replayed = ack.replayed;
+	if (ack.echo > m->peer.echo_ns)
+		m->peer.echo_ns = ack.echo;
+	vmft_monitor_event(m, &event);
+	if (m->core.state == VMFT_STATE_PROTECTED)
+		m->strategy_ops->release(m->strategy, m->core.acked,
+					 m->peer.echo_ns + silence_ns(m) / 5 * 4);
+	return 0;
+}
+
+static int got_bye(struct vmft_monitor *m, const struct vmft_frame_info *frame)
+{
+	struct vmft_event_in event = {
+	    .kind = VMFT_IN_PEER_LOST,
+	    .why = VMFT_WHY_PEER_GUEST_DIED,
+	};
+
+	if (frame->length != 1)
+		return -EBADMSG;
+	if (frame->payload[0] == VMFT_BYE_GUEST_ENDED)
+		event.kind = VMFT_IN_PEER_ENDED;
+	else if (frame->payload[0] != VMFT_BYE_GUEST_DIED)
+		return -EBADMSG;
+	vmft_monitor_event(m, &event);
+	return 0;
+}
+
+static int got_frame(struct vmft_monitor *m, struct vmft_conn *conn,
+		     const struct vmft_frame_info *frame)
+{
+	const bool primary = vmft_monitor_is_primary(m);
+
+	if (frame->type == VMFT_FRAME_HELLO)
+		return got_hello(m, conn, frame);
+	if (conn != m->peer.conn)
+		return -EBADMSG;
+	if (frame->type == VMFT_FRAME_REFUSE)
+		return got_refusal(m, frame);
+	if (frame->generation != m->core.generation)
+		return -EBADMSG;
+	/* The primary's first frame says that it has accepted us too: core.h, PEER_READY. */
+	if (!primary && m->peer.stage == VMFT_PEER_HELLO)
+		formed(m);
+	if (m->peer.stage != VMFT_PEER_FORMED)
+		return -EBADMSG;
+	switch (frame->type) {
+	case VMFT_FRAME_LOG:
+		return primary ? -EBADMSG : got_log(m, frame);
+	case VMFT_FRAME_HEARTBEAT:
+		return primary ? -EBADMSG : got_heartbeat(m, frame);
+	case VMFT_FRAME_ACK:
+		return primary ? got_ack(m, frame) : -EBADMSG;
+	case VMFT_FRAME_BYE:
+		return got_bye(m, frame);
+	default:
+		return -EBADMSG;
+	}
+}
+
+/* --- connections ---------------------------------------------------------- */
+
+static void on_open(void *user, struct vmft_conn *conn)
+{
+	struct vmft_monitor *m = user;
+
+	if (!vmft_monitor_is_primary(m)) {
+		m->peer.strangers++;
+		if (m->peer.strangers > VMFT_STRANGERS_MAX)
+			m->transport->close(conn, false);
+		return;
+	}
+	m->peer.conn = conn;
+	m->peer.closing = false;
+	m->peer.stage = VMFT_PEER_HELLO;
+	m->peer.heard_ns = vmft_loop_now();
+	send_hello(m, conn);
+}
+
+static void explain(struct vmft_monitor *m, struct vmft_conn *conn, int error, unsigned version)
+{
+	const char *who = m->transport->peer_name(conn);
+
+	if (error == -EPROTO)
+		vmft_journal_say(&m->journal, "%s does not speak vmft: connection closed", who);
+	else if (error == -EPROTONOSUPPORT)
+		vmft_journal_say(&m->journal,
+				 "%s speaks version %u of the channel, this is version %u: install "
+				 "the same vmft on both hosts",
+				 who, version, VMFT_FRAME_VERSION);
+	else if (error == -EBADMSG)
+		vmft_journal_say(&m->journal, "%s sent a damaged or misplaced frame: connection "
+					      "closed",
+				 who);
+}
+
+static ssize_t on_bytes(void *user, struct vmft_conn *conn, const uint8_t *bytes, size_t n)
+{
+	struct vmft_monitor *m = user;
+	size_t used = 0;
+	ssize_t rc = 0;
+
+	while (!(conn == m->peer.conn && m->peer.closing)) {
+		struct vmft_frame_info frame = {0};
+		ssize_t length = vmft_frame_decode(bytes + used, n - used, &frame);
+
+		if (length == 0)
+			break;
+		rc = length < 0 ? length : got_frame(m, conn, &frame);
+		if (rc == -ENOSPC) {
+			/* The ring is full: the frame stays where it is, the primary's sends
+			 * stall, its output waits. */
+			m->peer.paused = true;
+			m->transport->pause(conn, true);
+			rc = 0;
+			break;
+		}
+		if (rc < 0) {
+			explain(m, conn, (int)rc, frame.version);
+			break;
+		}
+		used += (size_t)length;
+		if (conn == m->peer.conn)
+			m->peer.heard_ns = vmft_loop_now();
+	}
+	vmft_peer_flush_ack(m);
+	return rc < 0 ? rc : (ssize_t)used;
+}
+
+static void on_sent(void *user, struct vmft_conn *conn)
+{
+	struct vmft_monitor *m = user;
+
+	if (conn == m->peer.conn && vmft_monitor_is_primary(m))
+		vmft_peer_pump(m);
+}
+
+static void on_close(void *user, struct vmft_conn *conn, int error)
+{
+	struct vmft_monitor *m = user;
+	const struct vmft_event_in lost = {
+	    .kind = VMFT_IN_PEER_LOST,
+	    .why = error == -EBADMSG || error == -EPROTO ? VMFT_WHY_PEER_FAULT : VMFT_WHY_CONNECTION,
+	};
+	const bool was_formed = conn == m->peer.conn && m->peer.stage == VMFT_PEER_FORMED;
+
+	if (!vmft_monitor_is_primary(m) && conn != m->peer.conn) {
+		m->peer.strangers--;
+		return;
+	}
+	m->peer.conn = NULL;
+	m->peer.stage = VMFT_PEER_NONE;
+	m->peer.paused = false;
+	if (was_formed && !m->peer.closing) {
+		if (error != 0 && lost.why == VMFT_WHY_CONNECTION)
+			vmft_journal_say(&m->journal, "channel: %s", strerror(-error));
+		vmft_monitor_event(m, &lost);
+	}
+	if (vmft_monitor_is_primary(m) && vmft_core_wants_peer(&m->core) && !m->stopping)
+		vmft_loop_timer(m->loop, &m->peer.retry_op, CONNECT_RETRY_NS);
+}
+
+static const struct vmft_conn_events conn_events = {
+    .on_open = on_open,
+    .on_bytes = on_bytes,
+    .on_sent = on_sent,
+    .on_close = on_close,
+};
+
+static void connect_again(struct vmft_op *op, int result)
+{
+	struct vmft_monitor *m = op->owner;
+	const struct vmft_channel_address *to = &m->config.side[VMFT_ROLE_BACKUP].channel;
+	struct sockaddr_storage from = m->config.side[VMFT_ROLE_PRIMARY].channel.addr;
+	int rc;
+
+	(void)result;
+	if (!vmft_core_wants_peer(&m->core) || m->stopping)
+		return;
+	/* The primary's address says where from; the port is the kernel's choice, or a
+	 * connection still in TIME_WAIT would stand in the way of the next. Both families
+	 * keep the port in the same place. */
+	((struct sockaddr_in *)(void *)&from)->sin_port = 0;
+	rc = m->transport->connect(m->loop, (struct sockaddr *)&from,
+				   m->config.side[VMFT_ROLE_PRIMARY].channel.addr_len,
+				   (const struct sockaddr *)&to->addr, to->addr_len, &conn_events, m);
+	if (!m->peer.said_waiting)
+		vmft_journal_say(&m->journal, "waiting for the backup at %s; the guest starts with it",
+				 to->text);
+	m->peer.said_waiting = true;
+	if (rc < 0)
+		vmft_loop_timer(m->loop, op, CONNECT_RETRY_NS);
+}
+
+static void check_silence(struct vmft_monitor *m, uint64_t now)
+{
+	const struct vmft_event_in lost = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_SILENCE};
+	const uint64_t limit =
+	    vmft_monitor_is_primary(m) ? silence_ns(m) / 4 * 3 : silence_ns(m);
+
+	/* While the channel is not read because of us, nothing can be heard. */
+	if (m->peer.paused) {
+		m->peer.heard_ns = now;
+		return;
+	}
+	if (now - m->peer.heard_ns < limit)
+		return;
+	if (m->peer.stage == VMFT_PEER_FORMED)
+		vmft_monitor_event(m, &lost);
+	else
+		m->transport->close(m->peer.conn, false);
+}
+
+static void resume_if_room(struct vmft_monitor *m)
+{
+	if (!m->peer.paused ||
+	    vmft_ring_room(&m->agent.ring, m->strategy_ops->held(m->strategy)) <
+		(int64_t)(2 * VMFT_FRAME_PAYLOAD_MAX))
+		return;
+	m->peer.paused = false;
+	m->transport->pause(m->peer.conn, false);
+}
+
+void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, bool late)
+{
+	if (!m->peer.conn || m->peer.closing)
+		return;
+	if (vmft_monitor_is_primary(m)) {
+		if (m->peer.stage == VMFT_PEER_FORMED && now - m->peer.beat_sent_ns >= beat_ns(m))
+			send_beat(m, now);
+	} else {
+		resume_if_room(m);
+		if (!m->peer.conn || m->peer.closing)
+			return;
+		/* Also without news: replay moves on, and the primary must hear from us. */
+		if (m->peer.stage == VMFT_PEER_FORMED &&
+		    now - m->peer.beat_sent_ns >= beat_ns(m) / 2 && agent_beats(m))
+			send_ack(m);
+	}
+	if (!late)
+		check_silence(m, now);
+}
+
+int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err)
+{
+	const struct vmft_channel_address *own = &m->config.side[m->options.role].channel;
+	int rc;
+
+	m->peer.retry_op = (struct vmft_op){.done = connect_again, .owner = m};
+	if (vmft_monitor_is_primary(m)) {
+		vmft_loop_timer(m->loop, &m->peer.retry_op, 0);
+		return 0;
+	}
+	rc = m->transport->listen(m->loop, (const struct sockaddr *)&own->addr, own->addr_len,
+				  &conn_events, m, &m->peer.listener);
+	if (rc < 0)
+		return vmft_error_set(err, rc, VMFT_EXIT_ADDRESS,
+				      "%s: [backup] channel = %s: %s; use a free address of this "
+				      "host",
+				      m->options.pair_file, own->text, strerror(-rc));
+	vmft_journal_say(&m->journal, "listening on %s for the primary", own->text);
+	return 0;
+}

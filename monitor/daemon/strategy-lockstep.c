@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Lockstep: the primary's ring of log entries becomes the backup's, byte for byte. */
+#include "strategy.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "../../logging-channel/event.h"
+
+struct vmft_strategy {
+	struct vmft_agent_link *link;
+	uint64_t taken;			/* primary: read out of the ring */
+	struct vmft_log_cursor arrived; /* backup: what came in, and where it may be cut */
+};
+
+static int lockstep_open(struct vmft_agent_link *link, struct vmft_strategy **ret)
+{
+	struct vmft_strategy *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->link = link;
+	vmft_log_cursor_init(&s->arrived, 0);
+	*ret = s;
+	return 0;
+}
+
+static void lockstep_close(struct vmft_strategy *s)
+{
+	free(s);
+}
+
+static ssize_t lockstep_take(struct vmft_strategy *s, uint8_t *bytes, size_t n,
+			     uint64_t *ret_position)
+{
+	int64_t ready = vmft_ring_ready(&s->link->ring, s->taken);
+
+	if (ready < 0)
+		return ready;
+	if ((uint64_t)ready < n)
+		n = (size_t)ready;
+	if (n == 0)
+		return 0;
+	vmft_ring_read(&s->link->ring, s->taken, bytes, n);
+	*ret_position = s->taken;
+	s->taken += n;
+	/* What is sent is not kept: a broken connection ends the pair (arbitration), so
+	 * nothing is ever sent twice. */
+	vmft_ring_release(&s->link->ring, s->taken);
+	vmft_agent_link_wake(s->link);
+	return (ssize_t)n;
+}
+
+static uint64_t lockstep_taken(const struct vmft_strategy *s)
+{
+	return s->taken;
+}
+
+static void lockstep_release(struct vmft_strategy *s, uint64_t position, uint64_t until)
+{
+	struct vmft_iface *iface = s->link->iface;
+
+	atomic_store(&iface->release_until, until);
+	atomic_store_explicit(&iface->acked, position, memory_order_release);
+	if (atomic_load(&iface->gate_frames) > 0)
+		vmft_agent_link_ring(s->link);
+}
+
+static int lockstep_hold(struct vmft_strategy *s, uint64_t position, const uint8_t *bytes, size_t n)
+{
+	const uint64_t boundary = s->arrived.boundary;
+	int64_t room;
+
+	if (position != s->arrived.fed)
+		return -EBADMSG;
+	room = vmft_ring_room(&s->link->ring, s->arrived.fed);
+	if (room < 0)
+		return (int)room;
+	if ((uint64_t)room < n)
+		return -ENOSPC;
+	vmft_ring_write(&s->link->ring, s->arrived.fed, bytes, n);
+	if (vmft_log_cursor_feed(&s->arrived, bytes, n) < 0)
+		return -EBADMSG;
+	if (s->arrived.boundary != boundary) {
+		vmft_ring_publish(&s->link->ring, s->arrived.boundary);
+		vmft_agent_link_wake(s->link);
+	}
+	return 0;
+}
+
+static uint64_t lockstep_held(const struct vmft_strategy *s)
+{
+	return s->arrived.boundary;
+}
+
+static uint64_t lockstep_applied(const struct vmft_strategy *s)
+{
+	return atomic_load_explicit(&s->link->iface->log_position, memory_order_acquire);
+}
+
+static void lockstep_go_live(struct vmft_strategy *s, uint64_t position)
+{
+	atomic_store(&s->link->iface->log_end, position);
+	vmft_agent_link_command(s->link, VMFT_COMMAND_GO_LIVE);
+}
+
+const struct vmft_strategy_ops vmft_strategy_lockstep = {
+    .name = "lockstep",
+    .open = lockstep_open,
+    .close = lockstep_close,
+    .take = lockstep_take,
+    .taken = lockstep_taken,
+    .release = lockstep_release,
+    .hold = lockstep_hold,
+    .held = lockstep_held,
+    .applied = lockstep_applied,
+    .go_live = lockstep_go_live,
+};

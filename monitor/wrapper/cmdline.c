@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cmdline.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "exit-codes.h"
+#include "rewrite.h"
+
+/* Added for the machine itself, and at most per option of the line. */
+#define ADDED_FIXED   32
+#define ADDED_PER_ARG 8
+#define FACTS_PER_ARG 4
+#define ARGS_MAX      4096
+
+/* "-name" and "--name" are the same to QEMU; NULL for what is no option. */
+static const char *option_name(const char *arg)
+{
+	if (arg[0] != '-' || arg[1] == '\0')
+		return NULL;
+	return arg[1] == '-' ? arg + 2 : arg + 1;
+}
+
+static int refuse_option(struct vmft_error *err, const char *arg, const char *why)
+{
+	return vmft_error_set(err, -EINVAL, VMFT_EXIT_UNPROTECTED, "%.80s: %s", arg, why);
+}
+
+static bool once_already(const struct vmft_rewrite *rw, const struct vmft_option *option)
+{
+	for (size_t i = 0; i < rw->arg_count; i++)
+		if (rw->args[i].option == option)
+			return true;
+	return false;
+}
+
+static int parse_set(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	const char *implied = arg->option->implied_key;
+	const char *problem;
+
+	if (!implied || !arg->option->has_arg)
+		return 0;
+	arg->set = vmft_arena_alloc(rw->arena, 1, sizeof(*arg->set));
+	if (vmft_optset_parse(rw->arena, arg->text, implied[0] ? implied : NULL, arg->set,
+			      &problem) < 0)
+		return vmft_refuse(rw, arg, problem, "correct it");
+	return 0;
+}
+
+/* Takes the option at argv[*index], and its argument; *index is then at the next one. */
+static int take_option(struct vmft_rewrite *rw, int argc, char *const argv[], int *index)
+{
+	const char *word = argv[(*index)++];
+	const char *name = option_name(word);
+	const struct vmft_option *option = name ? vmft_option_find(name) : NULL;
+	struct vmft_arg *arg = &rw->args[rw->arg_count];
+	int r;
+
+	if (!name)
+		return refuse_option(rw->err, word,
+				     "QEMU would take it for an IDE disk, not on the list; "
+				     "use -drive if=virtio,format=raw,file=...");
+	if (!option)
+		return refuse_option(rw->err, word, "not known to be replay-safe; leave it out");
+	if (option->has_arg && *index >= argc)
+		return refuse_option(rw->err, word, "its argument is missing; add it");
+	if (option->once && once_already(rw, option))
+		return refuse_option(rw->err, word, "given twice; keep one of them");
+	*arg = (struct vmft_arg){.option = option};
+	if (option->has_arg)
+		arg->text = argv[(*index)++];
+	r = parse_set(rw, arg);
+	if (r < 0)
+		return r;
+	rw->arg_count++;
+	return option->check ? option->check(rw, arg) : 0;
+}
+
+static int check_nodefaults(struct vmft_rewrite *rw)
+{
+	if (once_already(rw, vmft_option_find("nodefaults")))
+		return 0;
+	return refuse_option(rw->err, "-nodefaults is missing",
+			     "QEMU's default devices are not on the list of replay-safe ones; "
+			     "add it, and name each device the guest needs");
+}
+
+static int check_all(struct vmft_rewrite *rw, int argc, char *const argv[])
+{
+	int r;
+
+	for (int index = 1; index < argc;) {
+		r = take_option(rw, argc, argv, &index);
+		if (r < 0)
+			return r;
+	}
+	r = check_nodefaults(rw);
+	if (r < 0)
+		return r;
+	r = vmft_devices_finish(rw);
+	if (r < 0)
+		return r;
+	r = vmft_drives_finish(rw);
+	if (r < 0)
+		return r;
+	r = vmft_nics_finish(rw);
+	if (r < 0)
+		return r;
+	return vmft_board_finish(rw);
+}
+
+static char *copy(struct vmft_arena *arena, const char *text)
+{
+	return vmft_arena_copy(arena, text, strlen(text));
+}
+
+static void emit_arg(struct vmft_rewrite *rw, const struct vmft_arg *arg)
+{
+	const char *name = arg->emit ? arg->emit : arg->option->name;
+	char **argv = rw->out.argv;
+
+	if (arg->drop)
+		return;
+	argv[rw->out.argc++] = vmft_arena_printf(rw->arena, "-%s", name);
+	if (arg->set)
+		argv[rw->out.argc++] = copy(rw->arena, vmft_optset_format(arg->set));
+	else if (arg->text)
+		argv[rw->out.argc++] = copy(rw->arena, arg->text);
+}
+
+/* The user's options in their order, then ours. */
+static void emit(struct vmft_rewrite *rw, const char *argv0)
+{
+	rw->out.argv = vmft_arena_alloc(rw->arena, 2 * rw->arg_count + rw->added_count + 2,
+					sizeof(*rw->out.argv));
+	rw->out.argv[rw->out.argc++] = copy(rw->arena, argv0);
+	for (size_t i = 0; i < rw->arg_count; i++)
+		emit_arg(rw, &rw->args[i]);
+	for (size_t i = 0; i < rw->added_count; i++)
+		rw->out.argv[rw->out.argc++] = rw->added[i];
+	rw->out.machine_text = vmft_machine_text(rw);
+}
+
+static void *room(struct vmft_rewrite *rw, int argc, size_t per_arg, size_t size)
+{
+	return vmft_arena_alloc(rw->arena, (size_t)argc * per_arg + ADDED_FIXED, size);
+}
+
+static void prepare(struct vmft_rewrite *rw, int argc)
+{
+	rw->args = room(rw, argc, 1, sizeof(*rw->args));
+	rw->devices = room(rw, argc, 1, sizeof(struct vmft_arg *));
+	rw->nodes = room(rw, argc, 1, sizeof(*rw->nodes));
+	rw->netdevs = room(rw, argc, 1, sizeof(*rw->netdevs));
+	rw->added = room(rw, argc, ADDED_PER_ARG, sizeof(*rw->added));
+	rw->facts = room(rw, argc, FACTS_PER_ARG, sizeof(*rw->facts));
+	rw->ordered = room(rw, argc, FACTS_PER_ARG, sizeof(*rw->ordered));
+	rw->out.disks = room(rw, argc, 1, sizeof(*rw->out.disks));
+	rw->out.nics = room(rw, argc, 1, sizeof(*rw->out.nics));
+}
+
+int vmft_cmdline_rewrite(int argc, char *const argv[], const struct vmft_rewrite_options *opt,
+			 struct vmft_cmdline *ret, struct vmft_error *err)
+{
+	struct vmft_rewrite rw = {.opt = opt, .err = err};
+	int r;
+
+	if (argc < 1 || argc > ARGS_MAX)
+		return refuse_option(err, "command line", "over 4096 words; shorten it");
+	rw.arena = vmft_arena_new();
+	prepare(&rw, argc);
+	r = check_all(&rw, argc, argv);
+	if (r < 0) {
+		vmft_arena_free(rw.arena);
+		return r;
+	}
+	emit(&rw, argv[0]);
+	rw.out.arena = rw.arena;
+	*ret = rw.out;
+	return 0;
+}
+
+void vmft_cmdline_digest(const struct vmft_cmdline *cmdline, char ret_hex[static VMFT_DIGEST_HEX])
+{
+	XXH128_hash_t hash = XXH3_128bits(cmdline->machine_text, strlen(cmdline->machine_text));
+
+	(void)snprintf(ret_hex, VMFT_DIGEST_HEX, "%016llx%016llx", (unsigned long long)hash.high64,
+		       (unsigned long long)hash.low64);
+}
+
+void vmft_cmdline_free(struct vmft_cmdline *cmdline)
+{
+	if (!cmdline)
+		return;
+	vmft_arena_free(cmdline->arena);
+	*cmdline = (struct vmft_cmdline){0};
+}
+
+static bool is_help(const char *value)
+{
+	return strcmp(value, "help") == 0 || strcmp(value, "?") == 0;
+}
+
+/* "-device help", "-device virtio-blk-pci,help", "-machine none,accel=kvm:tcg". */
+static bool argument_is_probe(const char *name, const char *value)
+{
+	const char *last = strrchr(value, ',');
+	size_t first = strcspn(value, ",");
+
+	if (vmft_value_in(name, "machine|M")) {
+		if (strncmp(value, "type=", 5) == 0)
+			return argument_is_probe(name, value + 5);
+		if (first == 4 && strncmp(value, "none", 4) == 0)
+			return true;
+	}
+	if (!vmft_value_in(name, "machine|M|cpu|accel|device|netdev|nic|net|object|chardev|display|"
+				 "vga|audiodev|d|L|drive"))
+		return false;
+	return is_help(value) || (last && is_help(last + 1));
+}
+
+bool vmft_cmdline_is_probe(int argc, char *const argv[])
+{
+	for (int i = 1; i < argc; i++) {
+		const char *name = option_name(argv[i]);
+		const struct vmft_option *option = name ? vmft_option_find(name) : NULL;
+
+		if (name && vmft_value_in(name, "version|help|h"))
+			return true;
+		if (!option || !option->has_arg || i + 1 == argc)
+			continue;
+		/* The argument is skipped as one: -append may well say -version. */
+		i++;
+		if (argument_is_probe(name, argv[i]))
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From an ordinary QEMU command line to one QEMU can record or replay.
+ *
+ * Pure: reads nothing but its arguments, so all of it is tested by golden files. Whatever is
+ * not known to be replay-safe is refused; the tables in options.c, board.c, devices.c,
+ * disks.c and nics.c are the whole list of what is let through, with the reasons.
+ */
+#ifndef VMFT_CMDLINE_H
+#define VMFT_CMDLINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "error.h"
+
+#define VMFT_NICS_MAX	8  /* that the agent has room for */
+#define VMFT_DIGEST_HEX 33 /* 128 bits in hex and the terminating zero */
+
+enum vmft_rewrite_mode {
+	VMFT_REWRITE_RECORD,
+	VMFT_REWRITE_REPLAY,
+};
+
+struct vmft_rewrite_options {
+	enum vmft_rewrite_mode mode;
+	const char *ram_path; /* shared guest RAM, such as /proc/self/fd/9 */
+	const char *name;     /* of the pair; QEMU's -name unless one is given */
+	/*
+	 * Content digest of a kernel or initrd. Returns 0 or a negative errno, *err filled.
+	 * NULL: the files are left out of the machine description.
+	 */
+	int (*file_digest)(void *ctx, const char *path, char ret_hex[static VMFT_DIGEST_HEX],
+			   struct vmft_error *err);
+	void *file_digest_ctx;
+};
+
+enum vmft_disk_format {
+	VMFT_DISK_RAW,
+	VMFT_DISK_QCOW2,
+};
+
+struct vmft_disk {
+	const char *path;
+	const char *node; /* what the guest's device is attached to: the blkreplay node */
+	enum vmft_disk_format format;
+	bool read_only;
+	bool write_through; /* the guest is shown no write cache */
+};
+
+struct vmft_nic {
+	const char *netdev;
+	char mac[18]; /* aa:bb:cc:dd:ee:ff, lower case */
+};
+
+/* Everything points into arena; vmft_cmdline_free() gives all of it back. */
+struct vmft_cmdline {
+	struct vmft_arena *arena;
+	int argc;
+	char **argv; /* NULL-terminated; argv[0] is the caller's */
+	struct vmft_disk *disks;
+	size_t disk_count; /* in the order of the guest's disk devices */
+	struct vmft_nic *nics;
+	size_t nic_count; /* in the order of -netdev */
+	uint64_t ram_bytes;
+	/*
+	 * Everything the guest can see, one thing per line, in canonical order, without what
+	 * may differ between two hosts: equal texts are equal machines.
+	 */
+	const char *machine_text;
+};
+
+/*
+ * True for a call that asks QEMU about itself (-version, -device help, -machine none as
+ * libvirt uses it): nothing to protect, to be passed on untouched.
+ */
+bool vmft_cmdline_is_probe(int argc, char *const argv[]);
+
+/*
+ * Checks and rewrites argv. Returns 0, or -EINVAL with *err saying which option is refused,
+ * why, and what to write instead; *ret is untouched then. What file_digest returned is
+ * passed on.
+ */
+int vmft_cmdline_rewrite(int argc, char *const argv[], const struct vmft_rewrite_options *opt,
+			 struct vmft_cmdline *ret, struct vmft_error *err);
+
+/* XXH3 of machine_text. Not against forgery: it tells machines apart that differ by mistake. */
+void vmft_cmdline_digest(const struct vmft_cmdline *cmdline, char ret_hex[static VMFT_DIGEST_HEX]);
+
+/* NULL and an all-zero struct are fine. */
+void vmft_cmdline_free(struct vmft_cmdline *cmdline);
+
+#endif

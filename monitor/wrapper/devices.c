@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The devices a protected guest may have, and what may be behind them.
+ *
+ * A model is on the list when a guest using it was recorded and replayed identically, and
+ * when everything that reaches the guest through it is known to pass through the log.
+ */
+#include <string.h>
+
+#include "rewrite.h"
+
+#define ONE_QUEUE     "more than one queue is not recorded in one order"
+#define OTHER_THREAD  "work in a thread of its own is not recorded"
+#define ROM_BY_PATH   "a ROM file would have to be equal on both hosts"
+#define NO_HOT_BACKUP "the device would be unplugged by the host, which is not recorded"
+
+struct model {
+	const char *name;
+	const char *alias;
+	const struct vmft_key_rule *rules;
+	int (*attach)(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct model *model);
+	const char *reason; /* why it may be replayed */
+};
+
+#define PCI_RULES                                                                                  \
+	{.key = "driver", .hidden = true}, {.key = "id", .hidden = true}, {.key = "bus"},          \
+	    {.key = "addr"}, {.key = "acpi-index"}, {.key = "bootindex"},                          \
+	    {.key = "multifunction"}, {.key = "rombar"}, {"romfile", "", ROM_BY_PATH, false},      \
+	    {.key = "disable-legacy"}, {.key = "disable-modern"}, {.key = "vectors"},              \
+	    {.key = "event_idx"}, {.key = "indirect_desc"}, {.key = "packed"},                     \
+	{                                                                                          \
+		.key = "ioeventfd", .hidden = true                                                 \
+	}
+
+static const struct vmft_key_rule blk_rules[] = {
+    PCI_RULES,
+    {.key = "drive", .hidden = true},
+    {"iothread", "", OTHER_THREAD, false},
+    {"num-queues", "1", ONE_QUEUE, false},
+    {"scsi", "off", "SCSI commands would pass the log by", false},
+    {"share-rw", "off", "another writer's changes are not in the log", false},
+    {.key = "serial"},
+    {.key = "queue-size"},
+    {.key = "config-wce"},
+    {.key = "write-cache"},
+    {.key = "logical_block_size"},
+    {.key = "physical_block_size"},
+    {.key = "discard"},
+    {.key = "write-zeroes"},
+    {.key = "werror"},
+    {.key = "rerror"},
+    {0},
+};
+
+static const struct vmft_key_rule net_rules[] = {
+    PCI_RULES,
+    {.key = "netdev", .hidden = true},
+    {.key = "mac"},
+    {.key = "tx", .hidden = true},	       /* always timer */
+    {.key = "guest_announce", .hidden = true}, /* always off */
+    {"mq", "off", ONE_QUEUE, false},
+    {"failover", "off", NO_HOT_BACKUP, false},
+    {.key = "host_mtu"},
+    {.key = "speed"},
+    {.key = "duplex"},
+    {.key = "status"},
+    {.key = "rx_queue_size"},
+    {.key = "csum"},
+    {.key = "gso"},
+    {.key = "guest_csum"},
+    {.key = "guest_tso4"},
+    {.key = "guest_tso6"},
+    {.key = "guest_ecn"},
+    {.key = "guest_ufo"},
+    {.key = "host_tso4"},
+    {.key = "host_tso6"},
+    {.key = "host_ecn"},
+    {.key = "host_ufo"},
+    {.key = "mrg_rxbuf"},
+    {0},
+};
+
+static const struct vmft_key_rule rng_rules[] = {
+    PCI_RULES, {.key = "rng", .hidden = true}, {.key = "max-bytes"}, {.key = "period"}, {0},
+};
+
+static const struct vmft_key_rule serial_rules[] = {
+    {.key = "driver", .hidden = true},
+    {.key = "id", .hidden = true},
+    {.key = "chardev", .hidden = true},
+    {.key = "index", .hidden = true},
+    {0},
+};
+
+static int attach_disk(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct model *model)
+{
+	size_t index;
+	int r = vmft_disk_attach(rw, arg, &index);
+
+	if (r < 0)
+		return r;
+	vmft_disk_fact(rw, vmft_fact_keys(rw, model->name, arg, model->rules), index);
+	return 0;
+}
+
+static int attach_nic(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct model *model)
+{
+	size_t index;
+	int r = vmft_nic_attach(rw, arg, &index);
+
+	if (r < 0)
+		return r;
+	vmft_fact_ordered(rw, vmft_arena_printf(rw->arena, "%s nic=%zu",
+						vmft_fact_keys(rw, model->name, arg, model->rules),
+						index));
+	return 0;
+}
+
+static int attach_rng(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct model *model)
+{
+	vmft_fact_ordered(rw, vmft_fact_keys(rw, model->name, arg, model->rules));
+	return 0;
+}
+
+/*
+ * QEMU records characters only of devices that the board makes from -serial, so an
+ * isa-serial device becomes one: the same port at the same address.
+ */
+static int attach_serial(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct model *model)
+{
+	const char *chardev = vmft_get(arg, "chardev");
+	const char *index = vmft_get(arg, "index");
+	const char *next = vmft_arena_printf(rw->arena, "%zu", rw->serial_count);
+
+	(void)model;
+	if (!chardev)
+		return vmft_refuse(rw, arg, "no chardev= is given", "use -serial chardev:ID");
+	if (index && strcmp(index, next) != 0)
+		return vmft_refuse(rw, arg, "serial ports must be given in the order of index",
+				   "use -serial chardev:ID for each port in turn");
+	rw->serial_count++;
+	arg->emit = "serial";
+	arg->text = vmft_arena_printf(rw->arena, "chardev:%s", chardev);
+	arg->set = NULL;
+	return 0;
+}
+
+static const struct model models[] = {
+    {"virtio-blk-pci", "virtio-blk", blk_rules, attach_disk,
+     "completions are logged by the blkreplay node vmft puts under it"},
+    {"virtio-net-pci", "virtio-net", net_rules, attach_nic,
+     "packets are logged by filter-replay; with tx=timer sending is part of the replayed clock"},
+    {"virtio-rng-pci", "virtio-rng", rng_rules, attach_rng,
+     "rng-builtin takes its bytes from QEMU's own generator, whose output is logged"},
+    {"isa-serial", NULL, serial_rules, attach_serial,
+     "characters in both directions are logged for ports made by -serial"},
+    /*
+     * What pc and q35 bring with -nodefaults: PIIX3 or ICH9, PIT, HPET, PIC, IOAPIC, CMOS
+     * clock, i8042 and PCI host bridge are clocked by the virtual clock or read logged
+     * clocks; the IDE, SATA and floppy controllers have no drive.
+     */
+};
+
+static const struct model *model_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++)
+		if (strcmp(models[i].name, name) == 0 ||
+		    (models[i].alias && strcmp(models[i].alias, name) == 0))
+			return &models[i];
+	return NULL;
+}
+
+int vmft_check_device(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	const char *driver = vmft_get(arg, "driver");
+	const struct model *model = driver ? model_find(driver) : NULL;
+
+	if (!model)
+		return vmft_refuse(rw, arg, "this device is not known to be replay-safe",
+				   "use virtio-blk-pci, virtio-net-pci, virtio-rng-pci or "
+				   "isa-serial");
+	rw->devices[rw->device_count++] = arg;
+	return vmft_check_keys(rw, arg, model->rules);
+}
+
+int vmft_devices_finish(struct vmft_rewrite *rw)
+{
+	for (size_t i = 0; i < rw->device_count; i++) {
+		struct vmft_arg *arg = rw->devices[i];
+		const struct model *model = model_find(vmft_get(arg, "driver"));
+		int r = model->attach(rw, arg, model);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int vmft_check_object(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	const char *type = vmft_get(arg, "qom-type");
+	const char *id = vmft_get(arg, "id");
+	const char *rewritten;
+
+	if (type && strncmp(type, "memory-backend-", strlen("memory-backend-")) == 0)
+		return vmft_refuse(rw, arg,
+				   "vmft supplies the guest's RAM, shared with its monitor",
+				   "leave it out and give the size with -m");
+	if (type && strcmp(type, "iothread") == 0)
+		return vmft_refuse(rw, arg, OTHER_THREAD, "leave it out");
+	if (!type || !vmft_value_in(type, "rng-builtin|rng-random|rng-egd"))
+		return vmft_check_unknown(rw, arg);
+	if (!id)
+		return vmft_refuse(rw, arg, "no id= is given", "add id=NAME");
+	/* Bytes from /dev/urandom or a daemon are not logged; those of rng-builtin are. */
+	rewritten = vmft_arena_printf(rw->arena, "rng-builtin,id=%s", id);
+	arg->text = rewritten;
+	arg->set = NULL;
+	return 0;
+}
+
+/* "-serial none" makes no port; everything else makes the next one. */
+int vmft_check_serial(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	if (rw->device_count)
+		for (size_t i = 0; i < rw->device_count; i++)
+			if (strcmp(vmft_get(rw->devices[i], "driver"), "isa-serial") == 0)
+				return vmft_refuse(rw, arg, "both -serial and -device isa-serial",
+						   "use -serial chardev:ID for each port");
+	if (strncmp(arg->text, "mon:", 4) == 0)
+		return vmft_refuse(rw, arg, "a monitor's commands are not in the log",
+				   "leave out mon:");
+	if (strcmp(arg->text, "none") == 0)
+		return 0;
+	if (!vmft_value_in(arg->text, "null|stdio|pty") && strncmp(arg->text, "file:", 5) != 0 &&
+	    strncmp(arg->text, "chardev:", 8) != 0)
+		return vmft_refuse(rw, arg, "not known to be replay-safe",
+				   "use file:PATH, stdio, pty, null or chardev:ID");
+	rw->serial_count++;
+	return 0;
+}
+
+int vmft_check_chardev(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	static const struct vmft_key_rule rules[] = {
+	    {"backend", "file|null|pty|stdio", NULL, true},
+	    {"mux", "off", "a monitor's commands are not in the log", true},
+	    {.key = "id"},
+	    {.key = "path"},
+	    {.key = "append"},
+	    {.key = "logfile"},
+	    {.key = "logappend"},
+	    {.key = "signal"},
+	    {0},
+	};
+
+	return vmft_check_keys(rw, arg, rules);
+}

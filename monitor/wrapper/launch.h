@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Starting the monitor beside QEMU, and becoming QEMU: the only part that changes anything. */
+#ifndef VMFT_LAUNCH_H
+#define VMFT_LAUNCH_H
+
+#include "cmdline.h"
+#include "error.h"
+#include "pair-config.h"
+#include "qemu-binary.h"
+
+/* Where the other programs of vmft are; both checked to be there. */
+struct vmft_programs {
+	char monitor[PATH_MAX];
+	char agent[PATH_MAX];
+};
+
+struct vmft_launch {
+	const char *pair_path;
+	enum vmft_role role;
+	const struct vmft_pair_config *config;
+	const struct vmft_qemu_binary *qemu;
+	const struct vmft_cmdline *cmdline;
+	const struct vmft_programs *programs;
+	const char *machine_digest;
+	const char *disk_digest;
+	int ram_fd; /* a memfd; sized by vmft_launch() */
+};
+
+/* Next to this program, or in the installed place. */
+int vmft_programs_find(struct vmft_programs *ret, struct vmft_error *err);
+
+/* A memfd that no other program inherits yet, its number above the standard three. */
+int vmft_ram_create(struct vmft_error *err);
+
+/*
+ * Does not return when all goes well: the calling process is QEMU then, its monitor ready.
+ * Otherwise a negative errno; err->text is empty when the monitor has said it already.
+ */
+int vmft_launch(const struct vmft_launch *launch, struct vmft_error *err);
+
+#endif

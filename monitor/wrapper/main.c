@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+/*
+ * vmft-qemu QEMU-ARGUMENTS...
+ *
+ * Takes the place of qemu-system-x86_64. VMFT_PAIR names the role/pair file and VMFT_ROLE the
+ * side this is. Everything is checked before anything is started.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmdline.h"
+#include "exit-codes.h"
+#include "images.h"
+#include "launch.h"
+#include "pair-config.h"
+#include "qemu-binary.h"
+
+#define DEFAULT_QEMU "/usr/bin/qemu-system-x86_64"
+
+static int load_config(struct vmft_pair_config *ret, struct vmft_error *err)
+{
+	const char *path = getenv("VMFT_PAIR");
+
+	if (!path || !path[0])
+		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
+				      "VMFT_PAIR is not set; set it to the role/pair file");
+	return vmft_pair_config_load(path, ret, err);
+}
+
+static int load_role(enum vmft_role *ret, struct vmft_error *err)
+{
+	const char *role = getenv("VMFT_ROLE");
+
+	if (role && vmft_role_parse(role, ret) == 0)
+		return 0;
+	return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
+			      "VMFT_ROLE is %s%.40s; set it to primary or backup",
+			      role ? "" : "not set", role ? role : "");
+}
+
+/* libvirt asks QEMU about itself without our environment: the usual QEMU answers then. */
+static int exec_probe(char *argv[], struct vmft_error *err)
+{
+	struct vmft_pair_config config = {.qemu = DEFAULT_QEMU};
+	int r = 0;
+
+	if (getenv("VMFT_PAIR"))
+		r = load_config(&config, err);
+	if (r < 0)
+		return r;
+	argv[0] = config.qemu;
+	(void)execv(config.qemu, argv);
+	return vmft_error_set(err, -errno, VMFT_EXIT_QEMU,
+			      "%.300s: cannot execute: %s; install qemu-system-x86", config.qemu,
+			      strerror(errno));
+}
+
+static int rewrite(int argc, char *argv[], const struct vmft_launch *launch,
+		   struct vmft_cmdline *ret, struct vmft_error *err)
+{
+	char ram_path[32];
+	struct vmft_rewrite_options opt = {
+	    .mode = launch->role == VMFT_ROLE_PRIMARY ? VMFT_REWRITE_RECORD : VMFT_REWRITE_REPLAY,
+	    .ram_path = ram_path,
+	    .name = launch->config->name,
+	    .file_digest = vmft_file_digest,
+	};
+
+	(void)snprintf(ram_path, sizeof(ram_path), "/proc/self/fd/%d", launch->ram_fd);
+	argv[0] = (char *)launch->config->qemu;
+	return vmft_cmdline_rewrite(argc, argv, &opt, ret, err);
+}
+
+/* Everything is looked at here, and nothing but this process changed before vmft_launch(). */
+static int protect(int argc, char *argv[], struct vmft_error *err)
+{
+	struct vmft_pair_config config;
+	struct vmft_programs programs;
+	struct vmft_qemu_binary qemu;
+	struct vmft_cmdline cmdline;
+	char machine[VMFT_DIGEST_HEX], disks[VMFT_DIGEST_HEX];
+	struct vmft_launch launch = {
+	    .pair_path = getenv("VMFT_PAIR"),
+	    .config = &config,
+	    .qemu = &qemu,
+	    .cmdline = &cmdline,
+	    .programs = &programs,
+	    .machine_digest = machine,
+	    .disk_digest = disks,
+	};
+	int r = load_config(&config, err);
+
+	if (r < 0)
+		return r;
+	r = load_role(&launch.role, err);
+	if (r < 0)
+		return r;
+	r = vmft_programs_find(&programs, err);
+	if (r < 0)
+		return r;
+	launch.ram_fd = vmft_ram_create(err);
+	if (launch.ram_fd < 0)
+		return launch.ram_fd;
+	r = rewrite(argc, argv, &launch, &cmdline, err);
+	if (r < 0)
+		return r;
+	r = vmft_qemu_binary_check(config.qemu, &qemu, err);
+	if (r < 0)
+		goto free_cmdline;
+	r = vmft_images_check(cmdline.disks, cmdline.disk_count, config.disk_check, disks, err);
+	if (r < 0)
+		goto free_cmdline;
+	vmft_cmdline_digest(&cmdline, machine);
+	r = vmft_launch(&launch, err);
+free_cmdline:
+	vmft_cmdline_free(&cmdline);
+	return r;
+}
+
+int main(int argc, char *argv[])
+{
+	struct vmft_error err = {.exit_code = VMFT_EXIT_INTERNAL};
+
+	if (vmft_cmdline_is_probe(argc, argv))
+		(void)exec_probe(argv, &err);
+	else
+		(void)protect(argc, argv, &err);
+	if (err.text[0])
+		(void)fprintf(stderr, "vmft-qemu: %s\n", err.text);
+	return err.exit_code;
+}

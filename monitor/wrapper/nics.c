@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Network cards: each tap gets a filter-replay, which logs what comes in and, on the side
+ * that replays, keeps frames from passing either way.
+ *
+ * A tap's script and downscript are left as they are, and so is QEMU's default of running
+ * /etc/qemu-ifup when there is none: lines that rely on it would come up without a network.
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "rewrite.h"
+
+#define ONE_QUEUE "more than one queue is not recorded in one order"
+
+static const struct vmft_key_rule netdev_rules[] = {
+    {"type", "tap", "only the output of a tap can be held back until it is safe", true},
+    {"queues", "1", ONE_QUEUE, true},
+    {"fds", "", ONE_QUEUE, true},
+    {"vhostfds", "", ONE_QUEUE, true},
+    {.key = "id", .hidden = true},
+    {.key = "ifname", .hidden = true},
+    {.key = "fd", .hidden = true},
+    {.key = "script", .hidden = true},
+    {.key = "downscript", .hidden = true},
+    {.key = "vhost", .hidden = true},
+    {.key = "vhostfd", .hidden = true},
+    {.key = "vhostforce", .hidden = true},
+    {.key = "vnet_hdr"}, /* decides the offloads the guest is offered */
+    {0},
+};
+
+static struct vmft_netdev *netdev_find(struct vmft_rewrite *rw, const char *id)
+{
+	for (size_t i = 0; i < rw->netdev_count; i++)
+		if (strcmp(rw->netdevs[i].id, id) == 0)
+			return &rw->netdevs[i];
+	return NULL;
+}
+
+int vmft_check_nic_option(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	if (strcmp(arg->text, "none") == 0)
+		return 0;
+	return vmft_refuse(rw, arg, "the card and its tap must be given by themselves",
+			   "use -netdev tap,id=net0,... -device virtio-net-pci,netdev=net0");
+}
+
+int vmft_check_netdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	const char *type = vmft_get(arg, "type");
+	const char *id = vmft_get(arg, "id");
+	int r;
+
+	if (type && strcmp(type, "tap") != 0)
+		return vmft_refuse(rw, arg, netdev_rules[0].reason, "use -netdev tap,...");
+	r = vmft_check_keys(rw, arg, netdev_rules);
+	if (r < 0)
+		return r;
+	if (!type || !id || netdev_find(rw, id))
+		return vmft_refuse(rw, arg, "no type, no id=, or an id that is taken",
+				   "use -netdev tap,id=NAME,...");
+	if (rw->netdev_count == VMFT_NICS_MAX)
+		return vmft_refuse(rw, arg, "more than eight network cards", "leave it out");
+	rw->netdevs[rw->netdev_count++] = (struct vmft_netdev){.arg = arg, .id = id};
+	/* In the kernel's hands frames would pass both the log and the output gate by. */
+	vmft_optset_remove(arg->set, "vhostfd");
+	vmft_optset_remove(arg->set, "vhostforce");
+	vmft_optset_set_bool(arg->set, "vhost", false);
+	return 0;
+}
+
+/* Six pairs of hex digits with colons, of one card: no group address. */
+static bool mac_normalise(const char *text, char ret[static 18])
+{
+	static const char hex[] = "0123456789abcdef";
+
+	if (strlen(text) != 17)
+		return false;
+	for (size_t i = 0; i < 17; i++) {
+		char c = (char)tolower((unsigned char)text[i]);
+
+		if (i % 3 == 2 ? c != ':' : !strchr(hex, c))
+			return false;
+		ret[i] = c;
+	}
+	ret[17] = '\0';
+	return (strchr(hex, ret[1]) - hex) % 2 == 0;
+}
+
+static bool mac_taken(struct vmft_rewrite *rw, const struct vmft_arg *but, const char *mac)
+{
+	for (size_t i = 0; i < rw->device_count; i++) {
+		const char *other;
+		char normal[18];
+
+		if (rw->devices[i] == but || !rw->devices[i]->set)
+			continue;
+		other = vmft_get(rw->devices[i], "mac");
+		if (other && mac_normalise(other, normal) && strcmp(normal, mac) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* QEMU counts up from this address too; written out, it is the same on both sides. */
+static int mac_default(struct vmft_rewrite *rw, const struct vmft_arg *device, char ret[static 18])
+{
+	for (unsigned last = 0x56; last <= 0xff; last++) {
+		(void)snprintf(ret, 18, "52:54:00:12:34:%02x", last & 0xff);
+		if (!mac_taken(rw, device, ret))
+			return 0;
+	}
+	return vmft_refuse(rw, device, "no default address is left", "add mac=");
+}
+
+static int mac_set(struct vmft_rewrite *rw, struct vmft_arg *device, char ret[static 18])
+{
+	const char *given = vmft_get(device, "mac");
+	int r = 0;
+
+	if (!given)
+		r = mac_default(rw, device, ret);
+	else if (!mac_normalise(given, ret) || mac_taken(rw, device, ret))
+		r = vmft_refuse(rw, device, "no card's address, or another card's",
+				"use mac=52:54:00:xx:xx:xx");
+	if (r < 0)
+		return r;
+	vmft_optset_set(device->set, "mac", vmft_arena_copy(rw->arena, ret, strlen(ret)));
+	return 0;
+}
+
+int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *ret_nic)
+{
+	const char *id = vmft_get(device, "netdev");
+	struct vmft_netdev *netdev = id ? netdev_find(rw, id) : NULL;
+
+	if (!netdev || netdev->device)
+		return vmft_refuse(rw, device, "no -netdev of that name, or another card's",
+				   "give netdev= the id of a -netdev tap of its own");
+	netdev->device = device;
+	*ret_nic = (size_t)(netdev - rw->netdevs);
+	/* The default sender of QEMU 7.2, a bottom half, is not in the log. */
+	vmft_optset_set(device->set, "tx", "timer");
+	/* Its timer is armed outside the log. */
+	vmft_optset_set_bool(device->set, "guest_announce", false);
+	return mac_set(rw, device, rw->out.nics[*ret_nic].mac);
+}
+
+/* Filters are numbered in the log in the order they are made: that of -netdev. */
+int vmft_nics_finish(struct vmft_rewrite *rw)
+{
+	for (size_t i = 0; i < rw->netdev_count; i++) {
+		const struct vmft_netdev *netdev = &rw->netdevs[i];
+
+		if (!netdev->device)
+			return vmft_refuse(rw, netdev->arg, "no device uses it",
+					   "leave it out or add -device virtio-net-pci,netdev=ID");
+		rw->out.nics[i].netdev = netdev->id;
+		rw->out.nic_count++;
+		vmft_fact_ordered(
+		    rw, vmft_arena_printf(rw->arena, "%s %zu",
+					  vmft_fact_keys(rw, "tap", netdev->arg, netdev_rules), i));
+		vmft_add(rw, "-object",
+			 vmft_arena_printf(rw->arena, "filter-replay,id=vmft-fr-%s,netdev=%s",
+					   netdev->id, netdev->id));
+	}
+	return 0;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Is this emulator one the agent knows its way around in? Asked before anything is started. */
+#ifndef VMFT_QEMU_BINARY_H
+#define VMFT_QEMU_BINARY_H
+
+#include "error.h"
+#include "qemu-versions.h"
+
+#define VMFT_QEMU_VERSION_MAX 32
+
+struct vmft_qemu_binary {
+	char version[VMFT_QEMU_VERSION_MAX];
+	char build_id[2 * 64 + 1]; /* hex; both sides must have the same */
+	const struct vmft_qemu_version *row;
+};
+
+/*
+ * Reads the ELF file at path: the symbols the agent needs, of the sizes it expects, and the
+ * build-id. Needs binary->row. Negative errno with *err filled; *binary is untouched then.
+ */
+int vmft_qemu_binary_inspect(const char *path, struct vmft_qemu_binary *binary,
+			     struct vmft_error *err);
+
+/* Runs path --version, for at most five seconds, then vmft_qemu_binary_inspect(). */
+int vmft_qemu_binary_check(const char *path, struct vmft_qemu_binary *ret, struct vmft_error *err);
+
+/* "7.2.22" out of "QEMU emulator version 7.2.22 (Debian ...)"; -EINVAL for anything else. */
+int vmft_qemu_version_parse(const char *output, size_t size,
+			    char ret[static VMFT_QEMU_VERSION_MAX]);
+
+#endif

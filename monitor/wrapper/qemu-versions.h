@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What differs from one QEMU version to the next: one row per version that vmft knows, chosen
+ * at start by what the emulator is. A version without a row is refused.
+ */
+#ifndef VMFT_QEMU_VERSIONS_H
+#define VMFT_QEMU_VERSIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct vmft_qemu_symbol {
+	const char *name; /* NULL ends the list */
+	size_t size;	  /* of the object as compiled, 0: any */
+};
+
+/* Values of QEMU's enum ReplayMode. */
+enum vmft_qemu_replay_mode {
+	VMFT_QEMU_REPLAY_NONE,
+	VMFT_QEMU_REPLAY_RECORD,
+	VMFT_QEMU_REPLAY_PLAY,
+};
+
+struct vmft_qemu_version {
+	const char *prefix;   /* "7.2.": of what --version says, so that stable releases match */
+	uint32_t log_version; /* first word of QEMU's record/replay log */
+	size_t timers_clock_offset;		/* of cpu_clock_offset in timers_state */
+	const struct vmft_qemu_symbol *symbols; /* that the agent needs */
+};
+
+/* version is such as "7.2.22"; NULL if there is no row for it. */
+const struct vmft_qemu_version *vmft_qemu_version_find(const char *version);
+
+/* "7.2" or "7.2, 8.1": what a refusal should offer. */
+const char *vmft_qemu_versions_known(void);
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "rewrite.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "exit-codes.h"
+
+int vmft_refuse(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *why,
+		const char *todo)
+{
+	return vmft_error_set(rw->err, -EINVAL, VMFT_EXIT_UNPROTECTED, "-%s%s%.160s: %s; %s",
+			      arg->option->name, arg->text ? " " : "", arg->text ? arg->text : "",
+			      why, todo);
+}
+
+const struct vmft_key_rule *vmft_rule_find(const struct vmft_key_rule *rules, const char *key)
+{
+	for (; rules->key; rules++)
+		if (strcmp(rules->key, key) == 0)
+			return rules;
+	return NULL;
+}
+
+bool vmft_value_in(const char *value, const char *values)
+{
+	size_t len = strlen(value);
+
+	for (const char *p = values;; p++) {
+		size_t n = strcspn(p, "|");
+
+		if (n == len && strncmp(p, value, n) == 0)
+			return true;
+		p += n;
+		if (*p == '\0')
+			return false;
+	}
+}
+
+int vmft_check_keys(struct vmft_rewrite *rw, const struct vmft_arg *arg,
+		    const struct vmft_key_rule *rules)
+{
+	for (size_t i = 0; i < arg->set->count; i++) {
+		const struct vmft_opt *opt = &arg->set->items[i];
+		const struct vmft_key_rule *rule = vmft_rule_find(rules, opt->key);
+		const char *todo = vmft_arena_printf(rw->arena, "leave out %s", opt->key);
+		const char *why = vmft_arena_printf(
+		    rw->arena, "%s=%s is not known to be replay-safe", opt->key, opt->value);
+
+		if (!rule)
+			return vmft_refuse(rw, arg, why, todo);
+		if (!rule->values || vmft_value_in(opt->value, rule->values))
+			continue;
+		if (rule->values[0])
+			todo = vmft_arena_printf(rw->arena, "use %s=%s", opt->key, rule->values);
+		return vmft_refuse(rw, arg, rule->reason ? rule->reason : why, todo);
+	}
+	return 0;
+}
+
+const char *vmft_get(const struct vmft_arg *arg, const char *key)
+{
+	return vmft_optset_get(arg->set, key);
+}
+
+bool vmft_is_on(const struct vmft_arg *arg, const char *key)
+{
+	const char *value = vmft_get(arg, key);
+
+	return value && vmft_value_in(value, "on|yes|true|y");
+}
+
+void vmft_add(struct vmft_rewrite *rw, const char *option, const char *argument)
+{
+	rw->added[rw->added_count++] = vmft_arena_copy(rw->arena, option, strlen(option));
+	if (argument)
+		rw->added[rw->added_count++] =
+		    vmft_arena_copy(rw->arena, argument, strlen(argument));
+}
+
+/* One word per value, so that no value can look like another line or key. */
+static const char *escape(struct vmft_arena *arena, const char *value)
+{
+	static const char hex[] = "0123456789abcdef";
+	char *text = vmft_arena_alloc(arena, 3 * strlen(value) + 1, 1);
+	char *p = text;
+
+	for (; *value; value++) {
+		unsigned char c = (unsigned char)*value;
+
+		if (c > 0x20 && c < 0x7f && c != '%') {
+			*p++ = *value;
+			continue;
+		}
+		*p++ = '%';
+		*p++ = hex[c >> 4];
+		*p++ = hex[c & 15];
+	}
+	return text;
+}
+
+void vmft_fact(struct vmft_rewrite *rw, const char *what, const char *value)
+{
+	rw->facts[rw->fact_count++] =
+	    vmft_arena_printf(rw->arena, "%s %s\n", what, escape(rw->arena, value));
+}
+
+void vmft_fact_ordered(struct vmft_rewrite *rw, const char *line)
+{
+	rw->ordered[rw->ordered_count++] = vmft_arena_printf(rw->arena, "%s\n", line);
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static const char *join(struct vmft_arena *arena, const char *text, const char **lines,
+			size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		text = vmft_arena_printf(arena, "%s%s", text, lines[i]);
+	return text;
+}
+
+const char *vmft_fact_keys(struct vmft_rewrite *rw, const char *what, const struct vmft_arg *arg,
+			   const struct vmft_key_rule *rules)
+{
+	const char **words = vmft_arena_alloc(rw->arena, arg->set->count + 1, sizeof(*words));
+	size_t count = 0;
+
+	for (size_t i = 0; i < arg->set->count; i++) {
+		const struct vmft_opt *opt = &arg->set->items[i];
+
+		if (!vmft_rule_find(rules, opt->key)->hidden)
+			words[count++] = vmft_arena_printf(rw->arena, " %s=%s", opt->key,
+							   escape(rw->arena, opt->value));
+	}
+	qsort(words, count, sizeof(*words), compare_texts);
+	return join(rw->arena, what, words, count);
+}
+
+const char *vmft_machine_text(struct vmft_rewrite *rw)
+{
+	const char *text;
+
+	qsort(rw->facts, rw->fact_count, sizeof(*rw->facts), compare_texts);
+	text = join(rw->arena, "vmft machine 1\n", rw->facts, rw->fact_count);
+	return join(rw->arena, text, rw->ordered, rw->ordered_count);
+}

@@ -1,0 +1,498 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One protected pair on two hosts made of namespaces, and the faults done to it.
+
+A lab leaves nothing behind: whatever way the program ends, short of a kill -9, its
+processes, namespaces and files go with it.
+"""
+
+import atexit
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from . import control
+from .net import (CHANNEL_IP, CHANNEL_PORT, GUEST_IP, GUEST_MAC, Network, run, tcp_connect)
+from .pcap import Capture
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BIN = os.environ.get("VMFT_BIN", os.path.join(ROOT, "build", "bin"))
+
+MEMORY_MB = {"tiny": 256, "debian": 512}
+READY = "vmft-guest: ready"
+ROLE = {"A": "primary", "B": "backup"}
+
+# Two emulated machines share the processors, and replay may be slower than record: a
+# backup can be many seconds behind. Nothing is concluded from how long a thing takes.
+PATIENCE_S = 180
+PROGRESS_S = 2
+
+_numbers = itertools.count(1)
+_open_labs = []
+
+
+class LabError(Exception):
+    """What the lab was asked for did not happen."""
+
+
+class Side:
+    """One host: its namespace, its files, its QEMU (started as vmft-qemu) and its monitor."""
+
+    def __init__(self, name, ns, directory):
+        self.name = name
+        self.role = ROLE[name]
+        self.ns = ns
+        self.dir = os.path.join(directory, name)
+        self.disk = os.path.join(self.dir, "disk.raw")
+        self.console_path = os.path.join(self.dir, "console")
+        self.log_path = os.path.join(self.dir, "log")
+        self.control = os.path.join(self.dir, "control.sock")
+        self.process = None
+        self.may_end = False  # its QEMU's end is no surprise
+
+    def console(self):
+        return _read(self.console_path)
+
+    def log(self):
+        return _read(self.log_path).decode(errors="replace")
+
+    def log_lines(self):
+        return [line for line in self.log().splitlines() if line.strip()]
+
+    def qemu_pid(self):
+        return self.process.pid
+
+    def qemu_runs(self):
+        return self.process is not None and self.process.poll() is None
+
+    def monitor_pids(self):
+        done = run("ip", "netns", "pids", self.ns, check=False)
+        return [int(pid) for pid in done.stdout.split() if _comm(pid) == "vmft-monitor"]
+
+    def exit_code(self, timeout=30):
+        """What QEMU, or vmft-qemu before it came to that, ended with."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise LabError(f"{self.name}: still runs after {timeout} s; it said:\n"
+                           f"{tail(self.log())}") from error
+
+
+class Lab:
+    """Use as a context manager. Namespaces and captures are there from the beginning."""
+
+    def __init__(self, image="tiny", captures=True, pair=None):
+        self.prefix = f"vmft{os.getpid()}n{next(_numbers)}"
+        self.image = image
+        self.image_dir = None
+        self.memory = MEMORY_MB[image]
+        self.machine = "pc"
+        self.pair_keys = {"silence-ms": "1000", **(pair or {})}
+        self.dir = None
+        self.net = Network(self.prefix)
+        self.capture = {}
+        self.side = {}
+        self.processes = []
+        self._want_captures = captures
+        self._shm_before = set()
+        self.kept = False
+
+    def __enter__(self):
+        self.open()
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def open(self):
+        self._shm_before = _shm()
+        self.image_dir = image_build(self.image)
+        _open_labs.append(self)
+        self.dir = tempfile.mkdtemp(prefix=f"{self.prefix}-")
+        os.mkdir(self.arbiter)
+        self.net.create()
+        for name, ns in self.net.host.items():
+            self.side[name] = Side(name, ns, self.dir)
+            os.mkdir(self.side[name].dir)
+        self.write_pair()
+        if self._want_captures:
+            for name in self.side:
+                path = os.path.join(self.dir, f"port{name}.pcap")
+                self.capture[name] = Capture(self.net.switch, f"port{name}", path)
+                self.processes.append(self.capture[name].process)
+            for capture in self.capture.values():
+                capture.wait_listening()
+
+    # -- files
+
+    @property
+    def arbiter(self):
+        return os.path.join(self.dir, "arbiter")
+
+    @property
+    def pair_path(self):
+        return os.path.join(self.dir, "pair.conf")
+
+    def write_pair(self, path=None, **changes):
+        """Writes the pair file. A value of None leaves the key out."""
+        keys = {"name": self.prefix, "arbiter": f"file:{self.arbiter}", **self.pair_keys,
+                **{key.replace("_", "-"): value for key, value in changes.items()}}
+        path = path or self.pair_path
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("[pair]\n")
+            file.writelines(f"{key} = {value}\n" for key, value in keys.items() if value)
+            for side in self.side.values():
+                file.write(f"[{side.role}]\n"
+                           f"channel = {CHANNEL_IP[side.name]}:{CHANNEL_PORT}\n"
+                           f"control = {side.control}\n")
+        return path
+
+    def copy_disk(self, name):
+        source = os.path.join(self.image_dir, "disk.raw")
+        run("cp", "--sparse=always", "--reflink=auto", source, self.side[name].disk)
+
+    def qemu_args(self, name, memory=None, disk=None):
+        side = self.side[name]
+        image = self.image_dir
+        return ["-name", self.prefix, "-nodefaults", "-display", "none",
+                "-machine", self.machine, "-accel", "tcg", "-m", str(memory or self.memory),
+                "-kernel", f"{image}/vmlinuz", "-initrd", f"{image}/initrd",
+                "-append", _read(f"{image}/cmdline").decode().strip(),
+                "-serial", f"file:{side.console_path}",
+                "-drive", f"file={disk or side.disk},if=virtio,format=raw,cache=writeback",
+                "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no",
+                "-device", f"virtio-net-pci,netdev=n0,mac={GUEST_MAC}"]
+
+    # -- start
+
+    def start_side(self, name, args=None, pair=None, role=None, inside=None):
+        """Starts vmft-qemu on a host. `inside` is shell run before it, in its mount namespace."""
+        side = self.side[name]
+        if not os.path.exists(side.disk):
+            self.copy_disk(name)
+        command = ["ip", "netns", "exec", side.ns, "env", f"VMFT_PAIR={pair or self.pair_path}"]
+        if role != "":
+            command.append(f"VMFT_ROLE={role or side.role}")
+        if inside:
+            command += ["sh", "-c", f'{inside}; exec "$@"', "sh"]
+        command += [os.path.join(BIN, "vmft-qemu"), *(args or self.qemu_args(name))]
+        with open(side.log_path, "ab") as log:
+            # A session of its own: Ctrl-C is for this program, which then stops the rest.
+            side.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, start_new_session=True)
+        side.may_end = False
+        self.processes.append(side.process)
+        return side
+
+    def start(self):
+        """The backup first: it listens."""
+        self.start_side("B")
+        self.wait(lambda: self.peek("B"), "the backup's monitor")
+        self.start_side("A")
+        self.wait(lambda: self.peek("A"), "the primary's monitor")
+
+    def start_protected(self):
+        """A pair whose guest serves and whose backup has followed it that far."""
+        self.start()
+        self.wait(lambda: self.state("A") == self.state("B") == "protected", "the pair to form")
+        self.wait(lambda: READY.encode() in self.side["A"].console(), "the guest to boot")
+        self.wait_following()
+
+    # -- looking
+
+    def peek(self, name):
+        """The status of a side, or None when there is nobody to ask."""
+        try:
+            answer = control.ask(self.side[name].control, "status")
+        except control.ControlError:
+            return None
+        return answer if answer.get("ok") else None
+
+    def status(self, name):
+        return self.command(name, "status")
+
+    def state(self, name):
+        found = self.peek(name)
+        return found["state"] if found else None
+
+    def command(self, name, verb, timeout=30):
+        return control.command(self.side[name].control, verb, timeout)
+
+    def wait(self, predicate, what, timeout=PATIENCE_S, calm=False):
+        """Waits until predicate() is true and returns what it returned.
+
+        Gives up at once when a QEMU ends that nobody killed. `calm` prints no progress.
+        """
+        begin = time.monotonic()
+        told = begin + PROGRESS_S
+        while True:
+            found = predicate()
+            if found:
+                return found
+            self._check_ends(what)
+            now = time.monotonic()
+            if now - begin > timeout:
+                raise LabError(f"no {what} within {timeout} s; {self.describe()}")
+            if now > told and not calm:
+                progress(f"waiting for {what} ({now - begin:.0f} s)")
+                told = now + 10
+            time.sleep(0.05)
+
+    def _check_ends(self, what):
+        for side in self.side.values():
+            if side.process and not side.may_end and not side.qemu_runs():
+                raise LabError(f"{side.name} ({side.role}) ended with {side.process.returncode} "
+                               f"while waiting for {what}; it said:\n{tail(side.log())}")
+
+    def describe(self):
+        words = []
+        for name in self.side:
+            found = self.peek(name)
+            words.append(f"{name}: {found['state']}, {found.get('reason')}, log "
+                         f"{found.get('log_head')}/{found.get('log_acked')}/"
+                         f"{found.get('log_replayed')}" if found else f"{name}: no status")
+        return "; ".join(words)
+
+    def wait_following(self):
+        """Until the backup has replayed all that the primary had logged when this was called."""
+        position = self.status("A")["log_head"]
+        self.wait(lambda: self.status("B")["log_replayed"] >= position,
+                  "the backup to catch up")
+
+    def wait_state(self, name, *states, timeout=PATIENCE_S):
+        return self.wait(lambda: self.state(name) in states,
+                         f"{name} to be {' or '.join(states)}", timeout)
+
+    def wait_said(self, name, pattern, timeout=PATIENCE_S):
+        return self.wait(lambda: re.search(pattern, self.side[name].log()),
+                         f"{name} to say /{pattern}/", timeout)
+
+    # -- faults
+
+    def kill_qemu(self, name):
+        """Returns CLOCK_MONOTONIC in ns just before the kill."""
+        side = self.side[name]
+        side.may_end = True
+        when = time.monotonic_ns()
+        os.kill(side.qemu_pid(), signal.SIGKILL)
+        if side.process.wait(10) != -signal.SIGKILL:
+            raise LabError(f"{name}: QEMU was not killed but ended before")
+        return when
+
+    def kill_monitor(self, name):
+        side = self.side[name]
+        side.may_end = True
+        self._signal(side.monitor_pids(), signal.SIGKILL, f"{name}'s monitor")
+        self.wait(lambda: not side.monitor_pids(), f"{name}'s monitor to be gone", 10)
+
+    def kill_host(self, name):
+        side = self.side[name]
+        side.may_end = True
+        self._signal([side.qemu_pid(), *side.monitor_pids()], signal.SIGKILL, f"host {name}")
+        self.wait(lambda: not side.monitor_pids() and not side.qemu_runs(),
+                  f"host {name} to be gone", 10)
+
+    def stop_host(self, name):
+        side = self.side[name]
+        self._stop([side.qemu_pid(), *side.monitor_pids()])
+
+    def stop_qemu(self, name):
+        self._stop([self.side[name].qemu_pid()])
+
+    def cont_host(self, name):
+        """Lets everything on a host go on. Returns time.time_ns() just before."""
+        side = self.side[name]
+        when = time.time_ns()
+        self._signal([*side.monitor_pids(), side.qemu_pid()], signal.SIGCONT, f"host {name}")
+        return when
+
+    def _stop(self, pids):
+        self._signal(pids, signal.SIGSTOP, "host")
+        self.wait(lambda: all(_stat(pid) == "T" for pid in pids), "processes to stop", 10)
+
+    @staticmethod
+    def _signal(pids, number, what):
+        if not pids:
+            raise LabError(f"{what}: no process to send {number.name} to")
+        for pid in pids:
+            os.kill(pid, number)
+
+    def cut_channel(self):
+        self.net.cut_channel()
+        if not self.net.channel_is_cut():
+            raise LabError("the channel link is still up")
+
+    def hide_arbiter(self):
+        os.rename(self.arbiter, f"{self.arbiter}.away")
+
+    def return_arbiter(self):
+        os.rename(f"{self.arbiter}.away", self.arbiter)
+
+    # -- the client
+
+    def client_command(self, *command):
+        return ["ip", "netns", "exec", self.net.client, *command]
+
+    def client_run(self, *command, check=True, timeout=PATIENCE_S, **options):
+        return run(*self.client_command(*command), check=check, timeout=timeout, **options)
+
+    def client_start(self, *command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        process = subprocess.Popen(self.client_command(*command), stdin=subprocess.DEVNULL,
+                                   stdout=stdout, stderr=stderr, start_new_session=True)
+        self.processes.append(process)
+        return process
+
+    def client_connect(self, port, timeout=60):
+        return tcp_connect(self.net.client, GUEST_IP, port, timeout)
+
+    # -- the end
+
+    def keep_logs(self, directory):
+        """Copies logs, consoles and captures, not the disks."""
+        shutil.rmtree(directory, ignore_errors=True)
+        shutil.copytree(self.dir, directory,
+                        ignore=lambda _, names: [n for n in names if n.endswith((".raw", ".sock"))])
+
+    def close(self):
+        """Ends everything, once; a second Ctrl-C in here must not leave half of it."""
+        if self not in _open_labs:
+            return
+        with _uninterrupted():
+            _open_labs.remove(self)
+            if not self.kept:
+                self._tear_down()
+
+    def _tear_down(self):
+        for capture in self.capture.values():
+            if capture.process.poll() is None:
+                capture.process.kill()
+        end = time.monotonic() + 10
+        while (pids := self.net.pids()) and time.monotonic() < end:
+            for pid in pids:
+                _kill(pid)
+            for process in self.processes:
+                process.poll()
+            time.sleep(0.02)
+        for process in self.processes:
+            process.wait(10)
+        self.net.remove()
+        if self.dir:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def left_behind(self):
+        """What is still there after close(), as text; empty when all is well."""
+        left = [f"process {pid} ({_comm(pid)})" for pid in _mentioning(self.prefix)]
+        left += [f"namespace {ns}" for ns in self.net.left()]
+        left += [self.dir] if self.dir and os.path.exists(self.dir) else []
+        left += [f"/dev/shm/{name}" for name in _shm() - self._shm_before]
+        return ", ".join(left)
+
+
+def image_build(name):
+    """The directory of a guest image, built if need be."""
+    command = [os.path.join(ROOT, "guest-tools", "build")]
+    if os.geteuid() == 0:
+        command.append("--install")
+    done = subprocess.run([*command, name], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"guest-tools/build {name} ended with {done.returncode}")
+    return done.stdout.strip()
+
+
+def progress(text):
+    print(f"    ... {text}", file=sys.stderr, flush=True)
+
+
+def tail(text, lines=8):
+    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:]) or "    (nothing)"
+
+
+def close_all():
+    for lab in list(_open_labs):
+        lab.close()
+
+
+def handle_signals():
+    """Ctrl-C raises KeyboardInterrupt already; a SIGTERM must unwind as well."""
+    signal.signal(signal.SIGTERM, _on_term)
+    atexit.register(close_all)
+
+
+def remove_kept(prefix):
+    """Removes what a lab left behind on purpose. Returns whether there was anything."""
+    net = Network(prefix)
+    directories = [os.path.join(tempfile.gettempdir(), name)
+                   for name in os.listdir(tempfile.gettempdir()) if name.startswith(f"{prefix}-")]
+    found = bool(net.left() or directories)
+    while pids := net.pids():
+        for pid in pids:
+            _kill(pid)
+        time.sleep(0.05)
+    net.remove()
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+    return found
+
+
+def _on_term(number, _frame):
+    sys.exit(128 + number)
+
+
+class _uninterrupted:
+    """No Ctrl-C and no SIGTERM in between (main thread; others never get them)."""
+
+    def __enter__(self):
+        self.signals = {signal.SIGINT, signal.SIGTERM}
+        self.before = signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)
+
+    def __exit__(self, *_):
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def _comm(pid):
+    return _read_proc(pid, "comm").strip()
+
+
+def _stat(pid):
+    """The state letter of a process; its name, which may hold anything, is in parentheses."""
+    return _read_proc(pid, "stat").rpartition(")")[2].strip()[:1]
+
+
+def _read_proc(pid, name):
+    try:
+        return _read(f"/proc/{pid}/{name}").decode(errors="replace")
+    except ProcessLookupError:
+        return ""
+
+
+def _mentioning(text):
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if int(pid) != os.getpid() and text in _read_proc(pid, "cmdline"):
+            found.append(int(pid))
+    return found
+
+
+def _kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _shm():
+    return {name for name in os.listdir("/dev/shm") if "vmft" in name}

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Network namespaces and the links between them.
+
+      client          switch (br0)
+      eth0 ---------- portC
+                      portA ---- up0  hostA (br0: up0, tap0)
+                      portB ---- up0  hostB (br0: up0, tap0)
+                                 chan0 hostA ==== hostB chan0   logging channel
+
+The guest's tap hangs on a bridge of its own host, so the switch knows only by its own
+learning which port the guest is behind, and a failover must make it learn anew.
+"""
+
+import ctypes
+import os
+import socket
+import subprocess
+
+GUEST_MAC = "52:54:00:12:34:56"
+GUEST_IP = "10.7.0.2"
+CLIENT_IP = "10.7.0.1"
+CHANNEL_IP = {"A": "10.99.0.1", "B": "10.99.0.2"}
+CHANNEL_PORT = 7700
+
+CLONE_NEWNET = 0x40000000
+
+
+def run(*command, check=True, **options):
+    """Runs a command to its end; what it printed is part of the error, if there is one."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          check=False, **options)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}: "
+                           f"{(done.stderr or done.stdout).strip()}")
+    return done
+
+
+class Network:
+    """The four namespaces of one lab. Their names begin with the lab's own prefix."""
+
+    def __init__(self, prefix):
+        self.prefix = prefix
+        self.host = {"A": f"{prefix}-hostA", "B": f"{prefix}-hostB"}
+        self.switch = f"{prefix}-switch"
+        self.client = f"{prefix}-client"
+        self.all = [*self.host.values(), self.switch, self.client]
+
+    def create(self):
+        for ns in self.all:
+            run("ip", "netns", "add", ns)
+            _quiet_ipv6(ns)
+            _ip(ns, "link", "set", "lo", "up")
+        _bridge(self.switch)
+        for side, ns in self.host.items():
+            _bridge(ns)
+            _ip(ns, "tuntap", "add", "dev", "tap0", "mode", "tap")
+            _enslave(ns, "tap0")
+            _ip(ns, "link", "add", "up0", "type", "veth",
+                "peer", "name", f"port{side}", "netns", self.switch)
+            _enslave(ns, "up0")
+            _enslave(self.switch, f"port{side}")
+        _ip(self.client, "link", "add", "eth0", "type", "veth",
+            "peer", "name", "portC", "netns", self.switch)
+        _enslave(self.switch, "portC")
+        _address(self.client, "eth0", f"{CLIENT_IP}/24")
+        _ip(self.host["A"], "link", "add", "chan0", "type", "veth",
+            "peer", "name", "chan0", "netns", self.host["B"])
+        for side, ns in self.host.items():
+            _address(ns, "chan0", f"{CHANNEL_IP[side]}/30")
+
+    def cut_channel(self):
+        _ip(self.host["A"], "link", "set", "chan0", "down")
+
+    def channel_is_cut(self):
+        return "state UP" not in _ip(self.host["B"], "-o", "link", "show", "chan0")
+
+    def guest_port(self):
+        """The switch port the guest's MAC was last learnt on, or None."""
+        shown = run("bridge", "-n", self.switch, "fdb", "show", "br", "br0").stdout
+        for line in shown.splitlines():
+            words = line.split()
+            if words[:2] == [GUEST_MAC, "dev"]:
+                return words[2]
+        return None
+
+    def pids(self):
+        found = []
+        for ns in self.all:
+            done = run("ip", "netns", "pids", ns, check=False)
+            found += [int(word) for word in done.stdout.split()]
+        return found
+
+    def remove(self):
+        for ns in self.all:
+            if os.path.exists(f"/run/netns/{ns}"):
+                run("ip", "netns", "del", ns, check=False)
+
+    def left(self):
+        return [ns for ns in self.all if os.path.exists(f"/run/netns/{ns}")]
+
+
+def _ip(ns, *words):
+    return run("ip", "-n", ns, *words).stdout
+
+
+def _bridge(ns):
+    _ip(ns, "link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0",
+        "mcast_snooping", "0")
+    _ip(ns, "link", "set", "br0", "up")
+
+
+def _enslave(ns, device):
+    _ip(ns, "link", "set", device, "master", "br0", "up")
+
+
+def _address(ns, device, address):
+    _ip(ns, "addr", "add", address, "dev", device)
+    _ip(ns, "link", "set", device, "up")
+
+
+def _quiet_ipv6(ns):
+    """Neighbour discovery of our own interfaces would only blur the captures."""
+    script = ("for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do "
+              "[ ! -e $f ] || echo 1 > $f; done")
+    run("ip", "netns", "exec", ns, "sh", "-c", script)
+
+
+def tcp_socket(ns, timeout=30):
+    """A TCP socket that belongs to a namespace: a socket keeps the one it was made in.
+
+    setns(2) moves the calling thread only, and it is moved back at once.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(f"/run/netns/{ns}", "rb") as target, open("/proc/thread-self/ns/net", "rb") as own:
+        if libc.setns(target.fileno(), CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"setns {ns}")
+        try:
+            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        finally:
+            if libc.setns(own.fileno(), CLONE_NEWNET) != 0:
+                os.abort()
+    made.settimeout(timeout)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
+def tcp_connect(ns, address, port, timeout=30):
+    made = tcp_socket(ns, timeout)
+    try:
+        made.connect((address, port))
+    except OSError:
+        made.close()
+        raise
+    return made

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+/* The input is a command line, one word per line. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../monitor/wrapper/cmdline.h"
+
+#define WORDS_MAX 64
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A rewritten line always records, on shared memory, without KVM. */
+static void check_rewritten(const struct vmft_cmdline *cmdline)
+{
+	int icount = 0, kvm = 0;
+
+	for (int i = 0; i < cmdline->argc; i++) {
+		icount += strcmp(cmdline->argv[i], "-icount") == 0;
+		kvm += strcmp(cmdline->argv[i], "-enable-kvm") == 0;
+	}
+	if (icount != 1 || kvm != 0 || cmdline->ram_bytes == 0 || !cmdline->machine_text)
+		abort();
+}
+
+static void rewrite(int argc, char *const argv[])
+{
+	const struct vmft_rewrite_options opt = {.ram_path = "/r", .name = "n"};
+	struct vmft_cmdline cmdline;
+	struct vmft_error err = {0};
+
+	(void)vmft_cmdline_is_probe(argc, argv);
+	if (vmft_cmdline_rewrite(argc, argv, &opt, &cmdline, &err) == 0) {
+		check_rewritten(&cmdline);
+		vmft_cmdline_free(&cmdline);
+	} else if (err.text[0] == '\0') {
+		abort();
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char *argv[WORDS_MAX + 1] = {(char *)"qemu"};
+	char *text = malloc(size + 1), *save = NULL;
+	int argc = 1;
+
+	if (!text)
+		return 0;
+	memcpy(text, data, size);
+	text[size] = '\0';
+	for (char *word = strtok_r(text, "\n", &save); word && argc < WORDS_MAX;
+	     word = strtok_r(NULL, "\n", &save))
+		argv[argc++] = word;
+	rewrite(argc, argv);
+	free(text);
+	return 0;
+}

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tests share: how one is declared, what it may assert, the pair under load."""
+
+import contextlib
+import os
+import sys
+import time
+
+from vmftlab.lab import ROOT, Lab, LabError, progress
+from vmftlab.load import Workload
+
+LOGS = os.path.join(ROOT, "build", "test-logs")
+
+TESTS = {}
+
+
+class Failure(Exception):
+    """A check did not hold."""
+
+
+def test(name, limit=240):
+    """Declares a test. `limit`: seconds after which it is stuck, not slow."""
+    def declare(function):
+        TESTS[name] = (function, limit)
+        return function
+    return declare
+
+
+def check(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+def equal(found, expected, what):
+    check(found == expected, f"{what}: {found!r} instead of {expected!r}")
+
+
+@contextlib.contextmanager
+def lab(name, **options):
+    """A lab whose logs are kept if the test fails, and which must leave nothing behind."""
+    made = Lab(**options)
+    try:
+        made.open()
+        yield made
+    except BaseException:
+        keep_logs(made, name)
+        raise
+    finally:
+        made.close()
+    left = made.left_behind()
+    check(not left, f"left behind: {left}")
+
+
+def keep_logs(made, name):
+    if not made.dir or not os.path.isdir(made.dir):
+        return
+    target = os.path.join(LOGS, name)
+    made.keep_logs(target)
+    with open(os.path.join(target, "status"), "w", encoding="utf-8") as file:
+        for side in made.side:
+            file.write(f"{side}: {made.peek(side)}\n")
+
+
+class Loaded:
+    """A protected pair under network and disk load while a client writes.
+
+    The shape of most failover tests: entering starts all of it and sees it move; the fault
+    is the test's; settle() waits until the load moves again; verify() ends it and reads
+    every acknowledged write back.
+    """
+
+    def __init__(self, pair, **load):
+        self.pair = pair
+        self.load = Workload(pair, **load)
+        self.fault_at = 0  # time.time_ns()
+
+    def start(self):
+        self.pair.start_protected()
+        self.load.start()
+        self.load.wait_progress("before the fault")
+        equal(self.pair.state("A"), "protected", "state of A before the fault")
+        equal(self.pair.state("B"), "protected", "state of B before the fault")
+        if self.pair.capture:
+            check(self.pair.capture["A"].frames(), "the capture saw nothing before the fault")
+            equal(len(self.pair.capture["B"].frames()), 0,
+                  "frames from the backup before the fault")
+        self.fault_at = time.time_ns()
+        return self
+
+    def settle(self, what):
+        self.load.wait_progress(what)
+
+    def verify(self):
+        self.load.stop()
+        equal(self.load.faults(), "", "what clients saw go wrong")
+        verified, lost = self.load.writer.verify()
+        equal(lost, 0, "acknowledged writes lost")
+        equal(verified, len(self.load.writer.acks()), "acknowledged writes read back")
+
+    def outage_ms(self, live_ns):
+        """Between the last ack before and the first after the guest was live again."""
+        acks = self.load.writer.acks()
+        before = [at for at in acks if at <= live_ns]
+        after = [at for at in acks if at > live_ns]
+        return (after[0] - before[-1]) / 1e6 if before and after else None
+
+
+def silent(pair, name, since, what):
+    """No frame with the guest's MAC has left a host since then, seen at the switch."""
+    frames = pair.capture[name].frames(since)
+    equal(len(frames), 0, f"frames with the guest's MAC from {name} {what}")
+
+
+def captures_whole(pair):
+    """A capture that missed frames proves nothing."""
+    for name, capture in pair.capture.items():
+        equal(capture.stop(), 0, f"frames missed by the capture at {name}")
+
+
+def one_line(side, pattern_text):
+    """Refused before anything ran: exactly one line, and it says what."""
+    import re
+    lines = side.log_lines()
+    equal(len(lines), 1, f"lines said ({lines})")
+    check(re.search(pattern_text, lines[0]),
+          f"the line does not say /{pattern_text}/: {lines[0]}")
+
+
+def note(text):
+    """For figures worth seeing in the test's output."""
+    print(f"    {text}", file=sys.stderr, flush=True)
+
+
+__all__ = ["Failure", "Loaded", "LabError", "TESTS", "captures_whole", "check", "equal", "lab",
+           "note", "one_line", "progress", "silent", "test"]

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One fault per pair, under network and disk load, with a client that writes."""
+
+import time
+
+from harness import (Loaded, captures_whole, check, equal, lab, note, silent, test)
+from vmftlab.pcap import RARP
+
+
+def backup_took_over(loaded, what):
+    """The guest lives on B, the switch knows, clients go on, nothing is lost."""
+    pair = loaded.pair
+    pair.wait_state("B", "alone")
+    loaded.settle(f"after {what}")
+    equal(pair.net.guest_port(), "portB", "switch port of the guest's MAC")
+    frames = pair.capture["B"].frames()
+    equal(frames[0].ethertype, RARP, "the survivor's first frame announces it: ethertype")
+    note(f"outage {loaded.outage_ms(pair.status('B')['live_ns']):.0f} ms")
+    loaded.verify()
+
+
+def primary_went_on(loaded, what):
+    pair = loaded.pair
+    pair.wait_state("A", "alone")
+    loaded.settle(f"after {what}")
+    equal(pair.net.guest_port(), "portA", "switch port of the guest's MAC")
+    loaded.verify()
+    equal(len(pair.capture["B"].frames()), 0, "frames from the backup's host")
+
+
+@test("kill9-qemu")
+def kill9_qemu(name):
+    with lab(name) as pair:
+        loaded = Loaded(pair).start()
+        pair.kill_qemu("A")
+        killed = time.time_ns()
+        backup_took_over(loaded, "kill -9 of the primary's QEMU")
+        silent(pair, "A", killed, "after its QEMU was killed")
+        captures_whole(pair)
+
+
+@test("kill9-monitor")
+def kill9_monitor(name):
+    with lab(name) as pair:
+        loaded = Loaded(pair).start()
+        pair.kill_monitor("A")
+        pair.wait_state("B", "going-live", "alone")
+        live = time.time_ns()
+        backup_took_over(loaded, "kill -9 of the primary's monitor")
+        check(pair.side["A"].qemu_runs(), "the primary's QEMU is not there any more: "
+              "its silence proves nothing")
+        silent(pair, "A", live, "after the backup went live")
+        pair.wait_said("A", "stopped for good", 10)
+        captures_whole(pair)
+
+
+@test("kill9-host")
+def kill9_host(name):
+    with lab(name) as pair:
+        loaded = Loaded(pair).start()
+        pair.kill_host("A")
+        killed = time.time_ns()
+        backup_took_over(loaded, "kill -9 of all on the primary's host")
+        silent(pair, "A", killed, "after all on it was killed")
+        captures_whole(pair)
+
+
+def sigstop(name, stop):
+    with lab(name) as pair:
+        loaded = Loaded(pair).start()
+        stop(pair)
+        equal(pair.wait_state("B", "alone"), True, "B live")
+        check("silent" in pair.status("B")["reason"], "the backup took over for another reason "
+              f"than silence: {pair.status('B')['reason']}")
+        live = time.time_ns()
+        loaded.settle("after the primary was stopped")
+        resumed = pair.cont_host("A")
+        check(pair.side["A"].qemu_runs(), "the primary's QEMU did not live to be let go on")
+        pair.wait_state("A", "fenced")
+        pair.wait_said("A", "fenced", 10)
+        # Long enough for a guest that still ran to answer: it is pinged all the time.
+        time.sleep(3)
+        check(resumed > live, "the primary was let go on before the backup was live")
+        silent(pair, "A", live, "after the backup went live, stopped or let go on")
+        backup_took_over(loaded, "the primary was let go on")
+        silent(pair, "A", live, "to the end")
+        captures_whole(pair)
+
+
+@test("sigstop-primary")
+def sigstop_primary(name):
+    sigstop(name, lambda pair: pair.stop_host("A"))
+
+
+@test("sigstop-qemu-only")
+def sigstop_qemu_only(name):
+    sigstop(name, lambda pair: pair.stop_qemu("A"))
+
+
+@test("cut-channel")
+def cut_channel(name):
+    with lab(name) as pair:
+        loaded = Loaded(pair).start()
+        pair.cut_channel()
+        winner = pair.wait(lambda: next((side for side in "AB" if pair.state(side) == "alone"),
+                                        None), "one side to go on")
+        loser = "B" if winner == "A" else "A"
+        note(f"{pair.side[winner].role} went on")
+        fenced = time.time_ns()
+        pair.side[loser].may_end = True
+        pair.wait_said(loser, "fenced")
+        if winner == "B":
+            backup_took_over(loaded, "the cut")
+        else:
+            primary_went_on(loaded, "the cut")
+        silent(pair, loser, fenced, "after it was fenced")
+        captures_whole(pair)
+
+
+@test("kill-backup")
+def kill_backup(name):
+    with lab(name) as pair:
+        loaded = Loaded(pair).start()
+        pair.kill_host("B")
+        primary_went_on(loaded, "the backup's host was killed")
+        captures_whole(pair)
+
+
+@test("kill-backup-qemu")
+def kill_backup_qemu(name):
+    with lab(name) as pair:
+        loaded = Loaded(pair).start()
+        pair.kill_qemu("B")
+        primary_went_on(loaded, "the backup's QEMU was killed")
+        captures_whole(pair)
+
+
+@test("link-and-arbiter-down")
+def link_and_arbiter_down(name):
+    """Nobody may go on; when the arbiter is back, exactly one does."""
+    with lab(name) as pair:
+        loaded = Loaded(pair).start()
+        pair.hide_arbiter()
+        pair.cut_channel()
+        for side in "AB":
+            pair.wait_state(side, "waiting-arbiter", "arbitrating")
+        quiet = time.time_ns()
+        acks = len(loaded.load.writer.acks())
+        time.sleep(5)
+        for side in "AB":
+            check(pair.state(side) in ("waiting-arbiter", "arbitrating"),
+                  f"{side} did not wait for the arbiter: {pair.state(side)}")
+            silent(pair, side, quiet, "while nobody could be sure to be the only one")
+        equal(len(loaded.load.writer.acks()), acks, "writes acknowledged meanwhile")
+        for side in pair.side.values():
+            side.may_end = True
+        pair.return_arbiter()
+        winner = pair.wait(lambda: next((side for side in "AB" if pair.state(side) == "alone"),
+                                        None), "one side to go on")
+        loser = "B" if winner == "A" else "A"
+        note(f"{pair.side[winner].role} went on")
+        pair.wait_said(loser, "fenced")
+        if winner == "B":
+            backup_took_over(loaded, "the arbiter came back")
+        else:
+            primary_went_on(loaded, "the arbiter came back")
+        silent(pair, loser, quiet, "after it was fenced")
+        captures_whole(pair)
+
+
+@test("q35")
+def q35(name):
+    with lab(name) as pair:
+        pair.machine = "q35"
+        loaded = Loaded(pair).start()
+        pair.kill_qemu("A")
+        backup_took_over(loaded, "kill -9 of the primary's QEMU")

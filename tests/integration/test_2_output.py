@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The output rule, seen at the wire, and the gate's bound."""
+
+import time
+
+from harness import Loaded, captures_whole, check, equal, lab, silent, test
+
+KV_PORT = 7777
+
+
+def kv(lines, conn):
+    conn.sendall("".join(f"{line}\n" for line in lines).encode())
+
+
+def read_lines(file, count):
+    return [file.readline().strip() for _ in range(count)]
+
+
+def connection_ids(frames, client_port):
+    """The IP identification of each frame of one TCP connection: Linux counts them up by one
+    per frame sent, repeated ones too, so a lost, doubled or overtaken frame shows."""
+    return [frame.ip_id() for frame in frames if frame.tcp_ports() == (KV_PORT, client_port)]
+
+
+def consecutive(ids, what):
+    for before, after in zip(ids, ids[1:]):
+        equal(after, (before + 1) % 65536, f"IP id after {before} {what}")
+
+
+def hold_acks(pair):
+    """Returns time.time_ns() from when no ack is under way any more."""
+    pair.command("B", "hold-acks")
+    time.sleep(0.5)
+    return time.time_ns()
+
+
+@test("output-rule")
+def output_rule(name):
+    with lab(name) as pair:
+        pair.start_protected()
+        conn = pair.client_connect(KV_PORT)
+        file = conn.makefile("r")
+        port = conn.getsockname()[1]
+        kv([f"SET n{i} v{i}" for i in range(50)], conn)
+        equal(read_lines(file, 50), ["OK"] * 50, "answers before")
+        check(pair.capture["A"].frames(), "the capture saw nothing before acks were held")
+
+        held = hold_acks(pair)
+        before = pair.status("A")
+        for i in range(50):
+            kv([f"GET n{i}"], conn)
+            time.sleep(0.05)
+        time.sleep(2)
+        pair.wait(lambda: pair.status("A")["gate_frames"] > 0, "frames in the gate", 30)
+        check(pair.status("A")["log_head"] > before["log_head"],
+              "the guest did not run while its output was held")
+        equal(pair.state("A"), "protected", "state of A while acks were held")
+        silent(pair, "A", held, "while the backup held its acks back")
+        silent(pair, "B", 0, "at all")
+        conn.settimeout(0.2)
+        try:
+            check(not conn.recv(1), "the client got an answer while acks were held back")
+        except TimeoutError:
+            pass
+        conn.settimeout(60)
+
+        released = time.time_ns()
+        pair.command("B", "release-acks")
+        equal(read_lines(file, 50), [f"VALUE v{i}" for i in range(50)], "answers, in order")
+        frames = pair.capture["A"].frames()
+        ids = connection_ids(frames, port)
+        after = connection_ids([f for f in frames if f.when >= released], port)
+        check(len(after) > 0, "no frame after the acks were let go")
+        consecutive(ids, "on the kv connection")
+        equal(pair.status("A")["frames_dropped"], 0, "frames dropped")
+        captures_whole(pair)
+
+
+@test("gate-full")
+def gate_full(name):
+    """A full gate stops the guest; nothing is dropped, all comes when acks come again."""
+    gate = 65536
+    with lab(name, pair={"gate-bytes": gate}) as pair:
+        pair.start_protected()
+        conn = pair.client_connect(KV_PORT)
+        file = conn.makefile("r")
+        port = conn.getsockname()[1]
+        kv([f"SET n{i} v{i}" for i in range(20)], conn)
+        equal(read_lines(file, 20), ["OK"] * 20, "answers before")
+
+        hold_acks(pair)
+        held = time.time_ns()
+        ping = pair.client_start("ping", "-q", "-n", "-s", "1400", "-i", "0.02", "-c", "150",
+                                 "-W", "60", "10.7.0.2")
+        pair.wait(lambda: pair.status("A")["gate_stalls"] > 0, "the gate to fill", 60)
+        kv([f"GET n{i}" for i in range(20)], conn)
+        full = pair.status("A")
+        check(full["gate_bytes"] <= gate, f"{full['gate_bytes']} bytes in a gate of {gate}")
+        check(full["gate_bytes"] > gate - 2000, f"stopped at {full['gate_bytes']} of {gate}")
+        time.sleep(2)
+        equal(pair.status("A")["log_head"], full["log_head"], "log position, the guest stopped")
+        equal(pair.state("A"), "protected", "state of A")
+        equal(pair.state("B"), "protected", "state of B")
+        silent(pair, "A", held, "while the backup held its acks back")
+
+        pair.command("B", "release-acks")
+        equal(read_lines(file, 20), [f"VALUE v{i}" for i in range(20)], "answers, in order")
+        pair.wait(lambda: pair.status("A")["log_head"] > full["log_head"], "the guest to go on")
+        ping.wait(90)
+        frames = pair.capture["A"].frames()
+        consecutive(connection_ids(frames, port), "on the kv connection")
+        replies = [f.ping_reply()[1] for f in frames if f.ping_reply()]
+        check(len(replies) > gate // 1500, f"only {len(replies)} ping replies came")
+        equal(replies, sorted(set(replies)), "ping replies, in order, once each")
+        pair.wait(lambda: pair.status("A")["gate_frames"] == 0, "the gate to empty", 30)
+        equal(pair.status("A")["frames_dropped"], 0, "frames dropped")
+        captures_whole(pair)
+
+
+@test("divergence")
+def divergence(name):
+    """After a loaded run, at an equal log position: same memory, same disk."""
+    with lab(name) as pair:
+        loaded = Loaded(pair).start()
+        loaded.settle("once more")
+        loaded.verify()
+        pair.wait_following()
+        pair.command("A", "freeze")
+        frozen = pair.wait(lambda: pair.status("A")["frozen_at"], "the primary to freeze", 30)
+        pair.wait(lambda: pair.status("B")["log_replayed"] >= frozen,
+                  "the backup to replay up to there")
+        time.sleep(1)  # what the last entry started, on both sides
+        equal(pair.status("A")["log_head"], frozen, "position of the frozen primary")
+        digest = {side: pair.command(side, "digest", 60) for side in "AB"}
+        for side in "AB":
+            equal(digest[side]["position"], frozen, f"position of {side}'s digest")
+        equal(digest["A"]["ram"], digest["B"]["ram"], "digest of the backup's memory")
+        disks_equal(pair)
+        pair.command("A", "thaw")
+        equal(pair.state("A"), "protected", "state of A after thaw")
+        pair.wait(lambda: pair.status("A")["log_head"] > frozen, "the guest to go on")
+        equal(loaded.load.writer.verify()[1], 0, "acknowledged writes lost after thaw")
+        pair.wait_following()
+
+
+def disks_equal(pair):
+    with open(pair.side["A"].disk, "rb") as a, open(pair.side["B"].disk, "rb") as b:
+        offset = 0
+        while chunk := a.read(1 << 20):
+            check(chunk == b.read(1 << 20), f"disks differ in the MiB at {offset}")
+            offset += len(chunk)
+        check(not b.read(1), "the backup's disk is longer")
+    check(offset > 0, "empty disks compared")

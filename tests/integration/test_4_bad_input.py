@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Bad input: one clear line, the documented exit code, a running guest unharmed.
+
+Exit codes: monitor/common/exit-codes.h.
+"""
+
+import contextlib
+import os
+import random
+import re
+import socket
+import struct
+
+from harness import check, equal, lab, note, one_line, test
+from vmftlab.load import Writer
+from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, tcp_connect, tcp_socket
+
+CONFIG, UNPROTECTED, QEMU, IMAGE, ADDRESS, PEER, ARBITER = 2, 3, 4, 5, 6, 7, 8
+
+IFACE_MEMFD = "/memfd:vmft-iface"
+IFACE_LOG_HEAD = 64  # monitor/interface.h
+
+FRAME_MAGIC = 0x564D4654  # logging-channel/frame.h
+
+
+def refused(pair, side, code, pattern, **start):
+    """Starts a side that must refuse; its log is emptied for the next."""
+    made = pair.start_side(side, **start)
+    made.may_end = True
+    found = made.exit_code()
+    said = made.log()
+    equal(found, code, f"exit code ({said.strip()!r})")
+    one_line(made, pattern)
+    note(made.log_lines()[0])
+    equal(made.monitor_pids(), [], "monitors left")
+    equal(made.console(), b"", "console of a guest that must not have run")
+    os.truncate(made.log_path, 0)
+
+
+@test("bad-configuration")
+def bad_configuration(name):
+    with lab(name, captures=False) as pair:
+        bad = os.path.join(pair.dir, "bad.conf")
+        refused(pair, "A", CONFIG, r"nothere\.conf", pair="/nothere.conf")
+        refused(pair, "A", CONFIG, r"VMFT_ROLE", role="")
+        refused(pair, "A", CONFIG, r"VMFT_ROLE.*leader|leader.*VMFT_ROLE", role="leader")
+        refused(pair, "A", CONFIG, r"bad\.conf:\d+: .*silence-ms|bad\.conf:\d+: .*'12'",
+                pair=pair.write_pair(bad, silence_ms="12"))
+        refused(pair, "A", CONFIG, r"bad\.conf:\d+: .*no-such-key",
+                pair=pair.write_pair(bad, no_such_key="1"))
+        with open(bad, "wb") as file:
+            file.write(random.Random(1).randbytes(3000))
+        refused(pair, "A", CONFIG, r"bad\.conf:\d+: ", pair=bad)
+
+
+@test("bad-qemu-and-machine")
+def bad_qemu_and_machine(name):
+    with lab(name, captures=False) as pair:
+        bad = os.path.join(pair.dir, "bad.conf")
+        refused(pair, "A", QEMU, r"/nothere/qemu", pair=pair.write_pair(bad, qemu="/nothere/qemu"))
+        refused(pair, "A", QEMU, r"/bin/true|/usr/bin/true", pair=pair.write_pair(
+            bad, qemu=os.path.realpath("/bin/true")))
+        args = pair.qemu_args("A")
+        refused(pair, "A", UNPROTECTED, r"smp|vCPU|processor", args=[*args, "-smp", "2"])
+        refused(pair, "A", UNPROTECTED, r"snapshot", args=[*args, "-snapshot"])
+        refused(pair, "A", UNPROTECTED, r"e1000", args=[*args, "-device", "e1000"])
+        refused(pair, "A", UNPROTECTED, r"kvm", args=["kvm" if a == "tcg" else a for a in args])
+
+
+@test("bad-images")
+def bad_images(name):
+    with lab(name, captures=False) as pair:
+        missing = os.path.join(pair.dir, "missing.raw")
+        refused(pair, "A", IMAGE, r"missing\.raw", args=pair.qemu_args("A", disk=missing))
+        directory = os.path.join(pair.dir, "A")
+        refused(pair, "A", IMAGE, re.escape(directory), args=pair.qemu_args("A", disk=directory))
+
+
+@test("bad-addresses-and-arbiter")
+def bad_addresses_and_arbiter(name):
+    with lab(name, captures=False) as pair:
+        with contextlib.closing(tcp_socket(pair.net.host["B"])) as taken:
+            taken.bind((CHANNEL_IP["B"], CHANNEL_PORT))
+            taken.listen()
+            refused(pair, "B", ADDRESS, rf"{CHANNEL_IP['B']}:{CHANNEL_PORT}.*in use")
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as taken:
+            taken.bind(pair.side["B"].control)
+            taken.listen()
+            refused(pair, "B", ADDRESS, r"control\.sock.*in use")
+        os.unlink(pair.side["B"].control)
+        refused(pair, "A", ADDRESS, rf"{CHANNEL_IP['B']}:{CHANNEL_PORT}", role="backup")
+
+        os.rmdir(pair.arbiter)
+        for side in "AB":
+            refused(pair, side, ARBITER, rf"{pair.arbiter}.*No such file")
+        os.mkdir(pair.arbiter)
+        # Root may write anywhere but to what is mounted read-only; only that side sees it.
+        mount = f"mount -t tmpfs -o ro tmpfs {pair.arbiter}"
+        for side in "AB":
+            refused(pair, side, ARBITER, rf"{pair.arbiter}.*Read-only", inside=mount)
+
+
+def refuses_peer(name, prepare, pattern):
+    """The primary is refused before its guest runs, with its reason; the backup stays."""
+    with lab(name, captures=False) as pair:
+        primary, backup = pair.side["A"], pair.side["B"]
+        pair.copy_disk("B")
+        pair.copy_disk("A")
+        arguments = prepare(pair)
+        pair.start_side("B")
+        pair.wait(lambda: pair.state("B"), "the backup's monitor")
+        pair.start_side("A", args=arguments)
+        primary.may_end = True
+        code = primary.exit_code(60)
+        lines = [line for line in primary.log_lines() if re.search(pattern, line)]
+        check(len(lines) == 1, f"{len(lines)} lines say /{pattern}/:\n{primary.log()}")
+        note(lines[0])
+        equal(primary.console(), b"", "console of a guest that must not have run")
+        check(backup.qemu_runs(), f"the backup did not stay: {backup.log()}")
+        equal(pair.state("B"), "forming", "state of the backup")
+        equal(code, PEER, "exit code of the refused primary")
+
+
+@test("different-disks")
+def different_disks(name):
+    def prepare(pair):
+        with open(pair.side["B"].disk, "r+b") as file:
+            file.seek(40 << 20)
+            file.write(b"one sector differs")
+        return None
+    refuses_peer(name, prepare, r"disk")
+
+
+@test("different-memory")
+def different_memory(name):
+    refuses_peer(name, lambda pair: pair.qemu_args("A", memory=192), r"machine")
+
+
+class Serving:
+    """A protected pair and a client, to show that neither was harmed."""
+
+    def __init__(self, pair):
+        self.pair = pair
+        self.writer = Writer(pair, interval_ms=20)
+
+    def start(self):
+        self.pair.start_protected()
+        self.writer.start()
+        self.unharmed("at first")
+
+    def unharmed(self, what, states=("protected", "protected")):
+        seen = len(self.writer.acks())
+        self.pair.wait(lambda: len(self.writer.acks()) > seen + 5, f"writes {what}", 60)
+        equal((self.pair.state("A"), self.pair.state("B")), states, f"states {what}")
+
+    def finish(self):
+        self.writer.stop()
+        equal(self.writer.verify(), (len(self.writer.acks()), 0), "writes verified and lost")
+
+
+def throw(pair, data, half_close=True):
+    """Sends bytes to the backup's channel port and waits until it hangs up."""
+    with contextlib.closing(tcp_connect(pair.net.host["A"], CHANNEL_IP["B"], CHANNEL_PORT,
+                                        20)) as conn:
+        try:
+            conn.sendall(data)
+            if half_close:
+                conn.shutdown(socket.SHUT_WR)
+            while conn.recv(4096):
+                pass
+        except ConnectionError:
+            pass
+
+
+def old_frame(version):
+    """A well-formed header of another version; what follows is that version's business."""
+    return struct.pack(">IHHQQQII", FRAME_MAGIC, version, 1, 0, 0, 0, 0, 0)
+
+
+@test("garbage-on-channel")
+def garbage_on_channel(name):
+    with lab(name, captures=False) as pair:
+        serving = Serving(pair)
+        serving.start()
+        chance = random.Random(2)
+        for size in (1, 39, 40, 1000, 200000):
+            throw(pair, chance.randbytes(size))
+        throw(pair, b"GET / HTTP/1.0\r\n\r\n")
+        serving.unharmed("after garbage on the channel's port")
+        check(len(re.findall("does not speak vmft", pair.side["B"].log())) >= 3,
+              f"the backup did not say so:\n{pair.side['B'].log()}")
+        throw(pair, old_frame(999))
+        pair.wait_said("B", r"version 999", 20)
+        serving.unharmed("after a peer of another version")
+        # Many who connect and say nothing must not keep the pair from anything.
+        idle = [tcp_connect(pair.net.host["A"], CHANNEL_IP["B"], CHANNEL_PORT) for _ in range(20)]
+        serving.unharmed("with 20 silent connections")
+        for conn in idle:
+            conn.close()
+        serving.finish()
+
+
+@test("peer-of-another-version")
+def peer_of_another_version(name):
+    """Before there is a pair: the backup says so and waits for a better one."""
+    with lab(name, captures=False) as pair:
+        pair.start_side("B")
+        pair.wait(lambda: pair.state("B") == "forming", "the backup's monitor")
+        throw(pair, old_frame(999), half_close=False)
+        pair.wait_said("B", r"version 999", 20)
+        throw(pair, random.Random(3).randbytes(5000))
+        pair.wait_said("B", r"does not speak vmft", 20)
+        pair.start_side("A")
+        pair.wait(lambda: pair.state("A") == pair.state("B") == "protected", "the pair to form")
+
+
+@test("garbage-in-ring-header")
+def garbage_in_ring_header(name):
+    """The primary's guest goes on, alone and visibly so."""
+    with lab(name, captures=False) as pair:
+        serving = Serving(pair)
+        serving.start()
+        before = len(pair.side["A"].log_lines())
+        pair.side["B"].may_end = True
+        with open(iface_path(pair.side["A"].qemu_pid()), "r+b", buffering=0) as memory:
+            memory.seek(IFACE_LOG_HEAD)
+            memory.write(struct.pack("<Q", 0xDEADBEEFDEADBEEF))
+        pair.wait_state("A", "alone")
+        check(pair.side["A"].qemu_runs(), "the primary's QEMU is gone")
+        check(re.search("makes no sense", "\n".join(pair.side["A"].log_lines()[before:])),
+              f"the primary did not say so:\n{pair.side['A'].log()}")
+        seen = len(serving.writer.acks())
+        pair.wait(lambda: len(serving.writer.acks()) > seen + 5, "writes afterwards", 60)
+        serving.finish()
+
+
+def iface_path(pid):
+    """Where a QEMU's shared memory can be opened."""
+    directory = f"/proc/{pid}/fd"
+    for number in os.listdir(directory):
+        if os.readlink(f"{directory}/{number}").startswith(IFACE_MEMFD):
+            return f"{directory}/{number}"
+    check(False, "QEMU has no vmft-iface memory open")
+    return None
+
+
+@test("arbiter-says-somebody-runs-it")
+def arbiter_says_somebody_runs_it(name):
+    """A VM whose generation did not end in order is not started a second time."""
+    with lab(name, captures=False) as pair:
+        pair.start()
+        pair.wait(lambda: pair.state("A") == "protected", "the pair to form")
+        for side in pair.side.values():
+            pair.kill_host(side.name)
+            os.truncate(side.log_path, 0)
+            os.truncate(side.console_path, 0)
+        refused(pair, "A", ARBITER, r"generation 1 .*held|generation 2 .*held")

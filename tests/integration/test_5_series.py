@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Twenty failovers in a row, each of a fresh pair, at a random moment under load."""
+
+import os
+import random
+import time
+
+from harness import equal, lab, note, test
+from vmftlab.load import Workload
+
+PAIRS = 20
+MOMENT_S = (0.5, 4.0)
+
+
+def one_failover(name, moment):
+    """Returns (acknowledged writes, outage in ms)."""
+    with lab(name, captures=False) as pair:
+        load = Workload(pair)
+        pair.start_protected()
+        load.start()
+        load.wait_progress("before the kill")
+        time.sleep(moment)
+        pair.kill_qemu("A")
+        pair.wait_state("B", "alone")
+        live = pair.status("B")["live_ns"]
+        pair.wait(lambda: load.writer.acks()[-1] > live, "a write acknowledged by the survivor")
+        load.stop()
+        equal(load.faults(), "", "what clients saw go wrong")
+        acks = load.writer.acks()
+        verified, lost = load.writer.verify()
+        equal((verified, lost), (len(acks), 0), "writes verified and lost")
+        before = max(at for at in acks if at <= live)
+        after = min(at for at in acks if at > live)
+        return len(acks), (after - before) / 1e6
+
+
+@test("twenty-kills", limit=1800)
+def twenty_kills(name):
+    seed = int(os.environ.get("VMFT_SEED", time.time_ns() % 1000000))
+    note(f"seed {seed} (repeat with VMFT_SEED={seed})")
+    chance = random.Random(seed)
+    outages = []
+    total = 0
+    for number in range(1, PAIRS + 1):
+        moment = chance.uniform(*MOMENT_S)
+        acks, outage = one_failover(name, moment)
+        total += acks
+        outages.append(outage)
+        note(f"failover {number}: {acks} writes acknowledged, 0 lost, outage {outage:.0f} ms")
+    outages.sort()
+    note(f"{PAIRS} failovers, {total} writes, 0 lost; outage median "
+         f"{outages[len(outages) // 2]:.0f} ms, worst {outages[-1]:.0f} ms")

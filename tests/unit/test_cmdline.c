@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Golden files: tests/unit/golden/ *.golden hold cases of these lines.
+ *   == NAME            begins a case; "== NAME replay" is for the backup
+ *   << A B C           words of the command line, split at blanks
+ *   < WORD             one word, blanks and all
+ *   > WORD             a word of the rewritten line, in order
+ *   = LINE             a line of the machine text, in order; none given: not compared
+ *   ! TEXT             the refusal instead
+ */
+#define _GNU_SOURCE
+#include <CUnit/CUnit.h>
+#include <errno.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../monitor/common/exit-codes.h"
+#include "../../monitor/wrapper/cmdline.h"
+#include "../../monitor/wrapper/optset.h"
+
+int vmft_suite_cmdline(void);
+
+#ifndef VMFT_GOLDEN_DIR
+#define VMFT_GOLDEN_DIR "tests/unit/golden"
+#endif
+
+#define WORDS_MAX 128
+
+struct golden {
+	char name[128];
+	char *in[WORDS_MAX];
+	char *out[WORDS_MAX];
+	char *machine[WORDS_MAX];
+	size_t in_count, out_count, machine_count;
+	char *refusal;
+};
+
+static int fake_digest(void *ctx, const char *path, char ret_hex[static VMFT_DIGEST_HEX],
+		       struct vmft_error *err)
+{
+	(void)ctx;
+	if (strcmp(path, "/missing") == 0)
+		return vmft_error_set(err, -ENOENT, VMFT_EXIT_IMAGE, "%s: no such file", path);
+	(void)snprintf(ret_hex, VMFT_DIGEST_HEX, "digest-of-a-%zu-byte-name", strlen(path));
+	return 0;
+}
+
+static int rewrite(int argc, char *const argv[], bool replay, struct vmft_cmdline *ret,
+		   struct vmft_error *err)
+{
+	const struct vmft_rewrite_options opt = {
+	    .mode = replay ? VMFT_REWRITE_REPLAY : VMFT_REWRITE_RECORD,
+	    .ram_path = "/proc/self/fd/9",
+	    .name = "web1",
+	    .file_digest = fake_digest,
+	};
+
+	return vmft_cmdline_rewrite(argc, argv, &opt, ret, err);
+}
+
+static void golden_free(struct golden *g)
+{
+	for (size_t i = 0; i < WORDS_MAX; i++) {
+		free(g->in[i]);
+		free(g->out[i]);
+		free(g->machine[i]);
+	}
+	free(g->refusal);
+	memset(g, 0, sizeof(*g));
+}
+
+static void add_word(char **list, size_t *count, const char *word)
+{
+	CU_ASSERT_FATAL(*count + 1 < WORDS_MAX);
+	list[(*count)++] = strdup(word);
+}
+
+static void add_split(struct golden *g, char *line)
+{
+	char *save = NULL;
+
+	for (char *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save))
+		add_word(g->in, &g->in_count, word);
+}
+
+static bool compare(const struct golden *g, const char *what, char *const *want, size_t want_count,
+		    char *const *got, size_t got_count)
+{
+	for (size_t i = 0; i < want_count || i < got_count; i++) {
+		const char *w = i < want_count ? want[i] : "(nothing)";
+		const char *h = i < got_count ? got[i] : "(nothing)";
+
+		if (strcmp(w, h) == 0)
+			continue;
+		(void)fprintf(stderr, "%s: %s %zu\n want %s\n got  %s\n", g->name, what, i, w, h);
+		return false;
+	}
+	return true;
+}
+
+static bool compare_machine(const struct golden *g, const char *text)
+{
+	char *copy = strdup(text), *lines[WORDS_MAX], *save = NULL;
+	size_t count = 0;
+	bool same;
+
+	for (char *line = strtok_r(copy, "\n", &save); line && count < WORDS_MAX;
+	     line = strtok_r(NULL, "\n", &save))
+		lines[count++] = line;
+	same = compare(g, "machine text", g->machine, g->machine_count, lines, count);
+	free(copy);
+	return same;
+}
+
+static bool run_refused(const struct golden *g, int r, const struct vmft_error *err)
+{
+	if (r < 0 && g->refusal && strcmp(g->refusal, err->text) == 0)
+		return err->exit_code == VMFT_EXIT_UNPROTECTED || err->exit_code == VMFT_EXIT_IMAGE;
+	(void)fprintf(stderr, "%s:\n want %s\n got  %s\n", g->name,
+		      g->refusal ? g->refusal : "no refusal", r < 0 ? err->text : "no refusal");
+	return false;
+}
+
+static bool run_golden(struct golden *g)
+{
+	struct vmft_cmdline cmdline = {0};
+	const struct vmft_cmdline untouched = {0};
+	struct vmft_error err = {0};
+	size_t len = strlen(g->name);
+	bool replay = len > 7 && strcmp(g->name + len - 7, " replay") == 0, same;
+	int r = rewrite((int)g->in_count, g->in, replay, &cmdline, &err);
+
+	if (r < 0)
+		CU_ASSERT_EQUAL(memcmp(&cmdline, &untouched, sizeof(untouched)), 0);
+	if (r < 0 || g->refusal) {
+		same = run_refused(g, r, &err);
+	} else {
+		same = compare(g, "word", g->out, g->out_count, cmdline.argv + 1,
+			       (size_t)cmdline.argc - 1);
+		if (g->machine_count)
+			same = compare_machine(g, cmdline.machine_text) && same;
+		CU_ASSERT_PTR_NULL(cmdline.argv[cmdline.argc]);
+	}
+	vmft_cmdline_free(&cmdline);
+	return same;
+}
+
+static size_t finish_case(struct golden *g)
+{
+	size_t ran = g->name[0] != '\0';
+
+	if (ran)
+		CU_ASSERT_TRUE(run_golden(g));
+	golden_free(g);
+	return ran;
+}
+
+static void take_line(struct golden *g, char *line, size_t *cases)
+{
+	line[strcspn(line, "\n")] = '\0';
+	if (strncmp(line, "== ", 3) == 0) {
+		*cases += finish_case(g);
+		(void)snprintf(g->name, sizeof(g->name), "%s", line + 3);
+		add_word(g->in, &g->in_count, "qemu");
+	} else if (strncmp(line, "<< ", 3) == 0) {
+		add_split(g, line + 3);
+	} else if (strncmp(line, "< ", 2) == 0) {
+		add_word(g->in, &g->in_count, line + 2);
+	} else if (strncmp(line, "> ", 2) == 0) {
+		add_word(g->out, &g->out_count, line + 2);
+	} else if (strncmp(line, "= ", 2) == 0) {
+		add_word(g->machine, &g->machine_count, line + 2);
+	} else if (strncmp(line, "! ", 2) == 0) {
+		g->refusal = strdup(line + 2);
+	} else {
+		CU_ASSERT_TRUE(line[0] == '\0' || line[0] == '#');
+	}
+}
+
+static size_t run_file(const char *path)
+{
+	static struct golden golden;
+	FILE *file = fopen(path, "r");
+	char *line = NULL;
+	size_t size = 0, cases = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+	while (getline(&line, &size, file) >= 0)
+		take_line(&golden, line, &cases);
+	cases += finish_case(&golden);
+	free(line);
+	(void)fclose(file);
+	return cases;
+}
+
+static void test_golden(void)
+{
+	glob_t found;
+	size_t cases = 0;
+
+	CU_ASSERT_EQUAL_FATAL(glob(VMFT_GOLDEN_DIR "/*.golden", 0, NULL, &found), 0);
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		cases += run_file(found.gl_pathv[i]);
+	globfree(&found);
+	/* A renamed directory or prefix must not pass for success. */
+	CU_ASSERT(cases > 100);
+}
+
+#define ARGV(...) ((char *[]){"qemu", __VA_ARGS__, NULL})
+
+static size_t length(char *const argv[])
+{
+	size_t n = 0;
+
+	while (argv[n])
+		n++;
+	return n;
+}
+
+static bool is_probe(char *const argv[])
+{
+	return vmft_cmdline_is_probe((int)length(argv), argv);
+}
+
+static void test_probes(void)
+{
+	CU_ASSERT_TRUE(is_probe(ARGV("-version")));
+	CU_ASSERT_TRUE(is_probe(ARGV("--version")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-help")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-h")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-device", "help")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-device", "virtio-blk-pci,help")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-machine", "?")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-M", "none")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-S", "-no-user-config", "-nodefaults", "-nographic",
+				     "-machine", "none,accel=kvm:tcg", "-qmp",
+				     "unix:/x,server=on,wait=off", "-daemonize")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-machine", "type=none")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-nodefaults")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-append", "-version")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-append", "help")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-name", "help")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-name", "-h", "-m", "256")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-machine", "nonesuch")));
+	CU_ASSERT_FALSE(is_probe(ARGV("help")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-device")));
+	CU_ASSERT_FALSE(vmft_cmdline_is_probe(0, ARGV("-version")));
+}
+
+static void digest_of(char *const argv[], bool replay, char ret[static VMFT_DIGEST_HEX])
+{
+	struct vmft_cmdline cmdline = {0};
+	struct vmft_error err = {0};
+
+	ret[0] = '\0';
+	CU_ASSERT_EQUAL_FATAL(rewrite((int)length(argv), argv, replay, &cmdline, &err), 0);
+	vmft_cmdline_digest(&cmdline, ret);
+	CU_ASSERT_EQUAL(strlen(ret), VMFT_DIGEST_HEX - 1);
+	vmft_cmdline_free(&cmdline);
+}
+
+static bool same_machine(char *const a[], char *const b[])
+{
+	char digest_a[VMFT_DIGEST_HEX], digest_b[VMFT_DIGEST_HEX];
+
+	digest_of(a, false, digest_a);
+	digest_of(b, true, digest_b);
+	return strcmp(digest_a, digest_b) == 0;
+}
+
+/* What differs between hosts does not count; what the guest sees does, even in another spelling. */
+static void test_digest(void)
+{
+	char **a = ARGV("-nodefaults", "-m", "1G", "-drive", "if=virtio,format=raw,file=/a",
+			"-netdev", "tap,id=a,ifname=tap0", "-device",
+			"virtio-net-pci,netdev=a,bus=pci.0,addr=0x5", "-serial", "file:/a.log");
+
+	CU_ASSERT_TRUE(same_machine(
+	    a, ARGV("-pidfile", "/b", "-serial", "null", "-netdev",
+		    "{\"type\":\"tap\",\"id\":\"b\",\"fd\":\"30\"}", "-device",
+		    "{\"driver\":\"virtio-net-pci\",\"addr\":\"0x5\",\"bus\":\"pci.0\","
+		    "\"netdev\":\"b\",\"id\":\"nic\"}",
+		    "-drive", "file=/b,format=qcow2,if=virtio,id=disk,cache=none", "-m", "1024",
+		    "-nodefaults", "-accel", "tcg", "-display", "none", "-M", "pc")));
+	CU_ASSERT_FALSE(same_machine(
+	    a, ARGV("-nodefaults", "-m", "1G", "-drive", "if=virtio,format=raw,file=/a", "-netdev",
+		    "tap,id=a,ifname=tap0", "-device", "virtio-net-pci,netdev=a,bus=pci.0,addr=0x6",
+		    "-serial", "file:/a.log")));
+	CU_ASSERT_FALSE(same_machine(ARGV("-nodefaults"), ARGV("-nodefaults", "-m", "256")));
+	CU_ASSERT_FALSE(same_machine(ARGV("-nodefaults"), ARGV("-nodefaults", "-serial", "null")));
+	CU_ASSERT_FALSE(same_machine(ARGV("-nodefaults"), ARGV("-nodefaults", "-M", "q35")));
+	CU_ASSERT_FALSE(
+	    same_machine(ARGV("-nodefaults", "-uuid", "1"), ARGV("-nodefaults", "-uuid", "2")));
+	/* No value can be made to look like the next line. */
+	CU_ASSERT_FALSE(same_machine(ARGV("-nodefaults", "-append", "a\nuuid 1"),
+				     ARGV("-nodefaults", "-append", "a", "-uuid", "1")));
+}
+
+static void test_lists(void)
+{
+	struct vmft_cmdline cmdline;
+	struct vmft_error err;
+	char **argv =
+	    ARGV("-nodefaults", "-m", "512", "-drive", "if=virtio,format=qcow2,file=/v", "-drive",
+		 "if=none,id=d,format=raw,file=/d,readonly=on", "-device", "virtio-blk,drive=d",
+		 "-netdev", "tap,id=x", "-netdev", "tap,id=y", "-device", "virtio-net,netdev=y",
+		 "-device", "virtio-net,netdev=x,mac=52:54:00:12:34:56");
+
+	CU_ASSERT_EQUAL_FATAL(rewrite((int)length(argv), argv, false, &cmdline, &err), 0);
+	CU_ASSERT_EQUAL(cmdline.ram_bytes, UINT64_C(512) << 20);
+	CU_ASSERT_EQUAL_FATAL(cmdline.disk_count, 2);
+	CU_ASSERT_STRING_EQUAL(cmdline.disks[0].path, "/d");
+	CU_ASSERT_TRUE(cmdline.disks[0].read_only);
+	CU_ASSERT_EQUAL(cmdline.disks[0].format, VMFT_DISK_RAW);
+	CU_ASSERT_STRING_EQUAL(cmdline.disks[0].node, "vmft-d");
+	CU_ASSERT_STRING_EQUAL(cmdline.disks[1].path, "/v");
+	CU_ASSERT_EQUAL(cmdline.disks[1].format, VMFT_DISK_QCOW2);
+	CU_ASSERT_EQUAL_FATAL(cmdline.nic_count, 2);
+	CU_ASSERT_STRING_EQUAL(cmdline.nics[0].netdev, "x");
+	CU_ASSERT_STRING_EQUAL(cmdline.nics[0].mac, "52:54:00:12:34:56");
+	CU_ASSERT_STRING_EQUAL(cmdline.nics[1].mac, "52:54:00:12:34:57");
+	vmft_cmdline_free(&cmdline);
+	vmft_cmdline_free(&cmdline);
+	vmft_cmdline_free(NULL);
+}
+
+/* Formatting what was parsed gives the same again, commas and nesting included. */
+static void test_optset(void)
+{
+	static const char *const texts[] = {
+	    "virtio-blk-pci,drive=a,,b,serial=x",
+	    "a=,b=c",
+	    "{\"driver\":\"raw\",\"file\":{\"driver\":\"file\",\"filename\":\"/a,b\"},\"ro\":true,"
+	    "\"n\":-5}",
+	};
+	struct vmft_arena *arena = vmft_arena_new();
+	struct vmft_optset set;
+	const char *problem;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		CU_ASSERT_EQUAL_FATAL(vmft_optset_parse(arena, texts[i], "driver", &set, &problem),
+				      0);
+		CU_ASSERT_STRING_EQUAL(vmft_optset_format(&set), texts[i]);
+	}
+	CU_ASSERT_EQUAL(vmft_optset_parse(arena, "x,server,nowait", "driver", &set, &problem), 0);
+	CU_ASSERT_STRING_EQUAL(vmft_optset_get(&set, "server"), "on");
+	CU_ASSERT_STRING_EQUAL(vmft_optset_get(&set, "wait"), "off");
+	vmft_optset_remove(&set, "driver");
+	CU_ASSERT_STRING_EQUAL(vmft_optset_format(&set), "server=on,wait=off");
+	vmft_arena_free(arena);
+}
+
+int vmft_suite_cmdline(void)
+{
+	CU_pSuite suite = CU_add_suite("cmdline", NULL, NULL);
+
+	if (!suite || !CU_add_test(suite, "golden files", test_golden) ||
+	    !CU_add_test(suite, "probes", test_probes) ||
+	    !CU_add_test(suite, "machine digest", test_digest) ||
+	    !CU_add_test(suite, "lists", test_lists) || !CU_add_test(suite, "optset", test_optset))
+		return -1;
+	return 0;
+}

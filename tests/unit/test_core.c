@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "../../monitor/core/core.h"
+
+#include <CUnit/CUnit.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef VMFT_SOURCE_ROOT
+#define VMFT_SOURCE_ROOT "."
+#endif
+
+#define EVENT(...)	((struct vmft_event_in){.kind = __VA_ARGS__})
+#define STEP(core, ...) step((core), EVENT(__VA_ARGS__))
+#define STATE_IS(core, name)                                                                       \
+	CU_ASSERT_STRING_EQUAL(vmft_state_name((core)->state), vmft_state_name(VMFT_STATE_##name))
+
+int vmft_suite_core(void);
+
+static struct vmft_actions step(struct vmft_core *core, struct vmft_event_in event)
+{
+	struct vmft_actions actions;
+
+	memset(&actions, 0xa5, sizeof(actions)); /* every field must be filled anew */
+	vmft_core_step(core, &event, &actions);
+	CU_ASSERT_EQUAL(actions.set >> VMFT_DO_COUNT, 0);
+	return actions;
+}
+
+static struct vmft_core forming(enum vmft_side side)
+{
+	struct vmft_core core;
+
+	memset(&core, 0xa5, sizeof(core));
+	vmft_core_init(&core, side, 7);
+	return core;
+}
+
+static struct vmft_core protected_at(enum vmft_side side, uint64_t position)
+{
+	struct vmft_core core = forming(side);
+
+	STEP(&core, VMFT_IN_PEER_READY);
+	if (side == VMFT_SIDE_PRIMARY)
+		STEP(&core, VMFT_IN_ACK, .position = position, .sent = position);
+	else
+		STEP(&core, VMFT_IN_LOG_HELD, .position = position);
+	return core;
+}
+
+static struct vmft_core arbitrating(enum vmft_side side)
+{
+	struct vmft_core core = protected_at(side, 100);
+
+	STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION);
+	if (side == VMFT_SIDE_BACKUP)
+		STEP(&core, VMFT_IN_REPLAYED, .position = 100);
+	STATE_IS(&core, ARBITRATING);
+	return core;
+}
+
+/* Brings a side into a state by real events; false where it can never be. */
+static bool reach(enum vmft_side side, enum vmft_state state, struct vmft_core *ret)
+{
+	bool primary = side == VMFT_SIDE_PRIMARY;
+
+	*ret = forming(side);
+	if (state == VMFT_STATE_FORMING)
+		return true;
+	*ret = state <= VMFT_STATE_ENDING ? protected_at(side, 100) : arbitrating(side);
+	switch (state) {
+	case VMFT_STATE_SHIPPING:
+		if (primary)
+			STEP(ret, VMFT_IN_GUEST_DIED);
+		break;
+	case VMFT_STATE_DRAINING:
+		STEP(ret, VMFT_IN_PEER_LOST, .why = VMFT_WHY_SILENCE);
+		break;
+	case VMFT_STATE_ENDING:
+		STEP(ret, VMFT_IN_PEER_ENDED);
+		break;
+	case VMFT_STATE_WAITING_ARBITER:
+		STEP(ret, VMFT_IN_CLAIM_UNREACHABLE);
+		break;
+	case VMFT_STATE_GOING_LIVE:
+		STEP(ret, VMFT_IN_CLAIM_WON);
+		break;
+	case VMFT_STATE_ALONE:
+		STEP(ret, VMFT_IN_CLAIM_WON);
+		if (!primary)
+			STEP(ret, VMFT_IN_LIVE);
+		break;
+	case VMFT_STATE_FENCED:
+		STEP(ret, VMFT_IN_CLAIM_LOST);
+		break;
+	case VMFT_STATE_ENDED:
+		STEP(ret, VMFT_IN_GUEST_DIED);
+		break;
+	default:
+		break;
+	}
+	return ret->state == state;
+}
+
+/* Whether the step aborts. In a child, without a core file and with its last words kept quiet. */
+static bool aborts(struct vmft_core core, struct vmft_event_in event)
+{
+	struct vmft_actions actions;
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+		setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+		signal(SIGABRT, SIG_DFL);
+		if (null >= 0)
+			dup2(null, STDERR_FILENO);
+		vmft_core_step(&core, &event, &actions);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+		CU_FAIL("fork");
+		return false;
+	}
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+static void check_pair(const struct vmft_core *at, enum vmft_in kind)
+{
+	struct vmft_event_in event = EVENT(kind, .why = VMFT_WHY_SILENCE, .position = at->held);
+	struct vmft_core core = *at;
+	struct vmft_actions actions;
+	uint32_t next;
+
+	if (kind == VMFT_IN_ACK)
+		event.position = event.sent = at->acked;
+	switch (vmft_core_rule(at->side, at->state, kind, &next)) {
+	case VMFT_RULE_FORBIDDEN:
+		CU_ASSERT_EQUAL(next, 0);
+		if (!aborts(*at, event))
+			fprintf(stderr, "%s %s %s does not abort\n", vmft_side_name(at->side),
+				vmft_state_name(at->state), vmft_in_name(kind));
+		CU_ASSERT(aborts(*at, event));
+		break;
+	case VMFT_RULE_IGNORED:
+		event.position = event.sent = 12345;
+		actions = step(&core, event);
+		CU_ASSERT_EQUAL(memcmp(&core, at, sizeof(core)), 0);
+		CU_ASSERT_EQUAL(actions.set, 0);
+		break;
+	case VMFT_RULE_HANDLED:
+		step(&core, event);
+		CU_ASSERT((next & (1U << core.state)) != 0);
+		break;
+	}
+}
+
+static void every_pair_of_state_and_event(void)
+{
+	unsigned reachable = 0;
+
+	for (int side = 0; side < VMFT_SIDE_COUNT; side++) {
+		for (int state = 0; state < VMFT_STATE_COUNT; state++) {
+			struct vmft_core core;
+
+			if (!reach((enum vmft_side)side, (enum vmft_state)state, &core)) {
+				for (int in = 0; in < VMFT_IN_COUNT; in++)
+					CU_ASSERT_EQUAL(vmft_core_rule((enum vmft_side)side,
+								       (enum vmft_state)state,
+								       (enum vmft_in)in, NULL),
+							VMFT_RULE_FORBIDDEN);
+				continue;
+			}
+			reachable++;
+			for (int in = 0; in < VMFT_IN_COUNT; in++)
+				check_pair(&core, (enum vmft_in)in);
+		}
+	}
+	CU_ASSERT_EQUAL(reachable, 18); /* 8 of the primary, 10 of the backup */
+}
+
+static void final_states_do_nothing(void)
+{
+	for (int side = 0; side < VMFT_SIDE_COUNT; side++)
+		for (int in = 0; in < VMFT_IN_COUNT; in++)
+			for (int state = VMFT_STATE_FENCED; state <= VMFT_STATE_ENDED; state++)
+				CU_ASSERT(vmft_core_rule((enum vmft_side)side,
+							 (enum vmft_state)state, (enum vmft_in)in,
+							 NULL) != VMFT_RULE_HANDLED);
+}
+
+static void pair_forms(void)
+{
+	struct vmft_core core = forming(VMFT_SIDE_PRIMARY);
+	struct vmft_actions a;
+
+	CU_ASSERT(vmft_core_wants_peer(&core));
+	a = STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION);
+	STATE_IS(&core, FORMING);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER);
+	a = STEP(&core, VMFT_IN_PEER_READY);
+	STATE_IS(&core, PROTECTED);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_RUN_GUEST);
+	CU_ASSERT_EQUAL(core.why, VMFT_WHY_NONE);
+	CU_ASSERT_EQUAL(core.lost, VMFT_WHY_NONE);
+	CU_ASSERT(!vmft_core_wants_peer(&core));
+}
+
+static void acks_release_output(void)
+{
+	struct vmft_core core = protected_at(VMFT_SIDE_PRIMARY, 100);
+	struct vmft_actions a = STEP(&core, VMFT_IN_ACK, .position = 150, .sent = 200);
+
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_SET_RELEASE);
+	CU_ASSERT_EQUAL(a.release, 150);
+	a = STEP(&core, VMFT_IN_ACK, .position = 150, .sent = 200);
+	CU_ASSERT_EQUAL(a.set, 0);
+	a = STEP(&core, VMFT_IN_ACK, .position = 200, .sent = 200);
+	CU_ASSERT_EQUAL(a.release, 200);
+	CU_ASSERT(aborts(core, EVENT(VMFT_IN_ACK, .position = 200, .sent = 199)));
+}
+
+static void lying_acks_cost_the_peer(void)
+{
+	static const uint64_t lies[] = {99, 201, UINT64_MAX};
+
+	for (unsigned i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+		struct vmft_core core = protected_at(VMFT_SIDE_PRIMARY, 100);
+		struct vmft_actions a = STEP(&core, VMFT_IN_ACK, .position = lies[i], .sent = 200);
+
+		STATE_IS(&core, ARBITRATING);
+		CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER | VMFT_DO_CLAIM);
+		CU_ASSERT_EQUAL(core.acked, 100);
+		CU_ASSERT_EQUAL(core.lost, VMFT_WHY_PEER_FAULT);
+		core = protected_at(VMFT_SIDE_PRIMARY, 100);
+		STEP(&core, VMFT_IN_GUEST_DIED);
+		a = STEP(&core, VMFT_IN_ACK, .position = lies[i], .sent = 200);
+		STATE_IS(&core, ENDED);
+		CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER | VMFT_DO_STOP);
+	}
+}
+
+static void primary_goes_on_alone(void)
+{
+	struct vmft_core core = protected_at(VMFT_SIDE_PRIMARY, 100);
+	struct vmft_actions a = STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_SILENCE);
+
+	STATE_IS(&core, ARBITRATING);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER | VMFT_DO_CLAIM);
+	CU_ASSERT_EQUAL(a.generation, 8);
+	CU_ASSERT_EQUAL(core.generation, 7);
+	a = STEP(&core, VMFT_IN_ACK, .position = 120, .sent = 120);
+	CU_ASSERT_EQUAL(a.set, 0);
+	a = STEP(&core, VMFT_IN_CLAIM_WON);
+	STATE_IS(&core, ALONE);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_OPEN_GATE);
+	CU_ASSERT_EQUAL(core.generation, 8);
+	CU_ASSERT_EQUAL(core.why, VMFT_WHY_SILENCE);
+	a = STEP(&core, VMFT_IN_GUEST_ENDED);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_STOP);
+	CU_ASSERT_EQUAL(a.stop, VMFT_WHY_GUEST_ENDED);
+}
+
+static void backup_drains_claims_and_goes_live(void)
+{
+	struct vmft_core core = protected_at(VMFT_SIDE_BACKUP, 100);
+	struct vmft_actions a = STEP(&core, VMFT_IN_LOG_HELD, .position = 200);
+
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_SEND_ACK);
+	CU_ASSERT_EQUAL(a.ack, 200);
+	STEP(&core, VMFT_IN_REPLAYED, .position = 150);
+	a = STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION);
+	STATE_IS(&core, DRAINING);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER);
+	a = STEP(&core, VMFT_IN_LOG_HELD, .position = 300);
+	CU_ASSERT_EQUAL(a.set, 0);
+	CU_ASSERT_EQUAL(core.held, 200);
+	a = STEP(&core, VMFT_IN_REPLAYED, .position = 199);
+	CU_ASSERT_EQUAL(a.set, 0);
+	a = STEP(&core, VMFT_IN_REPLAYED, .position = 200);
+	STATE_IS(&core, ARBITRATING);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_CLAIM);
+	CU_ASSERT_EQUAL(a.generation, 8);
+	a = STEP(&core, VMFT_IN_CLAIM_WON);
+	STATE_IS(&core, GOING_LIVE);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_GO_LIVE | VMFT_DO_OPEN_GATE);
+	CU_ASSERT_EQUAL(a.live_at, 200);
+	a = STEP(&core, VMFT_IN_LIVE);
+	STATE_IS(&core, ALONE);
+	CU_ASSERT_EQUAL(a.set, 0);
+	CU_ASSERT_EQUAL(core.generation, 8);
+}
+
+static void drained_backup_claims_at_once(void)
+{
+	struct vmft_core core = protected_at(VMFT_SIDE_BACKUP, 100);
+	struct vmft_actions a;
+
+	STEP(&core, VMFT_IN_REPLAYED, .position = 100);
+	a = STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_PEER_GUEST_DIED);
+	STATE_IS(&core, ARBITRATING);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER | VMFT_DO_CLAIM);
+}
+
+static void loser_is_fenced(void)
+{
+	for (int side = 0; side < VMFT_SIDE_COUNT; side++) {
+		struct vmft_core core = arbitrating((enum vmft_side)side);
+		struct vmft_actions a = STEP(&core, VMFT_IN_CLAIM_LOST);
+
+		STATE_IS(&core, FENCED);
+		CU_ASSERT(vmft_core_is_final(&core));
+		CU_ASSERT_EQUAL(a.set, VMFT_DO_FENCE_GUEST | VMFT_DO_STOP);
+		CU_ASSERT_EQUAL(a.stop, VMFT_WHY_CLAIM_LOST);
+		CU_ASSERT_EQUAL(core.generation, 7);
+	}
+}
+
+static void unreachable_arbiter_is_asked_again(void)
+{
+	for (int side = 0; side < VMFT_SIDE_COUNT; side++) {
+		struct vmft_core core = arbitrating((enum vmft_side)side);
+
+		for (int i = 0; i < 3; i++) {
+			struct vmft_actions a = STEP(&core, VMFT_IN_CLAIM_UNREACHABLE);
+
+			STATE_IS(&core, WAITING_ARBITER);
+			CU_ASSERT_EQUAL(a.set, VMFT_DO_START_RETRY_TIMER);
+			CU_ASSERT_EQUAL(core.why, VMFT_WHY_ARBITER_UNREACHABLE);
+			a = STEP(&core, VMFT_IN_RETRY_TIMER);
+			STATE_IS(&core, ARBITRATING);
+			CU_ASSERT_EQUAL(a.set, VMFT_DO_CLAIM);
+			CU_ASSERT_EQUAL(a.generation, 8);
+		}
+		STEP(&core, VMFT_IN_CLAIM_WON);
+		CU_ASSERT_EQUAL(core.why, VMFT_WHY_CONNECTION);
+	}
+}
+
+static void dead_primary_ships_and_says_bye(void)
+{
+	static const struct {
+		enum vmft_in end;
+		enum vmft_why why;
+	} ends[] = {{VMFT_IN_GUEST_DIED, VMFT_WHY_GUEST_DIED},
+		    {VMFT_IN_GUEST_ENDED, VMFT_WHY_GUEST_ENDED}};
+
+	for (int i = 0; i < 2; i++) {
+		struct vmft_core core = protected_at(VMFT_SIDE_PRIMARY, 100);
+		struct vmft_actions a = STEP(&core, ends[i].end);
+
+		STATE_IS(&core, SHIPPING);
+		CU_ASSERT_EQUAL(a.set, 0);
+		a = STEP(&core, VMFT_IN_ACK, .position = 110, .sent = 120);
+		CU_ASSERT_EQUAL(a.set, 0);
+		a = STEP(&core, VMFT_IN_LOG_SHIPPED);
+		STATE_IS(&core, ENDED);
+		CU_ASSERT_EQUAL(a.set, VMFT_DO_SEND_BYE | VMFT_DO_CLOSE_PEER | VMFT_DO_STOP);
+		CU_ASSERT_EQUAL(a.bye, ends[i].why);
+		CU_ASSERT_EQUAL(a.stop, ends[i].why);
+
+		core = protected_at(VMFT_SIDE_PRIMARY, 100);
+		STEP(&core, ends[i].end);
+		a = STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION);
+		STATE_IS(&core, ENDED);
+		CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER | VMFT_DO_STOP);
+		CU_ASSERT_EQUAL(a.stop, ends[i].why);
+	}
+}
+
+static void dead_guest_never_claims(void)
+{
+	struct vmft_core core = protected_at(VMFT_SIDE_BACKUP, 100);
+	struct vmft_actions a = STEP(&core, VMFT_IN_GUEST_DIED);
+
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_SEND_BYE | VMFT_DO_CLOSE_PEER | VMFT_DO_STOP);
+	CU_ASSERT_EQUAL(a.bye, VMFT_WHY_GUEST_DIED);
+	a = STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION);
+	CU_ASSERT_EQUAL(a.set, 0);
+
+	core = protected_at(VMFT_SIDE_BACKUP, 100);
+	STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION);
+	STEP(&core, VMFT_IN_GUEST_DIED);
+	a = STEP(&core, VMFT_IN_REPLAYED, .position = 100);
+	CU_ASSERT_EQUAL(a.set, 0);
+
+	for (int side = 0; side < VMFT_SIDE_COUNT; side++) {
+		core = arbitrating((enum vmft_side)side);
+		a = STEP(&core, VMFT_IN_GUEST_DIED);
+		CU_ASSERT_EQUAL(a.set, VMFT_DO_STOP);
+		a = STEP(&core, VMFT_IN_CLAIM_WON);
+		STATE_IS(&core, ENDED);
+		CU_ASSERT_EQUAL(a.set, 0);
+		CU_ASSERT_EQUAL(core.generation, 7);
+	}
+}
+
+static void orderly_end_is_replayed_to_the_end(void)
+{
+	struct vmft_core core = protected_at(VMFT_SIDE_BACKUP, 100);
+	struct vmft_actions a = STEP(&core, VMFT_IN_PEER_ENDED);
+
+	STATE_IS(&core, ENDING);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER);
+	STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION);
+	STATE_IS(&core, ENDING);
+	a = STEP(&core, VMFT_IN_REPLAYED, .position = 100);
+	STATE_IS(&core, ENDED);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_STOP);
+	CU_ASSERT_EQUAL(a.stop, VMFT_WHY_GUEST_ENDED);
+
+	core = protected_at(VMFT_SIDE_PRIMARY, 100);
+	a = STEP(&core, VMFT_IN_PEER_ENDED);
+	STATE_IS(&core, ARBITRATING);
+	CU_ASSERT_EQUAL(core.lost, VMFT_WHY_PEER_GUEST_ENDED);
+}
+
+static void faulty_agent_is_fenced(void)
+{
+	static const struct vmft_event_in faults[] = {
+	    {.kind = VMFT_IN_REPLAYED, .position = 101},
+	    {.kind = VMFT_IN_REPLAYED, .position = 49},
+	    {.kind = VMFT_IN_LIVE},
+	};
+
+	for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		struct vmft_core core = protected_at(VMFT_SIDE_BACKUP, 100);
+		struct vmft_actions a;
+
+		STEP(&core, VMFT_IN_REPLAYED, .position = 50);
+		a = step(&core, faults[i]);
+		STATE_IS(&core, ENDED);
+		CU_ASSERT_EQUAL(a.set, VMFT_DO_FENCE_GUEST | VMFT_DO_SEND_BYE | VMFT_DO_CLOSE_PEER |
+					   VMFT_DO_STOP);
+		CU_ASSERT_EQUAL(a.bye, VMFT_WHY_GUEST_DIED);
+		CU_ASSERT_EQUAL(a.stop, VMFT_WHY_AGENT_FAULT);
+
+		core = protected_at(VMFT_SIDE_BACKUP, 100);
+		STEP(&core, VMFT_IN_REPLAYED, .position = 50);
+		STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_SILENCE);
+		a = step(&core, faults[i]);
+		STATE_IS(&core, ENDED);
+		CU_ASSERT_EQUAL(a.set, VMFT_DO_FENCE_GUEST | VMFT_DO_STOP);
+	}
+}
+
+static void mistakes_of_the_caller_abort(void)
+{
+	struct vmft_core core = protected_at(VMFT_SIDE_BACKUP, 100);
+
+	CU_ASSERT(aborts(core, EVENT(VMFT_IN_LOG_HELD, .position = 99)));
+	CU_ASSERT(aborts(core, EVENT(VMFT_IN_PEER_LOST, .why = VMFT_WHY_NONE)));
+	CU_ASSERT(aborts(core, EVENT(VMFT_IN_PEER_LOST, .why = VMFT_WHY_GUEST_DIED)));
+	CU_ASSERT(aborts(core, EVENT(VMFT_IN_COUNT)));
+	core.state = VMFT_STATE_COUNT;
+	CU_ASSERT(aborts(core, EVENT(VMFT_IN_PEER_ENDED)));
+	core = arbitrating(VMFT_SIDE_BACKUP);
+	core.held = 101;
+	CU_ASSERT(aborts(core, EVENT(VMFT_IN_CLAIM_WON)));
+}
+
+static void everything_has_a_name(void)
+{
+	for (int i = 0; i < VMFT_STATE_COUNT; i++)
+		CU_ASSERT_STRING_NOT_EQUAL(vmft_state_name((enum vmft_state)i), "?");
+	for (int i = 0; i < VMFT_IN_COUNT; i++)
+		CU_ASSERT_STRING_NOT_EQUAL(vmft_in_name((enum vmft_in)i), "?");
+	for (int i = 0; i < VMFT_DO_COUNT; i++)
+		CU_ASSERT_STRING_NOT_EQUAL(vmft_do_name((enum vmft_do)(1U << i)), "?");
+	for (int i = 0; i < VMFT_WHY_COUNT; i++)
+		CU_ASSERT_STRING_NOT_EQUAL(vmft_why_text((enum vmft_why)i), "?");
+	CU_ASSERT_STRING_EQUAL(vmft_state_name(VMFT_STATE_COUNT), "?");
+}
+
+/* The diagram of docs/failover.md: [side][from][to][event], changes of state only. */
+typedef bool diagram[VMFT_SIDE_COUNT][VMFT_STATE_COUNT][VMFT_STATE_COUNT][VMFT_IN_COUNT];
+
+static int find_name(const char *word, int count, const char *(*name)(int))
+{
+	for (int i = 0; i < count; i++)
+		if (!strcmp(word, name(i)))
+			return i;
+	return -1;
+}
+
+static const char *side_name(int i)
+{
+	return vmft_side_name((enum vmft_side)i);
+}
+
+static const char *state_name(int i)
+{
+	return vmft_state_name((enum vmft_state)i);
+}
+
+static const char *in_name(int i)
+{
+	return vmft_in_name((enum vmft_in)i);
+}
+
+static bool read_transition(char *line, diagram *ret)
+{
+	char *save = NULL;
+	char *word = strtok_r(line, " \n", &save);
+	int side, from, to;
+
+	if (!word)
+		return true;
+	side = find_name(word, VMFT_SIDE_COUNT, side_name);
+	word = strtok_r(NULL, " \n", &save);
+	from = word ? find_name(word, VMFT_STATE_COUNT, state_name) : -1;
+	word = strtok_r(NULL, " \n", &save);
+	if (!word || strcmp(word, "->"))
+		return false;
+	word = strtok_r(NULL, " \n", &save);
+	to = word ? find_name(word, VMFT_STATE_COUNT, state_name) : -1;
+	if (side < 0 || from < 0 || to < 0)
+		return false;
+	while ((word = strtok_r(NULL, " \n", &save))) {
+		int in = find_name(word, VMFT_IN_COUNT, in_name);
+
+		if (in < 0 || (*ret)[side][from][to][in])
+			return false;
+		(*ret)[side][from][to][in] = true;
+	}
+	return true;
+}
+
+static bool read_diagram(diagram *ret)
+{
+	FILE *file = fopen(VMFT_SOURCE_ROOT "/docs/failover.md", "re");
+	char line[256];
+	bool inside = false, seen = false, good = true;
+
+	if (!file)
+		return false;
+	while (good && fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, "```", 3)) {
+			inside = !strcmp(line, "```transitions\n");
+			seen |= inside;
+			continue;
+		}
+		if (inside)
+			good = read_transition(line, ret);
+	}
+	fclose(file);
+	return good && seen;
+}
+
+static void document_shows_the_table(void)
+{
+	static diagram drawn;
+
+	memset(drawn, 0, sizeof(drawn));
+	CU_ASSERT_FATAL(read_diagram(&drawn));
+	for (int side = 0; side < VMFT_SIDE_COUNT; side++)
+		for (int from = 0; from < VMFT_STATE_COUNT; from++)
+			for (int in = 0; in < VMFT_IN_COUNT; in++)
+				for (int to = 0; to < VMFT_STATE_COUNT; to++) {
+					uint32_t next;
+					bool is;
+
+					vmft_core_rule((enum vmft_side)side, (enum vmft_state)from,
+						       (enum vmft_in)in, &next);
+					is = to != from && next & (1U << to);
+					if (is != drawn[side][from][to][in])
+						fprintf(stderr,
+							"docs/failover.md: %s %s -> %s %s\n",
+							side_name(side), state_name(from),
+							state_name(to), in_name(in));
+					CU_ASSERT_EQUAL(is, drawn[side][from][to][in]);
+				}
+}
+
+int vmft_suite_core(void)
+{
+	CU_TestInfo tests[] = {
+	    {"every pair of state and event is defined", every_pair_of_state_and_event},
+	    {"final states do nothing", final_states_do_nothing},
+	    {"a pair forms", pair_forms},
+	    {"acks release output", acks_release_output},
+	    {"lying acks cost the peer", lying_acks_cost_the_peer},
+	    {"the primary goes on alone", primary_goes_on_alone},
+	    {"the backup drains, claims, goes live", backup_drains_claims_and_goes_live},
+	    {"a drained backup claims at once", drained_backup_claims_at_once},
+	    {"the loser is fenced", loser_is_fenced},
+	    {"an unreachable arbiter is asked again", unreachable_arbiter_is_asked_again},
+	    {"a dead primary ships its log", dead_primary_ships_and_says_bye},
+	    {"a dead guest never claims", dead_guest_never_claims},
+	    {"an orderly end is replayed", orderly_end_is_replayed_to_the_end},
+	    {"a faulty agent is fenced", faulty_agent_is_fenced},
+	    {"mistakes of the caller abort", mistakes_of_the_caller_abort},
+	    {"everything has a name", everything_has_a_name},
+	    {"the document shows the table", document_shows_the_table},
+	    CU_TEST_INFO_NULL,
+	};
+	CU_SuiteInfo suites[] = {
+	    {"core", NULL, NULL, NULL, NULL, tests},
+	    CU_SUITE_INFO_NULL,
+	};
+
+	return CU_register_suites(suites) == CUE_SUCCESS ? 0 : -1;
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include <CUnit/CUnit.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../monitor/common/exit-codes.h"
+#include "../../monitor/common/pair-config.h"
+
+int vmft_suite_pair_config(void);
+
+#define PAIR	"[pair]\nname = web1\narbiter = file:/mnt/shared/vmft\n"
+#define PRIMARY "[primary]\nchannel = 10.9.0.1:7700\n"
+#define BACKUP	"[backup]\nchannel = 10.9.0.2:7700\n"
+
+static int parse(const char *text, struct vmft_pair_config *config, struct vmft_error *err)
+{
+	return vmft_pair_config_parse("f", text, strlen(text), config, err);
+}
+
+static void test_defaults(void)
+{
+	struct vmft_pair_config config;
+	struct vmft_error err;
+	const struct sockaddr_in *in = (struct sockaddr_in *)&config.side[0].channel.addr;
+
+	CU_ASSERT_EQUAL_FATAL(parse(PAIR PRIMARY BACKUP, &config, &err), 0);
+	CU_ASSERT_STRING_EQUAL(config.name, "web1");
+	CU_ASSERT_STRING_EQUAL(vmft_pair_config_arbiter_dir(&config), "/mnt/shared/vmft");
+	CU_ASSERT_EQUAL(config.silence_ms, 1000);
+	CU_ASSERT_EQUAL(config.disk_check, VMFT_DISK_CHECK_FULL);
+	CU_ASSERT_EQUAL(config.gate_bytes, 8u << 20);
+	CU_ASSERT_EQUAL(config.log_bytes, 64u << 20);
+	CU_ASSERT_STRING_EQUAL(config.qemu, "/usr/bin/qemu-system-x86_64");
+	CU_ASSERT_STRING_EQUAL(config.side[VMFT_ROLE_PRIMARY].control,
+			       "/run/vmft/web1.primary.sock");
+	CU_ASSERT_STRING_EQUAL(config.side[VMFT_ROLE_BACKUP].control, "/run/vmft/web1.backup.sock");
+	CU_ASSERT_EQUAL(in->sin_family, AF_INET);
+	CU_ASSERT_EQUAL(ntohs(in->sin_port), 7700);
+	CU_ASSERT_EQUAL(ntohl(in->sin_addr.s_addr), 0x0a090001);
+	CU_ASSERT_STRING_EQUAL(config.side[1].channel.text, "10.9.0.2:7700");
+}
+
+static void test_everything_set(void)
+{
+	struct vmft_pair_config config;
+	struct vmft_error err;
+	const struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&config.side[1].channel.addr;
+
+	/* Indented, commented, with CR at the line ends: all of it common. */
+	CU_ASSERT_EQUAL_FATAL(parse("# pair\r\n" PAIR "  silence-ms = 60000 ; a minute\r\n"
+				    "\tdisk-check = size\n  gate-bytes = 65536\n"
+				    "log-bytes = 4294967296\nqemu = /opt/qemu\n"
+				    "[primary]\nchannel = [::1]:1\ncontrol = /p.sock\n"
+				    "[backup]\nchannel=[2001:db8::2]:65535\ncontrol = /b.sock\n",
+				    &config, &err),
+			      0);
+	CU_ASSERT_EQUAL(config.silence_ms, 60000);
+	CU_ASSERT_EQUAL(config.disk_check, VMFT_DISK_CHECK_SIZE);
+	CU_ASSERT_EQUAL(config.gate_bytes, 65536);
+	CU_ASSERT_EQUAL(config.log_bytes, UINT64_C(1) << 32);
+	CU_ASSERT_STRING_EQUAL(config.qemu, "/opt/qemu");
+	CU_ASSERT_STRING_EQUAL(config.side[0].control, "/p.sock");
+	CU_ASSERT_EQUAL(in6->sin6_family, AF_INET6);
+	CU_ASSERT_EQUAL(ntohs(in6->sin6_port), 65535);
+	CU_ASSERT_EQUAL(config.side[1].channel.addr_len, sizeof(*in6));
+}
+
+#define LONG64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define TAIL   "\n" PRIMARY BACKUP
+
+static const struct {
+	const char *text;
+	const char *want; /* how the message begins */
+} refused[] = {
+    {"", "f:0: no 'name' in [pair]"},
+    {"name = x\n", "f:1: key before any section: 'name'"},
+    {"[pair]\nnme = x\n", "f:2: unknown key 'nme'"},
+    {"[pair]\nchannel = 10.0.0.1:1\n", "f:2: unknown key 'channel'"},
+    {"[pairs]\n", "f:1: unknown section"},
+    {"[pair ]\n", "f:1: unknown section"},
+    {"[pair\n", "f:1: neither KEY = VALUE nor [SECTION]"},
+    {"[pair]\n[pair]\n", "f:2: second section 'pair'"},
+    {"[pair]\nrubbish\n", "f:2: neither KEY = VALUE nor [SECTION]"},
+    {"[pair]\nname = a\nname = a\n", "f:3: second 'name'"},
+    {"[pair]\nname =\n", "f:2: no value for 'name'"},
+    {"[pair]\nname = a b\n", "f:2: bad name 'a b'"},
+    {"[pair]\nname = a/b\n", "f:2: bad name 'a/b'"},
+    {"[pair]\nname = ..\n", "f:2: bad name '..'"},
+    {"[pair]\nname = " LONG64 "a\n", "f:2: bad name"},
+    {"[pair]\narbiter = /mnt\n", "f:2: unusable arbiter '/mnt'"},
+    {"[pair]\narbiter = file:mnt\n", "f:2: unusable arbiter 'file:mnt'"},
+    {"[pair]\narbiter = etcd:http://x\n", "f:2: unusable arbiter"},
+    {"[pair]\nsilence-ms = 199\n", "f:2: bad number '199'; write a whole number from 200 to 60000"},
+    {"[pair]\nsilence-ms = 60001\n", "f:2: bad number"},
+    {"[pair]\nsilence-ms = -1000\n", "f:2: bad number"},
+    {"[pair]\nsilence-ms = 1s\n", "f:2: bad number '1s'"},
+    {"[pair]\nsilence-ms = 99999999999999999999999\n", "f:2: bad number"},
+    {"[pair]\ndisk-check = no\n", "f:2: unknown disk-check 'no'"},
+    {"[pair]\ngate-bytes = 65535\n", "f:2: bad number"},
+    {"[pair]\ngate-bytes = 1073741825\n", "f:2: bad number"},
+    {"[pair]\nlog-bytes = 3145728\n", "f:2: bad number '3145728'; write a power of two"},
+    {"[pair]\nlog-bytes = 524288\n", "f:2: bad number"},
+    {"[pair]\nlog-bytes = 8589934592\n", "f:2: bad number"},
+    {"[pair]\nqemu = qemu\n", "f:2: not an absolute path: 'qemu'"},
+    {"[pair]\nqemu = /" LONG64 LONG64 LONG64 "\n", "f:2: line too long"},
+    {"[pair]\nname = a\x01\n", "f:2: control byte"},
+    {"[primary]\nchannel = 10.0.0.1\n", "f:2: bad address '10.0.0.1'"},
+    {"[primary]\nchannel = 10.0.0.1:\n", "f:2: bad address"},
+    {"[primary]\nchannel = :7700\n", "f:2: bad address"},
+    {"[primary]\nchannel = 10.0.0.1:0\n", "f:2: bad address"},
+    {"[primary]\nchannel = 10.0.0.1:65536\n", "f:2: bad address"},
+    {"[primary]\nchannel = 10.0.0.1:+1\n", "f:2: bad address"},
+    {"[primary]\nchannel = 10.0.0.256:1\n", "f:2: bad address"},
+    {"[primary]\nchannel = localhost:1\n", "f:2: bad address"},
+    {"[primary]\nchannel = ::1:1\n", "f:2: bad address"},
+    {"[primary]\nchannel = []:1\n", "f:2: bad address"},
+    {"[primary]\nchannel = [::1:1\n", "f:2: bad address"},
+    {"[primary]\nchannel = [10.0.0.1]:1\n", "f:2: bad address"},
+    {"[primary]\nchannel = 0.0.0.0:1\n", "f:2: unreachable address"},
+    {"[primary]\nchannel = 239.1.1.1:1\n", "f:2: unreachable address"},
+    {"[primary]\nchannel = [::]:1\n", "f:2: unreachable address"},
+    {"[primary]\nchannel = [fe80::1]:1\n", "f:2: unreachable address"},
+    {"[primary]\ncontrol = x.sock\n", "f:2: not an absolute path: 'x.sock'"},
+    {"[primary]\ncontrol = /" LONG64 LONG64 "\n", "f:2: path too long"},
+    {"[pair]\nname = a" TAIL, "f:1: no 'arbiter' in [pair]"},
+    {PAIR PRIMARY, "f:5: no 'channel' in [backup]"},
+    {PAIR BACKUP "[primary]\n", "f:6: no 'channel' in [primary]"},
+    {PAIR PRIMARY "[backup]\nchannel = 10.9.0.1:7700\n", "f:6: the primary's own channel"},
+    {PAIR PRIMARY "[backup]\nchannel = [::1]:7700\n", "f:6: not of the primary's address family"},
+};
+
+static void test_refused(void)
+{
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		struct vmft_pair_config config, before;
+		struct vmft_error err = {0};
+
+		memset(&config, 0x5a, sizeof(config));
+		memcpy(&before, &config, sizeof(before));
+		CU_ASSERT_EQUAL(parse(refused[i].text, &config, &err), -EINVAL);
+		CU_ASSERT_EQUAL(err.exit_code, VMFT_EXIT_CONFIG);
+		/* A failed call leaves the caller's copy as it was. */
+		CU_ASSERT_EQUAL(memcmp(&config, &before, sizeof(config)), 0);
+		if (strncmp(err.text, refused[i].want, strlen(refused[i].want)) == 0)
+			continue;
+		(void)fprintf(stderr, "case %zu\n want %s\n got  %s\n", i, refused[i].want,
+			      err.text);
+		CU_FAIL("another message");
+	}
+}
+
+/* Wherever the file is cut off it is refused or whole, never half taken. */
+static void test_torn(void)
+{
+	static const char text[] = PAIR PRIMARY BACKUP;
+
+	for (size_t size = 0; size < sizeof(text) - 1; size++) {
+		struct vmft_pair_config config;
+		struct vmft_error err;
+		int r = vmft_pair_config_parse("f", text, size, &config, &err);
+
+		/* From "10.9.0.2:7" on the port is short, but a port. */
+		CU_ASSERT_EQUAL(r, size < sizeof(text) - 5 ? -EINVAL : 0);
+	}
+}
+
+static void write_file(const char *path, size_t size)
+{
+	FILE *file = fopen(path, "w");
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+	(void)fputs(PAIR PRIMARY BACKUP, file);
+	for (size_t i = 0; i < size; i++)
+		(void)fputc('\n', file);
+	(void)fclose(file);
+}
+
+static void test_load(void)
+{
+	char dir[] = "/tmp/vmft-test-XXXXXX", path[64], fifo[64];
+	struct vmft_pair_config config;
+	struct vmft_error err;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/pair.conf", dir);
+	(void)snprintf(fifo, sizeof(fifo), "%s/fifo", dir);
+	CU_ASSERT_EQUAL(vmft_pair_config_load(path, &config, &err), -ENOENT);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "cannot read: No such file"));
+	CU_ASSERT_EQUAL(vmft_pair_config_load(dir, &config, &err), -EISDIR);
+	CU_ASSERT_EQUAL(mkfifo(fifo, 0600), 0);
+	CU_ASSERT_EQUAL(vmft_pair_config_load(fifo, &config, &err), -EINVAL);
+	write_file(path, 0);
+	CU_ASSERT_EQUAL(vmft_pair_config_load(path, &config, &err), 0);
+	write_file(path, VMFT_PAIR_FILE_MAX);
+	CU_ASSERT_EQUAL(vmft_pair_config_load(path, &config, &err), -E2BIG);
+	(void)unlink(path);
+	(void)unlink(fifo);
+	(void)rmdir(dir);
+}
+
+static void test_roles(void)
+{
+	enum vmft_role role = VMFT_ROLE_BACKUP;
+
+	CU_ASSERT_EQUAL(vmft_role_parse("primary", &role), 0);
+	CU_ASSERT_EQUAL(role, VMFT_ROLE_PRIMARY);
+	CU_ASSERT_EQUAL(vmft_role_parse("Backup", &role), -EINVAL);
+	CU_ASSERT_EQUAL(vmft_role_parse("", &role), -EINVAL);
+	CU_ASSERT_EQUAL(role, VMFT_ROLE_PRIMARY);
+	CU_ASSERT_EQUAL(vmft_role_parse("backup", &role), 0);
+	CU_ASSERT_EQUAL(role, VMFT_ROLE_BACKUP);
+	CU_ASSERT_EQUAL(vmft_role_peer(role), VMFT_ROLE_PRIMARY);
+	CU_ASSERT_STRING_EQUAL(vmft_role_name(VMFT_ROLE_BACKUP), "backup");
+}
+
+int vmft_suite_pair_config(void)
+{
+	CU_pSuite suite = CU_add_suite("pair-config", NULL, NULL);
+
+	if (!suite || !CU_add_test(suite, "defaults", test_defaults) ||
+	    !CU_add_test(suite, "everything set", test_everything_set) ||
+	    !CU_add_test(suite, "refused", test_refused) ||
+	    !CU_add_test(suite, "torn at every byte", test_torn) ||
+	    !CU_add_test(suite, "load", test_load) || !CU_add_test(suite, "roles", test_roles))
+		return -1;
+	return 0;
+}

@@ -236,6 +236,8 @@ void vmft_agent_arm(void)
 	*(void **)&q->vmstop_request_prepare = qemu_symbol("qemu_system_vmstop_request_prepare");
 	*(void **)&q->vmstop_request = qemu_symbol("qemu_system_vmstop_request");
 	*(void **)&q->notify_event = qemu_symbol("qemu_notify_event");
+	*(void **)&q->has_events = qemu_symbol("replay_has_events");
+	*(void **)&q->clock_notify = qemu_symbol("qemu_clock_notify");
 	service_start();
 }
 
@@ -392,8 +394,11 @@ __attribute__((visibility("default"))) int ppoll(struct pollfd *fds, nfds_t coun
 
 	if (!vmft_agent.libc_ppoll)
 		return (int)syscall(SYS_ppoll, fds, count, timeout, mask, sizeof(uint64_t));
-	if (vmft_feed_shortens_wait(timeout, &slice))
-		timeout = &slice;
+	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed)) {
+		vmft_tap_before_wait();
+		if (vmft_feed_shortens_wait(timeout, &slice))
+			timeout = &slice;
+	}
 	return vmft_agent.libc_ppoll(fds, count, timeout, mask);
 }
 

@@ -5,8 +5,8 @@
  * Rules of this folder, which is a world of its own:
  * - It runs inside somebody else's process, on threads that hold QEMU's replay mutex and
  *   maybe its big lock, even the virtual clock's seqlock (icount_warp_rt() reads the log
- *   under it). So from a QEMU thread no QEMU function is called; QEMU's variables are
- *   read and written only in go_live(), and the reason stands beside each.
+ *   under it). So under those locks no QEMU function is called; QEMU's variables are
+ *   written only in go_live(), and the reason stands beside each.
  * - No network, no file, no QMP: all of that is the monitor's. The one descriptor written
  *   to is the guest's own tap.
  * - A QEMU thread may be put to sleep (that is how the guest is stopped) but only in
@@ -76,6 +76,8 @@ struct vmft_qemu {
 	void (*vmstop_request_prepare)(void);
 	void (*vmstop_request)(int run_state);
 	void (*notify_event)(void);
+	bool (*has_events)(void);
+	void (*clock_notify)(int clock);
 };
 
 struct vmft_agent {
@@ -132,6 +134,9 @@ static inline uint32_t vmft_agent_command(void)
 /* tap.c: QEMU's log stream while it records */
 VMFT_HIDDEN FILE *vmft_tap_open(uint64_t position);
 VMFT_HIDDEN void vmft_tap_write(const uint8_t *bytes, size_t n);
+
+/* Called by the main loop when it is about to wait, without any of QEMU's locks. */
+VMFT_HIDDEN void vmft_tap_before_wait(void);
 
 /* feed.c: QEMU's log stream while it replays, and going live at its end */
 VMFT_HIDDEN FILE *vmft_feed_open(void);

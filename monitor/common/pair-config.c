@@ -89,7 +89,7 @@ static int set_path(struct parser *p, const char *value, char *field, size_t siz
 
 static int set_qemu(struct parser *p, const char *value, void *field)
 {
-	return set_path(p, value, field, PATH_MAX);
+	return set_path(p, value, field, VMFT_PATH_MAX);
 }
 
 static int set_control(struct parser *p, const char *value, void *field)
@@ -102,7 +102,7 @@ static int set_arbiter(struct parser *p, const char *value, void *field)
 	if (strncmp(value, "file:/", 6) != 0)
 		return refuse(p, "unusable arbiter", value,
 			      "write file:/DIRECTORY, an absolute path both hosts share");
-	if (strlen(value) >= PATH_MAX)
+	if (strlen(value) >= VMFT_PATH_MAX)
 		return refuse(p, "arbiter path too long:", value, "use a shorter one");
 	memcpy(field, value, strlen(value) + 1);
 	return 0;
@@ -374,7 +374,7 @@ static int check_required(struct parser *p)
 			s++;
 		return vmft_error_set(p->err, -EINVAL, VMFT_EXIT_CONFIG,
 				      "%s:%d: no '%s' in [%s]; add a line such as '%s'", p->path,
-				      p->section_line[s] ? p->section_line[s] : p->line,
+				      p->section_line[s] ? p->section_line[s] : p->line + !p->line,
 				      keys[i].name, keys[i].section, keys[i].example);
 	}
 	return 0;

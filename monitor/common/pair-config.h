@@ -8,7 +8,6 @@
 #ifndef VMFT_PAIR_CONFIG_H
 #define VMFT_PAIR_CONFIG_H
 
-#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -17,6 +16,7 @@
 #include "error.h"
 
 #define VMFT_PAIR_FILE_MAX (64u * 1024)
+#define VMFT_PATH_MAX	   4096 /* Linux's own limit */
 #define VMFT_PAIR_NAME_MAX 64u
 
 enum vmft_role {
@@ -44,12 +44,12 @@ struct vmft_pair_side {
 
 struct vmft_pair_config {
 	char name[VMFT_PAIR_NAME_MAX + 1]; /* [A-Za-z0-9._-], never "." or ".." */
-	char arbiter[PATH_MAX];		   /* as written, "file:/..." */
+	char arbiter[VMFT_PATH_MAX];	   /* as written, "file:/..." */
 	uint32_t silence_ms;		   /* 200..60000 */
 	enum vmft_disk_check disk_check;
-	uint32_t gate_bytes; /* 64 KiB..1 GiB */
-	uint64_t log_bytes;  /* a power of two, 1 MiB..4 GiB */
-	char qemu[PATH_MAX]; /* absolute path of the emulator */
+	uint32_t gate_bytes;	  /* 64 KiB..1 GiB */
+	uint64_t log_bytes;	  /* a power of two, 1 MiB..4 GiB */
+	char qemu[VMFT_PATH_MAX]; /* absolute path of the emulator */
 	struct vmft_pair_side side[VMFT_ROLE_COUNT];
 };
 

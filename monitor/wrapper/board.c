@@ -188,7 +188,7 @@ int vmft_check_memory(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	rw->out.ram_bytes = size ? parse_size(size) : 0;
 	/* Whole MiB: QEMU rounds other sizes up, and the shared memory would be too small. */
 	if (rw->out.ram_bytes == 0 || rw->out.ram_bytes % MIB != 0)
-		return vmft_refuse(rw, arg, "no size in whole MiB, 1T at most",
+		return vmft_refuse(rw, arg, "no size in whole MiB, 1024G at most",
 				   "write for example -m 2G");
 	return 0;
 }

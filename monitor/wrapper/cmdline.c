@@ -62,7 +62,7 @@ static int take_option(struct vmft_rewrite *rw, int argc, char *const argv[], in
 	if (!name)
 		return refuse_option(rw->err, word,
 				     "QEMU would take it for an IDE disk, not on the list; "
-				     "use -drive if=virtio,format=raw,file=...");
+				     "use -drive if=virtio,format=raw,file=PATH");
 	if (!option)
 		return refuse_option(rw->err, word, "not known to be replay-safe; leave it out");
 	if (option->has_arg && *index >= argc)

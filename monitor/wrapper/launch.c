@@ -41,14 +41,14 @@ static int internal(struct vmft_error *err, const char *what, int err_no)
 	return vmft_error_set(err, -err_no, VMFT_EXIT_INTERNAL, "%s: %s", what, strerror(err_no));
 }
 
-static int find_program(const char *dir, const char *name, int mode, char ret[static PATH_MAX],
+static int find_program(const char *dir, const char *name, int mode, char ret[static VMFT_PATH_MAX],
 			struct vmft_error *err)
 {
-	int len = snprintf(ret, PATH_MAX, "%s/%s", dir, name);
+	int len = snprintf(ret, VMFT_PATH_MAX, "%s/%s", dir, name);
 
-	if (len > 0 && len < PATH_MAX && access(ret, mode) == 0)
+	if (len > 0 && len < VMFT_PATH_MAX && access(ret, mode) == 0)
 		return 0;
-	(void)snprintf(ret, PATH_MAX, VMFT_LIBEXECDIR "/%s", name);
+	(void)snprintf(ret, VMFT_PATH_MAX, VMFT_LIBEXECDIR "/%s", name);
 	if (access(ret, mode) == 0)
 		return 0;
 	return vmft_error_set(err, -ENOENT, VMFT_EXIT_INTERNAL,
@@ -59,7 +59,7 @@ static int find_program(const char *dir, const char *name, int mode, char ret[st
 
 int vmft_programs_find(struct vmft_programs *ret, struct vmft_error *err)
 {
-	char dir[PATH_MAX];
+	char dir[VMFT_PATH_MAX];
 	ssize_t len = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
 	int r;
 

@@ -10,8 +10,8 @@
 
 /* Where the other programs of vmft are; both checked to be there. */
 struct vmft_programs {
-	char monitor[PATH_MAX];
-	char agent[PATH_MAX];
+	char monitor[VMFT_PATH_MAX];
+	char agent[VMFT_PATH_MAX];
 };
 
 struct vmft_launch {

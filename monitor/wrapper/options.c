@@ -9,8 +9,6 @@
 
 #define UNLOGGED "operations that come from outside are not in the log and make the backup diverge"
 
-#define NO_IDE "no IDE disk is on the list; -drive if=virtio,format=raw,file=... is"
-
 int vmft_check_refused(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	return vmft_refuse(rw, arg, arg->option->reason, "leave it out");
@@ -35,6 +33,12 @@ static int check_nographic(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	return vmft_refuse(rw, arg, "it puts a monitor on the console, and " UNLOGGED,
 			   "use -display none -serial stdio");
+}
+
+static int check_ide(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	return vmft_refuse(rw, arg, "no IDE disk is on the list of replay-safe devices",
+			   "use -drive if=virtio,format=raw,file=PATH");
 }
 
 /* Visible to the guest as it is written. */
@@ -148,7 +152,6 @@ static const struct vmft_option options[] = {
     {"display", true, true, check_none, NULL, "displays and their input are not on the list"},
     {"vga", true, true, check_none, NULL, "no display adapter is on the list"},
     {"monitor", true, true, check_none, NULL, UNLOGGED},
-    {"qmp", true, true, check_none, NULL, UNLOGGED},
 
     /* Of the host only: the guest cannot see them. */
     {"name", true, true, NULL, NULL, "process and window titles"},
@@ -168,16 +171,17 @@ static const struct vmft_option options[] = {
     REFUSED("S", false, "nothing but the log may start or stop the guest"),
     REFUSED("daemonize", false, "QEMU would leave the process that its monitor watches"),
     REFUSED("mon", true, UNLOGGED),
+    REFUSED("qmp", true, UNLOGGED),
     REFUSED("qmp-pretty", true, UNLOGGED),
     REFUSED("gdb", true, UNLOGGED),
     REFUSED("s", false, UNLOGGED),
     REFUSED("set", true, "it changes options after they were checked"),
     REFUSED("readconfig", true, "it brings options that were not checked"),
     {"nographic", false, false, check_nographic, NULL, NULL},
-    REFUSED("hda", true, NO_IDE),
-    REFUSED("hdb", true, NO_IDE),
-    REFUSED("hdc", true, NO_IDE),
-    REFUSED("hdd", true, NO_IDE),
+    {"hda", true, false, check_ide, NULL, NULL},
+    {"hdb", true, false, check_ide, NULL, NULL},
+    {"hdc", true, false, check_ide, NULL, NULL},
+    {"hdd", true, false, check_ide, NULL, NULL},
     REFUSED("cdrom", true, "no CD drive is on the list of replay-safe devices"),
     REFUSED("fda", true, "the floppy drive is not on the list of replay-safe devices"),
     REFUSED("fdb", true, "the floppy drive is not on the list of replay-safe devices"),

@@ -38,6 +38,17 @@ bool vmft_value_in(const char *value, const char *values)
 	}
 }
 
+/* "a|b" as a sentence has it: "a or b". */
+static const char *spell_values(struct vmft_arena *arena, const char *values)
+{
+	size_t n = strcspn(values, "|");
+	const char *first = vmft_arena_copy(arena, values, n);
+
+	if (values[n] == '\0')
+		return first;
+	return vmft_arena_printf(arena, "%s or %s", first, spell_values(arena, values + n + 1));
+}
+
 int vmft_check_keys(struct vmft_rewrite *rw, const struct vmft_arg *arg,
 		    const struct vmft_key_rule *rules)
 {
@@ -53,7 +64,8 @@ int vmft_check_keys(struct vmft_rewrite *rw, const struct vmft_arg *arg,
 		if (!rule->values || vmft_value_in(opt->value, rule->values))
 			continue;
 		if (rule->values[0])
-			todo = vmft_arena_printf(rw->arena, "use %s=%s", opt->key, rule->values);
+			todo = vmft_arena_printf(rw->arena, "use %s=%s", opt->key,
+						 spell_values(rw->arena, rule->values));
 		return vmft_refuse(rw, arg, rule->reason ? rule->reason : why, todo);
 	}
 	return 0;
@@ -102,8 +114,8 @@ static const char *escape(struct vmft_arena *arena, const char *value)
 
 void vmft_fact(struct vmft_rewrite *rw, const char *what, const char *value)
 {
-	rw->facts[rw->fact_count++] =
-	    vmft_arena_printf(rw->arena, "%s %s\n", what, escape(rw->arena, value));
+	rw->facts[rw->fact_count++] = vmft_arena_printf(
+	    rw->arena, "%s%s%s\n", what, value[0] ? " " : "", escape(rw->arena, value));
 }
 
 void vmft_fact_ordered(struct vmft_rewrite *rw, const char *line)

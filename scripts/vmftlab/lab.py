@@ -22,6 +22,7 @@ from .pcap import Capture
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("VMFT_BIN", os.path.join(ROOT, "build", "bin"))
+# VMFT_QEMU: another QEMU binary than the default one
 
 MEMORY_MB = {"tiny": 256, "debian": 512}
 READY = "vmft-guest: ready"
@@ -92,7 +93,8 @@ class Lab:
         self.image_dir = None
         self.memory = MEMORY_MB[image]
         self.machine = "pc"
-        self.pair_keys = {"silence-ms": "1000", **(pair or {})}
+        self.pair_keys = {"silence-ms": "1000", "qemu": os.environ.get("VMFT_QEMU"),
+                          **(pair or {})}
         self.dir = None
         self.net = Network(self.prefix)
         self.capture = {}
@@ -226,12 +228,16 @@ class Lab:
     def wait(self, predicate, what, timeout=PATIENCE_S, calm=False):
         """Waits until predicate() is true and returns what it returned.
 
-        Gives up at once when a QEMU ends that nobody killed. `calm` prints no progress.
+        A monitor that does not answer counts as not yet. Gives up at once when a QEMU ends
+        that nobody killed. `calm` prints no progress.
         """
         begin = time.monotonic()
         told = begin + PROGRESS_S
         while True:
-            found = predicate()
+            try:
+                found = predicate()
+            except control.ControlError:
+                found = None
             if found:
                 return found
             self._check_ends(what)

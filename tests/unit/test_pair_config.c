@@ -79,7 +79,7 @@ static const struct {
 	const char *text;
 	const char *want; /* how the message begins */
 } refused[] = {
-    {"", "f:0: no 'name' in [pair]"},
+    {"", "f:1: no 'name' in [pair]"},
     {"name = x\n", "f:1: key before any section: 'name'"},
     {"[pair]\nnme = x\n", "f:2: unknown key 'nme'"},
     {"[pair]\nchannel = 10.0.0.1:1\n", "f:2: unknown key 'channel'"},

@@ -92,8 +92,8 @@ static uint64_t checksum(const uint8_t *frame, uint32_t length)
 
 void vmft_frame_seal(uint8_t *buffer, const struct vmft_frame_info *info)
 {
-	uint8_t *sum = put_u16(put_u16(put_u32(buffer, VMFT_FRAME_MAGIC), VMFT_FRAME_VERSION),
-			       info->type);
+	uint8_t *sum =
+	    put_u16(put_u16(put_u32(buffer, VMFT_FRAME_MAGIC), VMFT_FRAME_VERSION), info->type);
 	uint8_t *p = put_u64(put_u64(sum + 8, info->generation), info->position);
 
 	(void)put_u32(put_u32(p, info->length), 0);

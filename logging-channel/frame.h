@@ -16,9 +16,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define VMFT_FRAME_MAGIC   0x564d4654u /* "VMFT" */
-#define VMFT_FRAME_VERSION 1u
-#define VMFT_FRAME_HEADER  40u
+#define VMFT_FRAME_MAGIC       0x564d4654u /* "VMFT" */
+#define VMFT_FRAME_VERSION     1u
+#define VMFT_FRAME_HEADER      40u
 #define VMFT_FRAME_PAYLOAD_MAX (64u * 1024)
 
 enum vmft_frame_type {

@@ -95,8 +95,7 @@ void vmft_loop_recv(struct vmft_loop *loop, struct vmft_op *op, int fd, void *by
 	begin(sqe, op);
 }
 
-void vmft_loop_send(struct vmft_loop *loop, struct vmft_op *op, int fd, const void *bytes,
-		    size_t n)
+void vmft_loop_send(struct vmft_loop *loop, struct vmft_op *op, int fd, const void *bytes, size_t n)
 {
 	struct io_uring_sqe *sqe = sqe_get(loop);
 

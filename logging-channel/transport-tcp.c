@@ -33,9 +33,9 @@ struct vmft_conn {
 	struct vmft_op send_op;
 	struct sockaddr_storage addr; /* the peer's, for connect() */
 	size_t in_bytes;
-	unsigned filling;     /* the send buffer that commit() adds to */
-	size_t out_bytes[2];  /* queued in each */
-	size_t out_sent;      /* of the one under way */
+	unsigned filling;    /* the send buffer that commit() adds to */
+	size_t out_bytes[2]; /* queued in each */
+	size_t out_sent;     /* of the one under way */
 	char name[80];
 	uint8_t in[BUFFER_BYTES];
 	uint8_t out[2][BUFFER_BYTES];
@@ -241,8 +241,7 @@ static int socket_bound(int family, const struct sockaddr *addr, socklen_t addr_
 }
 
 static int tcp_listen(struct vmft_loop *loop, const struct sockaddr *addr, socklen_t addr_len,
-		      const struct vmft_conn_events *events, void *user,
-		      struct vmft_listener **ret)
+		      const struct vmft_conn_events *events, void *user, struct vmft_listener **ret)
 {
 	struct vmft_listener *listener;
 	int fd = socket_bound(addr->sa_family, addr, addr_len);

@@ -61,14 +61,15 @@ struct vmft_iface {
 	uint8_t reserved2[56];
 
 	/* Written by the agent only. */
-	_Atomic uint32_t agent_state;	/* enum vmft_agent_state */
-	_Atomic uint32_t agent_waits;	/* QEMU threads asleep on monitor_futex */
-	_Atomic uint64_t agent_beat;	/* goes up at least every 50 ms while QEMU is scheduled */
-	_Atomic uint64_t log_position;	/* recording: bytes logged; replaying: bytes handed to QEMU */
-	_Atomic uint64_t log_events;	/* whole events up to log_position */
-	_Atomic int64_t guest_ns;	/* the guest's virtual-rt clock at the last logged reading */
-	_Atomic uint64_t gate_frames;	/* frames held in the output gate */
-	_Atomic uint64_t gate_bytes;	/* their bytes */
+	_Atomic uint32_t agent_state; /* enum vmft_agent_state */
+	_Atomic uint32_t agent_waits; /* QEMU threads asleep on monitor_futex */
+	_Atomic uint64_t agent_beat;  /* goes up at least every 50 ms while QEMU is scheduled */
+	_Atomic uint64_t
+	    log_position;	      /* recording: bytes logged; replaying: bytes handed to QEMU */
+	_Atomic uint64_t log_events;  /* whole events up to log_position */
+	_Atomic int64_t guest_ns;     /* the guest's virtual-rt clock at the last logged reading */
+	_Atomic uint64_t gate_frames; /* frames held in the output gate */
+	_Atomic uint64_t gate_bytes;  /* their bytes */
 	_Atomic uint64_t gate_position; /* what the newest frame held waits for; 0: none held */
 	_Atomic uint64_t frames_released;
 	_Atomic uint64_t frames_dropped; /* after FENCE only */
@@ -78,8 +79,9 @@ struct vmft_iface {
 	uint8_t reserved3[24];
 
 	/* Written by the monitor only. */
-	_Atomic uint32_t command;	/* enum vmft_command */
-	_Atomic uint32_t monitor_futex; /* bumped, then woken, when a field below or the ring moved */
+	_Atomic uint32_t command; /* enum vmft_command */
+	_Atomic uint32_t
+	    monitor_futex; /* bumped, then woken, when a field below or the ring moved */
 	_Atomic uint32_t monitor_sleeps; /* 1: ring the monitor's bell on the next publish */
 	_Atomic uint32_t freeze;	 /* 1: stop at the next event boundary */
 	_Atomic uint64_t acked;		 /* frames that need no more than this may leave... */

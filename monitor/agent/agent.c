@@ -154,8 +154,7 @@ static void announce(void)
 	const unsigned rounds = sizeof(announce_at_ms) / sizeof(announce_at_ms[0]);
 	uint64_t live_at = atomic_load(&vmft_agent.iface->live_at_ns);
 
-	if (live_at == 0 || vmft_agent.announcements == rounds ||
-	    atomic_load(&vmft_agent.fenced))
+	if (live_at == 0 || vmft_agent.announcements == rounds || atomic_load(&vmft_agent.fenced))
 		return;
 	if (vmft_agent_now() < live_at + announce_at_ms[vmft_agent.announcements] * 1000000ull)
 		return;
@@ -332,7 +331,8 @@ __attribute__((constructor)) static void agent_start(void)
 	unsetenv("VMFT_AGENT");
 	unsetenv("LD_PRELOAD");
 	if (!parse_settings(&settings, text)) {
-		vmft_agent_say("VMFT_AGENT=%s: not understood; start QEMU through vmft-qemu", given);
+		vmft_agent_say("VMFT_AGENT=%s: not understood; start QEMU through vmft-qemu",
+			       given);
 		_exit(VMFT_EXIT_CONFIG);
 	}
 	if (vmft_iface_map((int)settings.iface, &vmft_agent.iface, &vmft_agent.ring, &err) < 0) {
@@ -386,9 +386,8 @@ __attribute__((visibility("default"))) ssize_t writev(int fd, const struct iovec
 }
 
 /* The main loop's wait (qemu_poll_ns() in util/qemu-timer.c). */
-__attribute__((visibility("default"))) int ppoll(struct pollfd *fds, nfds_t count,
-						 const struct timespec *timeout,
-						 const sigset_t *mask)
+__attribute__((visibility("default"))) int
+ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct timespec slice;
 

@@ -95,11 +95,11 @@ struct vmft_agent {
 	uint8_t macs[VMFT_AGENT_NICS][6];
 	unsigned mac_count;
 	pthread_t service;
-	atomic_bool armed;    /* QEMU has opened its log */
-	atomic_bool orphaned; /* the monitor is gone */
-	atomic_bool open;     /* output leaves at once, the log is not kept */
-	atomic_bool fenced;   /* nothing leaves any more */
-	atomic_bool crashed;  /* QEMU is in exit() with an error */
+	atomic_bool armed;	/* QEMU has opened its log */
+	atomic_bool orphaned;	/* the monitor is gone */
+	atomic_bool open;	/* output leaves at once, the log is not kept */
+	atomic_bool fenced;	/* nothing leaves any more */
+	atomic_bool crashed;	/* QEMU is in exit() with an error */
 	unsigned announcements; /* made since going live; service thread only */
 
 	ssize_t (*libc_writev)(int, const struct iovec *, int);

@@ -162,8 +162,7 @@ static bool may_leave(const struct vmft_frame *frame)
 		vmft_agent_broken("the monitor acknowledged more than was logged");
 		return false;
 	}
-	return frame->position <= acked &&
-	       vmft_agent_now() < atomic_load(&iface->release_until);
+	return frame->position <= acked && vmft_agent_now() < atomic_load(&iface->release_until);
 }
 
 static bool emit(const struct vmft_frame *frame)

@@ -42,18 +42,19 @@ int vmft_iface_create(size_t ring_bytes, struct vmft_error *err)
 static int header_check(const struct vmft_iface *iface, uint64_t file_bytes, struct vmft_error *err)
 {
 	if (iface->magic != VMFT_IFACE_MAGIC || iface->version != VMFT_IFACE_VERSION)
-		return vmft_error_set(err, -EPROTO, VMFT_EXIT_INTERNAL,
-				      "shared memory of another version (%u, this is %u): agent and "
-				      "monitor must come from one build",
-				      iface->version, VMFT_IFACE_VERSION);
+		return vmft_error_set(
+		    err, -EPROTO, VMFT_EXIT_INTERNAL,
+		    "shared memory of another version (%u, this is %u): agent and "
+		    "monitor must come from one build",
+		    iface->version, VMFT_IFACE_VERSION);
 	if (iface->header_bytes != VMFT_IFACE_HEADER || iface->ring_bytes == 0 ||
-	    (iface->ring_bytes & (iface->ring_bytes - 1)) != 0 ||
-	    file_bytes < VMFT_IFACE_HEADER || iface->ring_bytes != file_bytes - VMFT_IFACE_HEADER)
-		return vmft_error_set(err, -EPROTO, VMFT_EXIT_INTERNAL,
-				      "shared memory header is garbage (ring of %llu bytes in a file "
-				      "of %llu)",
-				      (unsigned long long)iface->ring_bytes,
-				      (unsigned long long)file_bytes);
+	    (iface->ring_bytes & (iface->ring_bytes - 1)) != 0 || file_bytes < VMFT_IFACE_HEADER ||
+	    iface->ring_bytes != file_bytes - VMFT_IFACE_HEADER)
+		return vmft_error_set(
+		    err, -EPROTO, VMFT_EXIT_INTERNAL,
+		    "shared memory header is garbage (ring of %llu bytes in a file "
+		    "of %llu)",
+		    (unsigned long long)iface->ring_bytes, (unsigned long long)file_bytes);
 	return 0;
 }
 

@@ -12,12 +12,9 @@
 const char *vmft_control_verb_name(enum vmft_control_verb verb)
 {
 	static const char *const names[VMFT_CONTROL_VERBS] = {
-	    [VMFT_CONTROL_STATUS] = "status",
-	    [VMFT_CONTROL_FREEZE] = "freeze",
-	    [VMFT_CONTROL_THAW] = "thaw",
-	    [VMFT_CONTROL_DIGEST] = "digest",
-	    [VMFT_CONTROL_HOLD_ACKS] = "hold-acks",
-	    [VMFT_CONTROL_RELEASE_ACKS] = "release-acks",
+	    [VMFT_CONTROL_STATUS] = "status",	    [VMFT_CONTROL_FREEZE] = "freeze",
+	    [VMFT_CONTROL_THAW] = "thaw",	    [VMFT_CONTROL_DIGEST] = "digest",
+	    [VMFT_CONTROL_HOLD_ACKS] = "hold-acks", [VMFT_CONTROL_RELEASE_ACKS] = "release-acks",
 	};
 
 	return (unsigned)verb < VMFT_CONTROL_VERBS ? names[verb] : NULL;

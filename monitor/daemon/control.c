@@ -33,7 +33,7 @@ struct vmft_control_client {
 	struct vmft_monitor *m;
 	int fd;
 	struct vmft_op recv_op;
-	struct vmft_op send_op;	  /* also the digest's timer */
+	struct vmft_op send_op; /* also the digest's timer */
 	size_t in_bytes;
 	char *out; /* the answer under way, owned */
 	size_t out_bytes, out_sent;
@@ -300,12 +300,9 @@ static void do_digest(struct vmft_control_client *client)
 static void obey(struct vmft_control_client *client, enum vmft_control_verb verb)
 {
 	static void (*const verbs[VMFT_CONTROL_VERBS])(struct vmft_control_client *) = {
-	    [VMFT_CONTROL_STATUS] = do_status,
-	    [VMFT_CONTROL_FREEZE] = do_freeze,
-	    [VMFT_CONTROL_THAW] = do_thaw,
-	    [VMFT_CONTROL_DIGEST] = do_digest,
-	    [VMFT_CONTROL_HOLD_ACKS] = do_hold_acks,
-	    [VMFT_CONTROL_RELEASE_ACKS] = do_release_acks,
+	    [VMFT_CONTROL_STATUS] = do_status,	     [VMFT_CONTROL_FREEZE] = do_freeze,
+	    [VMFT_CONTROL_THAW] = do_thaw,	     [VMFT_CONTROL_DIGEST] = do_digest,
+	    [VMFT_CONTROL_HOLD_ACKS] = do_hold_acks, [VMFT_CONTROL_RELEASE_ACKS] = do_release_acks,
 	};
 
 	verbs[verb](client);
@@ -350,8 +347,8 @@ static void receive(struct vmft_control_client *client)
 		hang_up(client);
 		return;
 	}
-	vmft_loop_recv(client->m->loop, &client->recv_op, client->fd,
-		       client->in + client->in_bytes, sizeof(client->in) - client->in_bytes);
+	vmft_loop_recv(client->m->loop, &client->recv_op, client->fd, client->in + client->in_bytes,
+		       sizeof(client->in) - client->in_bytes);
 }
 
 static void client_new(struct vmft_monitor *m, int fd)
@@ -392,8 +389,8 @@ static bool is_left_over(const struct sockaddr_un *addr)
 
 	if (fd < 0)
 		return false;
-	dead = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 &&
-	       errno == ECONNREFUSED;
+	dead =
+	    connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 && errno == ECONNREFUSED;
 	close(fd);
 	return dead;
 }

@@ -11,6 +11,7 @@ static void thin_out(struct vmft_lag *lag)
 	for (unsigned i = 0; i < VMFT_LAG_SAMPLES / 2; i++)
 		lag->sample[slot(lag, i)] = lag->sample[slot(lag, 2 * i)];
 	lag->count = VMFT_LAG_SAMPLES / 2;
+	lag->step_ns *= 2;
 }
 
 static void measure_rate(struct vmft_lag *lag, uint64_t position, uint64_t now_ns)
@@ -30,7 +31,9 @@ void vmft_lag_sent(struct vmft_lag *lag, uint64_t position, uint64_t now_ns)
 	unsigned last = slot(lag, lag->count + VMFT_LAG_SAMPLES - 1);
 
 	measure_rate(lag, position, now_ns);
-	if (lag->count > 0 && (now_ns - lag->sample[last].at_ns < VMFT_LAG_STEP_NS ||
+	if (lag->count == 0)
+		lag->step_ns = VMFT_LAG_STEP_NS;
+	if (lag->count > 0 && (now_ns - lag->sample[last].at_ns < lag->step_ns ||
 			       lag->sample[last].position == position))
 		return;
 	if (lag->count == VMFT_LAG_SAMPLES)

@@ -9,19 +9,20 @@
 #include <stdint.h>
 
 #define VMFT_LAG_SAMPLES 1024u
-#define VMFT_LAG_STEP_NS 5000000u /* samples are at least this far apart */
+#define VMFT_LAG_STEP_NS 5000000u /* how far samples are apart while there are few */
 
 struct vmft_lag {
 	struct {
 		uint64_t position, at_ns;
 	} sample[VMFT_LAG_SAMPLES];
 	unsigned first, count;
+	uint64_t step_ns;		     /* 0: VMFT_LAG_STEP_NS */
 	uint64_t window_position, window_ns; /* where the current second of log began */
 	uint64_t bytes_per_s;
 };
 
 /* Log up to position existed at the time. When the samples run out every second one is
- * given up: a long lag is measured more coarsely. */
+ * given up and new ones come half as often: a long lag is measured more coarsely. */
 void vmft_lag_sent(struct vmft_lag *lag, uint64_t position, uint64_t now_ns);
 
 /* The lag in ms when the peer has replayed up to position and all sent is up to sent. */

@@ -50,8 +50,9 @@ static void fence_guest(struct vmft_monitor *m)
 				 (unsigned long long)m->core.generation + 1, m->options.guest_pid);
 		return;
 	}
-	vmft_journal_say(&m->journal, "fenced: the primary goes on without this backup; its QEMU "
-				      "(pid %d) is ended",
+	vmft_journal_say(&m->journal,
+			 "fenced: the primary goes on without this backup; its QEMU "
+			 "(pid %d) is ended",
 			 m->options.guest_pid);
 	/* A replaying QEMU sleeps inside the agent and hears no gentler signal. */
 	(void)kill(m->options.guest_pid, SIGKILL);
@@ -169,8 +170,9 @@ static void report_broken_agent(struct vmft_monitor *m)
 	if (m->agent_broken)
 		return;
 	m->agent_broken = true;
-	vmft_journal_say(&m->journal, "the memory shared with QEMU (pid %d) makes no sense: its "
-				      "guest cannot be protected any longer",
+	vmft_journal_say(&m->journal,
+			 "the memory shared with QEMU (pid %d) makes no sense: its "
+			 "guest cannot be protected any longer",
 			 m->options.guest_pid);
 	if (vmft_monitor_is_primary(m))
 		vmft_monitor_event(m, &event);

@@ -48,17 +48,17 @@ struct vmft_peer {
 	struct vmft_listener *listener; /* backup */
 	unsigned strangers;		/* accepted, hello not seen yet */
 	uint64_t heard_ns;		/* last frame of the peer */
-	uint64_t echo_ns;	/* primary: clock of our own last heartbeat that came back;
-				 * backup: the primary's clock in its last heartbeat */
-	uint64_t beat_sent_ns;	/* primary: last heartbeat; backup: last ack frame */
-	uint64_t agent_beat;	/* the agent's beat when we last spoke for it */
-	uint64_t ack;		/* backup: position to acknowledge */
-	uint64_t replayed;	/* primary: what the backup says it has replayed */
+	uint64_t echo_ns;		/* primary: clock of our own last heartbeat that came back;
+					 * backup: the primary's clock in its last heartbeat */
+	uint64_t beat_sent_ns;		/* primary: last heartbeat; backup: last ack frame */
+	uint64_t agent_beat;		/* the agent's beat when we last spoke for it */
+	uint64_t ack;			/* backup: position to acknowledge */
+	uint64_t replayed;		/* primary: what the backup says it has replayed */
 	bool ack_due;
-	bool acks_held;		/* a drill's: see control.c */
-	bool said_waiting;	/* "waiting for the backup" has been printed */
-	bool paused;		/* backup: its ring is full, the channel is not read */
-	bool closing;		/* CLOSE_PEER was carried out */
+	bool acks_held;		 /* a drill's: see control.c */
+	bool said_waiting;	 /* "waiting for the backup" has been printed */
+	bool paused;		 /* backup: its ring is full, the channel is not read */
+	bool closing;		 /* CLOSE_PEER was carried out */
 	struct vmft_op retry_op; /* primary: time to connect again */
 };
 
@@ -94,11 +94,11 @@ struct vmft_monitor {
 	bool stopping;	   /* STOP was carried out; waiting for the last bytes to leave */
 	bool arbiter_silent_said;
 	int exit_code;
-	uint64_t tick_ns;      /* when the last tick ran */
-	uint64_t state_ns;     /* when the core's state last changed */
-	uint64_t asked_ns;     /* when the arbiter was asked */
-	uint64_t stop_ns;      /* when STOP was carried out */
-	uint64_t live_ns;      /* when the guest went live, by the agent's clock; 0: it did not */
+	uint64_t tick_ns;  /* when the last tick ran */
+	uint64_t state_ns; /* when the core's state last changed */
+	uint64_t asked_ns; /* when the arbiter was asked */
+	uint64_t stop_ns;  /* when STOP was carried out */
+	uint64_t live_ns;  /* when the guest went live, by the agent's clock; 0: it did not */
 	struct vmft_op tick_op, pump_op, bell_op, pidfd_op, worker_op, retry_op;
 };
 

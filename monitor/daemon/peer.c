@@ -154,8 +154,7 @@ static void send_ack(struct vmft_monitor *m)
 
 void vmft_peer_flush_ack(struct vmft_monitor *m)
 {
-	if (m->peer.ack_due && m->peer.stage == VMFT_PEER_FORMED &&
-	    !m->peer.closing)
+	if (m->peer.ack_due && m->peer.stage == VMFT_PEER_FORMED && !m->peer.closing)
 		send_ack(m);
 }
 
@@ -249,8 +248,8 @@ static void backup_got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 	if (!why && (!vmft_core_wants_peer(&m->core) || m->peer.conn))
 		why = "come to a backup that has its primary";
 	if (why) {
-		vmft_journal_say(&m->journal, "refused %s: it has %s", m->transport->peer_name(conn),
-				 why);
+		vmft_journal_say(&m->journal, "refused %s: it has %s",
+				 m->transport->peer_name(conn), why);
 		send_refusal(m, conn, why);
 		return;
 	}
@@ -419,8 +418,9 @@ static void explain(struct vmft_monitor *m, struct vmft_conn *conn, int error, u
 				 "the same vmft on both hosts",
 				 who, version, VMFT_FRAME_VERSION);
 	else if (error == -EBADMSG)
-		vmft_journal_say(&m->journal, "%s sent a damaged or misplaced frame: connection "
-					      "closed",
+		vmft_journal_say(&m->journal,
+				 "%s sent a damaged or misplaced frame: connection "
+				 "closed",
 				 who);
 }
 
@@ -470,7 +470,8 @@ static void on_close(void *user, struct vmft_conn *conn, int error)
 	struct vmft_monitor *m = user;
 	const struct vmft_event_in lost = {
 	    .kind = VMFT_IN_PEER_LOST,
-	    .why = error == -EBADMSG || error == -EPROTO ? VMFT_WHY_PEER_FAULT : VMFT_WHY_CONNECTION,
+	    .why =
+		error == -EBADMSG || error == -EPROTO ? VMFT_WHY_PEER_FAULT : VMFT_WHY_CONNECTION,
 	};
 	const bool was_formed = conn == m->peer.conn && m->peer.stage == VMFT_PEER_FORMED;
 
@@ -511,11 +512,12 @@ static void connect_again(struct vmft_op *op, int result)
 	 * connection still in TIME_WAIT would stand in the way of the next. Both families
 	 * keep the port in the same place. */
 	((struct sockaddr_in *)(void *)&from)->sin_port = 0;
-	rc = m->transport->connect(m->loop, (struct sockaddr *)&from,
-				   m->config.side[VMFT_ROLE_PRIMARY].channel.addr_len,
-				   (const struct sockaddr *)&to->addr, to->addr_len, &conn_events, m);
+	rc = m->transport->connect(
+	    m->loop, (struct sockaddr *)&from, m->config.side[VMFT_ROLE_PRIMARY].channel.addr_len,
+	    (const struct sockaddr *)&to->addr, to->addr_len, &conn_events, m);
 	if (!m->peer.said_waiting)
-		vmft_journal_say(&m->journal, "waiting for the backup at %s; the guest starts with it",
+		vmft_journal_say(&m->journal,
+				 "waiting for the backup at %s; the guest starts with it",
 				 to->text);
 	m->peer.said_waiting = true;
 	if (rc < 0)
@@ -525,8 +527,7 @@ static void connect_again(struct vmft_op *op, int result)
 static void check_silence(struct vmft_monitor *m, uint64_t now)
 {
 	const struct vmft_event_in lost = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_SILENCE};
-	const uint64_t limit =
-	    vmft_monitor_is_primary(m) ? silence_ns(m) / 4 * 3 : silence_ns(m);
+	const uint64_t limit = vmft_monitor_is_primary(m) ? silence_ns(m) / 4 * 3 : silence_ns(m);
 
 	/* While the channel is not read because of us, nothing can be heard. */
 	if (m->peer.paused) {
@@ -543,9 +544,8 @@ static void check_silence(struct vmft_monitor *m, uint64_t now)
 
 static void resume_if_room(struct vmft_monitor *m)
 {
-	if (!m->peer.paused ||
-	    vmft_ring_room(&m->agent.ring, m->strategy_ops->held(m->strategy)) <
-		(int64_t)(2 * VMFT_FRAME_PAYLOAD_MAX))
+	if (!m->peer.paused || vmft_ring_room(&m->agent.ring, m->strategy_ops->held(m->strategy)) <
+				   (int64_t)(2 * VMFT_FRAME_PAYLOAD_MAX))
 		return;
 	m->peer.paused = false;
 	m->transport->pause(m->peer.conn, false);

@@ -6,10 +6,9 @@
 #include <string.h>
 
 #include "../../monitor/wrapper/cmdline.h"
+#include "driver.h"
 
 #define WORDS_MAX 64
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A rewritten line always records, on shared memory, without KVM. */
 static void check_rewritten(const struct vmft_cmdline *cmdline)
@@ -57,39 +56,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
-#ifdef VMFT_FUZZ_STANDALONE
-/* Without libFuzzer: every seed cut off, and with one byte changed, at every byte. */
-static const char *const seeds[] = {
+static const char seed0[] =
     "-nodefaults\n-m\n1G\n-drive\nif=virtio,file=/a,,b,format=raw,cache=directsync\n-netdev\n"
-    "tap,id=a,ifname=t\n-device\nvirtio-net-pci,netdev=a,mac=52:54:00:12:34:57",
+    "tap,id=a,ifname=t\n-device\nvirtio-net-pci,netdev=a,mac=52:54:00:12:34:57";
+static const char seed1[] =
     "-nodefaults\n-M\nq35\n-blockdev\n{\"driver\":\"raw\",\"node-name\":\"a\",\"file\":"
     "{\"driver\":\"file\",\"filename\":\"/f\"}}\n-device\n"
-    "{\"driver\":\"virtio-blk-pci\",\"drive\":\"a\",\"bootindex\":1}",
+    "{\"driver\":\"virtio-blk-pci\",\"drive\":\"a\",\"bootindex\":1}";
+static const char seed2[] =
     "-nodefaults\n-chardev\nfile,id=c,path=/c\n-device\nisa-serial,chardev=c\n-object\n"
-    "rng-random,id=r\n-device\nvirtio-rng-pci,rng=r\n-smp\n1\n-accel\ntcg",
+    "rng-random,id=r\n-device\nvirtio-rng-pci,rng=r\n-smp\n1\n-accel\ntcg";
+
+const struct vmft_fuzz_seed vmft_fuzz_seeds[] = {
+    {seed0, sizeof(seed0) - 1},
+    {seed1, sizeof(seed1) - 1},
+    {seed2, sizeof(seed2) - 1},
+    {0},
 };
-
-static void try_changed(const char *seed, size_t size)
-{
-	static const uint8_t bytes[] = {0, '\n', ' ', ',', '=', '"', '{', ';', ':', 0x80};
-	uint8_t copy[1024];
-
-	for (size_t at = 0; at < size; at++) {
-		for (size_t b = 0; b < sizeof(bytes); b++) {
-			memcpy(copy, seed, size);
-			copy[at] = bytes[b];
-			(void)LLVMFuzzerTestOneInput(copy, size);
-		}
-	}
-}
-
-int main(void)
-{
-	for (size_t i = 0; i < sizeof(seeds) / sizeof(seeds[0]); i++) {
-		for (size_t size = 0; size <= strlen(seeds[i]); size++)
-			(void)LLVMFuzzerTestOneInput((const uint8_t *)seeds[i], size);
-		try_changed(seeds[i], strlen(seeds[i]));
-	}
-	return 0;
-}
-#endif

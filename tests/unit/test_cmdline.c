@@ -22,8 +22,11 @@
 
 int vmft_suite_cmdline(void);
 
+#ifndef VMFT_SOURCE_ROOT
+#define VMFT_SOURCE_ROOT "."
+#endif
 #ifndef VMFT_GOLDEN_DIR
-#define VMFT_GOLDEN_DIR "tests/unit/golden"
+#define VMFT_GOLDEN_DIR VMFT_SOURCE_ROOT "/tests/unit/golden"
 #endif
 
 #define WORDS_MAX 128

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Runs every CUnit suite; exits 0 only if all assertions held. */
+#include <CUnit/Basic.h>
+#include <stdlib.h>
+
+#include "suites.h"
+
+int main(void)
+{
+	static int (*const suites[])(void) = {
+	    vmft_suite_event,	vmft_suite_ring,	vmft_suite_frame, vmft_suite_control,
+	    vmft_suite_lag,	vmft_suite_arbiter,	vmft_suite_iface, vmft_suite_core,
+	    vmft_suite_cmdline, vmft_suite_pair_config,
+	};
+	unsigned failed;
+
+	if (CU_initialize_registry() != CUE_SUCCESS)
+		return EXIT_FAILURE;
+	for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++)
+		if (suites[i]() != 0)
+			return EXIT_FAILURE;
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	(void)CU_basic_run_tests();
+	failed = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
+	CU_cleanup_registry();
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

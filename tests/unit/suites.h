@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Each registers one CUnit suite; 0, or -1 when CUnit would not have it. */
+#ifndef VMFT_TEST_SUITES_H
+#define VMFT_TEST_SUITES_H
+
+int vmft_suite_event(void);
+int vmft_suite_ring(void);
+int vmft_suite_frame(void);
+int vmft_suite_control(void);
+int vmft_suite_lag(void);
+int vmft_suite_arbiter(void);
+int vmft_suite_iface(void);
+int vmft_suite_core(void);
+int vmft_suite_cmdline(void);
+int vmft_suite_pair_config(void);
+
+#endif

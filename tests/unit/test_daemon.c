@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The monitor's parts that can be tried without a guest. */
+#define _GNU_SOURCE
+#include <CUnit/CUnit.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../monitor/common/exit-codes.h"
+#include "../../monitor/common/iface-setup.h"
+#include "../../monitor/daemon/arbiter.h"
+#include "../../monitor/daemon/control-request.h"
+#include "../../monitor/daemon/lag.h"
+#include "suites.h"
+
+#define MS UINT64_C(1000000)
+
+/* --- control requests ------------------------------------------------------- */
+
+static int parse(const char *line)
+{
+	char error[128] = "";
+
+	return vmft_control_request_parse(line, strlen(line), error, sizeof(error));
+}
+
+static void test_requests(void)
+{
+	CU_ASSERT_EQUAL(parse("{\"cmd\":\"status\"}"), VMFT_CONTROL_STATUS);
+	CU_ASSERT_EQUAL(parse(" {\"cmd\": \"release-acks\", \"x\": 1}"), VMFT_CONTROL_RELEASE_ACKS);
+	for (int verb = 0; verb < VMFT_CONTROL_VERBS; verb++)
+		CU_ASSERT_PTR_NOT_NULL(vmft_control_verb_name((enum vmft_control_verb)verb));
+	CU_ASSERT_PTR_NULL(vmft_control_verb_name(VMFT_CONTROL_VERBS));
+}
+
+static void test_bad_requests(void)
+{
+	static const char *const bad[] = {
+	    "",
+	    "{",
+	    "status",
+	    "[]",
+	    "{\"cmd\":1}",
+	    "{\"cmd\":\"stat\"}",
+	    "{\"cmd\":null}",
+	    "{\"cmd\":{\"cmd\":{\"cmd\":{\"cmd\":{\"cmd\":1}}}}}",
+	    "\xff\xfe",
+	    "{\"CMD\":\"status\"}",
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CU_ASSERT_EQUAL(parse(bad[i]), -EBADMSG);
+}
+
+int vmft_suite_control(void)
+{
+	CU_pSuite suite = CU_add_suite("control requests", NULL, NULL);
+
+	if (!suite || !CU_ADD_TEST(suite, test_requests) || !CU_ADD_TEST(suite, test_bad_requests))
+		return -1;
+	return 0;
+}
+
+/* --- lag --------------------------------------------------------------------- */
+
+static void test_lag(void)
+{
+	static struct vmft_lag lag;
+
+	for (uint64_t ms = 0; ms < 3000; ms += 10)
+		vmft_lag_sent(&lag, ms * 100, ms * MS);
+	CU_ASSERT_EQUAL(lag.bytes_per_s, 100000);
+	CU_ASSERT_EQUAL(vmft_lag_ms(&lag, 100000, 299000, 3000 * MS), 1990);
+	CU_ASSERT_EQUAL(vmft_lag_ms(&lag, 299000, 299000, 3000 * MS), 0);
+}
+
+/* More history than samples: coarser, never wrong by more than a step, never lost. */
+static void test_lag_long(void)
+{
+	static struct vmft_lag lag;
+	uint64_t ms;
+
+	for (ms = 0; ms < 100000; ms += 10)
+		vmft_lag_sent(&lag, ms, ms * MS);
+	CU_ASSERT(lag.count <= VMFT_LAG_SAMPLES);
+	ms = vmft_lag_ms(&lag, 50000, 99990, 100000 * MS);
+	CU_ASSERT(ms > 49000 && ms <= 50000);
+}
+
+int vmft_suite_lag(void)
+{
+	CU_pSuite suite = CU_add_suite("execution lag", NULL, NULL);
+
+	if (!suite || !CU_ADD_TEST(suite, test_lag) || !CU_ADD_TEST(suite, test_lag_long))
+		return -1;
+	return 0;
+}
+
+/* --- file arbiter ------------------------------------------------------------ */
+
+struct scratch {
+	char dir[64];
+	struct vmft_arbiter *arbiter;
+	struct vmft_error err;
+};
+
+static void scratch_make(struct scratch *s)
+{
+	memset(s, 0, sizeof(*s));
+	(void)snprintf(s->dir, sizeof(s->dir), "/tmp/vmft-unit-XXXXXX");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(s->dir));
+	CU_ASSERT_EQUAL_FATAL(vmft_arbiter_file.open(s->dir, "vm", &s->arbiter, &s->err), 0);
+}
+
+static void scratch_drop(struct scratch *s)
+{
+	char command[256];
+
+	vmft_arbiter_file.close(s->arbiter);
+	(void)snprintf(command, sizeof(command), "rm -rf %s %s.away", s->dir, s->dir);
+	CU_ASSERT_EQUAL(system(command), 0);
+}
+
+static enum vmft_claim claim(struct scratch *s, uint64_t generation, const char *owner)
+{
+	return vmft_arbiter_file.claim(s->arbiter, generation, owner, &s->err);
+}
+
+#define OWNER_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa primary on a"
+#define OWNER_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb backup on b"
+
+static void test_one_wins(void)
+{
+	struct vmft_arbiter_latest latest;
+	struct scratch s;
+
+	scratch_make(&s);
+	CU_ASSERT_EQUAL(claim(&s, 2, OWNER_A), VMFT_CLAIM_WON);
+	CU_ASSERT_EQUAL(claim(&s, 2, OWNER_B), VMFT_CLAIM_LOST);
+	/* Asked again, as after a lost answer: still won. */
+	CU_ASSERT_EQUAL(claim(&s, 2, OWNER_A), VMFT_CLAIM_WON);
+	CU_ASSERT_EQUAL(claim(&s, 10, OWNER_B), VMFT_CLAIM_WON);
+	CU_ASSERT_EQUAL(vmft_arbiter_file.latest(s.arbiter, &latest, &s.err), 0);
+	CU_ASSERT_EQUAL(latest.generation, 10);
+	CU_ASSERT_STRING_EQUAL(latest.owner, OWNER_B);
+	CU_ASSERT(!latest.ended);
+	CU_ASSERT_EQUAL(vmft_arbiter_file.end(s.arbiter, 10), 0);
+	CU_ASSERT_EQUAL(vmft_arbiter_file.latest(s.arbiter, &latest, &s.err), 0);
+	CU_ASSERT(latest.ended);
+	scratch_drop(&s);
+}
+
+/* A reply to link() that was lost leaves the record made and the client told EEXIST. */
+static void test_lost_reply(void)
+{
+	char path[sizeof(((struct scratch *)0)->dir) + 16];
+	struct scratch s;
+	FILE *record;
+
+	scratch_make(&s);
+	(void)snprintf(path, sizeof(path), "%s/vm.gen-5", s.dir);
+	record = fopen(path, "w");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(record);
+	(void)fprintf(record, "%s\n", OWNER_A);
+	(void)fclose(record);
+	CU_ASSERT_EQUAL(claim(&s, 5, OWNER_A), VMFT_CLAIM_WON);
+	CU_ASSERT_EQUAL(claim(&s, 5, OWNER_B), VMFT_CLAIM_LOST);
+	scratch_drop(&s);
+}
+
+static void test_unreachable(void)
+{
+	char away[sizeof(((struct scratch *)0)->dir) + 8];
+	struct scratch s;
+
+	scratch_make(&s);
+	(void)snprintf(away, sizeof(away), "%s.away", s.dir);
+	CU_ASSERT_EQUAL(rename(s.dir, away), 0);
+	CU_ASSERT_EQUAL(claim(&s, 2, OWNER_A), VMFT_CLAIM_UNREACHABLE);
+	CU_ASSERT(strstr(s.err.text, s.dir) != NULL);
+	CU_ASSERT_EQUAL(rename(away, s.dir), 0);
+	CU_ASSERT_EQUAL(claim(&s, 2, OWNER_A), VMFT_CLAIM_WON);
+	scratch_drop(&s);
+}
+
+static void test_open_refuses(void)
+{
+	struct vmft_arbiter *arbiter = NULL;
+	struct vmft_error err;
+
+	CU_ASSERT(vmft_arbiter_file.open("/nonexistent/dir", "vm", &arbiter, &err) < 0);
+	CU_ASSERT_EQUAL(err.exit_code, VMFT_EXIT_ARBITER);
+	CU_ASSERT_PTR_NULL(arbiter);
+}
+
+struct racer {
+	struct scratch *s;
+	char owner[64];
+	unsigned won;
+};
+
+#define RACES  50u
+#define RACERS 4u
+
+static void *race(void *arg)
+{
+	struct racer *r = arg;
+	struct vmft_error err;
+
+	for (uint64_t g = 1; g <= RACES; g++)
+		r->won +=
+		    vmft_arbiter_file.claim(r->s->arbiter, g, r->owner, &err) == VMFT_CLAIM_WON;
+	return NULL;
+}
+
+static void test_race(void)
+{
+	struct racer racers[RACERS];
+	pthread_t threads[RACERS];
+	struct scratch s;
+	unsigned won = 0;
+
+	scratch_make(&s);
+	for (unsigned i = 0; i < RACERS; i++) {
+		racers[i] = (struct racer){.s = &s};
+		(void)snprintf(racers[i].owner, sizeof(racers[i].owner), "%032u racer", i);
+		CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
+	}
+	for (unsigned i = 0; i < RACERS; i++) {
+		(void)pthread_join(threads[i], NULL);
+		won += racers[i].won;
+	}
+	CU_ASSERT_EQUAL(won, RACES);
+	scratch_drop(&s);
+}
+
+int vmft_suite_arbiter(void)
+{
+	CU_pSuite suite = CU_add_suite("file arbiter", NULL, NULL);
+
+	if (!suite || !CU_ADD_TEST(suite, test_one_wins) || !CU_ADD_TEST(suite, test_lost_reply) ||
+	    !CU_ADD_TEST(suite, test_unreachable) || !CU_ADD_TEST(suite, test_open_refuses) ||
+	    !CU_ADD_TEST(suite, test_race))
+		return -1;
+	return 0;
+}
+
+/* --- shared memory ----------------------------------------------------------- */
+
+static void test_iface(void)
+{
+	struct vmft_iface *iface;
+	struct vmft_ring ring;
+	struct vmft_error err;
+	int fd = vmft_iface_create(1u << 20, &err);
+
+	CU_ASSERT_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL(vmft_iface_map(fd, &iface, &ring, &err), 0);
+	CU_ASSERT_EQUAL(ring.size, 1u << 20);
+	CU_ASSERT_EQUAL(ftruncate(fd, 100), -1); /* sealed */
+	close(fd);
+}
+
+/* Every byte of what the creator writes, damaged: refused, and nothing is mapped. */
+static void test_iface_garbage(void)
+{
+	struct vmft_error err;
+	int fd = vmft_iface_create(1u << 20, &err);
+
+	CU_ASSERT_FATAL(fd >= 0);
+	for (off_t at = 0; at < 24; at++) {
+		struct vmft_iface *iface = NULL;
+		struct vmft_ring ring;
+		uint8_t byte;
+
+		CU_ASSERT_EQUAL(pread(fd, &byte, 1, at), 1);
+		byte ^= 0x55;
+		CU_ASSERT_EQUAL(pwrite(fd, &byte, 1, at), 1);
+		CU_ASSERT_EQUAL(vmft_iface_map(fd, &iface, &ring, &err), -EPROTO);
+		CU_ASSERT_PTR_NULL(iface);
+		byte ^= 0x55;
+		CU_ASSERT_EQUAL(pwrite(fd, &byte, 1, at), 1);
+	}
+	close(fd);
+}
+
+int vmft_suite_iface(void)
+{
+	CU_pSuite suite = CU_add_suite("shared memory", NULL, NULL);
+
+	if (!suite || !CU_ADD_TEST(suite, test_iface) || !CU_ADD_TEST(suite, test_iface_garbage))
+		return -1;
+	return 0;
+}

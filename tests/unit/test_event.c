@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <CUnit/CUnit.h>
+#include <errno.h>
+#include <string.h>
+
+#include "../../logging-channel/event.h"
+#include "suites.h"
+
+struct sample {
+	const char *what;
+	size_t length;
+	uint8_t bytes[48];
+};
+
+/* One of every shape QEMU 7.2 writes; lengths counted by hand from its source. */
+static const struct sample samples[] = {
+    {"instruction", 5, {0, 0, 0, 1, 0}},
+    {"interrupt", 1, {1}},
+    {"exception", 1, {2}},
+    {"bottom half", 9, {3, 0, 0, 0, 0, 0, 0, 0, 7}},
+    {"bottom half, once", 9, {4, 0, 0, 0, 0, 0, 0, 0, 7}},
+    {"input, key number", 18, {5, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1}},
+    {"input, key code", 14, {5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 30, 1}},
+    {"input, button", 10, {5, 0, 0, 0, 1, 0, 0, 0, 2, 1}},
+    {"input, relative", 17, {5, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9}},
+    {"input, absolute", 17, {5, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9}},
+    {"input sync", 1, {6}},
+    {"char read", 6 + 3, {7, 0, 0, 0, 0, 3, 'a', 'b', 'c'}},
+    {"char read, empty", 6, {7, 0, 0, 0, 0, 0}},
+    {"block", 9, {8, 0, 0, 0, 0, 0, 0, 1, 0}},
+    {"net", 10 + 4, {9, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4}},
+    {"shutdown, first", 1, {10}},
+    {"shutdown, last", 1, {21}},
+    {"char write", 9, {22, 0, 0, 0, 1, 0, 0, 0, 1}},
+    {"char read all", 5 + 2, {23, 0, 0, 0, 2, 'x', 'y'}},
+    {"char read all, error", 5, {24, 255, 255, 255, 245}},
+    {"audio out", 9, {25, 0, 0, 0, 0, 0, 0, 0, 4}},
+    {"audio in", 17 + 16, {26, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1}},
+    {"random", 9 + 2, {27, 0, 0, 0, 0, 0, 0, 0, 2, 0xab, 0xcd}},
+    {"clock, host", 9, {28, 0, 0, 0, 0, 0, 0, 0, 1}},
+    {"clock, virtual-rt", 9, {29, 1, 2, 3, 4, 5, 6, 7, 8}},
+    {"checkpoint, first", 1, {30}},
+    {"checkpoint, last", 1, {38}},
+    {"end", 1, {39}},
+};
+
+#define SAMPLES (sizeof(samples) / sizeof(samples[0]))
+
+static void test_lengths(void)
+{
+	for (size_t i = 0; i < SAMPLES; i++)
+		CU_ASSERT_EQUAL(vmft_event_length(samples[i].bytes, samples[i].length),
+				(ssize_t)samples[i].length);
+}
+
+/* Cut at every byte: before the length can be known it is 0, never wrong. */
+static void test_torn_lengths(void)
+{
+	for (size_t i = 0; i < SAMPLES; i++) {
+		for (size_t n = 0; n < samples[i].length; n++) {
+			ssize_t length = vmft_event_length(samples[i].bytes, n);
+
+			CU_ASSERT(length == 0 || length == (ssize_t)samples[i].length);
+		}
+	}
+}
+
+static void test_every_kind_is_known(void)
+{
+	uint8_t bytes[VMFT_EVENT_HEAD_MAX] = {0};
+
+	for (unsigned kind = 0; kind < 256; kind++) {
+		ssize_t length;
+
+		bytes[0] = (uint8_t)kind;
+		length = vmft_event_length(bytes, sizeof(bytes));
+		CU_ASSERT_EQUAL(length > 0, kind < VMFT_EVENT_KINDS);
+		CU_ASSERT_EQUAL(length == -EBADMSG, kind >= VMFT_EVENT_KINDS);
+	}
+}
+
+static void test_lengths_are_capped(void)
+{
+	const uint8_t net[] = {9, 0, 0, 0, 0, 0, 0x10, 0, 0, 0};
+	const uint8_t audio[] = {26, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+	const uint8_t input[] = {5, 0, 0, 0, 9, 0, 0, 0, 0};
+	const uint8_t key[] = {5, 0, 0, 0, 0, 0, 0, 0, 9};
+
+	CU_ASSERT_EQUAL(vmft_event_length(net, sizeof(net)), -EBADMSG);
+	CU_ASSERT_EQUAL(vmft_event_length(audio, sizeof(audio)), -EBADMSG);
+	CU_ASSERT_EQUAL(vmft_event_length(input, sizeof(input)), -EBADMSG);
+	CU_ASSERT_EQUAL(vmft_event_length(key, sizeof(key)), -EBADMSG);
+}
+
+/* All samples but END, one behind the other. */
+static size_t stream(uint8_t *bytes)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i + 1 < SAMPLES; i++) {
+		memcpy(bytes + n, samples[i].bytes, samples[i].length);
+		n += samples[i].length;
+	}
+	return n;
+}
+
+static void check_whole(const struct vmft_log_cursor *c, size_t n)
+{
+	CU_ASSERT_EQUAL(c->fed, 100 + n);
+	CU_ASSERT_EQUAL(c->boundary, 100 + n);
+	CU_ASSERT_EQUAL(c->events, SAMPLES - 1);
+	CU_ASSERT_EQUAL(c->guest_ns, 0x0102030405060708);
+	CU_ASSERT(c->shutdown_seen);
+	CU_ASSERT(!c->ended);
+}
+
+/* Fed in two pieces, cut at every byte, the cursor ends up the same. */
+static void test_cursor_torn_at_every_byte(void)
+{
+	uint8_t bytes[1024];
+	size_t n = stream(bytes);
+
+	for (size_t cut = 0; cut <= n; cut++) {
+		struct vmft_log_cursor c;
+
+		vmft_log_cursor_init(&c, 100);
+		CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes, cut), 0);
+		CU_ASSERT(c.boundary <= c.fed);
+		CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes + cut, n - cut), 0);
+		check_whole(&c, n);
+	}
+}
+
+static void test_cursor_byte_by_byte(void)
+{
+	uint8_t bytes[1024];
+	size_t n = stream(bytes);
+	struct vmft_log_cursor c;
+
+	vmft_log_cursor_init(&c, 100);
+	for (size_t i = 0; i < n; i++)
+		CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes + i, 1), 0);
+	check_whole(&c, n);
+}
+
+/* QEMU's replayer insists on the event that follows INSTRUCTION: no cut in between. */
+static void test_no_cut_behind_instruction(void)
+{
+	const uint8_t bytes[] = {30, 0, 0, 0, 0, 9, 22, 0, 0, 0, 1, 0, 0, 0, 1};
+	struct vmft_log_cursor c;
+
+	vmft_log_cursor_init(&c, 0);
+	CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes, 6), 0);
+	CU_ASSERT_EQUAL(c.boundary, 1);
+	CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes + 6, sizeof(bytes) - 7), 0);
+	CU_ASSERT_EQUAL(c.boundary, 1);
+	CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes + sizeof(bytes) - 1, 1), 0);
+	CU_ASSERT_EQUAL(c.boundary, sizeof(bytes));
+}
+
+static void test_nothing_after_end(void)
+{
+	const uint8_t bytes[] = {16, 39, 30};
+	struct vmft_log_cursor c;
+
+	vmft_log_cursor_init(&c, 0);
+	CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes, 2), 0);
+	CU_ASSERT(c.ended);
+	CU_ASSERT(c.shutdown_seen);
+	CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes + 2, 1), -EBADMSG);
+}
+
+static void test_cursor_refuses_garbage(void)
+{
+	const uint8_t bytes[] = {1, 40};
+	struct vmft_log_cursor c;
+
+	vmft_log_cursor_init(&c, 0);
+	CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes, 2), -EBADMSG);
+	CU_ASSERT_EQUAL(c.boundary, 1);
+}
+
+int vmft_suite_event(void)
+{
+	CU_pSuite suite = CU_add_suite("log events", NULL, NULL);
+
+	if (!suite || !CU_ADD_TEST(suite, test_lengths) || !CU_ADD_TEST(suite, test_torn_lengths) ||
+	    !CU_ADD_TEST(suite, test_every_kind_is_known) ||
+	    !CU_ADD_TEST(suite, test_lengths_are_capped) ||
+	    !CU_ADD_TEST(suite, test_cursor_torn_at_every_byte) ||
+	    !CU_ADD_TEST(suite, test_cursor_byte_by_byte) ||
+	    !CU_ADD_TEST(suite, test_no_cut_behind_instruction) ||
+	    !CU_ADD_TEST(suite, test_nothing_after_end) ||
+	    !CU_ADD_TEST(suite, test_cursor_refuses_garbage))
+		return -1;
+	return 0;
+}

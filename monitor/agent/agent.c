@@ -254,19 +254,21 @@ static bool parse_macs(char *text)
 	char *save = NULL;
 
 	for (char *mac = strtok_r(text, "+", &save); mac; mac = strtok_r(NULL, "+", &save)) {
-		uint8_t *m = vmft_agent.macs[vmft_agent.mac_count];
+		uint8_t *m;
 
-		if (vmft_agent.mac_count == VMFT_AGENT_NICS ||
-		    sscanf(mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &m[0], &m[1], &m[2], &m[3],
+		if (vmft_agent.mac_count == VMFT_AGENT_NICS)
+			return false;
+		m = vmft_agent.macs[vmft_agent.mac_count++];
+		if (sscanf(mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &m[0], &m[1], &m[2], &m[3],
 			   &m[4], &m[5]) != 6)
 			return false;
-		vmft_agent.mac_count++;
 	}
 	return true;
 }
 
 struct settings {
-	uint64_t iface, bell_monitor, bell_agent, lifeline, gate, log_version, clock_offset;
+	uint64_t iface, bell_monitor, bell_agent, lifeline, gate, log_version, clock_offset,
+	    kind_offset;
 };
 
 static bool parse_setting(struct settings *s, char *key, char *value)
@@ -287,6 +289,8 @@ static bool parse_setting(struct settings *s, char *key, char *value)
 		return parse_number(value, &s->log_version, 16);
 	if (strcmp(key, "clock-offset") == 0)
 		return parse_number(value, &s->clock_offset, 10);
+	if (strcmp(key, "kind-offset") == 0)
+		return parse_number(value, &s->kind_offset, 10);
 	return false;
 }
 
@@ -304,7 +308,7 @@ static bool parse_settings(struct settings *s, char *text)
 			return false;
 	}
 	return s->iface > 2 && s->bell_monitor > 2 && s->bell_agent > 2 && s->lifeline > 2 &&
-	       s->gate > 0 && s->log_version > 0;
+	       s->gate > 0 && s->log_version > 0 && s->clock_offset > 0 && s->kind_offset > 0;
 }
 
 static void libc_functions(void)
@@ -344,6 +348,7 @@ __attribute__((constructor)) static void agent_start(void)
 	vmft_agent.lifeline = (int)settings.lifeline;
 	vmft_agent.log_version = (uint32_t)settings.log_version;
 	vmft_agent.clock_offset = (size_t)settings.clock_offset;
+	vmft_agent.kind_offset = (size_t)settings.kind_offset;
 	vmft_gate_init(&vmft_agent.gate, settings.gate);
 }
 

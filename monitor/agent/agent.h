@@ -92,6 +92,7 @@ struct vmft_agent {
 	int lifeline;
 	uint32_t log_version;
 	size_t clock_offset; /* of cpu_clock_offset in QEMU's TimersState */
+	size_t kind_offset;  /* of data_kind in its ReplayState */
 	uint8_t macs[VMFT_AGENT_NICS][6];
 	unsigned mac_count;
 	pthread_t service;
@@ -107,7 +108,7 @@ struct vmft_agent {
 	int (*libc_putc)(int, FILE *);
 	int (*libc_getc)(FILE *);
 	int (*libc_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
-	void (*libc_exit)(int) __attribute__((noreturn));
+	void (*libc_exit)(int);
 };
 
 /* The one instance; all files of this folder work on it. */

@@ -14,9 +14,6 @@
 
 enum { QEMU_REPLAY_MODE_RECORD = 1 };
 
-/* offsetof(ReplayState, data_kind) in replay/replay-internal.h of QEMU 7.2 */
-#define VMFT_QEMU_DATA_KIND 28
-
 #define SLICE_FIRST_NS 20000L
 #define SLICE_LAST_NS  1000000L
 
@@ -157,7 +154,7 @@ bool vmft_feed_shortens_wait(const struct timespec *timeout, struct timespec *re
 
 	if (!feed->streaming || atomic_load_explicit(&vmft_agent.open, memory_order_relaxed))
 		return false;
-	memcpy(&kind, vmft_agent.qemu.replay_state + VMFT_QEMU_DATA_KIND, sizeof(kind));
+	memcpy(&kind, vmft_agent.qemu.replay_state + vmft_agent.kind_offset, sizeof(kind));
 	if (kind == VMFT_EVENT_INSTRUCTION)
 		return false;
 	handed = atomic_load_explicit(&feed->bytes_handed, memory_order_relaxed);

@@ -264,11 +264,12 @@ static int set_environment(const struct vmft_launch *launch, const struct fds *f
 	char *settings = vmft_arena_printf(
 	    arena,
 	    "iface=%d,bell-monitor=%d,bell-agent=%d,lifeline=%d,%s%s%sgate=%u,log-version=%x,"
-	    "clock-offset=%zu",
+	    "clock-offset=%zu,kind-offset=%zu",
 	    fds->iface, fds->bell_monitor, fds->bell_agent, fds->lifeline_agent,
 	    launch->cmdline->nic_count ? "macs=" : "", mac_list(launch->cmdline, arena),
 	    launch->cmdline->nic_count ? "," : "", launch->config->gate_bytes,
-	    launch->qemu->row->log_version, launch->qemu->row->timers_clock_offset);
+	    launch->qemu->row->log_version, launch->qemu->row->timers_clock_offset,
+	    launch->qemu->row->replay_kind_offset);
 	int r = 0;
 
 	if (preload && preload[0])

@@ -6,18 +6,26 @@
 static const struct vmft_qemu_symbol symbols_7_2[] = {
     {"replay_mode", 4},
     {"replay_file", 8},
+    /* replay/replay-internal.h and softmmu/timers-state.h: the layouts that the offsets
+     * below rely on. */
     {"replay_state", 72},
-    /* softmmu/timers-state.h: its layout is what timers_clock_offset relies on. */
     {"timers_state", 96},
     {"qemu_system_vmstop_request_prepare", 0},
     {"qemu_system_vmstop_request", 0},
     {"qemu_notify_event", 0},
-    {"bdrv_drain_all", 0},
+    {"replay_has_events", 0},
+    {"qemu_clock_notify", 0},
     {NULL, 0},
 };
 
 static const struct vmft_qemu_version versions[] = {
-    {.prefix = "7.2.", .log_version = 0xe0200c, .timers_clock_offset = 56, .symbols = symbols_7_2},
+    {
+	.prefix = "7.2.",
+	.log_version = 0xe0200c,
+	.timers_clock_offset = 56,
+	.replay_kind_offset = 28,
+	.symbols = symbols_7_2,
+    },
 };
 
 const struct vmft_qemu_version *vmft_qemu_version_find(const char *version)

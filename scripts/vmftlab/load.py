@@ -38,11 +38,21 @@ class Writer:
     def stop(self):
         with open(self.until, "w", encoding="utf-8"):
             pass
+        self._end()
+
+    def _end(self):
         out, said = self.process.communicate(timeout=60)
         if self.process.returncode != 0:
             raise LabError(f"vmft-load ended with {self.process.returncode}: "
                            f"{said.decode().strip()}")
         self.report = json.loads(out)
+
+    def progress(self):
+        """Writes acknowledged so far; an error if vmft-load ended by itself."""
+        if self.process.poll() is not None:
+            self._end()
+            raise LabError("vmft-load ended before it was told to")
+        return len(self._lines())
 
     def acks(self):
         """When each write was acknowledged: CLOCK_MONOTONIC in ns, oldest first."""
@@ -251,7 +261,7 @@ class Workload:
 
     def progress(self):
         counts = {name: part.progress() for name, part in self.parts.items()}
-        counts["writes"] = len(self.writer.acks())
+        counts["writes"] = self.writer.progress()
         return counts
 
     def wait_progress(self, what):

@@ -101,7 +101,7 @@ struct vmft_agent {
 	atomic_bool open;	/* output leaves at once, the log is not kept */
 	atomic_bool fenced;	/* nothing leaves any more */
 	atomic_bool crashed;	/* QEMU is in exit() with an error */
-	unsigned announcements; /* made since going live; service thread only */
+	unsigned announcements; /* made; the service thread's once live_at_ns is set */
 
 	ssize_t (*libc_writev)(int, const struct iovec *, int);
 	FILE *(*libc_fopen64)(const char *, const char *);

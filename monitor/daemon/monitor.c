@@ -23,7 +23,9 @@
  * waits rings at once, so this delays acks of what nobody waits for. */
 #define PUMP_NS (1 * MS)
 /* Draining ends a takeover: look often. */
-#define DRAIN_NS	  (MS / 2)
+#define DRAIN_NS (MS / 2)
+/* The agent beats every 20 ms; five missed beats are a QEMU that is not scheduled. */
+#define BEAT_FRESH_NS	  (100 * MS)
 #define ARBITER_RETRY_NS  (250 * MS)
 #define ARBITER_SILENT_NS (2000 * MS) /* then the log says that it does not answer */
 /* A goodbye that the network does not take within this is given up: the peer will notice
@@ -92,11 +94,31 @@ static void stop(struct vmft_monitor *m, enum vmft_why why)
 		(void)m->arbiter_ops->end(m->arbiter, m->core.generation);
 }
 
-static void ask_arbiter(struct vmft_monitor *m, uint64_t generation)
+/*
+ * A side whose QEMU is stopped must not win: it would keep the other from going on and do
+ * nothing itself. Its claim waits until the agent has beaten lately; to the core that is
+ * an arbiter slow to answer.
+ */
+static void ask_arbiter(struct vmft_monitor *m)
 {
-	m->asked_ns = vmft_loop_now();
+	const uint64_t now = vmft_loop_now();
+
+	if (m->claim == 0 || now - m->beat_ns > BEAT_FRESH_NS)
+		return;
+	m->asked_ns = now;
 	m->arbiter_silent_said = false;
-	vmft_arbiter_worker_claim(m->worker, generation);
+	vmft_arbiter_worker_claim(m->worker, m->claim);
+	m->claim = 0;
+}
+
+static void watch_beat(struct vmft_monitor *m, uint64_t now)
+{
+	uint64_t beat = atomic_load(&m->agent.iface->agent_beat);
+
+	if (beat != m->agent_beat)
+		m->beat_ns = now;
+	m->agent_beat = beat;
+	ask_arbiter(m);
 }
 
 static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
@@ -112,8 +134,10 @@ static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
 		vmft_peer_bye(m, todo->bye);
 	if (todo->set & VMFT_DO_CLOSE_PEER)
 		vmft_peer_close(m);
-	if (todo->set & VMFT_DO_CLAIM)
-		ask_arbiter(m, todo->generation);
+	if (todo->set & VMFT_DO_CLAIM) {
+		m->claim = todo->generation;
+		ask_arbiter(m);
+	}
 	if (todo->set & VMFT_DO_START_RETRY_TIMER)
 		vmft_loop_timer(m->loop, &m->retry_op, ARBITER_RETRY_NS);
 	if (todo->set & VMFT_DO_RUN_GUEST)
@@ -349,6 +373,7 @@ static void on_tick(struct vmft_op *op, int result)
 
 	(void)result;
 	m->tick_ns = now;
+	watch_beat(m, now);
 	look_at_agent(m);
 	vmft_peer_tick(m, now, late);
 	watch_arbiter(m, now);

@@ -94,11 +94,14 @@ struct vmft_monitor {
 	bool stopping;	   /* STOP was carried out; waiting for the last bytes to leave */
 	bool arbiter_silent_said;
 	int exit_code;
-	uint64_t tick_ns;  /* when the last tick ran */
-	uint64_t state_ns; /* when the core's state last changed */
-	uint64_t asked_ns; /* when the arbiter was asked */
-	uint64_t stop_ns;  /* when STOP was carried out */
-	uint64_t live_ns;  /* when the guest went live, by the agent's clock; 0: it did not */
+	uint64_t tick_ns;    /* when the last tick ran */
+	uint64_t state_ns;   /* when the core's state last changed */
+	uint64_t agent_beat; /* as the last tick saw it */
+	uint64_t beat_ns;    /* when it last moved */
+	uint64_t claim;	     /* generation to claim once the agent beats; 0: none */
+	uint64_t asked_ns;   /* when the arbiter was asked */
+	uint64_t stop_ns;    /* when STOP was carried out */
+	uint64_t live_ns;    /* when the guest went live, by the agent's clock; 0: it did not */
 	struct vmft_op tick_op, pump_op, bell_op, pidfd_op, worker_op, retry_op;
 };
 

@@ -76,6 +76,9 @@ static void take(struct vmft_feed *feed, size_t ready)
 	}
 	feed->staged = n;
 	feed->handed = 0;
+	/* Now, not when it is handed out: QEMU shuts down before it asks for more. */
+	if (feed->cursor.ended)
+		vmft_agent_state_set(VMFT_AGENT_ENDED);
 }
 
 static bool may_go_live(const struct vmft_feed *feed)
@@ -90,8 +93,6 @@ static bool refill(struct vmft_feed *feed)
 	struct vmft_iface *iface = vmft_agent.iface;
 
 	report(feed);
-	if (feed->cursor.ended)
-		vmft_agent_state_set(VMFT_AGENT_ENDED);
 	for (;;) {
 		uint32_t seen = atomic_load(&iface->monitor_futex);
 		int64_t ready;

@@ -28,8 +28,8 @@
 #define BEAT_FRESH_NS	  (100 * MS)
 #define ARBITER_RETRY_NS  (250 * MS)
 #define ARBITER_SILENT_NS (2000 * MS) /* then the log says that it does not answer */
-/* A goodbye that the network does not take within this is given up: the peer will notice
- * the closed connection or the silence. */
+/* How long this side lives on when its work is over. A goodbye that the network does not take
+ * within this is given up: the peer will notice the closed connection or the silence. */
 #define FLUSH_NS (2000 * MS)
 
 /* Whoever asks first sets the time: events of the core may ask from inside a callback. */
@@ -357,11 +357,14 @@ static void watch_arbiter(struct vmft_monitor *m, uint64_t now)
 static void maybe_leave(struct vmft_monitor *m, uint64_t now)
 {
 	const bool inspect = m->core.state == VMFT_STATE_FENCED && !m->guest_gone;
+	const bool patient = now - m->stop_ns < FLUSH_NS;
 
 	if (!m->stopping || inspect)
 		return;
-	if (vmft_peer_is_quiet(m) || now - m->stop_ns > FLUSH_NS)
-		vmft_loop_stop(m->loop);
+	/* QEMU finishes its own end meanwhile, the last bytes leave. */
+	if (patient && (!m->guest_gone || !vmft_peer_is_quiet(m)))
+		return;
+	vmft_loop_stop(m->loop);
 }
 
 static void on_tick(struct vmft_op *op, int result)

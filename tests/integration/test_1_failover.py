@@ -13,8 +13,8 @@ def backup_took_over(loaded, what):
     pair.wait_state("B", "alone")
     loaded.settle(f"after {what}")
     equal(pair.net.guest_port(), "portB", "switch port of the guest's MAC")
-    frames = pair.capture["B"].frames()
-    equal(frames[0].ethertype, RARP, "the survivor's first frame announces it: ethertype")
+    check(any(frame.ethertype == RARP for frame in pair.capture["B"].frames()),
+          "the survivor did not announce itself")
     note(f"outage {loaded.outage_ms(pair.status('B')['live_ns']):.0f} ms")
     loaded.verify()
 

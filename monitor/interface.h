@@ -70,13 +70,12 @@ struct vmft_iface {
 	_Atomic int64_t guest_ns;     /* the guest's virtual-rt clock at the last logged reading */
 	_Atomic uint64_t gate_frames; /* frames held in the output gate */
 	_Atomic uint64_t gate_bytes;  /* their bytes */
-	_Atomic uint64_t gate_position; /* what the newest frame held waits for; 0: none held */
 	_Atomic uint64_t frames_released;
 	_Atomic uint64_t frames_dropped; /* after FENCE only */
 	_Atomic uint64_t frozen_at;	 /* position + 1 while frozen, 0 otherwise */
 	_Atomic uint64_t gate_stalls;	 /* times the guest was stopped by a full gate */
 	_Atomic uint64_t live_at_ns;	 /* CLOCK_MONOTONIC when the guest went live, or 0 */
-	uint8_t reserved3[24];
+	uint8_t reserved3[32];
 
 	/* Written by the monitor only. */
 	_Atomic uint32_t command; /* enum vmft_command */
@@ -87,6 +86,8 @@ struct vmft_iface {
 	_Atomic uint64_t acked;		 /* frames that need no more than this may leave... */
 	_Atomic uint64_t release_until;	 /* ...until this CLOCK_MONOTONIC ns (the lease) */
 	_Atomic uint64_t log_end;	 /* GO_LIVE: the log's end, a boundary */
+	_Atomic uint32_t exit_code; /* for QEMU's process, if the monitor leaves before the guest is
+				     * live here; 0: VMFT_EXIT_INTERNAL */
 };
 
 static_assert(offsetof(struct vmft_iface, log_head) == 64, "shared layout");

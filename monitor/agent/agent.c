@@ -122,6 +122,7 @@ static void open_gate(void)
 static void orphaned(void)
 {
 	uint32_t state = atomic_load(&vmft_agent.iface->agent_state);
+	uint32_t code = atomic_load(&vmft_agent.iface->exit_code);
 
 	if (atomic_exchange(&vmft_agent.orphaned, true))
 		return;
@@ -132,7 +133,7 @@ static void orphaned(void)
 	if (state == VMFT_AGENT_ABSENT || state == VMFT_AGENT_WAITING ||
 	    state == VMFT_AGENT_REPLAYING) {
 		vmft_agent_say("the monitor is gone before this side was live: QEMU ends");
-		_exit(VMFT_EXIT_INTERNAL);
+		_exit(code ? (int)code : VMFT_EXIT_INTERNAL);
 	}
 	if (state != VMFT_AGENT_ENDED)
 		fence("the monitor is gone");

@@ -85,8 +85,6 @@ static void push(struct vmft_gate *gate, struct vmft_frame *frame)
 	gate->last = &frame->next;
 	gate->bytes += frame->length;
 	gate->frames++;
-	/* Before the bell: the monitor ships up to here without waiting for more. */
-	atomic_store(&vmft_agent.iface->gate_position, frame->position);
 	report(gate);
 }
 
@@ -95,10 +93,8 @@ static void pop(struct vmft_gate *gate)
 	struct vmft_frame *frame = gate->first;
 
 	gate->first = frame->next;
-	if (!gate->first) {
+	if (!gate->first)
 		gate->last = &gate->first;
-		atomic_store(&vmft_agent.iface->gate_position, 0);
-	}
 	gate->bytes -= frame->length;
 	gate->frames--;
 	free(frame);

@@ -52,12 +52,7 @@ static void fence_guest(struct vmft_monitor *m)
 				 (unsigned long long)m->core.generation + 1, m->options.guest_pid);
 		return;
 	}
-	vmft_journal_say(&m->journal,
-			 "fenced: the primary goes on without this backup; its QEMU "
-			 "(pid %d) is ended",
-			 m->options.guest_pid);
-	/* A replaying QEMU sleeps inside the agent and hears no gentler signal. */
-	(void)kill(m->options.guest_pid, SIGKILL);
+	vmft_journal_say(&m->journal, "fenced: the primary goes on without this backup");
 }
 
 static int exit_code_of(enum vmft_why why)
@@ -85,9 +80,22 @@ static bool generation_is_over(const struct vmft_monitor *m, enum vmft_why why)
 	       ((ours && why == VMFT_WHY_GUEST_ENDED) || never_ran);
 }
 
+/* A replaying QEMU whose log goes no further sleeps inside the agent for ever, and hears no
+ * gentler signal. One that has its guest's end in the log ends by itself. */
+static void end_replica(struct vmft_monitor *m, enum vmft_why why)
+{
+	if (m->core.side != VMFT_SIDE_BACKUP || m->live_ns > 0 || m->guest_gone ||
+	    why == VMFT_WHY_GUEST_ENDED)
+		return;
+	vmft_journal_say(&m->journal, "QEMU (pid %d) is ended: it has nothing more to replay",
+			 m->options.guest_pid);
+	(void)kill(m->options.guest_pid, SIGKILL);
+}
+
 static void stop(struct vmft_monitor *m, enum vmft_why why)
 {
 	m->exit_code = exit_code_of(why);
+	end_replica(m, why);
 	m->stopping = true;
 	m->stop_ns = vmft_loop_now();
 	if (generation_is_over(m, why))
@@ -187,7 +195,7 @@ static void simple_event(struct vmft_monitor *m, enum vmft_in kind)
 
 /* The shared memory makes no sense: no more can be sent, so this is the loss of the backup,
  * seen from here. The guest goes on if the arbiter allows it. */
-static void report_broken_agent(struct vmft_monitor *m)
+void vmft_monitor_agent_broken(struct vmft_monitor *m)
 {
 	const struct vmft_event_in event = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION};
 
@@ -235,7 +243,7 @@ static void look_at_agent(struct vmft_monitor *m)
 	const enum vmft_agent_state state = vmft_agent_link_state(&m->agent);
 
 	if (state == VMFT_AGENT_BROKEN) {
-		report_broken_agent(m);
+		vmft_monitor_agent_broken(m);
 		return;
 	}
 	report_replay(m);
@@ -382,6 +390,15 @@ static void on_tick(struct vmft_op *op, int result)
 	watch_arbiter(m, now);
 	maybe_leave(m, now);
 	vmft_loop_timer(m->loop, op, TICK_NS);
+}
+
+void vmft_monitor_leave(struct vmft_monitor *m, int exit_code)
+{
+	m->exit_code = exit_code;
+	if (vmft_monitor_is_primary(m))
+		(void)m->arbiter_ops->end(m->arbiter, m->core.generation);
+	atomic_store(&m->agent.iface->exit_code, (uint32_t)exit_code);
+	vmft_loop_stop(m->loop);
 }
 
 /* --- start ---------------------------------------------------------------- */

@@ -114,6 +114,11 @@ int vmft_monitor_run(struct vmft_monitor *m);
 /* Hands an event to the core and carries out what it answers. */
 void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *event);
 
+/* What the agent wrote into the shared memory cannot be. */
+void vmft_monitor_agent_broken(struct vmft_monitor *m);
+/* Leaves the loop at once, for a side whose guest has not run. */
+void vmft_monitor_leave(struct vmft_monitor *m, int exit_code);
+
 static inline bool vmft_monitor_is_primary(const struct vmft_monitor *m)
 {
 	return m->options.role == VMFT_ROLE_PRIMARY;

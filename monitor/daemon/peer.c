@@ -84,9 +84,7 @@ static bool send_log(struct vmft_monitor *m)
 		return false;
 	n = m->strategy_ops->take(m->strategy, room + VMFT_FRAME_HEADER, LOG_BATCH, &info.position);
 	if (n < 0) {
-		/* The agent finds out by the same check; see look_at_agent(). */
-		vmft_agent_link_wake(&m->agent);
-		atomic_store(&m->agent.iface->agent_state, VMFT_AGENT_BROKEN);
+		vmft_monitor_agent_broken(m);
 		return false;
 	}
 	if (n == 0)
@@ -208,14 +206,6 @@ static const char *mismatch(const struct vmft_hello *ours, const struct vmft_hel
 	return NULL;
 }
 
-/* Primary: a refusal will not heal by trying again, and the guest has not run. */
-static void give_up_forming(struct vmft_monitor *m)
-{
-	m->exit_code = VMFT_EXIT_PEER;
-	(void)m->arbiter_ops->end(m->arbiter, m->core.generation);
-	vmft_loop_stop(m->loop);
-}
-
 static void formed(struct vmft_monitor *m)
 {
 	const struct vmft_event_in ready = {.kind = VMFT_IN_PEER_READY};
@@ -233,7 +223,8 @@ static void primary_got_hello(struct vmft_monitor *m, const struct vmft_hello *t
 		vmft_journal_say(&m->journal, "backup %s has %s",
 				 m->transport->peer_name(m->peer.conn), why);
 		send_refusal(m, m->peer.conn, why);
-		give_up_forming(m);
+		/* It will not heal by trying again, and the guest has not run. */
+		vmft_monitor_leave(m, VMFT_EXIT_PEER);
 		return;
 	}
 	formed(m);
@@ -287,7 +278,7 @@ static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *fra
 			 (int)(frame->length < 160 ? frame->length : 160),
 			 (const char *)frame->payload);
 	if (vmft_monitor_is_primary(m) && vmft_core_wants_peer(&m->core))
-		give_up_forming(m);
+		vmft_monitor_leave(m, VMFT_EXIT_PEER);
 	return -ECONNREFUSED;
 }
 

@@ -150,9 +150,10 @@ static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
 		vmft_loop_timer(m->loop, &m->retry_op, ARBITER_RETRY_NS);
 	if (todo->set & VMFT_DO_RUN_GUEST)
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_RUN);
-	if (todo->set & VMFT_DO_GO_LIVE)
+	if (todo->set & VMFT_DO_GO_LIVE) {
+		m->go_live_ns = vmft_loop_now();
 		m->strategy_ops->go_live(m->strategy, todo->live_at);
-	else if (todo->set & VMFT_DO_OPEN_GATE)
+	} else if (todo->set & VMFT_DO_OPEN_GATE)
 		/* With GO_LIVE the agent opens its gate itself, as it goes live. */
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_OPEN);
 	if (todo->set & VMFT_DO_STOP)
@@ -231,8 +232,8 @@ static void report_live(struct vmft_monitor *m)
 	if (m->core.side != VMFT_SIDE_BACKUP || m->core.state != VMFT_STATE_GOING_LIVE)
 		return;
 	m->live_ns = atomic_load(&m->agent.iface->live_at_ns);
-	vmft_journal_say(&m->journal, "live: %.1f ms after the log's end was known",
-			 (double)(m->live_ns - m->state_ns) / 1e6);
+	vmft_journal_say(&m->journal, "live: %.1f ms after the arbitration was won",
+			 (double)(m->live_ns - m->go_live_ns) / 1e6);
 	simple_event(m, VMFT_IN_LIVE);
 	vmft_agent_link_command(&m->agent, VMFT_COMMAND_OPEN);
 }

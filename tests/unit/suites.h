@@ -3,6 +3,7 @@
 #ifndef VMFT_TEST_SUITES_H
 #define VMFT_TEST_SUITES_H
 
+int vmft_suite_agent(void);
 int vmft_suite_event(void);
 int vmft_suite_ring(void);
 int vmft_suite_frame(void);

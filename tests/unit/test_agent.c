@@ -127,6 +127,9 @@ static void setup(void)
 
 static void teardown(void)
 {
+	/* drops what a test left in the gate */
+	atomic_store(&vmft_agent.fenced, true);
+	(void)vmft_gate_service();
 	close(world.tap[0]);
 	close(world.tap[1]);
 }

@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -229,6 +230,9 @@ void vmft_agent_arm(void)
 		vmft_agent_say("QEMU opened its log twice: this build cannot be protected");
 		_exit(VMFT_EXIT_QEMU);
 	}
+	/* This is QEMU's main thread: its waits while replaying are shorter than the kernel's
+	 * default slack of 50 us. */
+	(void)prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
 	q->replay_mode = qemu_symbol("replay_mode");
 	q->replay_file = qemu_symbol("replay_file");
 	q->timers_state = qemu_symbol("timers_state");
@@ -396,15 +400,18 @@ __attribute__((visibility("default"))) int
 ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct timespec slice;
+	int ready;
 
 	if (!vmft_agent.libc_ppoll)
 		return (int)syscall(SYS_ppoll, fds, count, timeout, mask, sizeof(uint64_t));
-	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed)) {
-		vmft_tap_before_wait();
-		if (vmft_feed_shortens_wait(timeout, &slice))
-			timeout = &slice;
-	}
-	return vmft_agent.libc_ppoll(fds, count, timeout, mask);
+	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
+		return vmft_agent.libc_ppoll(fds, count, timeout, mask);
+	vmft_tap_before_wait();
+	if (vmft_feed_shortens_wait(timeout, &slice))
+		timeout = &slice;
+	ready = vmft_agent.libc_ppoll(fds, count, timeout, mask);
+	vmft_feed_hold_main_loop();
+	return ready;
 }
 
 /*

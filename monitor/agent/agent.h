@@ -146,6 +146,8 @@ VMFT_HIDDEN int vmft_feed_byte(void);
  * *ret_slice only. Called by the main loop, without any of QEMU's locks. */
 VMFT_HIDDEN bool vmft_feed_shortens_wait(const struct timespec *timeout,
 					 struct timespec *ret_slice);
+/* Called by the main loop behind its wait, again without locks; may keep it a little. */
+VMFT_HIDDEN void vmft_feed_hold_main_loop(void);
 
 /* gate.c: the output rule */
 VMFT_HIDDEN void vmft_gate_init(struct vmft_gate *gate, uint64_t limit);

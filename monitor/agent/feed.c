@@ -16,6 +16,8 @@ enum { QEMU_REPLAY_MODE_RECORD = 1 };
 
 #define SLICE_FIRST_NS 20000L
 #define SLICE_LAST_NS  1000000L
+#define HOLD_STEP_NS   30000L
+#define HOLD_MAX_NS    0L
 
 /*
  * Runs on a QEMU thread inside replay_fetch_data_kind(), the log read to its end.
@@ -140,38 +142,87 @@ int vmft_feed_byte(void)
 }
 
 /*
+ * Who has to act on the next event of the log: the main loop runs the timers of the real-time
+ * clocks, starts warps and reads clocks for both; all else is the vCPU thread's.
+ */
+static bool is_for_main_loop(uint32_t kind)
+{
+	enum { CHECKPOINT_WARP_ACCOUNT = 31 };
+
+	return (kind >= VMFT_EVENT_SHUTDOWN && kind <= VMFT_EVENT_SHUTDOWN_LAST) ||
+	       kind == VMFT_EVENT_CLOCK_HOST || kind == VMFT_EVENT_CLOCK_VIRTUAL_RT ||
+	       (kind >= VMFT_EVENT_CHECKPOINT && kind <= VMFT_EVENT_CHECKPOINT_LAST &&
+		kind != CHECKPOINT_WARP_ACCOUNT);
+}
+
+/* QEMU's own word for the event it has read and not yet acted on. Read without the replay
+ * mutex: what follows from it is only how long to wait. */
+static uint32_t next_kind(void)
+{
+	uint32_t kind;
+
+	memcpy(&kind, vmft_agent.qemu.replay_state + vmft_agent.kind_offset, sizeof(kind));
+	return kind;
+}
+
+static bool is_replaying(const struct vmft_feed *feed)
+{
+	return feed->streaming && !atomic_load_explicit(&vmft_agent.open, memory_order_relaxed);
+}
+
+/*
  * A replaying QEMU sleeps through the guest's idle time as long as the guest did, although
  * the log already says what came next; a backlog, once there, would stay for ever, and all
  * of it is outage when the primary dies. So while there is log to replay the main loop
- * waits in slices. It must not spin either: the replay mutex is handed over in turns, and
- * a main loop that only asks for it again halves the vCPU thread's speed. Hence no wait
- * after progress, doubling slices without, and none shortened while the next event is
- * INSTRUCTION: that is the vCPU's, which wakes the main loop when it is through with it
- * (replay_advance_current_icount()).
+ * waits in slices: none after progress if the next event is its own, doubling ones else.
  */
 bool vmft_feed_shortens_wait(const struct timespec *timeout, struct timespec *ret_slice)
 {
 	struct vmft_feed *feed = &vmft_agent.feed;
 	uint64_t handed;
-	uint32_t kind;
 	long ns;
 
-	if (!feed->streaming || atomic_load_explicit(&vmft_agent.open, memory_order_relaxed))
-		return false;
-	memcpy(&kind, vmft_agent.qemu.replay_state + vmft_agent.kind_offset, sizeof(kind));
-	if (kind == VMFT_EVENT_INSTRUCTION)
+	if (!is_replaying(feed))
 		return false;
 	handed = atomic_load_explicit(&feed->bytes_handed, memory_order_relaxed);
 	if (handed != feed->waited_at)
 		feed->waits = 0;
 	feed->waited_at = handed;
-	ns = feed->waits == 0 ? 0 : SLICE_FIRST_NS << (feed->waits - 1);
+	if (next_kind() == VMFT_EVENT_INSTRUCTION)
+		ns = SLICE_LAST_NS;
+	else if (feed->waits == 0 && is_for_main_loop(next_kind()))
+		ns = 0;
+	else
+		ns = SLICE_FIRST_NS << feed->waits;
 	if (ns < SLICE_LAST_NS)
 		feed->waits++;
 	if (timeout && timeout->tv_sec == 0 && timeout->tv_nsec <= ns)
 		return false;
 	*ret_slice = (struct timespec){.tv_nsec = ns};
 	return true;
+}
+
+/*
+ * The other way to lose time: the vCPU thread wakes the main loop after each INSTRUCTION
+ * (replay_advance_current_icount()), the main loop finds nothing to do, and the replay mutex
+ * changes hands twice for nothing, half a million times in a guest's boot. As long as the
+ * vCPU gets on with events of its own the main loop is kept here, for HOLD_MAX_NS at most.
+ */
+void vmft_feed_hold_main_loop(void)
+{
+	const struct timespec step = {.tv_nsec = HOLD_STEP_NS};
+	struct vmft_feed *feed = &vmft_agent.feed;
+
+	for (long held = 0; held < HOLD_MAX_NS && is_replaying(feed); held += HOLD_STEP_NS) {
+		uint64_t handed = atomic_load_explicit(&feed->bytes_handed, memory_order_relaxed);
+
+		if (is_for_main_loop(next_kind()))
+			return;
+		(void)nanosleep(&step, NULL);
+		if (next_kind() != VMFT_EVENT_INSTRUCTION &&
+		    handed == atomic_load_explicit(&feed->bytes_handed, memory_order_relaxed))
+			return;
+	}
 }
 
 static ssize_t cookie_read(void *cookie, char *bytes, size_t n)

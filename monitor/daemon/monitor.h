@@ -129,8 +129,9 @@ static inline bool vmft_monitor_is_primary(const struct vmft_monitor *m)
 int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err);
 /* Primary: sends what the agent has logged, as much as there is room for. */
 void vmft_peer_pump(struct vmft_monitor *m);
-/* Heartbeats and acks that are due, silence, a paused channel; called every tick. */
-void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, bool late);
+/* Heartbeats and acks that are due, silence, a paused channel; called every tick. slept: how
+ * long this tick came too late. */
+void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept);
 /* Backup: sends the ack that is due, if any. */
 void vmft_peer_flush_ack(struct vmft_monitor *m);
 void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why);

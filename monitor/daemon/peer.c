@@ -527,10 +527,17 @@ static void check_silence(struct vmft_monitor *m, uint64_t now)
 	}
 	if (now - m->peer.heard_ns < limit)
 		return;
-	if (m->peer.stage == VMFT_PEER_FORMED)
-		vmft_monitor_event(m, &lost);
-	else
+	if (m->peer.stage != VMFT_PEER_FORMED) {
 		m->transport->close(m->peer.conn, false);
+		return;
+	}
+	vmft_journal_say(
+	    &m->journal,
+	    "nothing heard for %llu ms (spoke %llu ms ago, own agent beat %llu ms ago)",
+	    (unsigned long long)((now - m->peer.heard_ns) / MS),
+	    (unsigned long long)((now - m->peer.beat_sent_ns) / MS),
+	    (unsigned long long)((now - m->beat_ns) / MS));
+	vmft_monitor_event(m, &lost);
 }
 
 static void resume_if_room(struct vmft_monitor *m)
@@ -542,7 +549,7 @@ static void resume_if_room(struct vmft_monitor *m)
 	m->transport->pause(m->peer.conn, false);
 }
 
-void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, bool late)
+void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 {
 	if (!m->peer.conn || m->peer.closing)
 		return;
@@ -558,8 +565,10 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, bool late)
 		    now - m->peer.beat_sent_ns >= beat_ns(m) / 2 && agent_beats(m))
 			send_ack(m);
 	}
-	if (!late)
-		check_silence(m, now);
+	/* Time this monitor did not run is no silence of the peer's: on a machine that was
+	 * stopped as a whole, neither side would survive waking up. */
+	m->peer.heard_ns = now - m->peer.heard_ns > slept ? m->peer.heard_ns + slept : now;
+	check_silence(m, now);
 }
 
 int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err)

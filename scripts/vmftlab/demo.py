@@ -26,8 +26,12 @@ class Story:
     """The time line: what happened when, in seconds from the start."""
 
     def __init__(self):
-        self.begin = time.monotonic_ns()
+        self.begin = 0
         self.lines = []
+
+    def start(self, text):
+        self.begin = time.monotonic_ns()
+        self.tell(text, self.begin)
 
     def tell(self, text, when=None):
         when = when or time.monotonic_ns()
@@ -148,7 +152,7 @@ class Demo:
 
     def run(self):
         story, lab = self.story, self.lab
-        story.tell(f"start: primary on {lab.net.host['A']}, backup on {lab.net.host['B']}")
+        story.start(f"start: primary on {lab.net.host['A']}, backup on {lab.net.host['B']}")
         lab.start_protected()
         story.tell("guest serves, backup replays and has caught up")
         web_before = web_check(lab) if lab.image == "debian" else None

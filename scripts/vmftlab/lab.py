@@ -93,7 +93,7 @@ class Lab:
         self.image_dir = None
         self.memory = MEMORY_MB[image]
         self.machine = "pc"
-        self.pair_keys = {"silence-ms": "1000", "qemu": os.environ.get("VMFT_QEMU"),
+        self.pair_keys = {"silence-ms": "3000", "qemu": os.environ.get("VMFT_QEMU"),
                           **(pair or {})}
         self.dir = None
         self.net = Network(self.prefix)
@@ -172,12 +172,12 @@ class Lab:
 
     # -- start
 
-    def start_side(self, name, args=None, pair=None, role=None, inside=None):
+    def start_side(self, name, args=None, pair_file=None, role=None, inside=None):
         """Starts vmft-qemu on a host. `inside` is shell run before it, in its mount namespace."""
         side = self.side[name]
         if not os.path.exists(side.disk):
             self.copy_disk(name)
-        command = ["ip", "netns", "exec", side.ns, "env", f"VMFT_PAIR={pair or self.pair_path}"]
+        command = ["ip", "netns", "exec", side.ns, "env", f"VMFT_PAIR={pair_file or self.pair_path}"]
         if role != "":
             command.append(f"VMFT_ROLE={role or side.role}")
         if inside:
@@ -425,7 +425,8 @@ def close_all():
 
 
 def handle_signals():
-    """Ctrl-C raises KeyboardInterrupt already; a SIGTERM must unwind as well."""
+    """Ctrl-C and SIGTERM both unwind, also when a background job was born ignoring SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _on_term)
     atexit.register(close_all)
 

@@ -46,6 +46,9 @@ class Frame:
             return None
         return struct.unpack_from(">HH", self.data, self._transport())
 
+    def tcp_syn(self):
+        return bool(self.data[self._transport() + 13] & 2)
+
     def ping_reply(self):
         """(identifier, sequence number) of an ICMP echo reply, or None."""
         if self.ip_protocol() != ICMP or self.data[self._transport()] != 0:

@@ -175,3 +175,16 @@ def q35(name):
         loaded = Loaded(pair).start()
         pair.kill_qemu("A")
         backup_took_over(loaded, "kill -9 of the primary's QEMU")
+
+
+@test("slow-backup")
+def slow_backup(name):
+    """A backup whose log ring is full slows the primary down; it is not given up for it."""
+    with lab(name, pair={"log-bytes": 1 << 20}) as pair:
+        loaded = Loaded(pair).start()
+        loaded.settle("with a full ring")
+        equal(pair.state("A"), "protected", "state of A")
+        equal(pair.state("B"), "protected", "state of B")
+        pair.kill_qemu("A")
+        backup_took_over(loaded, "kill -9 of the primary's QEMU")
+        captures_whole(pair)

@@ -18,8 +18,10 @@ def read_lines(file, count):
 
 def connection_ids(frames, client_port):
     """The IP identification of each frame of one TCP connection: Linux counts them up by one
-    per frame sent, repeated ones too, so a lost, doubled or overtaken frame shows."""
-    return [frame.ip_id() for frame in frames if frame.tcp_ports() == (KV_PORT, client_port)]
+    per frame sent, repeated ones too, so a lost, doubled or overtaken frame shows. (The
+    SYN does not count, it has the number 0.)"""
+    return [frame.ip_id() for frame in frames
+            if frame.tcp_ports() == (KV_PORT, client_port) and not frame.tcp_syn()]
 
 
 def consecutive(ids, what):

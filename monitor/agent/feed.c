@@ -16,8 +16,8 @@ enum { QEMU_REPLAY_MODE_RECORD = 1 };
 
 #define SLICE_FIRST_NS 20000L
 #define SLICE_LAST_NS  1000000L
-#define HOLD_STEP_NS   30000L
-#define HOLD_MAX_NS    0L
+#define HOLD_FIRST_NS  30000L
+#define HOLD_LAST_NS   480000L
 
 /*
  * Runs on a QEMU thread inside replay_fetch_data_kind(), the log read to its end.
@@ -206,14 +206,14 @@ bool vmft_feed_shortens_wait(const struct timespec *timeout, struct timespec *re
  * The other way to lose time: the vCPU thread wakes the main loop after each INSTRUCTION
  * (replay_advance_current_icount()), the main loop finds nothing to do, and the replay mutex
  * changes hands twice for nothing, half a million times in a guest's boot. As long as the
- * vCPU gets on with events of its own the main loop is kept here, for HOLD_MAX_NS at most.
+ * vCPU gets on with events of its own the main loop is kept here, for a millisecond at most.
  */
 void vmft_feed_hold_main_loop(void)
 {
-	const struct timespec step = {.tv_nsec = HOLD_STEP_NS};
+	struct timespec step = {.tv_nsec = HOLD_FIRST_NS};
 	struct vmft_feed *feed = &vmft_agent.feed;
 
-	for (long held = 0; held < HOLD_MAX_NS && is_replaying(feed); held += HOLD_STEP_NS) {
+	for (; step.tv_nsec <= HOLD_LAST_NS && is_replaying(feed); step.tv_nsec *= 2) {
 		uint64_t handed = atomic_load_explicit(&feed->bytes_handed, memory_order_relaxed);
 
 		if (is_for_main_loop(next_kind()))

@@ -88,6 +88,7 @@ struct vmft_iface {
 	_Atomic uint64_t log_end;	 /* GO_LIVE: the log's end, a boundary */
 	_Atomic uint32_t exit_code; /* for QEMU's process, if the monitor leaves before the guest is
 				     * live here; 0: VMFT_EXIT_INTERNAL */
+	_Atomic uint32_t throttle;  /* permille of time the recording guest is to be paused */
 };
 
 static_assert(offsetof(struct vmft_iface, log_head) == 64, "shared layout");

@@ -51,6 +51,7 @@ struct vmft_tap {
 	struct vmft_log_cursor cursor;
 	uint64_t room_end; /* ring positions below this are known to be free */
 	uint64_t published;
+	uint64_t run_until; /* CLOCK_MONOTONIC ns until which a throttled guest runs */
 };
 
 struct vmft_feed {

@@ -10,6 +10,10 @@
 
 #include <errno.h>
 
+/* Short enough that the output of a paused guest is not late by much. */
+#define PACE_PERIOD_NS	      20000000L
+#define THROTTLE_MAX_PERMILLE 900u /* whatever the monitor says, the guest gets on */
+
 static bool stream_is_kept(void)
 {
 	return !atomic_load_explicit(&vmft_agent.open, memory_order_relaxed) &&
@@ -68,6 +72,25 @@ static void freeze_here(uint64_t position)
 	atomic_store(&iface->frozen_at, 0);
 }
 
+/* Lag control: this thread holds the replay mutex, so while it sleeps the guest does. */
+static void pace(struct vmft_tap *tap)
+{
+	uint32_t permille = atomic_load_explicit(&vmft_agent.iface->throttle, memory_order_relaxed);
+	struct timespec pause = {0};
+	uint64_t now;
+
+	if (permille == 0)
+		return;
+	now = vmft_agent_now();
+	if (now < tap->run_until)
+		return;
+	if (permille > THROTTLE_MAX_PERMILLE)
+		permille = THROTTLE_MAX_PERMILLE;
+	pause.tv_nsec = PACE_PERIOD_NS / 1000 * (long)permille;
+	(void)nanosleep(&pause, NULL);
+	tap->run_until = now + (uint64_t)PACE_PERIOD_NS;
+}
+
 static void publish(struct vmft_tap *tap)
 {
 	struct vmft_iface *iface = vmft_agent.iface;
@@ -88,6 +111,7 @@ static void publish(struct vmft_tap *tap)
 	}
 	if (atomic_load_explicit(&iface->freeze, memory_order_relaxed))
 		freeze_here(tap->published);
+	pace(tap);
 }
 
 static void write_piece(struct vmft_tap *tap, const uint8_t *bytes, size_t n)

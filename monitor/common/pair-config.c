@@ -18,6 +18,7 @@
 
 #define DEFAULT_QEMU	   "/usr/bin/qemu-system-x86_64"
 #define DEFAULT_SILENCE_MS 1000u
+#define DEFAULT_LAG_MS	   300
 #define DEFAULT_GATE_BYTES (8u << 20)
 #define DEFAULT_LOG_BYTES  (64u << 20)
 
@@ -159,6 +160,11 @@ static int set_silence(struct parser *p, const char *value, void *field)
 	return set_u32(p, value, (struct number_range){.min = 200, .max = 60000}, field);
 }
 
+static int set_lag(struct parser *p, const char *value, void *field)
+{
+	return set_u32(p, value, (struct number_range){.min = 20, .max = 60000}, field);
+}
+
 static int set_gate(struct parser *p, const char *value, void *field)
 {
 	return set_u32(p, value, (struct number_range){.min = 65536, .max = 1u << 30}, field);
@@ -250,6 +256,7 @@ static const struct key keys[] = {
     {"pair", "name", set_name, FIELD(name), true, "name = web1"},
     {"pair", "arbiter", set_arbiter, FIELD(arbiter), true, "arbiter = file:/mnt/shared/vmft"},
     {"pair", "silence-ms", set_silence, FIELD(silence_ms), false, NULL},
+    {"pair", "lag-ms", set_lag, FIELD(lag_ms), false, NULL},
     {"pair", "disk-check", set_disk_check, FIELD(disk_check), false, NULL},
     {"pair", "gate-bytes", set_gate, FIELD(gate_bytes), false, NULL},
     {"pair", "log-bytes", set_log, FIELD(log_bytes), false, NULL},
@@ -398,6 +405,7 @@ static int check_channels(struct parser *p)
 static void fill_defaults(struct vmft_pair_config *config)
 {
 	config->silence_ms = DEFAULT_SILENCE_MS;
+	config->lag_ms = DEFAULT_LAG_MS;
 	config->disk_check = VMFT_DISK_CHECK_FULL;
 	config->gate_bytes = DEFAULT_GATE_BYTES;
 	config->log_bytes = DEFAULT_LOG_BYTES;

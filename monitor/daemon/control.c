@@ -160,6 +160,7 @@ static void add_log(struct json_object *object, struct vmft_monitor *m)
 		add_number(object, "log_replayed", m->peer.replayed);
 		add_number(object, "lag_ms", vmft_lag_ms(&m->lag, m->peer.replayed, sent, now));
 		add_number(object, "log_bytes_per_s", m->lag.bytes_per_s);
+		add_number(object, "throttle_permille", m->throttle);
 	} else {
 		add_number(object, "log_held", m->core.held);
 		add_number(object, "log_acked", m->peer.ack);

@@ -355,6 +355,30 @@ static void on_retry(struct vmft_op *op, int result)
 	simple_event(op->owner, VMFT_IN_RETRY_TIMER);
 }
 
+static void control_lag(struct vmft_monitor *m, uint64_t now)
+{
+	const uint32_t bound = m->config.lag_ms;
+	uint64_t lag_ms = 0;
+	uint32_t permille;
+
+	if (!vmft_monitor_is_primary(m))
+		return;
+	if (m->core.state == VMFT_STATE_PROTECTED)
+		lag_ms = vmft_lag_ms(&m->lag, m->peer.replayed, m->strategy_ops->taken(m->strategy),
+				     now);
+	permille = vmft_throttle_permille(lag_ms, bound);
+	m->throttle = permille;
+	atomic_store(&m->agent.iface->throttle, permille);
+	if (lag_ms <= (uint64_t)2 * bound || m->throttle_said)
+		return;
+	/* Once a pair: it comes and goes, and status has the figure. */
+	m->throttle_said = true;
+	vmft_journal_say(&m->journal,
+			 "the backup is %llu ms behind (lag-ms = %u): the guest is "
+			 "slowed whenever it does not keep up",
+			 (unsigned long long)lag_ms, bound);
+}
+
 static void watch_arbiter(struct vmft_monitor *m, uint64_t now)
 {
 	if (m->asked_ns == 0 || m->arbiter_silent_said || now - m->asked_ns < ARBITER_SILENT_NS)
@@ -388,6 +412,7 @@ static void on_tick(struct vmft_op *op, int result)
 	watch_beat(m, now);
 	look_at_agent(m);
 	vmft_peer_tick(m, now, passed > 2 * TICK_NS ? passed - TICK_NS : 0);
+	control_lag(m, now);
 	watch_arbiter(m, now);
 	maybe_leave(m, now);
 	vmft_loop_timer(m->loop, op, TICK_NS);

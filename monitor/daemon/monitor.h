@@ -23,6 +23,7 @@
 #include "journal.h"
 #include "lag.h"
 #include "strategy.h"
+#include "throttle.h"
 
 #define VMFT_CONTROL_CLIENTS 8u
 #define VMFT_STRANGERS_MAX   8u
@@ -51,7 +52,6 @@ struct vmft_peer {
 	uint64_t echo_ns;		/* primary: clock of our own last heartbeat that came back;
 					 * backup: the primary's clock in its last heartbeat */
 	uint64_t beat_sent_ns;		/* primary: last heartbeat; backup: last ack frame */
-	uint64_t agent_beat;		/* the agent's beat when we last spoke for it */
 	uint64_t ack;			/* backup: position to acknowledge */
 	uint64_t replayed;		/* primary: what the backup says it has replayed */
 	bool ack_due;
@@ -88,6 +88,8 @@ struct vmft_monitor {
 	struct vmft_control control;
 	struct vmft_journal journal;
 	struct vmft_lag lag;
+	uint32_t throttle;  /* permille, as the agent was told */
+	bool throttle_said; /* the journal says that the guest is slowed */
 	int pidfd;
 	bool guest_gone;
 	bool agent_broken; /* reported once */

@@ -110,16 +110,11 @@ void vmft_peer_pump(struct vmft_monitor *m)
 		vmft_monitor_event(m, &shipped);
 }
 
-static bool agent_beats(struct vmft_monitor *m)
+/* Until QEMU has opened its log, and once it is gone, there is no thread to beat. */
+static bool agent_beats(const struct vmft_monitor *m)
 {
-	uint64_t beat = atomic_load(&m->agent.iface->agent_beat);
-	/* Until QEMU has opened its log, and once it is gone, there is no thread to beat. */
-	bool counts = vmft_agent_link_state(&m->agent) != VMFT_AGENT_ABSENT && !m->guest_gone;
-
-	if (counts && beat == m->peer.agent_beat)
-		return false;
-	m->peer.agent_beat = beat;
-	return true;
+	return vmft_agent_link_state(&m->agent) == VMFT_AGENT_ABSENT || m->guest_gone ||
+	       vmft_loop_now() - m->beat_ns < silence_ns(m) / 4;
 }
 
 static void send_beat(struct vmft_monitor *m, uint64_t now)
@@ -152,7 +147,8 @@ static void send_ack(struct vmft_monitor *m)
 
 void vmft_peer_flush_ack(struct vmft_monitor *m)
 {
-	if (m->peer.ack_due && m->peer.stage == VMFT_PEER_FORMED && !m->peer.closing)
+	if (m->peer.ack_due && m->peer.stage == VMFT_PEER_FORMED && !m->peer.closing &&
+	    agent_beats(m))
 		send_ack(m);
 }
 
@@ -215,10 +211,13 @@ static void formed(struct vmft_monitor *m)
 	vmft_monitor_event(m, &ready);
 }
 
-static void primary_got_hello(struct vmft_monitor *m, const struct vmft_hello *theirs)
+static void primary_got_hello(struct vmft_monitor *m, const struct vmft_frame_info *frame,
+			      const struct vmft_hello *theirs)
 {
 	const char *why = mismatch(&m->options.identity, theirs);
 
+	if (!why && frame->generation != m->core.generation)
+		why = "another generation";
 	if (why) {
 		vmft_journal_say(&m->journal, "backup %s has %s",
 				 m->transport->peer_name(m->peer.conn), why);
@@ -231,6 +230,22 @@ static void primary_got_hello(struct vmft_monitor *m, const struct vmft_hello *t
 	send_beat(m, vmft_loop_now());
 }
 
+/*
+ * A primary of an older generation is one that slept through a failover: its guest must not
+ * get a new backup. Asked here and now, for this side has nothing else to do yet.
+ */
+static const char *stale(struct vmft_monitor *m, uint64_t generation)
+{
+	struct vmft_arbiter_latest latest;
+	struct vmft_error err;
+
+	if (m->arbiter_ops->latest(m->arbiter, &latest, &err) < 0)
+		return "to wait: the arbiter does not say which generation is the latest";
+	if (latest.generation != generation || latest.ended)
+		return "another generation than the arbiter's latest";
+	return NULL;
+}
+
 static void backup_got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 			     const struct vmft_frame_info *frame, const struct vmft_hello *theirs)
 {
@@ -238,6 +253,8 @@ static void backup_got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 
 	if (!why && (!vmft_core_wants_peer(&m->core) || m->peer.conn))
 		why = "come to a backup that has its primary";
+	if (!why)
+		why = stale(m, frame->generation);
 	if (why) {
 		vmft_journal_say(&m->journal, "refused %s: it has %s",
 				 m->transport->peer_name(conn), why);
@@ -266,7 +283,7 @@ static int got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 	}
 	if (!vmft_monitor_is_primary(m) || m->peer.stage != VMFT_PEER_HELLO)
 		return -EBADMSG;
-	primary_got_hello(m, &theirs);
+	primary_got_hello(m, frame, &theirs);
 	return 0;
 }
 
@@ -525,7 +542,8 @@ static void check_silence(struct vmft_monitor *m, uint64_t now)
 		m->peer.heard_ns = now;
 		return;
 	}
-	if (now - m->peer.heard_ns < limit)
+	/* Resuming the channel may have brought frames in after now was read. */
+	if (m->peer.heard_ns >= now || now - m->peer.heard_ns < limit)
 		return;
 	if (m->peer.stage != VMFT_PEER_FORMED) {
 		m->transport->close(m->peer.conn, false);
@@ -567,7 +585,7 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 	}
 	/* Time this monitor did not run is no silence of the peer's: on a machine that was
 	 * stopped as a whole, neither side would survive waking up. */
-	m->peer.heard_ns = now - m->peer.heard_ns > slept ? m->peer.heard_ns + slept : now;
+	m->peer.heard_ns += slept;
 	check_silence(m, now);
 }
 

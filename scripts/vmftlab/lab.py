@@ -225,11 +225,11 @@ class Lab:
     def command(self, name, verb, timeout=30):
         return control.command(self.side[name].control, verb, timeout)
 
-    def wait(self, predicate, what, timeout=PATIENCE_S, calm=False):
+    def wait(self, predicate, what, timeout=PATIENCE_S):
         """Waits until predicate() is true and returns what it returned.
 
         A monitor that does not answer counts as not yet. Gives up at once when a QEMU ends
-        that nobody killed. `calm` prints no progress.
+        that nobody killed.
         """
         begin = time.monotonic()
         told = begin + PROGRESS_S
@@ -244,7 +244,7 @@ class Lab:
             now = time.monotonic()
             if now - begin > timeout:
                 raise LabError(f"no {what} within {timeout} s; {self.describe()}")
-            if now > told and not calm:
+            if now > told:
                 progress(f"waiting for {what} ({now - begin:.0f} s)")
                 told = now + 10
             time.sleep(0.05)
@@ -311,11 +311,9 @@ class Lab:
         self._stop([self.side[name].qemu_pid()])
 
     def cont_host(self, name):
-        """Lets everything on a host go on. Returns time.time_ns() just before."""
+        """Lets everything on a host go on."""
         side = self.side[name]
-        when = time.time_ns()
         self._signal([*side.monitor_pids(), side.qemu_pid()], signal.SIGCONT, f"host {name}")
-        return when
 
     def _stop(self, pids):
         self._signal(pids, signal.SIGSTOP, "host")

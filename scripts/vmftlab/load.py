@@ -138,10 +138,9 @@ class Downloads:
 
     def _get(self):
         conn = http.client.HTTPConnection(GUEST_IP)
-        conn.sock = self.lab.client_connect(80, timeout=2)
+        conn.sock = self.lab.client_connect(80, timeout=90)
         digest = hashlib.sha256()
         try:
-            self._patiently(conn.sock)
             conn.request("GET", "/big")
             answer = conn.getresponse()
             while chunk := answer.read1(65536):
@@ -154,10 +153,6 @@ class Downloads:
         finally:
             conn.close()
         return digest.hexdigest()
-
-    @staticmethod
-    def _patiently(sock):
-        sock.settimeout(90)
 
     def _check(self, got):
         if got is None:

@@ -3,10 +3,11 @@
 
 import contextlib
 import os
+import re
 import sys
 import time
 
-from vmftlab.lab import ROOT, Lab, LabError, progress
+from vmftlab.lab import ROOT, Lab
 from vmftlab.load import Workload
 
 LOGS = os.path.join(ROOT, "build", "test-logs")
@@ -119,7 +120,6 @@ def captures_whole(pair):
 
 def one_line(side, pattern_text):
     """Refused before anything ran: exactly one line, and it says what."""
-    import re
     lines = side.log_lines()
     equal(len(lines), 1, f"lines said ({lines})")
     check(re.search(pattern_text, lines[0]),
@@ -130,6 +130,3 @@ def note(text):
     """For figures worth seeing in the test's output."""
     print(f"    {text}", file=sys.stderr, flush=True)
 
-
-__all__ = ["Failure", "Loaded", "LabError", "TESTS", "captures_whole", "check", "equal", "lab",
-           "note", "one_line", "progress", "silent", "test"]

@@ -13,8 +13,8 @@ def backup_took_over(loaded, what):
     pair.wait_state("B", "alone")
     loaded.settle(f"after {what}")
     equal(pair.net.guest_port(), "portB", "switch port of the guest's MAC")
-    check(any(frame.ethertype == RARP for frame in pair.capture["B"].frames()),
-          "the survivor did not announce itself")
+    equal(pair.capture["B"].frames()[0].ethertype, RARP,
+          "ethertype of the survivor's first frame, which announces it")
     note(f"outage {loaded.outage_ms(pair.status('B')['live_ns']):.0f} ms")
     loaded.verify()
 
@@ -69,18 +69,17 @@ def sigstop(name, stop):
     with lab(name) as pair:
         loaded = Loaded(pair).start()
         stop(pair)
-        equal(pair.wait_state("B", "alone"), True, "B live")
+        pair.wait_state("B", "alone")
         check("silent" in pair.status("B")["reason"], "the backup took over for another reason "
               f"than silence: {pair.status('B')['reason']}")
         live = time.time_ns()
         loaded.settle("after the primary was stopped")
-        resumed = pair.cont_host("A")
         check(pair.side["A"].qemu_runs(), "the primary's QEMU did not live to be let go on")
+        pair.cont_host("A")
         pair.wait_state("A", "fenced")
         pair.wait_said("A", "fenced", 10)
         # Long enough for a guest that still ran to answer: it is pinged all the time.
         time.sleep(3)
-        check(resumed > live, "the primary was let go on before the backup was live")
         silent(pair, "A", live, "after the backup went live, stopped or let go on")
         backup_took_over(loaded, "the primary was let go on")
         silent(pair, "A", live, "to the end")

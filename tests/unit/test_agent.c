@@ -429,18 +429,25 @@ static long slice_ns(void)
 	return vmft_feed_shortens_wait(NULL, &slice) ? slice.tv_nsec : -1;
 }
 
-/* No wait after progress, longer ones without, none shortened for INSTRUCTION. */
+static void next_event(uint32_t kind)
+{
+	memcpy(world.replay_state + 28, &kind, sizeof(kind));
+}
+
+/* No wait after progress when the next event is the main loop's, longer ones without; the
+ * vCPU gets a little time for its own, and a millisecond for INSTRUCTION. */
 static void test_feed_slices(void)
 {
-	const uint32_t checkpoint_kind = 34;
+	enum { INSTRUCTION = 0, WARP_ACCOUNT = 31, CLOCK_VIRTUAL = 34 };
 
 	setup();
 	feed_header();
-	CU_ASSERT_EQUAL(slice_ns(), -1);
-	memcpy(world.replay_state + 28, &checkpoint_kind, sizeof(checkpoint_kind));
+	next_event(INSTRUCTION);
+	CU_ASSERT(slice_ns() >= 1000000);
+	next_event(CLOCK_VIRTUAL);
 	CU_ASSERT_EQUAL(slice_ns(), 0);
-	CU_ASSERT_EQUAL(slice_ns(), 20000);
 	CU_ASSERT_EQUAL(slice_ns(), 40000);
+	CU_ASSERT_EQUAL(slice_ns(), 80000);
 	for (int i = 0; i < 20; i++)
 		(void)slice_ns();
 	CU_ASSERT(slice_ns() >= 1000000);
@@ -448,6 +455,12 @@ static void test_feed_slices(void)
 	hold(checkpoint, 1);
 	CU_ASSERT_EQUAL(vmft_feed_byte(), 34);
 	CU_ASSERT_EQUAL(slice_ns(), 0);
+	hold(checkpoint, 1);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), 34);
+	next_event(WARP_ACCOUNT);
+	CU_ASSERT_EQUAL(slice_ns(), 20000);
+	atomic_store(&vmft_agent.open, true);
+	CU_ASSERT_EQUAL(slice_ns(), -1);
 	teardown();
 }
 

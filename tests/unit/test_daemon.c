@@ -16,6 +16,7 @@
 #include "../../monitor/daemon/arbiter.h"
 #include "../../monitor/daemon/control-request.h"
 #include "../../monitor/daemon/lag.h"
+#include "../../monitor/daemon/throttle.h"
 #include "suites.h"
 
 #define MS UINT64_C(1000000)
@@ -92,11 +93,48 @@ static void test_lag_long(void)
 	CU_ASSERT(ms > 49000 && ms <= 50000);
 }
 
+/* A guest that logs a second's worth a second, a backup that replays at the given share of
+ * that; what is replayed is known 50 ms later. Returns the worst lag of the last half. */
+static uint64_t lag_of_plant(unsigned replay_permille, uint32_t *ret_permille)
+{
+	double recorded = 0, replayed = 0, worst = 0;
+	uint64_t lag = 0;
+
+	for (uint64_t ms = 0; ms < 60000; ms += 10) {
+		*ret_permille = vmft_throttle_permille(lag, 300);
+		recorded += 10.0 * (1000 - *ret_permille) / 1000;
+		replayed += 10.0 * replay_permille / 1000;
+		if (replayed > recorded)
+			replayed = recorded;
+		lag = (uint64_t)(recorded - replayed) + (recorded > replayed ? 50 : 0);
+		if (ms > 30000 && (double)lag > worst)
+			worst = (double)lag;
+	}
+	return (uint64_t)worst;
+}
+
+static void test_throttle(void)
+{
+	uint32_t permille;
+
+	CU_ASSERT(lag_of_plant(500, &permille) < 600);
+	CU_ASSERT(permille > 400 && permille < 600);
+	CU_ASSERT(lag_of_plant(200, &permille) < 700);
+	CU_ASSERT_EQUAL(lag_of_plant(1200, &permille), 0);
+	CU_ASSERT_EQUAL(permille, 0);
+	(void)lag_of_plant(10, &permille);
+	CU_ASSERT_EQUAL(permille, VMFT_THROTTLE_MAX_PERMILLE);
+	CU_ASSERT_EQUAL(vmft_throttle_permille(150, 300), 0);
+	CU_ASSERT_EQUAL(vmft_throttle_permille(375, 300), 450);
+	CU_ASSERT_EQUAL(vmft_throttle_permille(UINT64_MAX, 60000), VMFT_THROTTLE_MAX_PERMILLE);
+}
+
 int vmft_suite_lag(void)
 {
 	CU_pSuite suite = CU_add_suite("execution lag", NULL, NULL);
 
-	if (!suite || !CU_ADD_TEST(suite, test_lag) || !CU_ADD_TEST(suite, test_lag_long))
+	if (!suite || !CU_ADD_TEST(suite, test_lag) || !CU_ADD_TEST(suite, test_lag_long) ||
+	    !CU_ADD_TEST(suite, test_throttle))
 		return -1;
 	return 0;
 }

@@ -34,6 +34,7 @@ static void test_defaults(void)
 	CU_ASSERT_STRING_EQUAL(config.name, "web1");
 	CU_ASSERT_STRING_EQUAL(vmft_pair_config_arbiter_dir(&config), "/mnt/shared/vmft");
 	CU_ASSERT_EQUAL(config.silence_ms, 1000);
+	CU_ASSERT_EQUAL(config.lag_ms, 300);
 	CU_ASSERT_EQUAL(config.disk_check, VMFT_DISK_CHECK_FULL);
 	CU_ASSERT_EQUAL(config.gate_bytes, 8u << 20);
 	CU_ASSERT_EQUAL(config.log_bytes, 64u << 20);
@@ -55,6 +56,7 @@ static void test_everything_set(void)
 
 	/* Indented, commented, with CR at the line ends: all of it common. */
 	CU_ASSERT_EQUAL_FATAL(parse("# pair\r\n" PAIR "  silence-ms = 60000 ; a minute\r\n"
+				    "lag-ms = 20\n"
 				    "\tdisk-check = size\n  gate-bytes = 65536\n"
 				    "log-bytes = 4294967296\nqemu = /opt/qemu\n"
 				    "[primary]\nchannel = [::1]:1\ncontrol = /p.sock\n"
@@ -62,6 +64,7 @@ static void test_everything_set(void)
 				    &config, &err),
 			      0);
 	CU_ASSERT_EQUAL(config.silence_ms, 60000);
+	CU_ASSERT_EQUAL(config.lag_ms, 20);
 	CU_ASSERT_EQUAL(config.disk_check, VMFT_DISK_CHECK_SIZE);
 	CU_ASSERT_EQUAL(config.gate_bytes, 65536);
 	CU_ASSERT_EQUAL(config.log_bytes, UINT64_C(1) << 32);
@@ -98,6 +101,8 @@ static const struct {
     {"[pair]\narbiter = file:mnt\n", "f:2: unusable arbiter 'file:mnt'"},
     {"[pair]\narbiter = etcd:http://x\n", "f:2: unusable arbiter"},
     {"[pair]\nsilence-ms = 199\n", "f:2: bad number '199'; write a whole number from 200 to 60000"},
+    {"[pair]\nlag-ms = 19\n", "f:2: bad number '19'; write a whole number from 20 to 60000"},
+    {"[pair]\nlag-ms = 60001\n", "f:2: bad number"},
     {"[pair]\nsilence-ms = 60001\n", "f:2: bad number"},
     {"[pair]\nsilence-ms = -1000\n", "f:2: bad number"},
     {"[pair]\nsilence-ms = 1s\n", "f:2: bad number '1s'"},

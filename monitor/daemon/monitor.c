@@ -22,8 +22,7 @@
 #define TICK_NS (20 * MS)
 /* The log is looked at this long after the last look while the guest is busy; output that
  * waits rings at once, so this delays acks of what nobody waits for. */
-#define PUMP_NS (1 * MS)
-/* Draining ends a takeover: look often. */
+#define PUMP_NS	 (1 * MS)
 #define DRAIN_NS (MS / 2)
 /* The agent beats every 20 ms; five missed beats are a QEMU that is not scheduled. */
 #define BEAT_FRESH_NS	  (100 * MS)
@@ -99,6 +98,7 @@ static void stop(struct vmft_monitor *m, enum vmft_why why)
 	end_replica(m, why);
 	m->stopping = true;
 	m->stop_ns = vmft_loop_now();
+	m->claim = 0; /* one that still waited for its agent */
 	if (generation_is_over(m, why))
 		(void)m->arbiter_ops->end(m->arbiter, m->core.generation);
 }
@@ -172,6 +172,19 @@ static void announce_state(struct vmft_monitor *m)
 			 core->why == VMFT_WHY_NONE ? "" : vmft_why_text(core->why));
 }
 
+/* A takeover is under way: look often. */
+static bool is_busy(const struct vmft_monitor *m)
+{
+	switch (m->core.state) {
+	case VMFT_STATE_DRAINING:
+	case VMFT_STATE_ENDING:
+	case VMFT_STATE_GOING_LIVE:
+		return true;
+	default:
+		return false;
+	}
+}
+
 void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *event)
 {
 	const enum vmft_state before = m->core.state;
@@ -181,8 +194,7 @@ void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *even
 	carry_out(m, &todo);
 	if (m->core.state != before)
 		announce_state(m);
-	if (m->core.state == VMFT_STATE_DRAINING || m->core.state == VMFT_STATE_ENDING ||
-	    m->core.state == VMFT_STATE_GOING_LIVE)
+	if (is_busy(m))
 		pump_in(m, DRAIN_NS);
 }
 
@@ -286,18 +298,6 @@ static void on_bell(struct vmft_op *op, int result)
 	look_at_agent(m);
 	pump_in(m, PUMP_NS);
 	vmft_loop_poll(m->loop, op, m->agent.bell_monitor, POLLIN);
-}
-
-static bool is_busy(const struct vmft_monitor *m)
-{
-	switch (m->core.state) {
-	case VMFT_STATE_DRAINING:
-	case VMFT_STATE_ENDING:
-	case VMFT_STATE_GOING_LIVE:
-		return true;
-	default:
-		return false;
-	}
 }
 
 static void on_pump(struct vmft_op *op, int result)

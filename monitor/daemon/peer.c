@@ -30,7 +30,7 @@ static uint64_t silence_ns(const struct vmft_monitor *m)
 	return m->config.silence_ms * MS;
 }
 
-static uint64_t beat_ns(const struct vmft_monitor *m)
+static uint64_t heartbeat_ns(const struct vmft_monitor *m)
 {
 	uint64_t ns = silence_ns(m) / 10;
 
@@ -572,7 +572,8 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 	if (!m->peer.conn || m->peer.closing)
 		return;
 	if (vmft_monitor_is_primary(m)) {
-		if (m->peer.stage == VMFT_PEER_FORMED && now - m->peer.beat_sent_ns >= beat_ns(m))
+		if (m->peer.stage == VMFT_PEER_FORMED &&
+		    now - m->peer.beat_sent_ns >= heartbeat_ns(m))
 			send_beat(m, now);
 	} else {
 		resume_if_room(m);
@@ -580,7 +581,7 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 			return;
 		/* Also without news: replay moves on, and the primary must hear from us. */
 		if (m->peer.stage == VMFT_PEER_FORMED &&
-		    now - m->peer.beat_sent_ns >= beat_ns(m) / 2 && agent_beats(m))
+		    now - m->peer.beat_sent_ns >= heartbeat_ns(m) / 2 && agent_beats(m))
 			send_ack(m);
 	}
 	/* Time this monitor did not run is no silence of the peer's: on a machine that was

@@ -279,3 +279,24 @@ def arbiter_says_somebody_runs_it(name):
             with open(side.console_path, "wb"):
                 pass
         refused(pair, "A", ARBITER, r"generation 1 .*held|generation 2 .*held")
+
+
+@test("stale-generation")
+def stale_generation(name):
+    """A primary whose generation is not the latest gets no backup."""
+    with lab(name, captures=False) as pair:
+        primary, backup = pair.side["A"], pair.side["B"]
+        pair.start_side("A")
+        pair.wait(lambda: pair.state("A") == "forming", "the primary's monitor")
+        made, = os.listdir(pair.arbiter)
+        check(made.endswith(".gen-1"), f"the primary's record is {made}")
+        with open(os.path.join(pair.arbiter, made.replace(".gen-1", ".gen-2")), "w",
+                  encoding="utf-8") as record:
+            record.write("somebody else\n")
+        pair.start_side("B")
+        primary.may_end = True
+        equal(primary.exit_code(60), PEER, "exit code of the stale primary")
+        check("another generation" in primary.log(), f"the reason: {primary.log()}")
+        equal(primary.console(), b"", "console of a guest that must not have run")
+        check(backup.qemu_runs(), f"the backup did not stay: {backup.log()}")
+        equal(pair.state("B"), "forming", "state of the backup")

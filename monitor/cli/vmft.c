@@ -23,10 +23,10 @@ static const char doc[] =
     "Commands:\n"
     "  status        state, log positions, lag, output gate, the last events\n"
     "  freeze, thaw  primary: stop the guest at an event boundary, let it go on\n"
-    "  digest        hash of the guest's memory (frozen on the primary, drained on the backup,\n"
-    "                both show the same)\n"
-    "  hold-acks, release-acks\n"
-    "                backup: keep acknowledgements back (the guest's output waits), send them\n\n"
+    "  digest        hash of the guest's memory; the same on both sides when the\n"
+    "                primary is frozen and the backup has replayed that far\n"
+    "  hold-acks     backup: keep acknowledgements back, the guest's output waits\n"
+    "  release-acks  backup: send them\n\n"
     "Exit status: 0 done, 1 refused by the monitor, 2 wrong usage, 6 nobody answers on SOCKET.";
 
 static const struct argp_option option_table[] = {

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The output rule, seen at the wire, and the gate's bound."""
 
+import os
 import time
 
-from harness import Loaded, captures_whole, check, equal, lab, silent, test
+from harness import Loaded, captures_whole, check, equal, lab, note, silent, test
 
 KV_PORT = 7777
 
@@ -119,11 +120,15 @@ def gate_full(name):
         captures_whole(pair)
 
 
-@test("divergence")
+@test("divergence", limit=240 + int(os.environ.get("VMFT_SECONDS", "5")))
 def divergence(name):
-    """After a loaded run, at an equal log position: same memory, same disk."""
+    """After a loaded run, at an equal log position: same memory, same disk.
+
+    VMFT_SECONDS=N makes the run that much longer.
+    """
     with lab(name) as pair:
         loaded = Loaded(pair).start()
+        lag_under_load(pair, int(os.environ.get("VMFT_SECONDS", "5")))
         loaded.settle("once more")
         loaded.verify()
         pair.wait_following()
@@ -143,6 +148,17 @@ def divergence(name):
         pair.wait(lambda: pair.status("A")["log_head"] > frozen, "the guest to go on")
         equal(loaded.load.writer.verify()[1], 0, "acknowledged writes lost after thaw")
         pair.wait_following()
+
+
+def lag_under_load(pair, seconds):
+    lags = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        lags.append(pair.status("A")["lag_ms"])
+        time.sleep(0.2)
+    lags.sort()
+    note(f"execution lag under load: median {lags[len(lags) // 2]} ms, "
+         f"p99 {lags[len(lags) * 99 // 100]} ms, {len(lags)} samples")
 
 
 def disks_equal(pair):

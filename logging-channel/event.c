@@ -110,26 +110,16 @@ void vmft_log_cursor_init(struct vmft_log_cursor *cursor, uint64_t position)
 
 static void event_complete(struct vmft_log_cursor *c)
 {
-	c->last_kind = c->head[0];
+	const uint8_t kind = c->head[0];
+
 	c->have = 0;
 	c->events++;
-	if (c->last_kind != VMFT_EVENT_INSTRUCTION)
+	if (kind != VMFT_EVENT_INSTRUCTION)
 		c->boundary = c->fed;
-	if (c->last_kind == VMFT_EVENT_CLOCK_VIRTUAL_RT)
+	if (kind == VMFT_EVENT_CLOCK_VIRTUAL_RT)
 		c->guest_ns = (int64_t)get_be64(c->head + 1);
-	if (c->last_kind == VMFT_EVENT_END)
+	if (kind == VMFT_EVENT_END)
 		c->ended = true;
-}
-
-/*
- * replay_finish() writes SHUTDOWN right before END on any exit of QEMU, so a shutdown
- * that says nothing but "QEMU exits" is one that END follows at once; see
- * monitor/agent for how an exit by error is told apart.
- */
-static void note_shutdown(struct vmft_log_cursor *c)
-{
-	if (c->head[0] >= VMFT_EVENT_SHUTDOWN && c->head[0] <= VMFT_EVENT_SHUTDOWN_LAST)
-		c->shutdown_seen = true;
 }
 
 static int feed_head(struct vmft_log_cursor *c, uint8_t byte)
@@ -149,10 +139,8 @@ static int feed_head(struct vmft_log_cursor *c, uint8_t byte)
 	if (length <= VMFT_EVENT_HEAD_MAX && (size_t)length > c->have)
 		return 0;
 	c->left = (uint64_t)length - c->have;
-	if (c->left == 0) {
-		note_shutdown(c);
+	if (c->left == 0)
 		event_complete(c);
-	}
 	return 0;
 }
 

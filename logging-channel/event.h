@@ -73,10 +73,8 @@ struct vmft_log_cursor {
 	int64_t guest_ns;  /* value of the last CLOCK_VIRTUAL_RT event */
 	uint64_t left;	   /* body bytes of the current event still to come */
 	uint8_t head[VMFT_EVENT_HEAD_MAX];
-	uint8_t have;	     /* bytes of head held; 0 between events */
-	uint8_t last_kind;   /* of the last whole event */
-	_Bool shutdown_seen; /* an orderly shutdown was requested at or before fed */
-	_Bool ended;	     /* END was seen: nothing may follow */
+	uint8_t have; /* bytes of head held; 0 between events */
+	_Bool ended;  /* END was seen: nothing may follow */
 };
 
 void vmft_log_cursor_init(struct vmft_log_cursor *cursor, uint64_t position);

@@ -3,7 +3,8 @@
  * What the agent (inside QEMU) and the monitor (beside it) share: one memfd, this header
  * first, the log ring behind it. Append-only: fields are added at the end of their block
  * and never moved; VMFT_IFACE_VERSION goes up with each change, and both sides refuse
- * another version. Each field has one writer, named beside it. Nobody trusts the other's
+ * another version. Each field has one writer, named beside it, but for
+ * two words that only wake: monitor_futex and monitor_sleeps. Nobody trusts the other's
  * word: positions are checked on every use (logging-channel/ring.h).
  *
  * Besides the memory there are two eventfds (bells) and a socket pair (the lifeline,
@@ -80,8 +81,8 @@ struct vmft_iface {
 	/* Written by the monitor only. */
 	_Atomic uint32_t command; /* enum vmft_command */
 	_Atomic uint32_t
-	    monitor_futex; /* bumped, then woken, when a field below or the ring moved */
-	_Atomic uint32_t monitor_sleeps; /* 1: ring the monitor's bell on the next publish */
+	    monitor_futex; /* bumped, then woken, by either side: a field or the ring moved */
+	_Atomic uint32_t monitor_sleeps; /* set: ring the monitor's bell; cleared by who rings */
 	_Atomic uint32_t freeze;	 /* 1: stop at the next event boundary */
 	_Atomic uint64_t acked;		 /* frames that need no more than this may leave... */
 	_Atomic uint64_t release_until;	 /* ...until this CLOCK_MONOTONIC ns (the lease) */

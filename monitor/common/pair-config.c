@@ -546,11 +546,6 @@ int vmft_pair_config_load(const char *path, struct vmft_pair_config *ret, struct
 	return r;
 }
 
-const char *vmft_pair_config_arbiter_dir(const struct vmft_pair_config *config)
-{
-	return config->arbiter + strlen("file:");
-}
-
 int vmft_role_parse(const char *text, enum vmft_role *ret)
 {
 	for (enum vmft_role role = 0; role < VMFT_ROLE_COUNT; role++) {
@@ -565,9 +560,4 @@ int vmft_role_parse(const char *text, enum vmft_role *ret)
 const char *vmft_role_name(enum vmft_role role)
 {
 	return role == VMFT_ROLE_PRIMARY ? "primary" : "backup";
-}
-
-enum vmft_role vmft_role_peer(enum vmft_role role)
-{
-	return role == VMFT_ROLE_PRIMARY ? VMFT_ROLE_BACKUP : VMFT_ROLE_PRIMARY;
 }

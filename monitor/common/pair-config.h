@@ -60,9 +60,6 @@ int vmft_role_parse(const char *text, enum vmft_role *ret);
 /* A string constant. */
 const char *vmft_role_name(enum vmft_role role);
 
-/* The other side of the pair. */
-enum vmft_role vmft_role_peer(enum vmft_role role);
-
 /*
  * Reads and checks the file at path. On failure *ret is untouched, *err says
  * "FILE:LINE: what; what to do" and the result is -EINVAL for a bad file, -E2BIG for one
@@ -73,8 +70,5 @@ int vmft_pair_config_load(const char *path, struct vmft_pair_config *ret, struct
 /* The same for text already in memory; path is used in messages only. */
 int vmft_pair_config_parse(const char *path, const char *text, size_t size,
 			   struct vmft_pair_config *ret, struct vmft_error *err);
-
-/* The absolute directory of a file: arbiter; points into *config. */
-const char *vmft_pair_config_arbiter_dir(const struct vmft_pair_config *config);
 
 #endif

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "../../logging-channel/event.h"
+
 static const struct vmft_qemu_symbol symbols_7_2[] = {
     {"replay_mode", 4},
     {"replay_file", 8},
@@ -21,7 +23,7 @@ static const struct vmft_qemu_symbol symbols_7_2[] = {
 static const struct vmft_qemu_version versions[] = {
     {
 	.prefix = "7.2.",
-	.log_version = 0xe0200c,
+	.log_version = VMFT_LOG_VERSION_QEMU_7_2,
 	.timers_clock_offset = 56,
 	.replay_kind_offset = 28,
 	.symbols = symbols_7_2,

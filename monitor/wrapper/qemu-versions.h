@@ -14,13 +14,6 @@ struct vmft_qemu_symbol {
 	size_t size;	  /* of the object as compiled, 0: any */
 };
 
-/* Values of QEMU's enum ReplayMode. */
-enum vmft_qemu_replay_mode {
-	VMFT_QEMU_REPLAY_NONE,
-	VMFT_QEMU_REPLAY_RECORD,
-	VMFT_QEMU_REPLAY_PLAY,
-};
-
 struct vmft_qemu_version {
 	const char *prefix;   /* "7.2.": of what --version says, so that stable releases match */
 	uint32_t log_version; /* first word of QEMU's record/replay log */

@@ -133,7 +133,7 @@ ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info
 
 size_t vmft_hello_encode(const struct vmft_hello *hello, uint8_t *payload)
 {
-	uint8_t *p = put_u8(payload, hello->role);
+	uint8_t *p = put_u8(put_u8(payload, hello->role), hello->attach);
 
 	p = put_u32(p, hello->log_version);
 	p = put_u32(p, hello->silence_ms);
@@ -152,6 +152,7 @@ int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret)
 	int rc;
 
 	hello.role = (uint8_t)get(&r, 1);
+	hello.attach = (uint8_t)get(&r, 1);
 	hello.log_version = (uint32_t)get(&r, 4);
 	hello.silence_ms = (uint32_t)get(&r, 4);
 	hello.build_id_bytes = get_block(&r, hello.build_id, sizeof(hello.build_id));
@@ -161,7 +162,7 @@ int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret)
 	rc = finish(&r);
 	if (rc < 0)
 		return rc;
-	if (strlen(hello.name) != name_bytes)
+	if (strlen(hello.name) != name_bytes || hello.attach > 1)
 		return -EBADMSG;
 	*ret = hello;
 	return 0;
@@ -169,7 +170,9 @@ int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret)
 
 size_t vmft_ack_encode(const struct vmft_ack *ack, uint8_t *payload)
 {
-	return (size_t)(put_u64(put_u64(payload, ack->replayed), ack->echo) - payload);
+	uint8_t *p = put_u64(put_u64(payload, ack->replayed), ack->echo);
+
+	return (size_t)(put_u8(p, ack->formed) - payload);
 }
 
 int vmft_ack_decode(const uint8_t *payload, size_t n, struct vmft_ack *ret)
@@ -178,7 +181,8 @@ int vmft_ack_decode(const uint8_t *payload, size_t n, struct vmft_ack *ret)
 	struct vmft_ack ack = {.replayed = get(&r, 8)};
 
 	ack.echo = get(&r, 8);
-	if (finish(&r) < 0)
+	ack.formed = (uint8_t)get(&r, 1);
+	if (finish(&r) < 0 || ack.formed > 1)
 		return -EBADMSG;
 	*ret = ack;
 	return 0;
@@ -198,4 +202,153 @@ int vmft_u64_decode(const uint8_t *payload, size_t n, uint64_t *ret)
 		return -EBADMSG;
 	*ret = value;
 	return 0;
+}
+
+/* --- an attach ------------------------------------------------------------ */
+
+size_t vmft_geometry_encode(const struct vmft_geometry *geometry, uint8_t *payload)
+{
+	uint8_t *p = put_u32(payload, geometry->count);
+
+	for (uint32_t i = 0; i < geometry->count; i++) {
+		const struct vmft_geometry_region *region = &geometry->region[i];
+
+		p = put_u8(put_u8(p, region->kind), region->format);
+		p = put_u64(put_u64(p, region->bytes), region->guest_bytes);
+		p = put_block(p, region->name,
+			      (uint8_t)strnlen(region->name, VMFT_GEOMETRY_NAME_MAX));
+	}
+	return (size_t)(p - payload);
+}
+
+int vmft_geometry_decode(const uint8_t *payload, size_t n, struct vmft_geometry *ret)
+{
+	struct reader r = {.at = payload, .left = n};
+
+	memset(ret, 0, sizeof(*ret));
+	ret->count = (uint32_t)get(&r, 4);
+	if (ret->count > VMFT_GEOMETRY_REGIONS_MAX)
+		return -EBADMSG;
+	for (uint32_t i = 0; i < ret->count; i++) {
+		struct vmft_geometry_region *region = &ret->region[i];
+
+		region->kind = (uint8_t)get(&r, 1);
+		region->format = (uint8_t)get(&r, 1);
+		region->bytes = get(&r, 8);
+		region->guest_bytes = get(&r, 8);
+		if (get_block(&r, region->name, VMFT_GEOMETRY_NAME_MAX) != strlen(region->name))
+			return -EBADMSG;
+	}
+	return finish(&r);
+}
+
+size_t vmft_point_encode(const struct vmft_point *point, uint8_t *payload)
+{
+	uint8_t *p = put_u64(put_u64(payload, point->state_bytes), (uint64_t)point->guest_ns);
+
+	p = put_u32(p, point->disk_count);
+	for (uint32_t i = 0; i < point->disk_count; i++)
+		p = put_u64(p, point->disk_bytes[i]);
+	return (size_t)(p - payload);
+}
+
+int vmft_point_decode(const uint8_t *payload, size_t n, struct vmft_point *ret)
+{
+	struct reader r = {.at = payload, .left = n};
+	struct vmft_point point = {.state_bytes = get(&r, 8)};
+
+	point.guest_ns = (int64_t)get(&r, 8);
+	point.disk_count = (uint32_t)get(&r, 4);
+	if (point.disk_count > VMFT_POINT_DISKS_MAX)
+		return -EBADMSG;
+	for (uint32_t i = 0; i < point.disk_count; i++)
+		point.disk_bytes[i] = get(&r, 8);
+	if (finish(&r) < 0)
+		return -EBADMSG;
+	*ret = point;
+	return 0;
+}
+
+void vmft_chunk_encode(uint32_t region, uint8_t *payload)
+{
+	(void)put_u32(payload, region);
+}
+
+int vmft_chunk_decode(const uint8_t *payload, size_t n, uint32_t *ret_region,
+		      const uint8_t **ret_bytes, size_t *ret_n)
+{
+	struct reader r = {.at = payload, .left = n};
+	uint32_t region = (uint32_t)get(&r, VMFT_CHUNK_HEAD);
+
+	if (r.failed || r.left == 0)
+		return -EBADMSG;
+	*ret_region = region;
+	*ret_bytes = r.at;
+	*ret_n = r.left;
+	return 0;
+}
+
+/* ZERO and WANT: a region and a number. */
+static size_t encode_pair(uint32_t region, uint64_t value, uint8_t *payload)
+{
+	return (size_t)(put_u64(put_u32(payload, region), value) - payload);
+}
+
+static int decode_pair(const uint8_t *payload, size_t n, uint32_t *ret_region, uint64_t *ret_value)
+{
+	struct reader r = {.at = payload, .left = n};
+	uint32_t region = (uint32_t)get(&r, 4);
+	uint64_t value = get(&r, 8);
+
+	if (finish(&r) < 0)
+		return -EBADMSG;
+	*ret_region = region;
+	*ret_value = value;
+	return 0;
+}
+
+size_t vmft_zero_encode(uint32_t region, uint64_t bytes, uint8_t *payload)
+{
+	return encode_pair(region, bytes, payload);
+}
+
+int vmft_zero_decode(const uint8_t *payload, size_t n, uint32_t *ret_region, uint64_t *ret_bytes)
+{
+	return decode_pair(payload, n, ret_region, ret_bytes);
+}
+
+size_t vmft_want_encode(uint32_t region, uint64_t bits, uint8_t *payload)
+{
+	return encode_pair(region, bits, payload);
+}
+
+int vmft_want_decode(const uint8_t *payload, size_t n, uint32_t *ret_region, uint64_t *ret_bits)
+{
+	return decode_pair(payload, n, ret_region, ret_bits);
+}
+
+size_t vmft_sums_encode(const struct vmft_sums *sums, uint8_t *payload)
+{
+	uint8_t *p = put_u32(put_u32(payload, sums->region), sums->count);
+
+	p = put_u64(p, sums->seed);
+	for (uint32_t i = 0; i < sums->count; i++)
+		p = put_u64(put_u64(p, sums->sum[i].low), sums->sum[i].high);
+	return (size_t)(p - payload);
+}
+
+int vmft_sums_decode(const uint8_t *payload, size_t n, struct vmft_sums *ret)
+{
+	struct reader r = {.at = payload, .left = n};
+
+	ret->region = (uint32_t)get(&r, 4);
+	ret->count = (uint32_t)get(&r, 4);
+	ret->seed = get(&r, 8);
+	if (ret->count == 0 || ret->count > VMFT_SUMS_MAX)
+		return -EBADMSG;
+	for (uint32_t i = 0; i < ret->count; i++) {
+		ret->sum[i].low = get(&r, 8);
+		ret->sum[i].high = get(&r, 8);
+	}
+	return finish(&r);
 }

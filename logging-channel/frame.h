@@ -17,9 +17,9 @@
 #include <sys/types.h>
 
 #define VMFT_FRAME_MAGIC       0x564d4654u /* "VMFT" */
-#define VMFT_FRAME_VERSION     1u
+#define VMFT_FRAME_VERSION     2u
 #define VMFT_FRAME_HEADER      40u
-#define VMFT_FRAME_PAYLOAD_MAX (64u * 1024)
+#define VMFT_FRAME_PAYLOAD_MAX (64u * 1024 + 64) /* a disk block and what says which */
 
 enum vmft_frame_type {
 	VMFT_FRAME_HELLO = 1,	  /* both ways, first: struct vmft_hello */
@@ -28,6 +28,20 @@ enum vmft_frame_type {
 	VMFT_FRAME_ACK = 4,	  /* backup: all log before position is held; struct vmft_ack */
 	VMFT_FRAME_HEARTBEAT = 5, /* primary: position is the end of what was sent; u64 clock */
 	VMFT_FRAME_BYE = 6,	  /* the sender's guest is gone; u8 enum vmft_bye */
+
+	/* An attach, in this order; ZERO and CHUNK many times, in rounds. */
+	VMFT_FRAME_ATTACH = 7,	/* primary: what will come, struct vmft_geometry */
+	VMFT_FRAME_READY = 8,	/* backup: it may come */
+	VMFT_FRAME_CHUNK = 9,	/* primary: position in a region; u32 region, then its bytes */
+	VMFT_FRAME_ZERO = 10,	/* primary: position in a region; u32 region, u64 bytes, all 0 */
+	VMFT_FRAME_ROUND = 11,	/* primary: what follows may replace what came before */
+	VMFT_FRAME_STATE = 12,	/* primary: device state bytes that begin at position */
+	VMFT_FRAME_POINT = 13,	/* primary: all is there, log goes on at position; struct
+				 * vmft_point. LOG and ACK from here on */
+	VMFT_FRAME_FORMED = 14, /* primary: there is a pair now; u64 clock as in a heartbeat */
+	VMFT_FRAME_ALIVE = 15,	/* backup, before POINT: u64 clock of the last heartbeat */
+	VMFT_FRAME_SUMS = 16,	/* primary: position is a disk block; struct vmft_sums */
+	VMFT_FRAME_WANT = 17,	/* backup: answers SUMS; u32 region, u64 bits: which differ */
 };
 
 enum vmft_bye {
@@ -65,6 +79,7 @@ ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info
 /* What both sides must agree on before a byte of log is sent. */
 struct vmft_hello {
 	uint8_t role;	      /* enum vmft_role of the sender */
+	uint8_t attach;	      /* 1: primary: its guest runs, the state will be sent */
 	uint32_t log_version; /* of QEMU's record/replay */
 	uint32_t silence_ms;
 	uint8_t build_id_bytes, machine_bytes, disk_bytes;
@@ -82,6 +97,7 @@ int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret);
 struct vmft_ack {
 	uint64_t replayed; /* log handed to the backup's QEMU */
 	uint64_t echo;	   /* the clock of the last heartbeat heard, 0: none yet */
+	uint8_t formed;	   /* 1: the backup knows that there is a pair */
 };
 
 size_t vmft_ack_encode(const struct vmft_ack *ack, uint8_t *payload);
@@ -89,5 +105,66 @@ int vmft_ack_decode(const uint8_t *payload, size_t n, struct vmft_ack *ret);
 
 size_t vmft_u64_encode(uint64_t value, uint8_t *payload);
 int vmft_u64_decode(const uint8_t *payload, size_t n, uint64_t *ret);
+
+#define VMFT_GEOMETRY_REGIONS_MAX 64u
+#define VMFT_GEOMETRY_NAME_MAX	  255u
+
+/* The regions of an attach (monitor/interface.h), disks first. */
+struct vmft_geometry {
+	uint32_t count;
+	struct vmft_geometry_region {
+		uint8_t kind;	      /* enum vmft_region_kind */
+		uint8_t format;	      /* a disk's: enum vmft_image_format */
+		uint64_t bytes;	      /* of memory; of an image's file as it is now */
+		uint64_t guest_bytes; /* a disk's, as the guest sees it */
+		char name[VMFT_GEOMETRY_NAME_MAX + 1];
+	} region[VMFT_GEOMETRY_REGIONS_MAX];
+};
+
+/* At most VMFT_FRAME_PAYLOAD_MAX bytes. */
+size_t vmft_geometry_encode(const struct vmft_geometry *geometry, uint8_t *payload);
+/* 0, or -EBADMSG and *ret garbage. */
+int vmft_geometry_decode(const uint8_t *payload, size_t n, struct vmft_geometry *ret);
+
+#define VMFT_POINT_DISKS_MAX 16u
+
+struct vmft_point {
+	uint64_t state_bytes; /* of STATE frames before it */
+	int64_t guest_ns;     /* the guest's clock there */
+	uint32_t disk_count;
+	uint64_t disk_bytes[VMFT_POINT_DISKS_MAX]; /* of each image's file; 0: a block device */
+};
+
+size_t vmft_point_encode(const struct vmft_point *point, uint8_t *payload);
+int vmft_point_decode(const uint8_t *payload, size_t n, struct vmft_point *ret);
+
+#define VMFT_CHUNK_HEAD 4u
+
+/* CHUNK: writes the head; the bytes stand behind it. */
+void vmft_chunk_encode(uint32_t region, uint8_t *payload);
+/* *ret_bytes points into payload, at least one byte. */
+int vmft_chunk_decode(const uint8_t *payload, size_t n, uint32_t *ret_region,
+		      const uint8_t **ret_bytes, size_t *ret_n);
+
+size_t vmft_zero_encode(uint32_t region, uint64_t bytes, uint8_t *payload);
+int vmft_zero_decode(const uint8_t *payload, size_t n, uint32_t *ret_region, uint64_t *ret_bytes);
+
+#define VMFT_SUMS_MAX 64u /* blocks; bits of a WANT */
+
+/* Digests of consecutive disk blocks, so that only those that differ are sent. */
+struct vmft_sums {
+	uint32_t region;
+	uint32_t count; /* 1..VMFT_SUMS_MAX */
+	uint64_t seed;	/* of the hash: chosen anew for each attach */
+	struct {
+		uint64_t low, high; /* XXH3, 128 bits */
+	} sum[VMFT_SUMS_MAX];
+};
+
+size_t vmft_sums_encode(const struct vmft_sums *sums, uint8_t *payload);
+int vmft_sums_decode(const uint8_t *payload, size_t n, struct vmft_sums *ret);
+
+size_t vmft_want_encode(uint32_t region, uint64_t bits, uint8_t *payload);
+int vmft_want_decode(const uint8_t *payload, size_t n, uint32_t *ret_region, uint64_t *ret_bits);
 
 #endif

@@ -103,6 +103,32 @@ void vmft_loop_send(struct vmft_loop *loop, struct vmft_op *op, int fd, const vo
 	begin(sqe, op);
 }
 
+void vmft_loop_read(struct vmft_loop *loop, struct vmft_op *op, int fd, void *bytes, size_t n,
+		    uint64_t offset)
+{
+	struct io_uring_sqe *sqe = sqe_get(loop);
+
+	io_uring_prep_read(sqe, fd, bytes, (unsigned)n, offset);
+	begin(sqe, op);
+}
+
+void vmft_loop_write(struct vmft_loop *loop, struct vmft_op *op, int fd, const void *bytes,
+		     size_t n, uint64_t offset)
+{
+	struct io_uring_sqe *sqe = sqe_get(loop);
+
+	io_uring_prep_write(sqe, fd, bytes, (unsigned)n, offset);
+	begin(sqe, op);
+}
+
+void vmft_loop_sync(struct vmft_loop *loop, struct vmft_op *op, int fd)
+{
+	struct io_uring_sqe *sqe = sqe_get(loop);
+
+	io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+	begin(sqe, op);
+}
+
 void vmft_loop_timer(struct vmft_loop *loop, struct vmft_op *op, uint64_t nanoseconds)
 {
 	struct io_uring_sqe *sqe = sqe_get(loop);

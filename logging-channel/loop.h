@@ -44,6 +44,13 @@ void vmft_loop_connect(struct vmft_loop *loop, struct vmft_op *op, int fd,
 void vmft_loop_recv(struct vmft_loop *loop, struct vmft_op *op, int fd, void *bytes, size_t n);
 void vmft_loop_send(struct vmft_loop *loop, struct vmft_op *op, int fd, const void *bytes,
 		    size_t n);
+/* Of a file, at an offset; short counts as pread() and pwrite() give them. */
+void vmft_loop_read(struct vmft_loop *loop, struct vmft_op *op, int fd, void *bytes, size_t n,
+		    uint64_t offset);
+void vmft_loop_write(struct vmft_loop *loop, struct vmft_op *op, int fd, const void *bytes,
+		     size_t n, uint64_t offset);
+/* What was written to a file becomes durable, as by fdatasync(). */
+void vmft_loop_sync(struct vmft_loop *loop, struct vmft_op *op, int fd);
 /* nanoseconds from now, CLOCK_MONOTONIC. */
 void vmft_loop_timer(struct vmft_loop *loop, struct vmft_op *op, uint64_t nanoseconds);
 /* Asks for an early completion; nothing happens if op is not pending. */
@@ -51,5 +58,12 @@ void vmft_loop_cancel(struct vmft_loop *loop, struct vmft_op *op);
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t vmft_loop_now(void);
+
+/* How long ago then was at now; 0 if then is later: a callback that read the clock first may
+ * have called what read it again and noted that. */
+static inline uint64_t vmft_loop_since(uint64_t then, uint64_t now)
+{
+	return now > then ? now - then : 0;
+}
 
 #endif

@@ -18,6 +18,11 @@
 
 #define BUFFER_BYTES (256u * 1024)
 #define BACKLOG	     16
+/* A host that is gone answers nothing: give it up after about three seconds, not the kernel's
+ * two minutes, another may be waiting to be tried (tcp(7), TCP_SYNCNT). */
+#define SYN_RETRIES 1
+/* How long a connection is closed for that is to be flushed first. */
+#define LINGER_NS 1000000000u
 
 struct vmft_conn {
 	struct vmft_loop *loop;
@@ -25,12 +30,16 @@ struct vmft_conn {
 	void *user;
 	int fd;
 	int error;
-	bool open;    /* on_open ran */
-	bool paused;  /* the user wants no bytes now */
-	bool closing; /* on_close is due once no operation is pending */
-	bool flush;   /* close once all is sent */
+	bool open; /* on_open ran */
+	bool accepted;
+	bool paused;	   /* the user wants no bytes now */
+	bool handing_over; /* on_bytes is running: what it looks at stays where it is */
+	bool closing;	   /* on_close is due once no operation is pending */
+	bool flush; /* close once all is sent and the peer has closed, or LINGER_NS are over */
+	bool ended; /* flush: all is sent, our end is shut */
 	struct vmft_op recv_op;
 	struct vmft_op send_op;
+	struct vmft_op linger_op;
 	struct sockaddr_storage addr; /* the peer's, for connect() */
 	size_t in_bytes;
 	unsigned filling;    /* the send buffer that commit() adds to */
@@ -66,9 +75,15 @@ static void describe(const struct sockaddr *addr, char *text, size_t size)
 	(void)snprintf(text, size, "[%s]:%u", host, ntohs(in6->sin6_port));
 }
 
+static bool conn_idle(const struct vmft_conn *conn)
+{
+	return conn->out_bytes[0] == 0 && conn->out_bytes[1] == 0;
+}
+
 static void finish_if_quiet(struct vmft_conn *conn)
 {
-	if (!conn->closing || conn->recv_op.pending || conn->send_op.pending)
+	if (!conn->closing || conn->recv_op.pending || conn->send_op.pending ||
+	    conn->linger_op.pending)
 		return;
 	close(conn->fd);
 	conn->events->on_close(conn->user, conn, conn->error);
@@ -85,15 +100,41 @@ static void fail(struct vmft_conn *conn, int error)
 	(void)shutdown(conn->fd, SHUT_RDWR);
 	vmft_loop_cancel(conn->loop, &conn->recv_op);
 	vmft_loop_cancel(conn->loop, &conn->send_op);
+	vmft_loop_cancel(conn->loop, &conn->linger_op);
 	/* The end comes with the last completion, never inside a caller's call. */
-	if (!conn->recv_op.pending && !conn->send_op.pending)
+	if (!conn->recv_op.pending && !conn->send_op.pending && !conn->linger_op.pending)
 		vmft_loop_timer(conn->loop, &conn->send_op, 0);
+}
+
+/*
+ * A close with bytes unread resets the connection, and a reset throws away what the peer has
+ * not read yet: the last frame, which says why. So our end is shut, and what still comes is
+ * read away until the peer closes too.
+ */
+static void end_if_flushed(struct vmft_conn *conn)
+{
+	if (!conn->flush || conn->ended || conn->closing || !conn_idle(conn))
+		return;
+	conn->ended = true;
+	(void)shutdown(conn->fd, SHUT_WR);
+}
+
+static void on_linger(struct vmft_op *op, int result)
+{
+	struct vmft_conn *conn = op->owner;
+
+	(void)result;
+	fail(conn, 0);
+	finish_if_quiet(conn);
 }
 
 static void receive_more(struct vmft_conn *conn)
 {
-	if (conn->closing || conn->paused || conn->recv_op.pending)
+	if (conn->closing || (conn->paused && !conn->flush) || conn->recv_op.pending ||
+	    conn->handing_over)
 		return;
+	if (conn->flush)
+		conn->in_bytes = 0;
 	vmft_loop_recv(conn->loop, &conn->recv_op, conn->fd, conn->in + conn->in_bytes,
 		       sizeof(conn->in) - conn->in_bytes);
 }
@@ -102,9 +143,11 @@ static void hand_over(struct vmft_conn *conn)
 {
 	ssize_t used;
 
-	if (conn->in_bytes == 0 || conn->paused || conn->closing)
+	if (conn->in_bytes == 0 || conn->paused || conn->closing || conn->flush)
 		return;
+	conn->handing_over = true;
 	used = conn->events->on_bytes(conn->user, conn, conn->in, conn->in_bytes);
+	conn->handing_over = false;
 	if (used < 0) {
 		fail(conn, (int)used);
 		return;
@@ -113,7 +156,7 @@ static void hand_over(struct vmft_conn *conn)
 	memmove(conn->in, conn->in + used, conn->in_bytes);
 	/* A user that paused left bytes on purpose; else a full buffer it cannot use is a
 	 * frame over the cap. */
-	if (conn->in_bytes == sizeof(conn->in) && !conn->paused)
+	if (conn->in_bytes == sizeof(conn->in) && !conn->paused && !conn->flush)
 		fail(conn, -EMSGSIZE);
 }
 
@@ -148,11 +191,6 @@ static void send_more(struct vmft_conn *conn)
 		       conn->out_bytes[other] - conn->out_sent);
 }
 
-static bool conn_idle(const struct vmft_conn *conn)
-{
-	return conn->out_bytes[0] == 0 && conn->out_bytes[1] == 0;
-}
-
 static void on_send(struct vmft_op *op, int result)
 {
 	struct vmft_conn *conn = op->owner;
@@ -168,9 +206,8 @@ static void on_send(struct vmft_op *op, int result)
 			conn->events->on_sent(conn->user, conn);
 		}
 	}
-	if (!conn->closing && conn->flush && conn_idle(conn))
-		fail(conn, 0);
 	send_more(conn);
+	end_if_flushed(conn);
 	finish_if_quiet(conn);
 }
 
@@ -188,6 +225,7 @@ static struct vmft_conn *conn_new(struct vmft_loop *loop, int fd,
 	conn->user = user;
 	conn->recv_op = (struct vmft_op){.done = on_recv, .owner = conn};
 	conn->send_op = (struct vmft_op){.done = on_send, .owner = conn};
+	conn->linger_op = (struct vmft_op){.done = on_linger, .owner = conn};
 	/* A batch is complete when it is sent: waiting for more only delays the ack. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	return conn;
@@ -216,6 +254,7 @@ static void on_accept(struct vmft_op *op, int result)
 			free(conn);
 			close(result);
 		} else {
+			conn->accepted = true;
 			describe((struct sockaddr *)&addr, conn->name, sizeof(conn->name));
 			opened(conn);
 			finish_if_quiet(conn);
@@ -285,6 +324,7 @@ static int tcp_connect(struct vmft_loop *loop, const struct sockaddr *from, sock
 		       const struct vmft_conn_events *events, void *user)
 {
 	int fd = socket_bound(addr->sa_family, from, from_len);
+	const int retries = SYN_RETRIES;
 	struct vmft_conn *conn;
 
 	if (fd < 0)
@@ -294,6 +334,7 @@ static int tcp_connect(struct vmft_loop *loop, const struct sockaddr *from, sock
 		close(fd);
 		return -ENOMEM;
 	}
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &retries, sizeof(retries));
 	memcpy(&conn->addr, addr, addr_len);
 	describe(addr, conn->name, sizeof(conn->name));
 	conn->send_op.done = on_connect;
@@ -327,16 +368,26 @@ static void conn_pause(struct vmft_conn *conn, bool paused)
 
 static void conn_close(struct vmft_conn *conn, bool flush)
 {
-	if (flush && !conn_idle(conn)) {
-		conn->flush = true;
+	if (!flush || !conn->open) {
+		fail(conn, 0);
 		return;
 	}
-	fail(conn, 0);
+	if (conn->flush || conn->closing)
+		return;
+	conn->flush = true;
+	vmft_loop_timer(conn->loop, &conn->linger_op, LINGER_NS);
+	end_if_flushed(conn);
+	receive_more(conn);
 }
 
 static const char *conn_name(const struct vmft_conn *conn)
 {
 	return conn->name;
+}
+
+static bool conn_is_accepted(const struct vmft_conn *conn)
+{
+	return conn->accepted;
 }
 
 const struct vmft_transport_ops vmft_transport_tcp = {
@@ -348,5 +399,6 @@ const struct vmft_transport_ops vmft_transport_tcp = {
     .idle = conn_idle,
     .pause = conn_pause,
     .close = conn_close,
+    .is_accepted = conn_is_accepted,
     .peer_name = conn_name,
 };

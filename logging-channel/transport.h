@@ -50,8 +50,10 @@ struct vmft_transport_ops {
 	bool (*idle)(const struct vmft_conn *conn); /* nothing queued or under way */
 	/* Stops and starts reading: the peer is slowed by the network's own flow control. */
 	void (*pause)(struct vmft_conn *conn, bool paused);
-	/* flush: send what is queued first. on_close follows. */
+	/* on_close follows. flush: what is queued is sent first and the peer waited for until it
+	 * closes too, a second at most; no more bytes are handed over. */
 	void (*close)(struct vmft_conn *conn, bool flush);
+	bool (*is_accepted)(const struct vmft_conn *conn);	/* the peer connected, not we */
 	const char *(*peer_name)(const struct vmft_conn *conn); /* "ADDRESS:PORT" */
 };
 

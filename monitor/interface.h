@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the agent (inside QEMU) and the monitor (beside it) share: one memfd, this header
- * first, the log ring behind it. Append-only: fields are added at the end of their block
- * and never moved; VMFT_IFACE_VERSION goes up with each change, and both sides refuse
- * another version. Each field has one writer, named beside it, but for
- * two words that only wake: monitor_futex and monitor_sleeps. Nobody trusts the other's
- * word: positions are checked on every use (logging-channel/ring.h).
+ * What the agent (inside QEMU) and the monitor (beside it) share: a memfd with the header
+ * struct vmft_iface and the log ring behind it, and one with struct vmft_area and what an
+ * attach needs behind that. Append-only: fields are added at the end of their block and
+ * never moved; VMFT_IFACE_VERSION goes up with each change, and both sides refuse another
+ * version. Each field has one writer, named beside it, but for two words that only wake
+ * (monitor_futex and monitor_sleeps) and for log_head and log_tail at an attach point, where
+ * the side that is to produce sets both while the other does not look. Nobody trusts the
+ * other's word: positions are checked on every use (logging-channel/ring.h).
  *
- * Besides the memory there are two eventfds (bells) and a socket pair (the lifeline,
- * whose end-of-file tells the agent that its monitor is gone).
+ * Besides the memory there are the guest's own (a memfd, vmft.ram to QEMU), two eventfds
+ * (bells) and a socket pair (the lifeline, whose end-of-file tells the agent that its
+ * monitor is gone).
  */
 #ifndef VMFT_INTERFACE_H
 #define VMFT_INTERFACE_H
@@ -19,7 +22,7 @@
 #include <stdint.h>
 
 #define VMFT_IFACE_MAGIC   UINT64_C(0x746d6676656e6731)
-#define VMFT_IFACE_VERSION 1u
+#define VMFT_IFACE_VERSION 2u
 #define VMFT_IFACE_HEADER  4096u /* the ring begins here */
 
 /* The file name given to QEMU as rrfile: the agent takes over its stream. */
@@ -37,13 +40,18 @@ enum vmft_agent_state {
 	VMFT_AGENT_FENCED = 8,	  /* obeyed VMFT_COMMAND_FENCE: nothing of the guest leaves */
 };
 
-/* Only these steps are made: HOLD -> RUN -> {GO_LIVE | OPEN | FENCE}, GO_LIVE -> OPEN. */
+/*
+ * Only these steps are made: HOLD -> {RUN | OPEN | PREPARE}, PREPARE -> GO_LIVE,
+ * RUN -> {GO_LIVE | OPEN | FENCE}, GO_LIVE -> OPEN, OPEN -> RUN (behind an attach point only).
+ */
 enum vmft_command {
 	VMFT_COMMAND_HOLD = 0,	  /* do not start the guest yet */
 	VMFT_COMMAND_RUN = 1,	  /* primary: record, hold output; backup: replay */
 	VMFT_COMMAND_GO_LIVE = 2, /* backup: go live when the log is read up to log_end */
-	VMFT_COMMAND_OPEN = 3,	  /* alone: output leaves at once, the log is not kept */
+	VMFT_COMMAND_OPEN = 3,	  /* alone: output leaves at once, the log is not kept (it is
+				   * behind an attach point, until the next OPEN) */
 	VMFT_COMMAND_FENCE = 4,	  /* output is dropped, the guest stops for good */
+	VMFT_COMMAND_PREPARE = 5, /* backup: come up stopped, state comes by VMFT_AREA_LOAD */
 };
 
 struct vmft_iface {
@@ -76,7 +84,9 @@ struct vmft_iface {
 	_Atomic uint64_t frozen_at;	 /* position + 1 while frozen, 0 otherwise */
 	_Atomic uint64_t gate_stalls;	 /* times the guest was stopped by a full gate */
 	_Atomic uint64_t live_at_ns;	 /* CLOCK_MONOTONIC when the guest went live, or 0 */
-	uint8_t reserved3[32];
+	_Atomic uint64_t gate_closed_at; /* while RUN closes the gate: the highest position that
+					  * output which has left depends on, + 1; else 0 */
+	uint8_t reserved3[24];
 
 	/* Written by the monitor only. */
 	_Atomic uint32_t command; /* enum vmft_command */
@@ -97,5 +107,96 @@ static_assert(offsetof(struct vmft_iface, log_tail) == 128, "shared layout");
 static_assert(offsetof(struct vmft_iface, agent_state) == 192, "shared layout");
 static_assert(offsetof(struct vmft_iface, command) == 320, "shared layout");
 static_assert(sizeof(struct vmft_iface) <= VMFT_IFACE_HEADER, "header fits its page");
+
+/* --- the attach area ------------------------------------------------------ */
+
+#define VMFT_AREA_MAGIC	      UINT64_C(0x746d667661726561)
+#define VMFT_AREA_HEADER      (64u * 1024)
+#define VMFT_AREA_REGIONS_MAX 64u
+#define VMFT_AREA_DISKS_MAX   16u
+#define VMFT_AREA_NAME_MAX    256u /* of a RAMBlock: char idstr[256] in QEMU */
+
+#define VMFT_RAM_BLOCK_BYTES  4096u
+#define VMFT_DISK_BLOCK_BYTES (64u * 1024)
+
+/* All of the guest's RAM but vmft.ram (firmware, ROMs, ACPI tables) goes through copies. */
+#define VMFT_AREA_SHADOW_BYTES (UINT64_C(64) << 20)
+/* What may be copied while the guest is stopped; the device state has room of its own. */
+#define VMFT_AREA_STAGING_BYTES (UINT64_C(64) << 20)
+#define VMFT_AREA_STATE_BYTES	(UINT64_C(16) << 20)
+
+enum vmft_region_kind {
+	VMFT_REGION_DISK = 1,	/* an image; blocks of VMFT_DISK_BLOCK_BYTES */
+	VMFT_REGION_RAM = 2,	/* vmft.ram: lives in the guest memory's memfd at offset 0 */
+	VMFT_REGION_SHADOW = 3, /* any other RAMBlock: copied to and from .shadow_at */
+};
+
+struct vmft_region {
+	uint32_t kind;
+	uint32_t reserved;
+	uint64_t bytes;	    /* a disk's: the most its image may ever be long */
+	uint64_t bitmap_at; /* in the area: a bit a block, set: not yet sent as it is now */
+	uint64_t shadow_at; /* in the area */
+	char name[VMFT_AREA_NAME_MAX];
+};
+
+enum vmft_area_op {
+	VMFT_AREA_NONE = 0,
+	VMFT_AREA_DESCRIBE = 1, /* list the RAM regions */
+	VMFT_AREA_TRACK = 2,	/* list them, begin to mark what is written, fill the shadows */
+	VMFT_AREA_SCAN = 3,	/* mark what was written since, refresh the shadows */
+	VMFT_AREA_POINT = 4,	/* stop the guest, drain, copy what is marked and the device
+				 * state, keep the log from here on, let the guest go on */
+	VMFT_AREA_DROP = 5,	/* no more marks are needed */
+	VMFT_AREA_LOAD = 6,	/* backup: load the device state, replay from the point on */
+};
+
+/* One piece of what POINT copied; its bytes follow, padded to 16. */
+struct vmft_area_piece {
+	uint64_t offset; /* in its region */
+	uint32_t region;
+	uint32_t bytes;
+};
+
+struct vmft_area {
+	/* Written once by whoever made the memfd. */
+	uint64_t magic;
+	uint32_t version; /* VMFT_IFACE_VERSION */
+	uint32_t disk_count;
+	uint64_t area_bytes;
+	uint64_t ram_bytes;
+	uint64_t bitmaps_at; /* zeroed; the disks' come first */
+	uint64_t shadow_at, staging_at, state_at;
+
+	/* Written by the monitor, before it counts request up and rings the agent. */
+	_Atomic uint32_t op; /* enum vmft_area_op */
+	_Atomic uint32_t request;
+	_Atomic uint64_t budget_bytes;	/* POINT: more than this marked is -E2BIG */
+	_Atomic uint64_t load_bytes;	/* LOAD: of device state at state_at */
+	_Atomic uint64_t load_position; /* LOAD: where the log goes on */
+	_Atomic int64_t load_guest_ns;	/* LOAD: the guest's clock there */
+	uint8_t reserved1[16];
+
+	/* Written by the agent; done last, the request it has carried out. */
+	_Atomic uint32_t done;
+	_Atomic int32_t result;		/* 0 or a negative errno; the guest runs on either way */
+	_Atomic uint32_t region_count;	/* the disks included */
+	_Atomic uint32_t disk_overflow; /* a write beyond region.bytes was not marked */
+	_Atomic uint64_t ram_marked, disk_marked; /* SCAN: blocks */
+	_Atomic uint64_t staged_bytes;		  /* POINT: of pieces at staging_at */
+	_Atomic uint64_t state_bytes;		  /* POINT: at state_at */
+	_Atomic uint64_t point_position;	  /* POINT: the log goes on here */
+	_Atomic int64_t point_guest_ns;
+	_Atomic uint64_t stop_ns, drain_ns, copy_ns, save_ns, start_ns; /* POINT: how long */
+	_Atomic uint64_t scan_ns;					/* SCAN: how long */
+	char error[160];						/* why result is not 0 */
+
+	/* The disks' are written by whoever made the memfd, the rest by the agent. */
+	struct vmft_region region[VMFT_AREA_REGIONS_MAX];
+};
+
+static_assert(offsetof(struct vmft_area, op) == 64, "shared layout");
+static_assert(offsetof(struct vmft_area, done) == 120, "shared layout");
+static_assert(sizeof(struct vmft_area) <= VMFT_AREA_HEADER, "header fits");
 
 #endif

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../common/area-setup.h"
 #include "../common/exit-codes.h"
 #include "../common/iface-setup.h"
 
@@ -109,10 +110,8 @@ static void fence(const char *why)
 
 static void open_gate(void)
 {
-	if (atomic_exchange(&vmft_agent.open, true))
-		return;
-	vmft_gate_mode_changed();
-	vmft_agent_wake();
+	vmft_gate_open();
+	vmft_tap_stop_keeping();
 }
 
 /*
@@ -128,6 +127,8 @@ static void orphaned(void)
 	if (atomic_exchange(&vmft_agent.orphaned, true))
 		return;
 	if (atomic_load(&vmft_agent.open)) {
+		/* Nobody takes the log of an attach under way out of the ring any more. */
+		vmft_tap_stop_keeping();
 		vmft_agent_say("the monitor is gone: the guest goes on, unprotected");
 		return;
 	}
@@ -140,15 +141,24 @@ static void orphaned(void)
 		fence("the monitor is gone");
 }
 
+/* By the step from one command to the next: behind an attach point the log is kept though
+ * the command is still OPEN. */
 static void obey(void)
 {
 	uint32_t command = vmft_agent_command();
 	uint32_t state = atomic_load(&vmft_agent.iface->agent_state);
 
+	if (command == vmft_agent.obeyed)
+		return;
+	/* A replaying guest emits nothing; its monitor ends it. */
 	if (command == VMFT_COMMAND_FENCE && state != VMFT_AGENT_REPLAYING)
 		fence("the other side is live");
-	else if (command == VMFT_COMMAND_OPEN || state == VMFT_AGENT_LIVE)
+	else if (command == VMFT_COMMAND_OPEN && state != VMFT_AGENT_WAITING)
 		open_gate();
+	else if (command == VMFT_COMMAND_RUN && atomic_load(&vmft_agent.logging) &&
+		 atomic_load(&vmft_agent.open))
+		vmft_gate_close();
+	vmft_agent.obeyed = command;
 }
 
 static void announce(void)
@@ -187,6 +197,7 @@ static void *service(void *unused)
 			orphaned();
 		obey();
 		announce();
+		vmft_attach_service();
 		tap = vmft_gate_service();
 		atomic_fetch_add_explicit(&vmft_agent.iface->agent_beat, 1, memory_order_relaxed);
 	}
@@ -222,6 +233,44 @@ static void *qemu_symbol(const char *name)
 	return found;
 }
 
+static void attach_symbols(struct vmft_qemu *q)
+{
+	q->autostart = qemu_symbol("autostart");
+	*(void **)&q->runstate_set = qemu_symbol("runstate_set");
+	*(void **)&q->runstate_is_running = qemu_symbol("runstate_is_running");
+	*(void **)&q->vm_stop = qemu_symbol("vm_stop");
+	*(void **)&q->vm_start = qemu_symbol("vm_start");
+	*(void **)&q->save_instructions = qemu_symbol("replay_save_instructions");
+	*(void **)&q->disable_events = qemu_symbol("replay_disable_events");
+	*(void **)&q->enable_events = qemu_symbol("replay_enable_events");
+	*(void **)&q->drain_all = qemu_symbol("bdrv_drain_all");
+	*(void **)&q->flush_all = qemu_symbol("bdrv_flush_all");
+	*(void **)&q->activate_all = qemu_symbol("bdrv_activate_all");
+	*(void **)&q->error_get_pretty = qemu_symbol("error_get_pretty");
+	*(void **)&q->dirty_log_start = qemu_symbol("memory_global_dirty_log_start");
+	*(void **)&q->dirty_log_stop = qemu_symbol("memory_global_dirty_log_stop");
+	*(void **)&q->region_from_host = qemu_symbol("memory_region_from_host");
+	*(void **)&q->snapshot_and_clear = qemu_symbol("memory_region_snapshot_and_clear_dirty");
+	*(void **)&q->ram_foreach = qemu_symbol("qemu_ram_foreach_block");
+	*(void **)&q->ram_idstr = qemu_symbol("qemu_ram_get_idstr");
+	*(void **)&q->ram_host = qemu_symbol("qemu_ram_get_host_addr");
+	*(void **)&q->ram_length = qemu_symbol("qemu_ram_get_used_length");
+	*(void **)&q->ram_fd = qemu_symbol("qemu_ram_get_fd");
+	*(void **)&q->iohandler_context = qemu_symbol("iohandler_get_aio_context");
+	*(void **)&q->schedule_oneshot = qemu_symbol("aio_bh_schedule_oneshot_full");
+	*(void **)&q->channel_new_fd = qemu_symbol("qio_channel_file_new_fd");
+	*(void **)&q->file_new_output = qemu_symbol("qemu_file_new_output");
+	*(void **)&q->file_new_input = qemu_symbol("qemu_file_new_input");
+	*(void **)&q->file_close = qemu_symbol("qemu_fclose");
+	*(void **)&q->file_get_be32 = qemu_symbol("qemu_get_be32");
+	*(void **)&q->unref = qemu_symbol("object_unref");
+	*(void **)&q->save_device_state = qemu_symbol("qemu_save_device_state");
+	*(void **)&q->load_device_state = qemu_symbol("qemu_load_device_state");
+	*(void **)&q->pre_loadvm = qemu_symbol("cpu_synchronize_all_pre_loadvm");
+	*(void **)&q->store_running = qemu_symbol("global_state_store_running");
+	*(void **)&q->free = qemu_symbol("g_free");
+}
+
 void vmft_agent_arm(void)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
@@ -242,6 +291,7 @@ void vmft_agent_arm(void)
 	*(void **)&q->notify_event = qemu_symbol("qemu_notify_event");
 	*(void **)&q->has_events = qemu_symbol("replay_has_events");
 	*(void **)&q->clock_notify = qemu_symbol("qemu_clock_notify");
+	attach_symbols(q);
 	service_start();
 }
 
@@ -272,14 +322,20 @@ static bool parse_macs(char *text)
 }
 
 struct settings {
-	uint64_t iface, bell_monitor, bell_agent, lifeline, gate, log_version, clock_offset,
-	    kind_offset;
+	uint64_t iface, area, flush, bell_monitor, bell_agent, lifeline, gate, log_version,
+	    clock_offset, kind_offset;
 };
 
 static bool parse_setting(struct settings *s, char *key, char *value)
 {
 	if (strcmp(key, "macs") == 0)
 		return parse_macs(value);
+	if (strcmp(key, "disks") == 0)
+		return vmft_attach_parse_disks(value);
+	if (strcmp(key, "area") == 0)
+		return parse_number(value, &s->area, 10);
+	if (strcmp(key, "flush") == 0)
+		return parse_number(value, &s->flush, 10);
 	if (strcmp(key, "iface") == 0)
 		return parse_number(value, &s->iface, 10);
 	if (strcmp(key, "bell-monitor") == 0)
@@ -312,12 +368,17 @@ static bool parse_settings(struct settings *s, char *text)
 		if (!parse_setting(s, part, value))
 			return false;
 	}
-	return s->iface > 2 && s->bell_monitor > 2 && s->bell_agent > 2 && s->lifeline > 2 &&
-	       s->gate > 0 && s->log_version > 0 && s->clock_offset > 0 && s->kind_offset > 0;
+	return s->iface > 2 && s->area > 2 && s->bell_monitor > 2 && s->bell_agent > 2 &&
+	       s->lifeline > 2 && s->gate > 0 && s->log_version > 0 && s->clock_offset > 0 &&
+	       s->kind_offset > 0;
 }
 
 static void libc_functions(void)
 {
+	*(void **)&vmft_agent.libc_pwrite64 = dlsym(RTLD_NEXT, "pwrite64");
+	*(void **)&vmft_agent.libc_pwritev64 = dlsym(RTLD_NEXT, "pwritev64");
+	*(void **)&vmft_agent.libc_fallocate64 = dlsym(RTLD_NEXT, "fallocate64");
+	*(void **)&vmft_agent.libc_ioctl = dlsym(RTLD_NEXT, "ioctl");
 	*(void **)&vmft_agent.libc_writev = dlsym(RTLD_NEXT, "writev");
 	*(void **)&vmft_agent.libc_fopen64 = dlsym(RTLD_NEXT, "fopen64");
 	*(void **)&vmft_agent.libc_putc = dlsym(RTLD_NEXT, "putc");
@@ -331,7 +392,7 @@ __attribute__((constructor)) static void agent_start(void)
 	struct settings settings = {0};
 	struct vmft_error err;
 	const char *given = getenv("VMFT_AGENT");
-	char text[1024];
+	char text[4096];
 
 	libc_functions();
 	if (!given)
@@ -344,10 +405,13 @@ __attribute__((constructor)) static void agent_start(void)
 			       given);
 		_exit(VMFT_EXIT_CONFIG);
 	}
-	if (vmft_iface_map((int)settings.iface, &vmft_agent.iface, &vmft_agent.ring, &err) < 0) {
+	if (vmft_area_map((int)settings.area, &vmft_agent.attach.area, &err) < 0 ||
+	    vmft_iface_map((int)settings.iface, &vmft_agent.iface, &vmft_agent.ring, &err) < 0) {
 		vmft_agent_say("%s", err.text);
 		_exit(err.exit_code);
 	}
+	vmft_agent.attach.flush = settings.flush != 0;
+	vmft_agent.attach.state_fd = -1;
 	vmft_agent.bell_monitor = (int)settings.bell_monitor;
 	vmft_agent.bell_agent = (int)settings.bell_agent;
 	vmft_agent.lifeline = (int)settings.lifeline;

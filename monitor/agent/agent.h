@@ -5,10 +5,13 @@
  * Rules of this folder, which is a world of its own:
  * - It runs inside somebody else's process, on threads that hold QEMU's replay mutex and
  *   maybe its big lock, even the virtual clock's seqlock (icount_warp_rt() reads the log
- *   under it). So under those locks no QEMU function is called; QEMU's variables are
- *   written only in go_live(), and the reason stands beside each.
- * - No network, no file, no QMP: all of that is the monitor's. The one descriptor written
- *   to is the guest's own tap.
+ *   under it). So in the tap, the feed and the gate no QEMU function is called. QEMU's
+ *   variables are written only in go_live(), prepare(), forget_end() and
+ *   load_own_state(), and the reason stands beside each.
+ * - What has to call QEMU (attach.c) does so in a bottom half of the main loop, which holds
+ *   both locks there as if QEMU had come by itself.
+ * - No network, no file, no QMP: all of that is the monitor's. The descriptors written to
+ *   are the guest's own taps; images are read through QEMU's, at an attach point only.
  * - A QEMU thread may be put to sleep (that is how the guest is stopped) but only in
  *   vmft_agent_sleep() and in the gate, both of which the service thread can always end.
  * - Until QEMU opens VMFT_LOG_NAME the library does nothing at all; in a child of QEMU
@@ -43,7 +46,8 @@ struct vmft_gate {
 	struct vmft_frame **last;
 	uint64_t bytes;
 	uint64_t frames;
-	uint64_t limit; /* bytes; beyond it the sending thread, hence the guest, waits */
+	uint64_t limit;	  /* bytes; beyond it the sending thread, hence the guest, waits */
+	uint64_t left_at; /* the highest position that output which has left depends on */
 };
 
 struct vmft_tap {
@@ -54,12 +58,20 @@ struct vmft_tap {
 	uint64_t run_until; /* CLOCK_MONOTONIC ns until which a throttled guest runs */
 };
 
+enum vmft_feed_phase {
+	VMFT_FEED_HEADER,    /* QEMU reads the file's header */
+	VMFT_FEED_UNDECIDED, /* it has skipped it; whether the guest boots is not known yet */
+	VMFT_FEED_STUB,	     /* the guest's state will be loaded: no event until then */
+	VMFT_FEED_STREAM,    /* events */
+	VMFT_FEED_LEFT,	     /* the guest is live */
+};
+
 struct vmft_feed {
 	FILE *stream;
 	struct vmft_log_cursor cursor;
 	uint8_t header[4]; /* log version, big-endian, which QEMU checks first */
 	unsigned header_read;
-	bool streaming; /* QEMU has skipped the header */
+	_Atomic uint32_t phase; /* enum vmft_feed_phase */
 	uint8_t stage[4096];
 	size_t staged;
 	size_t handed;
@@ -73,12 +85,63 @@ struct vmft_qemu {
 	int *replay_mode;
 	FILE **replay_file;
 	uint8_t *timers_state;
-	const uint8_t *replay_state;
+	uint8_t *replay_state;
 	void (*vmstop_request_prepare)(void);
 	void (*vmstop_request)(int run_state);
 	void (*notify_event)(void);
 	bool (*has_events)(void);
 	void (*clock_notify)(int clock);
+
+	int *autostart;
+	void (*runstate_set)(int run_state);
+	bool (*runstate_is_running)(void);
+	int (*vm_stop)(int run_state);
+	void (*vm_start)(void);
+	void (*save_instructions)(void);
+	void (*disable_events)(void);
+	void (*enable_events)(void);
+	void (*drain_all)(void);
+	int (*flush_all)(void);
+	void (*activate_all)(void **err);
+	const char *(*error_get_pretty)(const void *err);
+	void (*dirty_log_start)(unsigned flags);
+	void (*dirty_log_stop)(unsigned flags);
+	void *(*region_from_host)(void *host, uint64_t *ret_offset);
+	void *(*snapshot_and_clear)(void *region, uint64_t at, uint64_t n, unsigned client);
+	int (*ram_foreach)(int (*visit)(void *block, void *user), void *user);
+	const char *(*ram_idstr)(void *block);
+	void *(*ram_host)(void *block);
+	uint64_t (*ram_length)(void *block);
+	int (*ram_fd)(void *block);
+	void *(*iohandler_context)(void);
+	void (*schedule_oneshot)(void *context, void (*call)(void *), void *user, const char *name);
+	void *(*channel_new_fd)(int fd);
+	void *(*file_new_output)(void *channel);
+	void *(*file_new_input)(void *channel);
+	int (*file_close)(void *file);
+	unsigned (*file_get_be32)(void *file);
+	void (*unref)(void *object);
+	int (*save_device_state)(void *file);
+	int (*load_device_state)(void *file);
+	void (*pre_loadvm)(void);
+	void (*store_running)(void);
+	void (*free)(void *memory); /* g_free() */
+};
+
+struct vmft_agent_disk {
+	uint64_t device, inode; /* a block device's own number and 0 */
+};
+
+struct vmft_attach {
+	struct vmft_area *area;
+	struct vmft_agent_disk disk[VMFT_AREA_DISKS_MAX];
+	unsigned disk_count;
+	bool flush;	    /* an image keeps data in QEMU's memory: qcow2 */
+	uint32_t scheduled; /* service thread: the request that was last passed on */
+	bool dirty_log;	    /* main loop: QEMU's is on */
+	atomic_bool disks;  /* what is written to images is marked */
+	atomic_bool busy;   /* POINT is under way: no place to freeze the guest in */
+	int state_fd;	    /* a memfd the device state passes through; -1: none yet */
 };
 
 struct vmft_agent {
@@ -88,6 +151,7 @@ struct vmft_agent {
 	struct vmft_tap tap;
 	struct vmft_feed feed;
 	struct vmft_gate gate;
+	struct vmft_attach attach;
 	int bell_monitor;
 	int bell_agent;
 	int lifeline;
@@ -99,11 +163,17 @@ struct vmft_agent {
 	pthread_t service;
 	atomic_bool armed;	/* QEMU has opened its log */
 	atomic_bool orphaned;	/* the monitor is gone */
-	atomic_bool open;	/* output leaves at once, the log is not kept */
+	atomic_bool open;	/* output leaves at once */
+	atomic_bool logging;	/* recording: the log is kept for a backup */
 	atomic_bool fenced;	/* nothing leaves any more */
 	atomic_bool crashed;	/* QEMU is in exit() with an error */
 	unsigned announcements; /* made; the service thread's once live_at_ns is set */
+	uint32_t obeyed;	/* service thread: the last command carried out */
 
+	ssize_t (*libc_pwrite64)(int, const void *, size_t, off64_t);
+	ssize_t (*libc_pwritev64)(int, const struct iovec *, int, off64_t);
+	int (*libc_fallocate64)(int, int, off64_t, off64_t);
+	int (*libc_ioctl)(int, unsigned long, ...);
 	ssize_t (*libc_writev)(int, const struct iovec *, int);
 	FILE *(*libc_fopen64)(const char *, const char *);
 	int (*libc_putc)(int, FILE *);
@@ -136,6 +206,10 @@ static inline uint32_t vmft_agent_command(void)
 /* tap.c: QEMU's log stream while it records */
 VMFT_HIDDEN FILE *vmft_tap_open(uint64_t position);
 VMFT_HIDDEN void vmft_tap_write(const uint8_t *bytes, size_t n);
+/* The log is not kept any more; a writer that waits for room goes on. Any thread. */
+VMFT_HIDDEN void vmft_tap_stop_keeping(void);
+/* The attach point: main loop, the guest stopped. */
+VMFT_HIDDEN void vmft_tap_keep_from_here(void);
 
 /* Called by the main loop when it is about to wait, without any of QEMU's locks. */
 VMFT_HIDDEN void vmft_tap_before_wait(void);
@@ -156,6 +230,16 @@ VMFT_HIDDEN ssize_t vmft_gate_writev(int fd, const struct iovec *iov, int count)
 /* Lets out what may leave. Returns a descriptor to wait on for POLLOUT, or -1. */
 VMFT_HIDDEN int vmft_gate_service(void);
 VMFT_HIDDEN void vmft_gate_mode_changed(void);
+VMFT_HIDDEN void vmft_gate_open(void);
+VMFT_HIDDEN void vmft_gate_close(void);
+
+/* attach.c: giving the guest's state away, and taking it in */
+/* "DEVICE.INODE" of each image in hex, with plus signs between; false: not understood. */
+VMFT_HIDDEN bool vmft_attach_parse_disks(char *text);
+/* Service thread: passes a new request on to the main loop. */
+VMFT_HIDDEN void vmft_attach_service(void);
+/* Whatever call wrote to fd there has returned. */
+VMFT_HIDDEN void vmft_attach_written(int fd, uint64_t offset, uint64_t n);
 
 /* nic.c: the taps themselves */
 VMFT_HIDDEN bool vmft_nic_is_tap(int fd);

@@ -43,8 +43,9 @@ static void go_live(void)
 		vmft_agent_broken("no memory for a new log stream");
 		return;
 	}
+	atomic_store(&vmft_agent.feed.phase, VMFT_FEED_LEFT);
 	vmft_agent.tap.cursor.guest_ns = vmft_agent.feed.cursor.guest_ns;
-	atomic_store(&vmft_agent.open, true);
+	vmft_gate_open();
 	offset = vmft_agent.feed.cursor.guest_ns - (int64_t)vmft_agent_now();
 	memcpy(vmft_agent.qemu.timers_state + vmft_agent.clock_offset, &offset, sizeof(offset));
 	*vmft_agent.qemu.replay_file = stream;
@@ -125,16 +126,56 @@ static bool refill(struct vmft_feed *feed)
 	}
 }
 
+static enum vmft_feed_phase phase_of(const struct vmft_feed *feed)
+{
+	return (enum vmft_feed_phase)atomic_load_explicit(&feed->phase, memory_order_relaxed);
+}
+
+/*
+ * A guest whose state will be loaded comes up as for a migration: not started, its images
+ * neither locked nor read into caches (BDRV_O_INACTIVE), so that they may still be filled.
+ * This is what -S -incoming defer would do (softmmu/vl.c), said late: it was not known
+ * when QEMU was started. QEMU is in replay_configure(), before it makes the machine and
+ * before there is a second thread that could look.
+ */
+static void prepare(struct vmft_feed *feed)
+{
+	enum { QEMU_RUN_STATE_INMIGRATE = 1 };
+
+	vmft_agent.qemu.runstate_set(QEMU_RUN_STATE_INMIGRATE);
+	*vmft_agent.qemu.autostart = 0;
+	atomic_store(&feed->phase, VMFT_FEED_STUB);
+}
+
+/* QEMU asks for the first event while it comes up: now it must be known what it is for. */
+static void decide(struct vmft_feed *feed)
+{
+	for (;;) {
+		uint32_t seen = atomic_load(&vmft_agent.iface->monitor_futex);
+		uint32_t command = vmft_agent_command();
+
+		if (command == VMFT_COMMAND_PREPARE) {
+			prepare(feed);
+			return;
+		}
+		if (command != VMFT_COMMAND_HOLD) {
+			atomic_store(&feed->phase, VMFT_FEED_STREAM);
+			return;
+		}
+		vmft_agent_sleep(seen);
+	}
+}
+
 int vmft_feed_byte(void)
 {
 	struct vmft_feed *feed = &vmft_agent.feed;
 
-	if (!feed->streaming) {
-		uint8_t byte = feed->header[feed->header_read % sizeof(feed->header)];
-
-		feed->header_read++;
-		return byte;
-	}
+	if (phase_of(feed) == VMFT_FEED_HEADER)
+		return feed->header[feed->header_read++ % sizeof(feed->header)];
+	if (phase_of(feed) == VMFT_FEED_UNDECIDED)
+		decide(feed);
+	if (phase_of(feed) == VMFT_FEED_STUB)
+		return VMFT_EVENT_END; /* nothing in QEMU waits for this kind */
 	if (feed->handed == feed->staged && !refill(feed))
 		return VMFT_EVENT_END; /* nothing in QEMU waits for this kind */
 	atomic_fetch_add_explicit(&feed->bytes_handed, 1, memory_order_relaxed);
@@ -167,7 +208,7 @@ static uint32_t next_kind(void)
 
 static bool is_replaying(const struct vmft_feed *feed)
 {
-	return feed->streaming && !atomic_load_explicit(&vmft_agent.open, memory_order_relaxed);
+	return phase_of(feed) == VMFT_FEED_STREAM;
 }
 
 /*
@@ -233,11 +274,34 @@ static ssize_t cookie_read(void *cookie, char *bytes, size_t n)
 	return (ssize_t)n;
 }
 
+/* QEMU seeks to where its log was when the state was saved (replay_post_load()); what was
+ * logged between that and the attach point is of no use here. */
+static void attached(struct vmft_feed *feed, uint64_t saved_at)
+{
+	struct vmft_area *area = vmft_agent.attach.area;
+	const uint64_t position = atomic_load(&area->load_position);
+
+	if (saved_at > position) {
+		vmft_agent_broken("the state that was loaded belongs to another log position");
+		return;
+	}
+	vmft_log_cursor_init(&feed->cursor, position);
+	feed->cursor.guest_ns = atomic_load(&area->load_guest_ns);
+	atomic_store(&vmft_agent.iface->log_position, position);
+	atomic_store(&feed->phase, VMFT_FEED_STREAM);
+}
+
 static int cookie_seek(void *cookie, off64_t *offset, int whence)
 {
+	struct vmft_feed *feed = &vmft_agent.feed;
+
 	(void)cookie;
-	if (whence == SEEK_SET && *offset == VMFT_LOG_HEADER_BYTES)
-		vmft_agent.feed.streaming = true;
+	if (whence != SEEK_SET)
+		return 0;
+	if (phase_of(feed) == VMFT_FEED_HEADER && *offset == VMFT_LOG_HEADER_BYTES)
+		atomic_store(&feed->phase, VMFT_FEED_UNDECIDED);
+	else if (phase_of(feed) == VMFT_FEED_STUB)
+		attached(feed, (uint64_t)*offset - VMFT_LOG_HEADER_BYTES);
 	return 0;
 }
 

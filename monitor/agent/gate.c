@@ -101,6 +101,12 @@ static void pop(struct vmft_gate *gate)
 	report(gate);
 }
 
+static void left(struct vmft_gate *gate, uint64_t position)
+{
+	if (position > gate->left_at)
+		gate->left_at = position;
+}
+
 /* A full gate stops the guest: this thread holds the replay mutex. */
 static void wait_for_room(struct vmft_gate *gate, size_t length)
 {
@@ -121,6 +127,7 @@ ssize_t vmft_gate_writev(int fd, const struct iovec *iov, int count)
 	pthread_mutex_lock(&gate->lock);
 	if (is_open() && !is_fenced() && !gate->first) {
 		rc = vmft_agent.libc_writev(fd, iov, count);
+		left(gate, vmft_agent.tap.cursor.fed);
 		atomic_fetch_add(&vmft_agent.iface->frames_released, 1);
 		goto out;
 	}
@@ -189,6 +196,7 @@ int vmft_gate_service(void)
 			wait_on = gate->first->fd;
 			break;
 		} else {
+			left(gate, gate->first->position);
 			atomic_fetch_add(&vmft_agent.iface->frames_released, 1);
 		}
 		pop(gate);
@@ -205,4 +213,23 @@ void vmft_gate_mode_changed(void)
 	pthread_mutex_lock(&vmft_agent.gate.lock);
 	(void)pthread_cond_broadcast(&vmft_agent.gate.room);
 	pthread_mutex_unlock(&vmft_agent.gate.lock);
+}
+
+void vmft_gate_open(void)
+{
+	pthread_mutex_lock(&vmft_agent.gate.lock);
+	atomic_store(&vmft_agent.open, true);
+	atomic_store(&vmft_agent.iface->gate_closed_at, 0);
+	(void)pthread_cond_broadcast(&vmft_agent.gate.room);
+	pthread_mutex_unlock(&vmft_agent.gate.lock);
+}
+
+/* Under the lock, so that no frame is on its way out that the answer does not count. */
+void vmft_gate_close(void)
+{
+	pthread_mutex_lock(&vmft_agent.gate.lock);
+	atomic_store(&vmft_agent.open, false);
+	atomic_store(&vmft_agent.iface->gate_closed_at, vmft_agent.gate.left_at + 1);
+	pthread_mutex_unlock(&vmft_agent.gate.lock);
+	vmft_agent_ring_monitor();
 }

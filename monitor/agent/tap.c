@@ -16,7 +16,7 @@
 
 static bool stream_is_kept(void)
 {
-	return !atomic_load_explicit(&vmft_agent.open, memory_order_relaxed) &&
+	return atomic_load_explicit(&vmft_agent.logging, memory_order_relaxed) &&
 	       !atomic_load_explicit(&vmft_agent.fenced, memory_order_relaxed) &&
 	       atomic_load_explicit(&vmft_agent.iface->agent_state, memory_order_relaxed) !=
 		   VMFT_AGENT_BROKEN;
@@ -72,7 +72,8 @@ static void freeze_here(uint64_t position)
 	atomic_store(&iface->frozen_at, 0);
 }
 
-/* Lag control: this thread holds the replay mutex, so while it sleeps the guest does. */
+/* Lag control, and memory that is written faster than it is copied: this thread holds the replay
+ * mutex, so while it sleeps the guest does. */
 static void pace(struct vmft_tap *tap)
 {
 	uint32_t permille = atomic_load_explicit(&vmft_agent.iface->throttle, memory_order_relaxed);
@@ -99,6 +100,7 @@ static void publish(struct vmft_tap *tap)
 	atomic_store_explicit(&iface->log_events, tap->cursor.events, memory_order_relaxed);
 	atomic_store_explicit(&iface->guest_ns, tap->cursor.guest_ns, memory_order_relaxed);
 	atomic_store_explicit(&iface->log_position, tap->published, memory_order_relaxed);
+	pace(tap);
 	if (!stream_is_kept())
 		return;
 	vmft_ring_publish(&vmft_agent.ring, tap->published);
@@ -109,9 +111,9 @@ static void publish(struct vmft_tap *tap)
 		atomic_store_explicit(&iface->monitor_sleeps, 0, memory_order_relaxed);
 		vmft_agent_ring_monitor();
 	}
-	if (atomic_load_explicit(&iface->freeze, memory_order_relaxed))
+	if (atomic_load_explicit(&iface->freeze, memory_order_relaxed) &&
+	    !atomic_load_explicit(&vmft_agent.attach.busy, memory_order_relaxed))
 		freeze_here(tap->published);
-	pace(tap);
 }
 
 static void write_piece(struct vmft_tap *tap, const uint8_t *bytes, size_t n)
@@ -172,25 +174,67 @@ static ssize_t cookie_write(void *cookie, const char *bytes, size_t n)
 	return (ssize_t)n;
 }
 
+/*
+ * The attach point: what is logged from here on goes with the state that was saved, and the
+ * first of it may come before the guest runs again (a device that reads a clock as it is
+ * loaded). Nobody else logs meanwhile, and the monitor does not read the ring before it is told
+ * of the point.
+ */
+void vmft_tap_keep_from_here(void)
+{
+	struct vmft_tap *tap = &vmft_agent.tap;
+	struct vmft_iface *iface = vmft_agent.iface;
+	struct vmft_area *area = vmft_agent.attach.area;
+	const struct vmft_log_cursor before = tap->cursor;
+
+	vmft_log_cursor_init(&tap->cursor, before.fed);
+	tap->cursor.events = before.events;
+	tap->cursor.guest_ns = before.guest_ns;
+	tap->published = before.fed;
+	tap->room_end = before.fed;
+	atomic_store(&iface->log_tail, before.fed);
+	atomic_store(&iface->log_head, before.fed);
+	atomic_store(&iface->log_position, before.fed);
+	atomic_store(&area->point_position, before.fed);
+	atomic_store(&area->point_guest_ns, before.guest_ns);
+	atomic_store(&vmft_agent.logging, true);
+}
+
+void vmft_tap_stop_keeping(void)
+{
+	if (atomic_exchange(&vmft_agent.logging, false))
+		vmft_agent_wake();
+}
+
+/* QEMU saves what ftell() says with its state (replay_pre_save()). The attach point is a little
+ * later; its position goes beside the state. */
 static int cookie_seek(void *cookie, off64_t *offset, int whence)
 {
+	struct vmft_tap *tap = &vmft_agent.tap;
+
 	(void)cookie;
-	if (whence != SEEK_SET)
-		*offset = (off64_t)(vmft_agent.tap.cursor.fed + VMFT_LOG_HEADER_BYTES);
+	if (whence == SEEK_SET)
+		return 0;
+	*offset = (off64_t)(tap->cursor.fed + VMFT_LOG_HEADER_BYTES);
 	return 0;
 }
 
 /* The guest must not run before its backup does, or its first instructions are lost to it. */
 static void wait_for_run(void)
 {
+	uint32_t command;
+
 	vmft_agent_state_set(VMFT_AGENT_WAITING);
 	for (;;) {
 		uint32_t seen = atomic_load(&vmft_agent.iface->monitor_futex);
 
-		if (vmft_agent_command() != VMFT_COMMAND_HOLD)
+		command = vmft_agent_command();
+		if (command != VMFT_COMMAND_HOLD)
 			break;
 		vmft_agent_sleep(seen);
 	}
+	atomic_store(&vmft_agent.logging, command == VMFT_COMMAND_RUN);
+	atomic_store(&vmft_agent.open, command == VMFT_COMMAND_OPEN);
 	vmft_agent_state_set(VMFT_AGENT_RECORDING);
 }
 

@@ -17,6 +17,11 @@
 
 #define ANSWER_MAX (256u * 1024)
 
+#define WATCH	       "watch"
+#define WATCH_TTY_US   200000u
+#define WATCH_PLAIN_US 2000000u
+#define BAR_WIDTH      24
+
 static const char doc[] =
     "Ask or tell one side of a VM protected by vmft, through the control socket its pair file "
     "names.\v"
@@ -26,8 +31,15 @@ static const char doc[] =
     "  digest        hash of the guest's memory; the same on both sides when the\n"
     "                primary is frozen and the backup has replayed that far\n"
     "  hold-acks     backup: keep acknowledgements back, the guest's output waits\n"
-    "  release-acks  backup: send them\n\n"
-    "Exit status: 0 done, 1 refused by the monitor, 2 wrong usage, 6 nobody answers on SOCKET.";
+    "  release-acks  backup: send them\n"
+    "  attach        a guest that is alone: attach a backup now\n"
+    "  start         a primary that waits for its backup: start without it\n"
+    "  watch         follow an attach with a progress bar\n"
+    "  hold-attach, step-attach, release-attach\n"
+    "                for drills: an attach stays in its phase, goes on into\n"
+    "                the next, goes on\n\n"
+    "Exit status: 0 done, 1 refused by the monitor or (watch) the guest ended, 2 wrong usage, "
+    "6 nobody answers on SOCKET.";
 
 static const struct argp_option option_table[] = {
     {"json", 'j', NULL, 0, "print the monitor's answer as it is, one JSON object", 0},
@@ -44,6 +56,8 @@ static bool verb_is_known(const char *name)
 {
 	const char *known;
 
+	if (strcmp(name, WATCH) == 0)
+		return true;
 	for (int i = 0; (known = vmft_control_verb_name((enum vmft_control_verb)i)); i++)
 		if (strcmp(known, name) == 0)
 			return true;
@@ -130,14 +144,63 @@ static const char *text_of(struct json_object *object, const char *key)
 		   : "-";
 }
 
+static double number_of(struct json_object *object, const char *key)
+{
+	struct json_object *value = NULL;
+
+	return json_object_object_get_ex(object, key, &value) ? json_object_get_double(value) : 0;
+}
+
+static bool is_attaching(struct json_object *object)
+{
+	const char *state = text_of(object, "state");
+
+	return strcmp(state, "attaching") == 0 || strcmp(state, "sealing") == 0;
+}
+
+/* "copying, round 2 [######----] 61 % 52 of 85 MB, 120 MB/s, 3 MB/s written, 0.3 s to go" */
+static void describe_attach(struct json_object *object, char *text, size_t size)
+{
+	const double done = number_of(object, "attach_done_bytes") / 1e6;
+	const double left = number_of(object, "attach_left_bytes") / 1e6;
+	const double share = done + left > 0 ? done / (done + left) : 0;
+	const double throttle = number_of(object, "throttle_permille");
+	char bar[BAR_WIDTH + 1];
+	int n;
+
+	for (int i = 0; i < BAR_WIDTH; i++)
+		bar[i] = i < (int)(share * BAR_WIDTH + 0.5) ? '#' : '-';
+	bar[BAR_WIDTH] = '\0';
+	n = snprintf(text, size,
+		     "%s, round %.0f [%s] %3.0f %% %.0f of %.0f MB, %.0f MB/s, %.0f MB/s written, "
+		     "%.1f s to go",
+		     text_of(object, "attach_phase"), number_of(object, "attach_round"), bar,
+		     100 * share, done, done + left, number_of(object, "attach_bytes_per_s") / 1e6,
+		     number_of(object, "attach_dirty_bytes_per_s") / 1e6,
+		     number_of(object, "attach_expected_ms") / 1000);
+	if (throttle > 0 && n > 0 && (size_t)n < size)
+		(void)snprintf(text + n, size - (size_t)n, ", guest slowed by %.0f %%",
+			       throttle / 10);
+}
+
 static void print_fields(struct json_object *object)
 {
 	json_object_object_foreach(object, key, value)
 	{
 		if (strcmp(key, "ok") == 0 || strcmp(key, "events") == 0)
 			continue;
-		printf("%-16s %s\n", key, value ? json_object_get_string(value) : "-");
+		printf("%-24s %s\n", key, value ? json_object_get_string(value) : "-");
 	}
+}
+
+static void print_progress(struct json_object *object)
+{
+	char text[256];
+
+	if (!is_attaching(object))
+		return;
+	describe_attach(object, text, sizeof(text));
+	printf("%s\n", text);
 }
 
 static void print_events(struct json_object *object)
@@ -167,10 +230,59 @@ static int print(const struct call *call, const char *answer)
 		(void)fprintf(stderr, "vmft: %s\n", object ? text_of(object, "error") : answer);
 	} else {
 		print_fields(object);
+		print_progress(object);
 		print_events(object);
 	}
 	json_object_put(object);
 	return done ? VMFT_EXIT_OK : VMFT_EXIT_INTERNAL;
+}
+
+/* One look; *ret_over is set when there is nothing more to wait for. */
+static int watch_once(const char *answer, bool tty, bool *ret_over)
+{
+	struct json_object *object = json_tokener_parse(answer);
+	const char *state = object ? text_of(object, "state") : "?";
+	char text[256];
+	int code = VMFT_EXIT_OK;
+
+	if (object && is_attaching(object))
+		describe_attach(object, text, sizeof(text));
+	else
+		(void)snprintf(text, sizeof(text), "%s, generation %s %s", state,
+			       object ? text_of(object, "generation") : "?",
+			       object ? text_of(object, "attach_error") : "");
+	if (tty)
+		printf("\r%-110.110s", text);
+	else
+		printf("%s\n", text);
+	(void)fflush(stdout);
+	*ret_over = true;
+	if (strcmp(state, "ended") == 0 || strcmp(state, "fenced") == 0)
+		code = VMFT_EXIT_INTERNAL;
+	else if (strcmp(state, "protected") != 0)
+		*ret_over = false;
+	json_object_put(object);
+	return code;
+}
+
+static int watch(int fd, char *answer, size_t size, int *ret_code)
+{
+	const bool tty = isatty(STDOUT_FILENO);
+	bool over = false;
+	int rc;
+
+	for (;;) {
+		rc = ask(fd, "status", answer, size);
+		if (rc < 0)
+			break;
+		*ret_code = watch_once(answer, tty, &over);
+		if (over)
+			break;
+		(void)usleep(tty ? WATCH_TTY_US : WATCH_PLAIN_US);
+	}
+	if (tty)
+		putchar('\n');
+	return rc;
 }
 
 int main(int argc, char *argv[])
@@ -183,13 +295,19 @@ int main(int argc, char *argv[])
 	};
 	static char answer[ANSWER_MAX];
 	struct call call = {0};
+	int code = VMFT_EXIT_OK;
 	int fd;
 	int rc;
 
 	argp_err_exit_status = VMFT_EXIT_CONFIG;
 	argp_parse(&argp, argc, argv, 0, NULL, &call);
 	fd = connect_to(call.socket);
-	rc = fd < 0 ? fd : ask(fd, call.verb, answer, sizeof(answer));
+	if (fd < 0)
+		rc = fd;
+	else if (strcmp(call.verb, WATCH) == 0)
+		rc = watch(fd, answer, sizeof(answer), &code);
+	else
+		rc = ask(fd, call.verb, answer, sizeof(answer));
 	if (fd >= 0)
 		close(fd);
 	if (rc < 0) {
@@ -197,5 +315,5 @@ int main(int argc, char *argv[])
 			      call.socket, strerror(-rc));
 		return VMFT_EXIT_ADDRESS;
 	}
-	return print(&call, answer);
+	return strcmp(call.verb, WATCH) == 0 ? code : print(&call, answer);
 }

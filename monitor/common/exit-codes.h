@@ -15,6 +15,7 @@ enum vmft_exit {
 	VMFT_EXIT_ARBITER = 8,	   /* arbiter not usable, or the generation is taken */
 	VMFT_EXIT_FENCED = 9,	   /* lost the arbitration: the other side is live */
 	VMFT_EXIT_GUEST = 10,	   /* the guest's QEMU died and this side does not carry it on */
+	VMFT_EXIT_ATTACH = 11,	   /* an attach to this backup failed half-way: start it again */
 };
 
 #endif

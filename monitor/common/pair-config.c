@@ -19,6 +19,7 @@
 #define DEFAULT_QEMU	   "/usr/bin/qemu-system-x86_64"
 #define DEFAULT_SILENCE_MS 1000u
 #define DEFAULT_LAG_MS	   300
+#define DEFAULT_STUN_MS	   300
 #define DEFAULT_GATE_BYTES (8u << 20)
 #define DEFAULT_LOG_BYTES  (64u << 20)
 
@@ -30,7 +31,7 @@ struct parser {
 	size_t offset;	     /* of the next line in text */
 	int line;	     /* the line inih works on, counted from 1 */
 	int failed_line;     /* of the first refusal, 0 while there is none */
-	int section_line[3]; /* where each section opened, 0 if it did not */
+	int section_line[4]; /* where each section opened, 0 if it did not */
 	unsigned seen;	     /* bit i: keys[i] was given */
 	struct vmft_pair_config config;
 	struct vmft_error *err;
@@ -52,7 +53,9 @@ struct key {
 	const char *example; /* shown when the key is missing or its value is refused */
 };
 
-static const char *const sections[] = {"pair", "primary", "backup"};
+static const char *const sections[] = {"pair", "primary", "backup", "spare"};
+
+#define SPARE_SECTION 3
 
 static int refuse(struct parser *p, const char *what, const char *value, const char *todo)
 {
@@ -122,6 +125,32 @@ static int set_disk_check(struct parser *p, const char *value, void *field)
 	return 0;
 }
 
+static int set_start(struct parser *p, const char *value, void *field)
+{
+	enum vmft_start *ret = field;
+
+	if (strcmp(value, "pair") == 0)
+		*ret = VMFT_START_PAIR;
+	else if (strcmp(value, "alone") == 0)
+		*ret = VMFT_START_ALONE;
+	else
+		return refuse(p, "unknown start", value, "write pair or alone");
+	return 0;
+}
+
+static int set_reprotect(struct parser *p, const char *value, void *field)
+{
+	enum vmft_reprotect *ret = field;
+
+	if (strcmp(value, "auto") == 0)
+		*ret = VMFT_REPROTECT_AUTO;
+	else if (strcmp(value, "manual") == 0)
+		*ret = VMFT_REPROTECT_MANUAL;
+	else
+		return refuse(p, "unknown reprotect", value, "write auto or manual");
+	return 0;
+}
+
 /* Plain decimal only: strtoull() alone would take signs, blanks and octal. */
 static int parse_number(struct parser *p, const char *value, struct number_range range,
 			uint64_t *ret)
@@ -163,6 +192,16 @@ static int set_silence(struct parser *p, const char *value, void *field)
 static int set_lag(struct parser *p, const char *value, void *field)
 {
 	return set_u32(p, value, (struct number_range){.min = 20, .max = 60000}, field);
+}
+
+static int set_stun(struct parser *p, const char *value, void *field)
+{
+	return set_u32(p, value, (struct number_range){.min = 10, .max = 10000}, field);
+}
+
+static int set_bandwidth(struct parser *p, const char *value, void *field)
+{
+	return set_u32(p, value, (struct number_range){.min = 0, .max = 100000}, field);
 }
 
 static int set_gate(struct parser *p, const char *value, void *field)
@@ -250,7 +289,7 @@ static int set_channel(struct parser *p, const char *value, void *field)
 }
 
 #define FIELD(member)	   offsetof(struct vmft_pair_config, member)
-#define SIDE(role, member) FIELD(side[role].member)
+#define SIDE(name, member) FIELD(host[name].member)
 
 static const struct key keys[] = {
     {"pair", "name", set_name, FIELD(name), true, "name = web1"},
@@ -261,12 +300,19 @@ static const struct key keys[] = {
     {"pair", "gate-bytes", set_gate, FIELD(gate_bytes), false, NULL},
     {"pair", "log-bytes", set_log, FIELD(log_bytes), false, NULL},
     {"pair", "qemu", set_qemu, FIELD(qemu), false, NULL},
-    {"primary", "channel", set_channel, SIDE(VMFT_ROLE_PRIMARY, channel), true,
+    {"pair", "start", set_start, FIELD(start), false, NULL},
+    {"pair", "reprotect", set_reprotect, FIELD(reprotect), false, NULL},
+    {"pair", "stun-ms", set_stun, FIELD(stun_ms), false, NULL},
+    {"pair", "attach-mib-per-s", set_bandwidth, FIELD(attach_mib_per_s), false, NULL},
+    {"primary", "channel", set_channel, SIDE(VMFT_HOST_PRIMARY, channel), true,
      "channel = 10.9.0.1:7700"},
-    {"primary", "control", set_control, SIDE(VMFT_ROLE_PRIMARY, control), false, NULL},
-    {"backup", "channel", set_channel, SIDE(VMFT_ROLE_BACKUP, channel), true,
+    {"primary", "control", set_control, SIDE(VMFT_HOST_PRIMARY, control), false, NULL},
+    {"backup", "channel", set_channel, SIDE(VMFT_HOST_BACKUP, channel), true,
      "channel = 10.9.0.2:7700"},
-    {"backup", "control", set_control, SIDE(VMFT_ROLE_BACKUP, control), false, NULL},
+    {"backup", "control", set_control, SIDE(VMFT_HOST_BACKUP, control), false, NULL},
+    {"spare", "channel", set_channel, SIDE(VMFT_HOST_SPARE, channel), true,
+     "channel = 10.9.0.3:7700"},
+    {"spare", "control", set_control, SIDE(VMFT_HOST_SPARE, control), false, NULL},
 };
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -320,7 +366,8 @@ static void check_section(struct parser *p, const char *line)
 		p->section_line[i] = p->line;
 		return;
 	}
-	(void)refuse(p, "unknown section in", line, "the sections are [pair], [primary], [backup]");
+	(void)refuse(p, "unknown section in", line,
+		     "the sections are [pair], [primary], [backup], [spare]");
 }
 
 /*
@@ -379,6 +426,8 @@ static int check_required(struct parser *p)
 			continue;
 		while (strcmp(sections[s], keys[i].section) != 0)
 			s++;
+		if (s == SPARE_SECTION && p->section_line[s] == 0)
+			continue;
 		return vmft_error_set(p->err, -EINVAL, VMFT_EXIT_CONFIG,
 				      "%s:%d: no '%s' in [%s]; add a line such as '%s'", p->path,
 				      p->section_line[s] ? p->section_line[s] : p->line + !p->line,
@@ -387,18 +436,36 @@ static int check_required(struct parser *p)
 	return 0;
 }
 
+/* The section that comes later in the file's order of hosts is the one refused. */
+static int check_channel(struct parser *p, enum vmft_host first, enum vmft_host second)
+{
+	const struct vmft_channel_address *a = &p->config.host[first].channel;
+	const struct vmft_channel_address *b = &p->config.host[second].channel;
+
+	if (!p->config.has_host[first] || !p->config.has_host[second])
+		return 0;
+	p->line = p->section_line[1 + second];
+	if (a->addr.ss_family != b->addr.ss_family)
+		return refuse(p, "not of the other hosts' address family:", b->text,
+			      "use IPv4 on all or IPv6 on all");
+	if (memcmp(&a->addr, &b->addr, sizeof(a->addr)) == 0)
+		return refuse(p, "another host's channel", b->text,
+			      "give each host an address of its own");
+	return 0;
+}
+
 static int check_channels(struct parser *p)
 {
-	const struct vmft_channel_address *a = &p->config.side[VMFT_ROLE_PRIMARY].channel;
-	const struct vmft_channel_address *b = &p->config.side[VMFT_ROLE_BACKUP].channel;
+	for (enum vmft_host host = 0; host < VMFT_HOST_COUNT; host++)
+		p->config.has_host[host] = p->section_line[1 + host] != 0;
+	for (enum vmft_host second = 1; second < VMFT_HOST_COUNT; second++) {
+		for (enum vmft_host first = 0; first < second; first++) {
+			int r = check_channel(p, first, second);
 
-	p->line = p->section_line[2];
-	if (a->addr.ss_family != b->addr.ss_family)
-		return refuse(p, "not of the primary's address family:", b->text,
-			      "use IPv4 on both sides or IPv6 on both");
-	if (memcmp(&a->addr, &b->addr, sizeof(a->addr)) == 0)
-		return refuse(p, "the primary's own channel", b->text,
-			      "give each side an address of its own");
+			if (r < 0)
+				return r;
+		}
+	}
 	return 0;
 }
 
@@ -407,6 +474,7 @@ static void fill_defaults(struct vmft_pair_config *config)
 	config->silence_ms = DEFAULT_SILENCE_MS;
 	config->lag_ms = DEFAULT_LAG_MS;
 	config->disk_check = VMFT_DISK_CHECK_FULL;
+	config->stun_ms = DEFAULT_STUN_MS;
 	config->gate_bytes = DEFAULT_GATE_BYTES;
 	config->log_bytes = DEFAULT_LOG_BYTES;
 	memcpy(config->qemu, DEFAULT_QEMU, sizeof(DEFAULT_QEMU));
@@ -415,14 +483,14 @@ static void fill_defaults(struct vmft_pair_config *config)
 /* After the name is known, since the default is made from it. */
 static void fill_controls(struct vmft_pair_config *config)
 {
-	_Static_assert(sizeof(config->side[0].control) >
+	_Static_assert(sizeof(config->host[0].control) >
 			   sizeof("/run/vmft/.primary.sock") + VMFT_PAIR_NAME_MAX,
 		       "the default control path fits");
-	for (enum vmft_role role = 0; role < VMFT_ROLE_COUNT; role++)
-		if (config->side[role].control[0] == '\0')
-			(void)snprintf(config->side[role].control,
-				       sizeof(config->side[role].control), "/run/vmft/%s.%s.sock",
-				       config->name, vmft_role_name(role));
+	for (enum vmft_host host = 0; host < VMFT_HOST_COUNT; host++)
+		if (config->host[host].control[0] == '\0')
+			(void)snprintf(config->host[host].control,
+				       sizeof(config->host[host].control), "/run/vmft/%s.%s.sock",
+				       config->name, vmft_host_name(host));
 }
 
 static int parse_lines(struct parser *p)
@@ -560,4 +628,26 @@ int vmft_role_parse(const char *text, enum vmft_role *ret)
 const char *vmft_role_name(enum vmft_role role)
 {
 	return role == VMFT_ROLE_PRIMARY ? "primary" : "backup";
+}
+
+int vmft_host_parse(const char *text, enum vmft_host *ret)
+{
+	for (enum vmft_host host = 0; host < VMFT_HOST_COUNT; host++) {
+		if (strcmp(text, vmft_host_name(host)) == 0) {
+			*ret = host;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+const char *vmft_host_name(enum vmft_host host)
+{
+	static const char *const names[VMFT_HOST_COUNT] = {
+	    [VMFT_HOST_PRIMARY] = "primary",
+	    [VMFT_HOST_BACKUP] = "backup",
+	    [VMFT_HOST_SPARE] = "spare",
+	};
+
+	return names[host];
 }

@@ -8,6 +8,7 @@
 #ifndef VMFT_PAIR_CONFIG_H
 #define VMFT_PAIR_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -23,6 +24,29 @@ enum vmft_role {
 	VMFT_ROLE_PRIMARY, /* runs the guest and records it */
 	VMFT_ROLE_BACKUP,  /* replays the log, ready to go live */
 	VMFT_ROLE_COUNT,
+};
+
+/*
+ * The hosts of a pair file, a section each. The first two are named after the roles they
+ * start with; after a failover the guest is on the other one, and the third may take either's
+ * place.
+ */
+enum vmft_host {
+	VMFT_HOST_PRIMARY,
+	VMFT_HOST_BACKUP,
+	VMFT_HOST_SPARE, /* need not be there */
+	VMFT_HOST_COUNT,
+};
+
+/* Who a guest that is alone is protected by again. */
+enum vmft_reprotect {
+	VMFT_REPROTECT_AUTO,   /* whatever backup is there */
+	VMFT_REPROTECT_MANUAL, /* one, each time "vmft attach" is said */
+};
+
+enum vmft_start {
+	VMFT_START_PAIR,  /* the guest starts when its backup is there */
+	VMFT_START_ALONE, /* at once; a backup is attached when there is one */
 };
 
 /* How the two sides' disks are compared before the guest starts. */
@@ -51,7 +75,12 @@ struct vmft_pair_config {
 	uint32_t gate_bytes;	  /* 64 KiB..1 GiB */
 	uint64_t log_bytes;	  /* a power of two, 1 MiB..4 GiB */
 	char qemu[VMFT_PATH_MAX]; /* absolute path of the emulator */
-	struct vmft_pair_side side[VMFT_ROLE_COUNT];
+	enum vmft_start start;
+	enum vmft_reprotect reprotect;
+	uint32_t stun_ms; /* 10..10000: the guest is to be stopped no longer by an attach */
+	uint32_t attach_mib_per_s;	/* 0..100000: cap on an attach's copying; 0: none */
+	bool has_host[VMFT_HOST_COUNT]; /* the section is there */
+	struct vmft_pair_side host[VMFT_HOST_COUNT];
 };
 
 /* "primary" or "backup", exactly. Returns -EINVAL and leaves *ret alone on anything else. */
@@ -59,6 +88,10 @@ int vmft_role_parse(const char *text, enum vmft_role *ret);
 
 /* A string constant. */
 const char *vmft_role_name(enum vmft_role role);
+
+/* The same for "primary", "backup" and "spare", the names of the sections. */
+int vmft_host_parse(const char *text, enum vmft_host *ret);
+const char *vmft_host_name(enum vmft_host host);
 
 /*
  * Reads and checks the file at path. On failure *ret is untouched, *err says

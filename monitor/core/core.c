@@ -49,6 +49,8 @@ static enum vmft_why peer_why(const struct vmft_core *core, const struct vmft_ev
 	case VMFT_WHY_SILENCE:
 	case VMFT_WHY_PEER_GUEST_DIED:
 	case VMFT_WHY_PEER_FAULT:
+	case VMFT_WHY_ATTACH_FAILED:
+	case VMFT_WHY_STALLED:
 		return event->why;
 	default:
 		refuse(core, event, "no reason a peer is lost for");
@@ -97,6 +99,99 @@ static enum vmft_state on_forming_failed(struct vmft_core *core, const struct vm
 	return VMFT_STATE_FORMING;
 }
 
+/* ALONE, ATTACHING and SEALING, primary */
+
+static enum vmft_state on_start_alone(struct vmft_core *core, const struct vmft_event_in *event,
+				      struct vmft_actions *ret)
+{
+	(void)event;
+	core->why = VMFT_WHY_NONE;
+	ret->set |= VMFT_DO_RUN_GUEST | VMFT_DO_OPEN_GATE;
+	return VMFT_STATE_ALONE;
+}
+
+static enum vmft_state on_attach(struct vmft_core *core, const struct vmft_event_in *event,
+				 struct vmft_actions *ret)
+{
+	(void)event;
+	(void)ret;
+	core->why = VMFT_WHY_NONE;
+	core->lost = VMFT_WHY_NONE;
+	core->pointed = false;
+	core->sealed = false;
+	return VMFT_STATE_ATTACHING;
+}
+
+static enum vmft_state on_attach_point(struct vmft_core *core, const struct vmft_event_in *event,
+				       struct vmft_actions *ret)
+{
+	(void)ret;
+	if (core->pointed)
+		refuse(core, event, "a second attach point");
+	core->pointed = true;
+	core->acked = core->held = core->replayed = event->position;
+	core->released = 0;
+	return VMFT_STATE_ATTACHING;
+}
+
+/*
+ * The peer was told of no pair, so it will not go live: nobody has to be asked. What is
+ * held in the gate leaves; to the outside it is output of a guest that was never protected.
+ */
+static enum vmft_state attach_failed(struct vmft_core *core, enum vmft_why why,
+				     struct vmft_actions *ret)
+{
+	give_up_peer(core, why, ret);
+	core->why = why;
+	ret->set |= VMFT_DO_OPEN_GATE;
+	return VMFT_STATE_ALONE;
+}
+
+static enum vmft_state on_attach_lost(struct vmft_core *core, const struct vmft_event_in *event,
+				      struct vmft_actions *ret)
+{
+	return attach_failed(core, peer_why(core, event), ret);
+}
+
+static enum vmft_state on_attach_gone(struct vmft_core *core, const struct vmft_event_in *event,
+				      struct vmft_actions *ret)
+{
+	say_bye(guest_why(event), ret);
+	return end(core, guest_why(event), ret);
+}
+
+/*
+ * Output was open up to now: until there is a pair it promises nothing. From here on it is
+ * held, and once the backup has acked all that was seen outside, the pair is formed: whatever
+ * was seen, the backup can take over behind it.
+ */
+static enum vmft_state on_caught_up(struct vmft_core *core, const struct vmft_event_in *event,
+				    struct vmft_actions *ret)
+{
+	if (!core->pointed)
+		refuse(core, event, "caught up before the attach point");
+	ret->set |= VMFT_DO_CLOSE_GATE;
+	return VMFT_STATE_SEALING;
+}
+
+static enum vmft_state seal(struct vmft_core *core, struct vmft_actions *ret)
+{
+	if (!core->sealed || core->acked < core->seal)
+		return VMFT_STATE_SEALING;
+	ret->set |= VMFT_DO_FORM_PAIR;
+	return VMFT_STATE_PROTECTED;
+}
+
+static enum vmft_state on_gate_closed(struct vmft_core *core, const struct vmft_event_in *event,
+				      struct vmft_actions *ret)
+{
+	if (core->sealed)
+		refuse(core, event, "the gate was closed before");
+	core->sealed = true;
+	core->seal = event->position;
+	return seal(core, ret);
+}
+
 /* PROTECTED and SHIPPING, primary */
 
 static enum vmft_state primary_alone(struct vmft_core *core, enum vmft_why why,
@@ -127,12 +222,24 @@ static enum vmft_state on_ack(struct vmft_core *core, const struct vmft_event_in
 {
 	if (!ack_is_sane(core, event))
 		return primary_alone(core, VMFT_WHY_PEER_FAULT, ret);
-	if (event->position == core->acked)
-		return VMFT_STATE_PROTECTED;
 	core->acked = event->position;
+	/* A backup that is not yet told of the pair would not take over with it. */
+	if (!event->formed || event->position == core->released)
+		return VMFT_STATE_PROTECTED;
+	core->released = event->position;
 	ret->set |= VMFT_DO_SET_RELEASE;
 	ret->release = event->position;
 	return VMFT_STATE_PROTECTED;
+}
+
+/* Nothing is released by it yet. Before the attach point there was nothing to acknowledge. */
+static enum vmft_state on_ack_attaching(struct vmft_core *core, const struct vmft_event_in *event,
+					struct vmft_actions *ret)
+{
+	if (!core->pointed || !ack_is_sane(core, event))
+		return attach_failed(core, VMFT_WHY_PEER_FAULT, ret);
+	core->acked = event->position;
+	return core->state == VMFT_STATE_SEALING ? seal(core, ret) : VMFT_STATE_ATTACHING;
 }
 
 /* The gate went with the guest: nothing to release, but a lying peer is still hung up on. */
@@ -181,11 +288,11 @@ static enum vmft_state on_log_held(struct vmft_core *core, const struct vmft_eve
 	if (event->position < core->held)
 		refuse(core, event, "log held shrinks");
 	if (event->position == core->held)
-		return VMFT_STATE_PROTECTED;
+		return core->state;
 	core->held = event->position;
 	ret->set |= VMFT_DO_SEND_ACK;
 	ret->ack = event->position;
-	return VMFT_STATE_PROTECTED;
+	return core->state;
 }
 
 static enum vmft_state drain(struct vmft_core *core, struct vmft_actions *ret)
@@ -228,7 +335,7 @@ static enum vmft_state on_agent_fault(struct vmft_core *core, const struct vmft_
 {
 	(void)event;
 	ret->set |= VMFT_DO_FENCE_GUEST;
-	if (core->state == VMFT_STATE_PROTECTED)
+	if (core->state == VMFT_STATE_PROTECTED || core->state == VMFT_STATE_ATTACHING)
 		say_bye(VMFT_WHY_GUEST_DIED, ret);
 	return end(core, VMFT_WHY_AGENT_FAULT, ret);
 }
@@ -251,6 +358,49 @@ static enum vmft_state on_backup_gone(struct vmft_core *core, const struct vmft_
 {
 	say_bye(guest_why(event), ret);
 	return end(core, guest_why(event), ret);
+}
+
+/* ATTACHING, backup */
+
+static enum vmft_state on_log_held_attaching(struct vmft_core *core,
+					     const struct vmft_event_in *event,
+					     struct vmft_actions *ret)
+{
+	if (!core->pointed)
+		refuse(core, event, "log held before the attach point");
+	return on_log_held(core, event, ret);
+}
+
+/* Half a state is thrown away, and a whole one too if nobody said that there is a pair: the
+ * primary goes on without asking. Before the attach point nothing has run here: wait again. */
+static enum vmft_state attach_abandoned(struct vmft_core *core, enum vmft_why why,
+					struct vmft_actions *ret)
+{
+	core->why = why;
+	if (!core->pointed) {
+		ret->set |= VMFT_DO_CLOSE_PEER;
+		return VMFT_STATE_FORMING;
+	}
+	give_up_peer(core, why, ret);
+	ret->set |= VMFT_DO_FENCE_GUEST;
+	return end(core, VMFT_WHY_ATTACH_FAILED, ret);
+}
+
+static enum vmft_state on_attach_abandoned(struct vmft_core *core,
+					   const struct vmft_event_in *event,
+					   struct vmft_actions *ret)
+{
+	return attach_abandoned(core, peer_why(core, event), ret);
+}
+
+static enum vmft_state on_attached(struct vmft_core *core, const struct vmft_event_in *event,
+				   struct vmft_actions *ret)
+{
+	(void)event;
+	if (!core->pointed)
+		return attach_abandoned(core, VMFT_WHY_PEER_FAULT, ret);
+	core->why = VMFT_WHY_NONE;
+	return VMFT_STATE_PROTECTED;
 }
 
 /* ARBITRATING and after, both sides */
@@ -315,10 +465,11 @@ static enum vmft_state on_retry(struct vmft_core *core, const struct vmft_event_
 	return VMFT_STATE_ARBITRATING;
 }
 
+/* It records now, and may be attached to. */
 static enum vmft_state on_live(struct vmft_core *core, const struct vmft_event_in *event,
 			       struct vmft_actions *ret)
 {
-	(void)core;
+	core->side = VMFT_SIDE_PRIMARY;
 	(void)event;
 	(void)ret;
 	return VMFT_STATE_ALONE;
@@ -344,10 +495,30 @@ static const struct rule primary_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	[VMFT_STATE_FORMING] =
 	    {
 		[VMFT_IN_PEER_READY] = ON(on_pair_formed, S(PROTECTED)),
+		[VMFT_IN_START_ALONE] = ON(on_start_alone, S(ALONE)),
 		[VMFT_IN_PEER_LOST] = ON(on_forming_failed, S(FORMING)),
 		[VMFT_IN_PEER_ENDED] = ON(on_forming_failed, S(FORMING)),
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_ATTACHING] =
+	    {
+		[VMFT_IN_ATTACH_POINT] = ON(on_attach_point, S(ATTACHING)),
+		[VMFT_IN_CAUGHT_UP] = ON(on_caught_up, S(SEALING)),
+		[VMFT_IN_PEER_LOST] = ON(on_attach_lost, S(ALONE)),
+		[VMFT_IN_PEER_ENDED] = ON(on_attach_lost, S(ALONE)),
+		[VMFT_IN_ACK] = ON(on_ack_attaching, S(ATTACHING) | S(ALONE)),
+		[VMFT_IN_GUEST_DIED] = ON(on_attach_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_attach_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_SEALING] =
+	    {
+		[VMFT_IN_GATE_CLOSED] = ON(on_gate_closed, S(SEALING) | S(PROTECTED)),
+		[VMFT_IN_PEER_LOST] = ON(on_attach_lost, S(ALONE)),
+		[VMFT_IN_PEER_ENDED] = ON(on_attach_lost, S(ALONE)),
+		[VMFT_IN_ACK] = ON(on_ack_attaching, S(SEALING) | S(PROTECTED) | S(ALONE)),
+		[VMFT_IN_GUEST_DIED] = ON(on_attach_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_attach_gone, S(ENDED)),
 	    },
 	[VMFT_STATE_PROTECTED] =
 	    {
@@ -388,6 +559,7 @@ static const struct rule primary_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    },
 	[VMFT_STATE_ALONE] =
 	    {
+		[VMFT_IN_ATTACH] = ON(on_attach, S(ATTACHING)),
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
 		[VMFT_IN_ACK] = STALE,
@@ -422,12 +594,25 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	[VMFT_STATE_FORMING] =
 	    {
 		[VMFT_IN_PEER_READY] = ON(on_pair_formed, S(PROTECTED)),
+		[VMFT_IN_ATTACH] = ON(on_attach, S(ATTACHING)),
 		[VMFT_IN_PEER_LOST] = ON(on_forming_failed, S(FORMING)),
 		[VMFT_IN_PEER_ENDED] = ON(on_forming_failed, S(FORMING)),
 		[VMFT_IN_REPLAYED] = ON(on_replayed, S(FORMING) | S(ENDED)),
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+	    },
+	[VMFT_STATE_ATTACHING] =
+	    {
+		[VMFT_IN_PEER_READY] = ON(on_attached, S(PROTECTED) | S(FORMING)),
+		[VMFT_IN_ATTACH_POINT] = ON(on_attach_point, S(ATTACHING)),
+		[VMFT_IN_PEER_LOST] = ON(on_attach_abandoned, S(FORMING) | S(ENDED)),
+		[VMFT_IN_PEER_ENDED] = ON(on_attach_abandoned, S(FORMING) | S(ENDED)),
+		[VMFT_IN_LOG_HELD] = ON(on_log_held_attaching, S(ATTACHING)),
+		[VMFT_IN_REPLAYED] = ON(on_replayed, S(ATTACHING) | S(ENDED)),
+		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
+		[VMFT_IN_GUEST_DIED] = ON(on_backup_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_backup_gone, S(ENDED)),
 	    },
 	[VMFT_STATE_PROTECTED] =
 	    {
@@ -490,16 +675,6 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LOG_HELD] = STALE,
 		[VMFT_IN_REPLAYED] = STALE,
 		[VMFT_IN_LIVE] = ON(on_live, S(ALONE)),
-		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
-		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
-	    },
-	[VMFT_STATE_ALONE] =
-	    {
-		[VMFT_IN_PEER_LOST] = STALE,
-		[VMFT_IN_PEER_ENDED] = STALE,
-		[VMFT_IN_LOG_HELD] = STALE,
-		[VMFT_IN_REPLAYED] = STALE,
-		[VMFT_IN_LIVE] = STALE,
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
 	    },
@@ -566,7 +741,7 @@ void vmft_core_step(struct vmft_core *core, const struct vmft_event_in *event,
 
 bool vmft_core_wants_peer(const struct vmft_core *core)
 {
-	return core->state == VMFT_STATE_FORMING;
+	return core->state == VMFT_STATE_FORMING || core->state == VMFT_STATE_ALONE;
 }
 
 bool vmft_core_is_final(const struct vmft_core *core)
@@ -603,6 +778,8 @@ const char *vmft_state_name(enum vmft_state state)
 {
 	static const char *const names[VMFT_STATE_COUNT] = {
 	    [VMFT_STATE_FORMING] = "forming",
+	    [VMFT_STATE_ATTACHING] = "attaching",
+	    [VMFT_STATE_SEALING] = "sealing",
 	    [VMFT_STATE_PROTECTED] = "protected",
 	    [VMFT_STATE_SHIPPING] = "shipping",
 	    [VMFT_STATE_DRAINING] = "draining",
@@ -622,6 +799,11 @@ const char *vmft_in_name(enum vmft_in kind)
 {
 	static const char *const names[VMFT_IN_COUNT] = {
 	    [VMFT_IN_PEER_READY] = "peer-ready",
+	    [VMFT_IN_START_ALONE] = "start-alone",
+	    [VMFT_IN_ATTACH] = "attach",
+	    [VMFT_IN_ATTACH_POINT] = "attach-point",
+	    [VMFT_IN_CAUGHT_UP] = "caught-up",
+	    [VMFT_IN_GATE_CLOSED] = "gate-closed",
 	    [VMFT_IN_PEER_LOST] = "peer-lost",
 	    [VMFT_IN_PEER_ENDED] = "peer-ended",
 	    [VMFT_IN_LOG_HELD] = "log-held",
@@ -661,6 +843,10 @@ const char *vmft_do_name(enum vmft_do bit)
 		return "set-release";
 	case VMFT_DO_OPEN_GATE:
 		return "open-gate";
+	case VMFT_DO_CLOSE_GATE:
+		return "close-gate";
+	case VMFT_DO_FORM_PAIR:
+		return "form-pair";
 	case VMFT_DO_GO_LIVE:
 		return "go-live";
 	case VMFT_DO_STOP:
@@ -683,6 +869,8 @@ const char *vmft_why_text(enum vmft_why why)
 	    [VMFT_WHY_AGENT_FAULT] = "this side's agent reported what cannot be",
 	    [VMFT_WHY_ARBITER_UNREACHABLE] = "the arbiter cannot be reached",
 	    [VMFT_WHY_CLAIM_LOST] = "the other side won the arbitration",
+	    [VMFT_WHY_ATTACH_FAILED] = "the attach did not come to an end",
+	    [VMFT_WHY_STALLED] = "the backup's replay stands still",
 	};
 
 	return name_at(texts, VMFT_WHY_COUNT, why);

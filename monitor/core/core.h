@@ -18,15 +18,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What a side is to the pair now: a backup that has gone live is a primary from then on. */
 enum vmft_side {
 	VMFT_SIDE_PRIMARY, /* records, its output waits for acks */
 	VMFT_SIDE_BACKUP,  /* replays, emits nothing until live */
 	VMFT_SIDE_COUNT,
 };
 
-/* A side keeps its vmft_side for its whole life: a backup that went live is still one here. */
 enum vmft_state {
 	VMFT_STATE_FORMING,	    /* no pair yet; the guest has not started */
+	VMFT_STATE_ATTACHING,	    /* primary: live and alone, its state is on its way to a new
+				     * backup; backup: takes it in, replays, may not take over */
+	VMFT_STATE_SEALING,	    /* primary: its new backup follows; output is held until all
+				     * that was seen outside is acked */
 	VMFT_STATE_PROTECTED,	    /* pair formed: recording under acks / replaying */
 	VMFT_STATE_SHIPPING,	    /* primary: own guest is gone, its last log goes to the peer */
 	VMFT_STATE_DRAINING,	    /* backup: peer lost, replaying what is held before claiming */
@@ -34,7 +38,7 @@ enum vmft_state {
 	VMFT_STATE_ARBITRATING,	    /* generation + 1 claimed, answer outstanding */
 	VMFT_STATE_WAITING_ARBITER, /* arbiter unreachable: nobody may go on; claims again */
 	VMFT_STATE_GOING_LIVE,	    /* backup: won, the agent is leaving replay */
-	VMFT_STATE_ALONE,	    /* live and unprotected */
+	VMFT_STATE_ALONE,	    /* primary: live and unprotected */
 	VMFT_STATE_FENCED,	    /* final: lost the arbitration, the guest is stopped for good */
 	VMFT_STATE_ENDED,	    /* final: this side's guest is gone; core.why says how */
 	VMFT_STATE_COUNT,
@@ -52,23 +56,34 @@ enum vmft_why {
 	VMFT_WHY_AGENT_FAULT,	      /* own agent reported what cannot be */
 	VMFT_WHY_ARBITER_UNREACHABLE, /* no answer to the claim */
 	VMFT_WHY_CLAIM_LOST,	      /* the other side holds generation + 1 */
+	VMFT_WHY_ATTACH_FAILED,	      /* an attach was given up by this side */
+	VMFT_WHY_STALLED,	      /* peer: a backup whose replay does not move */
 	VMFT_WHY_COUNT,
 };
 
 enum vmft_in {
 	/*
-	 * Hello accepted, only while vmft_core_wants_peer(). Primary: the backup's hello passed.
-	 * Backup: the primary's first frame after the hellos arrived, so the primary has accepted
-	 * too; a backup that counted a half-made pair would go live beside a primary still
-	 * waiting to form.
+	 * Forming: hello accepted. Primary: the backup's hello passed. Backup: the primary's
+	 * first frame after the hellos arrived, so the primary has accepted too; a backup that
+	 * counted a half-made pair would go live beside a primary still waiting to form.
+	 * Attaching, backup: the primary's word (VMFT_DO_FORM_PAIR) that there is a pair now.
 	 */
 	VMFT_IN_PEER_READY,
-	VMFT_IN_PEER_LOST,  /* .why: CONNECTION, SILENCE, PEER_GUEST_DIED or PEER_FAULT */
-	VMFT_IN_PEER_ENDED, /* the peer's goodbye after an orderly end of its guest */
-	VMFT_IN_LOG_HELD,   /* backup: log held in memory up to .position */
-	VMFT_IN_ACK,	    /* primary: .position acked; .sent = last handed to transport */
-	VMFT_IN_REPLAYED,   /* backup: agent has replayed up to .position */
-	VMFT_IN_CLAIM_WON,  /* answers to VMFT_DO_CLAIM, exactly one each */
+	VMFT_IN_START_ALONE, /* primary: the guest is to run without waiting for a backup */
+	VMFT_IN_ATTACH,	     /* hellos accepted for an attach; only while vmft_core_wants_peer() */
+	/* .position: where the log begins that goes with the state. Primary: the state was taken
+	 * there; backup: all of it has arrived. Once an attach. */
+	VMFT_IN_ATTACH_POINT,
+	VMFT_IN_CAUGHT_UP,   /* primary: the new backup replays and its lag is within the bound */
+	VMFT_IN_GATE_CLOSED, /* primary: nothing more leaves; all that left depends on no more
+			      * log than .position */
+	VMFT_IN_PEER_LOST,   /* .why: CONNECTION, SILENCE, PEER_GUEST_DIED, PEER_FAULT, STALLED or
+			      * ATTACH_FAILED (given up by this side) */
+	VMFT_IN_PEER_ENDED,  /* the peer's goodbye after an orderly end of its guest */
+	VMFT_IN_LOG_HELD,    /* backup: log held in memory up to .position */
+	VMFT_IN_ACK,	     /* primary: .position acked; .sent = last handed to transport */
+	VMFT_IN_REPLAYED,    /* backup: agent has replayed up to .position */
+	VMFT_IN_CLAIM_WON,   /* answers to VMFT_DO_CLAIM, exactly one each */
 	VMFT_IN_CLAIM_LOST,
 	VMFT_IN_CLAIM_UNREACHABLE, /* also when it is not known whether the claim was recorded */
 	VMFT_IN_RETRY_TIMER,	   /* the timer of VMFT_DO_START_RETRY_TIMER, once */
@@ -82,8 +97,9 @@ enum vmft_in {
 struct vmft_event_in {
 	enum vmft_in kind;
 	enum vmft_why why; /* PEER_LOST only */
-	uint64_t position; /* LOG_HELD, ACK, REPLAYED */
+	uint64_t position; /* LOG_HELD, ACK, REPLAYED, ATTACH_POINT, GATE_CLOSED */
 	uint64_t sent;	   /* ACK only */
+	bool formed;	   /* ACK only: the backup knew of the pair when it sent this */
 };
 
 /* Bits of vmft_actions.set. To be carried out in this order, lowest bit first. */
@@ -97,10 +113,12 @@ enum vmft_do {
 	VMFT_DO_RUN_GUEST = 1 << 6,   /* primary: start recording; backup: replay may start */
 	VMFT_DO_SET_RELEASE = 1 << 7, /* output depending on log <= .release may leave */
 	VMFT_DO_GO_LIVE = 1 << 8,     /* leave replay at .live_at, the end of the log held */
-	VMFT_DO_OPEN_GATE = 1 << 9,   /* all output may leave; never undone */
-	VMFT_DO_STOP = 1 << 10,	      /* this side's work is over, .stop says why */
+	VMFT_DO_OPEN_GATE = 1 << 9,   /* all output may leave, the log need not be kept */
+	VMFT_DO_CLOSE_GATE = 1 << 10, /* no output leaves from now on; GATE_CLOSED answers */
+	VMFT_DO_FORM_PAIR = 1 << 11,  /* tell the peer that there is a pair: its PEER_READY */
+	VMFT_DO_STOP = 1 << 12,	      /* this side's work is over, .stop says why */
 };
-#define VMFT_DO_COUNT 11
+#define VMFT_DO_COUNT 13
 
 struct vmft_actions {
 	uint32_t set; /* of enum vmft_do; the fields below count only with their bit */
@@ -119,9 +137,13 @@ struct vmft_core {
 	enum vmft_why why;   /* what brought this state about */
 	enum vmft_why lost;  /* why the peer was given up; NONE while it was not */
 	uint64_t generation; /* of the pair; + 1 once this side has won */
-	uint64_t acked;	     /* primary: output up to here has been released */
+	uint64_t acked;	     /* primary: held by the backup */
+	uint64_t released;   /* primary: output up to here has been released by an ack; <= acked */
 	uint64_t held;	     /* backup: held and acked; final once the peer is given up */
 	uint64_t replayed;   /* backup: <= held */
+	bool pointed;	     /* attaching: ATTACH_POINT was seen */
+	bool sealed;	     /* sealing: GATE_CLOSED was seen */
+	uint64_t seal;	     /* ack that makes the pair, once sealed */
 };
 
 void vmft_core_init(struct vmft_core *core, enum vmft_side side, uint64_t generation);
@@ -130,7 +152,8 @@ void vmft_core_init(struct vmft_core *core, enum vmft_side side, uint64_t genera
 void vmft_core_step(struct vmft_core *core, const struct vmft_event_in *event,
 		    struct vmft_actions *ret_actions);
 
-/* Whether a hello may be accepted now; a peer that knocks at any other time is refused. */
+/* Whether a hello may be accepted now, for a pair to form or, by a primary that is alone, for
+ * an attach; a peer that knocks at any other time is refused. */
 bool vmft_core_wants_peer(const struct vmft_core *core);
 
 /* Whether nothing can change any more. */

@@ -12,9 +12,17 @@
 const char *vmft_control_verb_name(enum vmft_control_verb verb)
 {
 	static const char *const names[VMFT_CONTROL_VERBS] = {
-	    [VMFT_CONTROL_STATUS] = "status",	    [VMFT_CONTROL_FREEZE] = "freeze",
-	    [VMFT_CONTROL_THAW] = "thaw",	    [VMFT_CONTROL_DIGEST] = "digest",
-	    [VMFT_CONTROL_HOLD_ACKS] = "hold-acks", [VMFT_CONTROL_RELEASE_ACKS] = "release-acks",
+	    [VMFT_CONTROL_STATUS] = "status",
+	    [VMFT_CONTROL_FREEZE] = "freeze",
+	    [VMFT_CONTROL_THAW] = "thaw",
+	    [VMFT_CONTROL_DIGEST] = "digest",
+	    [VMFT_CONTROL_HOLD_ACKS] = "hold-acks",
+	    [VMFT_CONTROL_RELEASE_ACKS] = "release-acks",
+	    [VMFT_CONTROL_ATTACH] = "attach",
+	    [VMFT_CONTROL_START] = "start",
+	    [VMFT_CONTROL_HOLD_ATTACH] = "hold-attach",
+	    [VMFT_CONTROL_STEP_ATTACH] = "step-attach",
+	    [VMFT_CONTROL_RELEASE_ATTACH] = "release-attach",
 	};
 
 	return (unsigned)verb < VMFT_CONTROL_VERBS ? names[verb] : NULL;

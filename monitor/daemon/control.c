@@ -6,7 +6,8 @@
  * Besides status there are the commands drills are made of; each only slows or watches the
  * pair, none can lose anything: freeze and thaw stop and start the guest at an event
  * boundary, digest hashes its memory there, hold-acks and release-acks make the backup
- * keep its acknowledgements back.
+ * keep its acknowledgements back, hold-attach, step-attach and release-attach lead an attach
+ * from phase to phase.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -181,12 +182,72 @@ static void add_gate(struct json_object *object, const struct vmft_iface *iface)
 	add_number(object, "frames_dropped", atomic_load(&iface->frames_dropped));
 }
 
+static void add_ms(struct json_object *object, const char *key, uint64_t nanoseconds)
+{
+	char text[32];
+
+	(void)snprintf(text, sizeof(text), "%.3f", (double)nanoseconds / 1e6);
+	json_object_object_add(object, key,
+			       json_object_new_double_s((double)nanoseconds / 1e6, text));
+}
+
+/* How the last attach of this guest went. */
+static void add_figures(struct json_object *object, const struct vmft_attach_figures *last)
+{
+	struct json_object *figures = json_object_new_object();
+
+	add_ms(figures, "total_ms", last->total_ns);
+	add_ms(figures, "stun_ms", last->stun_ns);
+	add_ms(figures, "stop_ms", last->stop_ns);
+	add_ms(figures, "drain_ms", last->drain_ns);
+	add_ms(figures, "copy_ms", last->copy_ns);
+	add_ms(figures, "save_ms", last->save_ns);
+	add_ms(figures, "start_ms", last->start_ns);
+	add_ms(figures, "hold_ms", last->hold_ns);
+	add_number(figures, "ram_bytes", last->ram_bytes);
+	add_number(figures, "disk_bytes", last->disk_bytes);
+	add_number(figures, "staged_bytes", last->staged_bytes);
+	add_number(figures, "rounds", last->rounds);
+	json_object_object_add(object, "attach_last", figures);
+}
+
+static void add_source(struct json_object *object, struct vmft_monitor *m)
+{
+	const struct vmft_source *s = &m->source;
+	const uint64_t now = vmft_loop_now();
+
+	add_text(object, "attach_phase", vmft_attach_phase_name(s->phase));
+	add_number(object, "attach_round", s->round);
+	add_number(object, "attach_done_bytes", s->now.ram_bytes + s->now.disk_bytes);
+	add_number(object, "attach_left_bytes", vmft_source_left(m));
+	add_number(object, "attach_bytes_per_s", s->bytes_per_s);
+	add_number(object, "attach_dirty_bytes_per_s", s->dirty_per_s);
+	add_number(object, "attach_expected_ms", vmft_source_expected_ms(m));
+	add_number(object, "attached", s->attached);
+	add_number(object, "attach_failures", s->failures);
+	add_text(object, "attach_error", s->error);
+	add_number(object, "attach_retry_ms", s->retry_ns > now ? (s->retry_ns - now) / MS : 0);
+	if (s->attached > 0)
+		add_figures(object, &s->last);
+}
+
+static void add_attach(struct json_object *object, struct vmft_monitor *m)
+{
+	if (vmft_monitor_is_primary(m)) {
+		add_source(object, m);
+		return;
+	}
+	add_text(object, "attach_phase", vmft_attach_phase_name(m->sink.phase));
+	add_number(object, "attach_done_bytes", m->sink.bytes);
+}
+
 static struct json_object *status(struct vmft_monitor *m)
 {
 	struct json_object *object = answer_new(true);
 
 	add_text(object, "name", m->config.name);
-	add_text(object, "role", vmft_role_name(m->options.role));
+	add_text(object, "role", vmft_side_name(m->core.side));
+	add_text(object, "host", vmft_host_name(m->options.host));
 	add_text(object, "state", vmft_state_name(m->core.state));
 	add_text(object, "reason", vmft_why_text(m->core.why));
 	add_number(object, "generation", m->core.generation);
@@ -200,6 +261,7 @@ static struct json_object *status(struct vmft_monitor *m)
 	json_object_object_add(object, "monitor_pid", json_object_new_int(getpid()));
 	add_log(object, m);
 	add_gate(object, m->agent.iface);
+	add_attach(object, m);
 	json_object_object_add(object, "events", events(&m->journal));
 	return object;
 }
@@ -221,6 +283,60 @@ static void do_thaw(struct vmft_control_client *client)
 {
 	atomic_store(&client->m->agent.iface->freeze, 0);
 	vmft_agent_link_wake(&client->m->agent);
+	answer(client, answer_new(true));
+}
+
+static void do_attach(struct vmft_control_client *client)
+{
+	struct vmft_monitor *m = client->m;
+
+	if (!vmft_monitor_is_primary(m) || m->core.state != VMFT_STATE_ALONE) {
+		refuse(client, "attach: only for a guest that is alone");
+		return;
+	}
+	m->source.asked = true;
+	m->source.retry_ns = 0;
+	vmft_peer_look_for_backup(m);
+	answer(client, answer_new(true));
+}
+
+/* The attach that is, or the next, stays in its phase; step lets it into the next one. */
+static void hold_attach(struct vmft_control_client *client, void (*how)(struct vmft_monitor *m))
+{
+	if (!vmft_monitor_is_primary(client->m)) {
+		refuse(client, "only the primary leads an attach");
+		return;
+	}
+	how(client->m);
+	answer(client, answer_new(true));
+}
+
+static void do_hold_attach(struct vmft_control_client *client)
+{
+	hold_attach(client, vmft_source_hold);
+}
+
+static void do_step_attach(struct vmft_control_client *client)
+{
+	hold_attach(client, vmft_source_step);
+}
+
+static void do_release_attach(struct vmft_control_client *client)
+{
+	hold_attach(client, vmft_source_release);
+}
+
+static void do_start(struct vmft_control_client *client)
+{
+	const struct vmft_event_in event = {.kind = VMFT_IN_START_ALONE};
+	struct vmft_monitor *m = client->m;
+
+	if (!vmft_monitor_is_primary(m) || m->core.state != VMFT_STATE_FORMING ||
+	    m->peer.stage != VMFT_PEER_NONE) {
+		refuse(client, "start: only for a primary that waits for its backup");
+		return;
+	}
+	vmft_monitor_event(m, &event);
 	answer(client, answer_new(true));
 }
 
@@ -301,9 +417,17 @@ static void do_digest(struct vmft_control_client *client)
 static void obey(struct vmft_control_client *client, enum vmft_control_verb verb)
 {
 	static void (*const verbs[VMFT_CONTROL_VERBS])(struct vmft_control_client *) = {
-	    [VMFT_CONTROL_STATUS] = do_status,	     [VMFT_CONTROL_FREEZE] = do_freeze,
-	    [VMFT_CONTROL_THAW] = do_thaw,	     [VMFT_CONTROL_DIGEST] = do_digest,
-	    [VMFT_CONTROL_HOLD_ACKS] = do_hold_acks, [VMFT_CONTROL_RELEASE_ACKS] = do_release_acks,
+	    [VMFT_CONTROL_STATUS] = do_status,
+	    [VMFT_CONTROL_FREEZE] = do_freeze,
+	    [VMFT_CONTROL_THAW] = do_thaw,
+	    [VMFT_CONTROL_DIGEST] = do_digest,
+	    [VMFT_CONTROL_HOLD_ACKS] = do_hold_acks,
+	    [VMFT_CONTROL_RELEASE_ACKS] = do_release_acks,
+	    [VMFT_CONTROL_ATTACH] = do_attach,
+	    [VMFT_CONTROL_START] = do_start,
+	    [VMFT_CONTROL_HOLD_ATTACH] = do_hold_attach,
+	    [VMFT_CONTROL_STEP_ATTACH] = do_step_attach,
+	    [VMFT_CONTROL_RELEASE_ATTACH] = do_release_attach,
 	};
 
 	verbs[verb](client);
@@ -428,7 +552,7 @@ int vmft_control_init(struct vmft_monitor *m, struct vmft_error *err)
 	int rc;
 
 	(void)snprintf(control->path, sizeof(control->path), "%s",
-		       m->config.side[m->options.role].control);
+		       m->config.host[m->options.host].control);
 	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", control->path);
 	make_directory(control->path);
 	control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -446,7 +570,7 @@ int vmft_control_init(struct vmft_monitor *m, struct vmft_error *err)
 		return vmft_error_set(err, rc, VMFT_EXIT_ADDRESS,
 				      "%s: [%s] control = %s: %s; is this side of %s running "
 				      "already?",
-				      m->options.pair_file, vmft_role_name(m->options.role),
+				      m->options.pair_file, vmft_host_name(m->options.host),
 				      addr.sun_path, strerror(-rc), m->config.name);
 	}
 	control->accept_op = (struct vmft_op){.done = on_accept, .owner = m};

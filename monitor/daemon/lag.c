@@ -49,7 +49,8 @@ uint64_t vmft_lag_ms(struct vmft_lag *lag, uint64_t replayed, uint64_t sent, uin
 		lag->first = slot(lag, 1);
 		lag->count--;
 	}
-	if (replayed >= sent || lag->count == 0)
+	/* A sample may be younger than the caller's reading of the clock. */
+	if (replayed >= sent || lag->count == 0 || lag->sample[lag->first].at_ns >= now_ns)
 		return 0;
 	return (now_ns - lag->sample[lag->first].at_ns) / 1000000u;
 }

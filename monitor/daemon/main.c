@@ -15,32 +15,39 @@
 enum option_key {
 	KEY_PAIR = 1,
 	KEY_ROLE,
+	KEY_HOST,
 	KEY_BUILD_ID,
 	KEY_LOG_VERSION,
 	KEY_MACHINE_DIGEST,
 	KEY_DISK_DIGEST,
 	KEY_IFACE_FD,
+	KEY_AREA_FD,
 	KEY_RAM_FD,
 	KEY_BELL_MONITOR_FD,
 	KEY_BELL_AGENT_FD,
 	KEY_LIFELINE_FD,
 	KEY_GUEST_PID,
+	KEY_REQUIRED, /* all before it */
+	KEY_DISK = KEY_REQUIRED,
 	KEY_COUNT,
 };
 
 static const struct argp_option option_table[] = {
     {"pair", KEY_PAIR, "FILE", 0, "role/pair file", 0},
     {"role", KEY_ROLE, "ROLE", 0, "primary or backup", 0},
+    {"host", KEY_HOST, "HOST", 0, "the section of the pair file this host is", 0},
     {"build-id", KEY_BUILD_ID, "HEX", 0, "build-id of the QEMU binary", 0},
     {"log-version", KEY_LOG_VERSION, "HEX", 0, "its record/replay log version", 0},
     {"machine-digest", KEY_MACHINE_DIGEST, "HEX", 0, "digest of the guest's machine", 0},
     {"disk-digest", KEY_DISK_DIGEST, "HEX", 0, "digest of its disks before the start", 0},
     {"iface-fd", KEY_IFACE_FD, "N", 0, "memory shared with the agent", 0},
+    {"area-fd", KEY_AREA_FD, "N", 0, "memory shared with the agent for an attach", 0},
     {"ram-fd", KEY_RAM_FD, "N", 0, "guest memory", 0},
     {"bell-monitor-fd", KEY_BELL_MONITOR_FD, "N", 0, "eventfd the agent rings", 0},
     {"bell-agent-fd", KEY_BELL_AGENT_FD, "N", 0, "eventfd the monitor rings", 0},
     {"lifeline-fd", KEY_LIFELINE_FD, "N", 0, "socket that closes when the monitor dies", 0},
     {"guest-pid", KEY_GUEST_PID, "PID", 0, "the process that is, or will be, QEMU", 0},
+    {"disk", KEY_DISK, "FORMAT:BYTES:PATH", 0, "an image, in the order of the guest's disks", 0},
     {0},
 };
 
@@ -100,6 +107,14 @@ static int parse_value(struct vmft_monitor_options *o, int key, char *arg)
 		return 0;
 	case KEY_ROLE:
 		return vmft_role_parse(arg, &o->role);
+	case KEY_HOST:
+		return vmft_host_parse(arg, &o->host);
+	case KEY_DISK:
+		if (o->disk_count == VMFT_AREA_DISKS_MAX)
+			return -E2BIG;
+		return vmft_image_parse(arg, &o->disk[o->disk_count++]);
+	case KEY_AREA_FD:
+		return parse_int(arg, &o->area_fd);
 	case KEY_BUILD_ID:
 		return parse_hex(arg, id->build_id, &id->build_id_bytes);
 	case KEY_LOG_VERSION:
@@ -128,9 +143,9 @@ static int parse_value(struct vmft_monitor_options *o, int key, char *arg)
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct parsed *parsed = state->input;
-	const unsigned all = (1u << KEY_COUNT) - 2;
+	const unsigned all = (1u << KEY_REQUIRED) - 2;
 
-	if (key == ARGP_KEY_END && parsed->seen != all)
+	if (key == ARGP_KEY_END && (parsed->seen & all) != all)
 		argp_error(state, "started by hand? vmft-qemu starts it, with every option given");
 	if (key <= 0 || key >= KEY_COUNT)
 		return ARGP_ERR_UNKNOWN;

@@ -31,6 +31,9 @@
 /* How long this side lives on when its work is over. A goodbye that the network does not take
  * within this is given up: the peer will notice the closed connection or the silence. */
 #define FLUSH_NS (2000 * MS)
+/* A backup whose replay stands still has diverged, or its QEMU is stopped by its disk: it could
+ * not take over, and its primary would be slowed for ever. */
+#define REPLAY_STALL_NS (30000 * MS)
 
 /* Whoever asks first sets the time: events of the core may ask from inside a callback. */
 static void pump_in(struct vmft_monitor *m, uint64_t nanoseconds)
@@ -44,6 +47,11 @@ static void pump_in(struct vmft_monitor *m, uint64_t nanoseconds)
 static void fence_guest(struct vmft_monitor *m)
 {
 	vmft_agent_link_command(&m->agent, VMFT_COMMAND_FENCE);
+	if (m->core.why == VMFT_WHY_ATTACH_FAILED) {
+		vmft_journal_say(&m->journal, "this half of an attach is thrown away; start this "
+					      "backup anew to try again");
+		return;
+	}
 	if (vmft_monitor_is_primary(m)) {
 		vmft_journal_say(&m->journal,
 				 "fenced: the backup is live as generation %llu; this guest is "
@@ -60,6 +68,8 @@ static int exit_code_of(enum vmft_why why)
 	switch (why) {
 	case VMFT_WHY_CLAIM_LOST:
 		return VMFT_EXIT_FENCED;
+	case VMFT_WHY_ATTACH_FAILED:
+		return VMFT_EXIT_ATTACH;
 	case VMFT_WHY_GUEST_ENDED:
 	case VMFT_WHY_PEER_GUEST_ENDED:
 		return VMFT_EXIT_OK;
@@ -112,7 +122,7 @@ static void ask_arbiter(struct vmft_monitor *m)
 {
 	const uint64_t now = vmft_loop_now();
 
-	if (m->claim == 0 || now - m->beat_ns > BEAT_FRESH_NS)
+	if (m->claim == 0 || vmft_loop_since(m->beat_ns, now) > BEAT_FRESH_NS)
 		return;
 	m->asked_ns = now;
 	m->arbiter_silent_said = false;
@@ -149,7 +159,8 @@ static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
 	}
 	if (todo->set & VMFT_DO_START_RETRY_TIMER)
 		vmft_loop_timer(m->loop, &m->retry_op, ARBITER_RETRY_NS);
-	if (todo->set & VMFT_DO_RUN_GUEST)
+	/* A guest that starts alone starts with its gate open. */
+	if ((todo->set & VMFT_DO_RUN_GUEST) && !(todo->set & VMFT_DO_OPEN_GATE))
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_RUN);
 	if (todo->set & VMFT_DO_GO_LIVE) {
 		m->go_live_ns = vmft_loop_now();
@@ -157,6 +168,12 @@ static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
 	} else if (todo->set & VMFT_DO_OPEN_GATE)
 		/* With GO_LIVE the agent opens its gate itself, as it goes live. */
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_OPEN);
+	if (todo->set & VMFT_DO_CLOSE_GATE)
+		vmft_agent_link_command(&m->agent, VMFT_COMMAND_RUN);
+	if (todo->set & VMFT_DO_FORM_PAIR) {
+		vmft_peer_form(m);
+		vmft_source_formed(m);
+	}
 	if (todo->set & VMFT_DO_STOP)
 		stop(m, todo->stop);
 }
@@ -170,6 +187,19 @@ static void announce_state(struct vmft_monitor *m)
 			 (unsigned long long)core->generation,
 			 core->why == VMFT_WHY_NONE ? "" : ": ",
 			 core->why == VMFT_WHY_NONE ? "" : vmft_why_text(core->why));
+}
+
+/* What the attach under way makes of it. */
+static void tell_attach(struct vmft_monitor *m, enum vmft_state before)
+{
+	const enum vmft_state now = m->core.state;
+
+	if (before != VMFT_STATE_ATTACHING && before != VMFT_STATE_SEALING)
+		return;
+	if (now == VMFT_STATE_ALONE)
+		vmft_source_failed(m);
+	if (m->core.side == VMFT_SIDE_BACKUP && now != VMFT_STATE_PROTECTED)
+		vmft_sink_failed(m);
 }
 
 /* A takeover is under way: look often. */
@@ -192,8 +222,11 @@ void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *even
 
 	vmft_core_step(&m->core, event, &todo);
 	carry_out(m, &todo);
-	if (m->core.state != before)
+	if (m->core.state != before) {
 		announce_state(m);
+		tell_attach(m, before);
+		vmft_peer_look_for_backup(m);
+	}
 	if (is_busy(m))
 		pump_in(m, DRAIN_NS);
 }
@@ -226,6 +259,18 @@ void vmft_monitor_agent_broken(struct vmft_monitor *m)
 		simple_event(m, VMFT_IN_GUEST_DIED);
 }
 
+void vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position)
+{
+	m->strategy_ops->restart(m->strategy, position, vmft_monitor_is_primary(m));
+	memset(&m->lag, 0, sizeof(m->lag));
+	m->lag.window_position = position;
+	m->lag.window_ns = vmft_loop_now();
+	m->peer.replayed = position;
+	m->replayed_ns = vmft_loop_now();
+	m->peer.ack = position;
+	m->throttle_said = false;
+}
+
 static void report_replay(struct vmft_monitor *m)
 {
 	const struct vmft_event_in event = {
@@ -234,7 +279,10 @@ static void report_replay(struct vmft_monitor *m)
 	};
 
 	if (m->core.side != VMFT_SIDE_BACKUP || vmft_core_is_final(&m->core) ||
-	    m->core.state == VMFT_STATE_ALONE || m->core.state == VMFT_STATE_GOING_LIVE)
+	    m->core.state == VMFT_STATE_GOING_LIVE)
+		return;
+	/* Until the state is in, the agent's position is not of this log. */
+	if (m->core.state == VMFT_STATE_ATTACHING && !m->sink.loaded)
 		return;
 	if (event.position != m->core.replayed)
 		vmft_monitor_event(m, &event);
@@ -260,6 +308,10 @@ static void look_at_agent(struct vmft_monitor *m)
 		vmft_monitor_agent_broken(m);
 		return;
 	}
+	if (m->core.side == VMFT_SIDE_BACKUP)
+		vmft_sink_look(m);
+	else
+		vmft_source_pump(m);
 	report_replay(m);
 	if (m->live_ns == 0 && atomic_load(&m->agent.iface->live_at_ns) != 0)
 		report_live(m);
@@ -355,6 +407,28 @@ static void on_retry(struct vmft_op *op, int result)
 	simple_event(op->owner, VMFT_IN_RETRY_TIMER);
 }
 
+uint64_t vmft_monitor_stalled_ns(const struct vmft_monitor *m, uint64_t now)
+{
+	return vmft_loop_since(m->replayed_ns, now);
+}
+
+static void watch_replay(struct vmft_monitor *m, uint64_t now)
+{
+	const struct vmft_event_in lost = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_STALLED};
+
+	if (m->peer.replayed != m->replayed || m->replayed >= m->strategy_ops->taken(m->strategy) ||
+	    m->peer.stage == VMFT_PEER_NONE)
+		m->replayed_ns = now;
+	m->replayed = m->peer.replayed;
+	if (m->core.side != VMFT_SIDE_PRIMARY || m->core.state != VMFT_STATE_PROTECTED ||
+	    vmft_monitor_stalled_ns(m, now) < REPLAY_STALL_NS)
+		return;
+	vmft_journal_say(&m->journal,
+			 "the backup's replay stands still at log position %llu: it is given up",
+			 (unsigned long long)m->replayed);
+	vmft_monitor_event(m, &lost);
+}
+
 static void control_lag(struct vmft_monitor *m, uint64_t now)
 {
 	const uint32_t bound = m->config.lag_ms;
@@ -363,10 +437,12 @@ static void control_lag(struct vmft_monitor *m, uint64_t now)
 
 	if (!vmft_monitor_is_primary(m))
 		return;
-	if (m->core.state == VMFT_STATE_PROTECTED)
+	if (m->core.state == VMFT_STATE_PROTECTED || m->source.log_flows)
 		lag_ms = vmft_lag_ms(&m->lag, m->peer.replayed, m->strategy_ops->taken(m->strategy),
 				     now);
 	permille = vmft_throttle_permille(lag_ms, bound);
+	if (permille < m->source.throttle)
+		permille = m->source.throttle;
 	m->throttle = permille;
 	atomic_store(&m->agent.iface->throttle, permille);
 	if (lag_ms <= (uint64_t)2 * bound || m->throttle_said)
@@ -381,7 +457,8 @@ static void control_lag(struct vmft_monitor *m, uint64_t now)
 
 static void watch_arbiter(struct vmft_monitor *m, uint64_t now)
 {
-	if (m->asked_ns == 0 || m->arbiter_silent_said || now - m->asked_ns < ARBITER_SILENT_NS)
+	if (m->asked_ns == 0 || m->arbiter_silent_said ||
+	    vmft_loop_since(m->asked_ns, now) < ARBITER_SILENT_NS)
 		return;
 	m->arbiter_silent_said = true;
 	vmft_journal_say(&m->journal, "arbiter %s does not answer; nobody goes on until it does",
@@ -391,7 +468,7 @@ static void watch_arbiter(struct vmft_monitor *m, uint64_t now)
 static void maybe_leave(struct vmft_monitor *m, uint64_t now)
 {
 	const bool inspect = m->core.state == VMFT_STATE_FENCED && !m->guest_gone;
-	const bool patient = now - m->stop_ns < FLUSH_NS;
+	const bool patient = vmft_loop_since(m->stop_ns, now) < FLUSH_NS;
 
 	if (!m->stopping || inspect)
 		return;
@@ -411,6 +488,8 @@ static void on_tick(struct vmft_op *op, int result)
 	m->tick_ns = now;
 	watch_beat(m, now);
 	look_at_agent(m);
+	watch_replay(m, now);
+	vmft_source_tick(m, now);
 	vmft_peer_tick(m, now, passed > 2 * TICK_NS ? passed - TICK_NS : 0);
 	control_lag(m, now);
 	watch_arbiter(m, now);
@@ -495,7 +574,7 @@ static int open_arbiter(struct vmft_monitor *m, struct vmft_error *err)
 
 static int init_core(struct vmft_monitor *m, struct vmft_error *err)
 {
-	const bool primary = vmft_monitor_is_primary(m);
+	const bool primary = m->options.role == VMFT_ROLE_PRIMARY;
 	uint64_t generation = 0; /* the backup learns it from the primary's hello */
 	int rc;
 
@@ -506,6 +585,20 @@ static int init_core(struct vmft_monitor *m, struct vmft_error *err)
 	}
 	vmft_core_init(&m->core, primary ? VMFT_SIDE_PRIMARY : VMFT_SIDE_BACKUP, generation);
 	return 0;
+}
+
+static int init_attach(struct vmft_monitor *m, struct vmft_error *err)
+{
+	int rc;
+
+	if (m->options.disk_count != m->agent.area->disk_count)
+		return vmft_error_set(err, -EINVAL, VMFT_EXIT_INTERNAL,
+				      "%u disks given, %u in the attach area",
+				      m->options.disk_count, m->agent.area->disk_count);
+	rc = vmft_source_init(m);
+	if (rc == 0)
+		rc = vmft_sink_init(m);
+	return rc < 0 ? vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "%s", strerror(-rc)) : 0;
 }
 
 static void init_ops(struct vmft_monitor *m)
@@ -540,12 +633,11 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	rc = vmft_pair_config_load(options->pair_file, &m->config, err);
 	if (rc < 0)
 		return rc;
-	m->options.identity.role = (uint8_t)options->role;
 	m->options.identity.silence_ms = m->config.silence_ms;
 	(void)snprintf(m->options.identity.name, sizeof(m->options.identity.name), "%s",
 		       m->config.name);
 	(void)snprintf(m->journal.who, sizeof(m->journal.who), "%s %s", m->config.name,
-		       vmft_role_name(options->role));
+		       vmft_host_name(options->host));
 	rc = vmft_loop_create(&m->loop);
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_INTERNAL,
@@ -555,8 +647,12 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	rc = watch_guest(m, err);
 	if (rc < 0)
 		return rc;
-	rc = vmft_agent_link_init(&m->agent, options->iface_fd, options->bell_monitor_fd,
-				  options->bell_agent_fd, options->ram_fd, err);
+	rc = vmft_agent_link_init(&m->agent, options->iface_fd, options->area_fd,
+				  options->bell_monitor_fd, options->bell_agent_fd, options->ram_fd,
+				  err);
+	if (rc < 0)
+		return rc;
+	rc = init_attach(m, err);
 	if (rc < 0)
 		return rc;
 	m->strategy_ops = &vmft_strategy_lockstep;
@@ -598,6 +694,8 @@ int vmft_monitor_run(struct vmft_monitor *m)
 	vmft_loop_poll(m->loop, &m->pidfd_op, m->pidfd, POLLIN);
 	vmft_loop_poll(m->loop, &m->worker_op, vmft_arbiter_worker_fd(m->worker), POLLIN);
 	atomic_store(&m->agent.iface->monitor_sleeps, 1);
+	if (vmft_monitor_is_primary(m) && m->config.start == VMFT_START_ALONE)
+		simple_event(m, VMFT_IN_START_ALONE);
 	rc = vmft_loop_run(m->loop);
 	if (rc < 0) {
 		vmft_journal_say(&m->journal, "io_uring: %s", strerror(-rc));

@@ -20,6 +20,8 @@
 #include "../core/core.h"
 #include "agent-link.h"
 #include "arbiter.h"
+#include "attach.h"
+#include "image.h"
 #include "journal.h"
 #include "lag.h"
 #include "strategy.h"
@@ -30,23 +32,28 @@
 
 struct vmft_monitor_options {
 	const char *pair_file;
-	enum vmft_role role;
+	enum vmft_role role;	    /* as started; core.side is what it is now */
+	enum vmft_host host;	    /* which of the pair file's this is */
 	struct vmft_hello identity; /* what this side says in its hello */
-	int iface_fd, ram_fd, bell_monitor_fd, bell_agent_fd, lifeline_fd;
+	struct vmft_image disk[VMFT_AREA_DISKS_MAX];
+	uint32_t disk_count;
+	int iface_fd, area_fd, ram_fd, bell_monitor_fd, bell_agent_fd, lifeline_fd;
 	int guest_pid;
 };
 
 enum vmft_peer_stage {
-	VMFT_PEER_NONE,	  /* no connection that counts */
-	VMFT_PEER_HELLO,  /* primary: our hello is out; backup: our answer is */
-	VMFT_PEER_FORMED, /* the core knows of it */
+	VMFT_PEER_NONE,	     /* no connection that counts */
+	VMFT_PEER_HELLO,     /* primary: our hello is out; backup: our answer is */
+	VMFT_PEER_ATTACHING, /* hellos accepted, the guest's state is on its way */
+	VMFT_PEER_FORMED,    /* there is a pair */
 };
 
 /* The one connection that is, or becomes, the pair's. */
 struct vmft_peer {
 	struct vmft_conn *conn;
 	enum vmft_peer_stage stage;
-	struct vmft_listener *listener; /* backup */
+	struct vmft_listener *listener; /* of a side that was started as backup */
+	enum vmft_host to;		/* primary: the host that is tried, or connected */
 	unsigned strangers;		/* accepted, hello not seen yet */
 	uint64_t heard_ns;		/* last frame of the peer */
 	uint64_t echo_ns;		/* primary: clock of our own last heartbeat that came back;
@@ -57,7 +64,10 @@ struct vmft_peer {
 	bool ack_due;
 	bool acks_held;		 /* a drill's: see control.c */
 	bool said_waiting;	 /* "waiting for the backup" has been printed */
-	bool paused;		 /* backup: its ring is full, the channel is not read */
+	bool form_due;		 /* primary: the backup is still to be told of the pair */
+	char refusal[161];	 /* the last that was said, of those that come again and again */
+	bool connecting;	 /* primary: a connection is being tried */
+	bool paused;		 /* backup: the channel is not read, what came finds no room */
 	bool closing;		 /* CLOSE_PEER was carried out */
 	struct vmft_op retry_op; /* primary: time to connect again */
 };
@@ -88,8 +98,11 @@ struct vmft_monitor {
 	struct vmft_control control;
 	struct vmft_journal journal;
 	struct vmft_lag lag;
-	uint32_t throttle;  /* permille, as the agent was told */
-	bool throttle_said; /* the journal says that the guest is slowed */
+	struct vmft_source source; /* primary: attaching a backup */
+	struct vmft_sink sink;	   /* backup: being attached */
+	uint64_t replayed, replayed_ns; /* primary: by the backup, and when that last moved */
+	uint32_t throttle;	   /* permille, as the agent was told */
+	bool throttle_said;	   /* the journal says that the guest is slowed */
 	int pidfd;
 	bool guest_gone;
 	bool agent_broken; /* reported once */
@@ -122,9 +135,15 @@ void vmft_monitor_agent_broken(struct vmft_monitor *m);
 /* Leaves the loop at once, for a side whose guest has not run. */
 void vmft_monitor_leave(struct vmft_monitor *m, int exit_code);
 
+/* Primary: how long the backup's replay has stood still though there is log for it. */
+uint64_t vmft_monitor_stalled_ns(const struct vmft_monitor *m, uint64_t now);
+
+/* At an attach point, on both sides: positions, lag and log begin at position. */
+void vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position);
+
 static inline bool vmft_monitor_is_primary(const struct vmft_monitor *m)
 {
-	return m->options.role == VMFT_ROLE_PRIMARY;
+	return m->core.side == VMFT_SIDE_PRIMARY;
 }
 
 /* peer.c */
@@ -136,6 +155,22 @@ void vmft_peer_pump(struct vmft_monitor *m);
 void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept);
 /* Backup: sends the ack that is due, if any. */
 void vmft_peer_flush_ack(struct vmft_monitor *m);
+/* Room for a payload of n bytes, to be written there and given to vmft_peer_send(); NULL: none
+ * now, vmft_source_pump() or vmft_peer_pump() will be called when there is. */
+uint8_t *vmft_peer_room(struct vmft_monitor *m, size_t n);
+void vmft_peer_send(struct vmft_monitor *m, enum vmft_frame_type type, uint64_t position,
+		    uint8_t *payload, size_t n);
+/* Small frames of the backup, which sends little and always has room. */
+void vmft_peer_send_empty(struct vmft_monitor *m, enum vmft_frame_type type);
+void vmft_peer_want(struct vmft_monitor *m, uint64_t block, uint32_t region, uint64_t bits);
+/* Tells the peer why this side gives up; the connection is closed by the core's action. */
+void vmft_peer_refuse(struct vmft_monitor *m, const char *why);
+/* What a paused channel waited for may be there. */
+void vmft_peer_resume(struct vmft_monitor *m);
+/* The pair is formed: tells the backup (VMFT_DO_FORM_PAIR). */
+void vmft_peer_form(struct vmft_monitor *m);
+/* Primary: looks for a backup, now or in a while. */
+void vmft_peer_look_for_backup(struct vmft_monitor *m);
 void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why);
 void vmft_peer_close(struct vmft_monitor *m);
 /* All that was given to the connection has left, or there is none. */

@@ -2,9 +2,11 @@
 /*
  * The other side, over the logging channel: the hellos, then log one way, acks the other.
  *
- * The backup listens, the primary connects and connects again until a pair is formed. Both
- * check the other's hello before anything else; a pair once formed is never formed again
- * on a new connection: losing it is for the arbiter.
+ * The backup listens; the primary connects, to one of the other hosts after the other, until a
+ * pair is formed, and again when it is alone. Both check the other's hello before anything
+ * else; a pair once formed is never formed again on a new connection: losing it is for the
+ * arbiter. A guest that runs already is given to its new backup by an attach (attach.h) on
+ * the same connection.
  *
  * Who is silent. Each side speaks for its guest only while its agent beats: a QEMU that is
  * stopped falls silent like a host that is gone. The backup gives the primary up after
@@ -23,6 +25,7 @@
 
 #define MS		 UINT64_C(1000000)
 #define CONNECT_RETRY_NS (200 * MS)
+#define LOOK_AGAIN_NS	 (500 * MS) /* for a backup, by a guest that runs alone */
 #define LOG_BATCH	 (60u * 1024)
 
 static uint64_t silence_ns(const struct vmft_monitor *m)
@@ -53,17 +56,68 @@ static bool send_frame(struct vmft_monitor *m, struct vmft_conn *conn, enum vmft
 
 	if (!room)
 		return false;
-	memcpy(room + VMFT_FRAME_HEADER, payload, n);
+	if (n > 0)
+		memcpy(room + VMFT_FRAME_HEADER, payload, n);
 	vmft_frame_seal(room, &info);
 	m->transport->commit(conn, VMFT_FRAME_HEADER + n);
 	return true;
 }
 
+uint8_t *vmft_peer_room(struct vmft_monitor *m, size_t n)
+{
+	uint8_t *room;
+
+	if (!m->peer.conn || m->peer.closing)
+		return NULL;
+	room = m->transport->reserve(m->peer.conn, VMFT_FRAME_HEADER + n);
+	return room ? room + VMFT_FRAME_HEADER : NULL;
+}
+
+void vmft_peer_send(struct vmft_monitor *m, enum vmft_frame_type type, uint64_t position,
+		    uint8_t *payload, size_t n)
+{
+	const struct vmft_frame_info info = {
+	    .type = (uint16_t)type,
+	    .generation = m->core.generation,
+	    .position = position,
+	    .length = (uint32_t)n,
+	};
+
+	vmft_frame_seal(payload - VMFT_FRAME_HEADER, &info);
+	m->transport->commit(m->peer.conn, VMFT_FRAME_HEADER + n);
+}
+
+void vmft_peer_send_empty(struct vmft_monitor *m, enum vmft_frame_type type)
+{
+	if (m->peer.conn && !m->peer.closing)
+		(void)send_frame(m, m->peer.conn, type, 0, NULL, 0);
+}
+
+void vmft_peer_want(struct vmft_monitor *m, uint64_t block, uint32_t region, uint64_t bits)
+{
+	uint8_t payload[16];
+
+	if (m->peer.conn && !m->peer.closing)
+		(void)send_frame(m, m->peer.conn, VMFT_FRAME_WANT, block, payload,
+				 vmft_want_encode(region, bits, payload));
+}
+
+void vmft_peer_refuse(struct vmft_monitor *m, const char *why)
+{
+	if (m->peer.conn && !m->peer.closing)
+		(void)send_frame(m, m->peer.conn, VMFT_FRAME_REFUSE, 0, (const uint8_t *)why,
+				 strlen(why));
+}
+
 static void send_hello(struct vmft_monitor *m, struct vmft_conn *conn)
 {
+	struct vmft_hello hello = m->options.identity;
 	uint8_t payload[512];
-	size_t n = vmft_hello_encode(&m->options.identity, payload);
+	size_t n;
 
+	hello.role = vmft_monitor_is_primary(m) ? VMFT_ROLE_PRIMARY : VMFT_ROLE_BACKUP;
+	hello.attach = vmft_monitor_is_primary(m) && m->core.state != VMFT_STATE_FORMING;
+	n = vmft_hello_encode(&hello, payload);
 	(void)send_frame(m, conn, VMFT_FRAME_HELLO, 0, payload, n);
 }
 
@@ -100,8 +154,8 @@ void vmft_peer_pump(struct vmft_monitor *m)
 	const bool shipping = m->core.state == VMFT_STATE_SHIPPING;
 	const struct vmft_event_in shipped = {.kind = VMFT_IN_LOG_SHIPPED};
 
-	if (m->peer.stage != VMFT_PEER_FORMED || m->peer.closing ||
-	    (m->core.state != VMFT_STATE_PROTECTED && !shipping))
+	if (m->peer.stage < VMFT_PEER_ATTACHING || m->peer.closing ||
+	    (m->core.state != VMFT_STATE_PROTECTED && !shipping && !m->source.log_flows))
 		return;
 	while (send_log(m))
 		;
@@ -114,7 +168,7 @@ void vmft_peer_pump(struct vmft_monitor *m)
 static bool agent_beats(const struct vmft_monitor *m)
 {
 	return vmft_agent_link_state(&m->agent) == VMFT_AGENT_ABSENT || m->guest_gone ||
-	       vmft_loop_now() - m->beat_ns < silence_ns(m) / 4;
+	       vmft_loop_since(m->beat_ns, vmft_loop_now()) < silence_ns(m) / 4;
 }
 
 static void send_beat(struct vmft_monitor *m, uint64_t now)
@@ -129,17 +183,38 @@ static void send_beat(struct vmft_monitor *m, uint64_t now)
 		m->peer.beat_sent_ns = now;
 }
 
+/* There is nothing to acknowledge before the attach point. */
+static void send_alive(struct vmft_monitor *m)
+{
+	uint8_t payload[8];
+
+	if (!send_frame(m, m->peer.conn, VMFT_FRAME_ALIVE, 0, payload,
+			vmft_u64_encode(m->peer.echo_ns, payload)))
+		return;
+	m->peer.ack_due = false;
+	m->peer.beat_sent_ns = vmft_loop_now();
+}
+
 static void send_ack(struct vmft_monitor *m)
 {
-	const uint64_t applied = m->strategy_ops->applied(m->strategy);
+	/* Until the state is loaded the agent's position is not of this log. */
+	const uint64_t applied = m->peer.stage == VMFT_PEER_FORMED || m->sink.loaded
+				     ? m->strategy_ops->applied(m->strategy)
+				     : m->core.replayed;
 	const struct vmft_ack ack = {
 	    .replayed = applied < m->peer.ack ? applied : m->peer.ack,
 	    .echo = m->peer.echo_ns,
+	    .formed = m->peer.stage == VMFT_PEER_FORMED,
 	};
-	uint8_t payload[16];
+	uint8_t payload[24];
 
-	(void)vmft_ack_encode(&ack, payload);
-	if (!send_frame(m, m->peer.conn, VMFT_FRAME_ACK, m->peer.ack, payload, sizeof(payload)))
+	if (m->peer.stage == VMFT_PEER_ATTACHING && !m->core.pointed) {
+		send_alive(m);
+		return;
+	}
+
+	if (!send_frame(m, m->peer.conn, VMFT_FRAME_ACK, m->peer.ack, payload,
+			vmft_ack_encode(&ack, payload)))
 		return;
 	m->peer.ack_due = false;
 	m->peer.beat_sent_ns = vmft_loop_now();
@@ -147,7 +222,7 @@ static void send_ack(struct vmft_monitor *m)
 
 void vmft_peer_flush_ack(struct vmft_monitor *m)
 {
-	if (m->peer.ack_due && m->peer.stage == VMFT_PEER_FORMED && !m->peer.closing &&
+	if (m->peer.ack_due && m->peer.stage >= VMFT_PEER_ATTACHING && !m->peer.closing &&
 	    agent_beats(m))
 		send_ack(m);
 }
@@ -182,11 +257,15 @@ static bool same(const uint8_t *a, uint8_t a_bytes, const uint8_t *b, uint8_t b_
 }
 
 /* What keeps the two from being a pair, or NULL. */
-static const char *mismatch(const struct vmft_hello *ours, const struct vmft_hello *theirs)
+static const char *mismatch(const struct vmft_monitor *m, const struct vmft_hello *theirs)
 {
+	const struct vmft_hello *ours = &m->options.identity;
+	const bool attach =
+	    theirs->attach || (vmft_monitor_is_primary(m) && m->core.state != VMFT_STATE_FORMING);
+
 	if (strcmp(ours->name, theirs->name) != 0)
 		return "another VM's name";
-	if (theirs->role == ours->role)
+	if ((theirs->role == VMFT_ROLE_PRIMARY) == vmft_monitor_is_primary(m))
 		return "the same role: one side must be primary, the other backup";
 	if (theirs->log_version != ours->log_version)
 		return "another record/replay log version: install the same QEMU on both hosts";
@@ -195,7 +274,8 @@ static const char *mismatch(const struct vmft_hello *ours, const struct vmft_hel
 	if (!same(ours->machine, ours->machine_bytes, theirs->machine, theirs->machine_bytes))
 		return "another machine: the QEMU command lines, kernels and initrds must describe "
 		       "the same guest";
-	if (!same(ours->disk, ours->disk_bytes, theirs->disk, theirs->disk_bytes))
+	/* An attach makes them equal. */
+	if (!attach && !same(ours->disk, ours->disk_bytes, theirs->disk, theirs->disk_bytes))
 		return "other disk contents: copy the images before the start";
 	if (theirs->silence_ms != ours->silence_ms)
 		return "another silence-ms: use one pair file on both hosts";
@@ -211,22 +291,42 @@ static void formed(struct vmft_monitor *m)
 	vmft_monitor_event(m, &ready);
 }
 
+/* A backup that is refused, or refuses, is tried again and again: said when it is new. */
+static void say_once(struct vmft_monitor *m, const char *what, const char *why)
+{
+	if (strncmp(m->peer.refusal, why, sizeof(m->peer.refusal) - 1) == 0)
+		return;
+	(void)snprintf(m->peer.refusal, sizeof(m->peer.refusal), "%.160s", why);
+	vmft_journal_say(&m->journal, "the %s %s %s %s",
+			 vmft_monitor_is_primary(m) ? "backup" : "primary",
+			 m->transport->peer_name(m->peer.conn), what, why);
+}
+
 static void primary_got_hello(struct vmft_monitor *m, const struct vmft_frame_info *frame,
 			      const struct vmft_hello *theirs)
 {
-	const char *why = mismatch(&m->options.identity, theirs);
+	const char *why = mismatch(m, theirs);
 
 	if (!why && frame->generation != m->core.generation)
 		why = "another generation";
 	if (why) {
-		vmft_journal_say(&m->journal, "backup %s has %s",
-				 m->transport->peer_name(m->peer.conn), why);
+		say_once(m, "has", why);
 		send_refusal(m, m->peer.conn, why);
 		/* It will not heal by trying again, and the guest has not run. */
-		vmft_monitor_leave(m, VMFT_EXIT_PEER);
+		if (m->core.state == VMFT_STATE_FORMING)
+			vmft_monitor_leave(m, VMFT_EXIT_PEER);
 		return;
 	}
-	formed(m);
+	m->peer.refusal[0] = '\0';
+	if (m->core.state == VMFT_STATE_FORMING) {
+		formed(m);
+	} else {
+		m->peer.stage = VMFT_PEER_ATTACHING;
+		m->peer.echo_ns = 0;
+		vmft_journal_say(&m->journal, "attaching the backup at %s",
+				 m->config.host[m->peer.to].channel.text);
+		vmft_source_begin(m);
+	}
 	send_beat(m, vmft_loop_now());
 }
 
@@ -249,10 +349,16 @@ static const char *stale(struct vmft_monitor *m, uint64_t generation)
 static void backup_got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 			     const struct vmft_frame_info *frame, const struct vmft_hello *theirs)
 {
-	const char *why = mismatch(&m->options.identity, theirs);
+	const struct vmft_event_in attach = {.kind = VMFT_IN_ATTACH};
+	const char *why = mismatch(m, theirs);
 
-	if (!why && (!vmft_core_wants_peer(&m->core) || m->peer.conn))
+	if (!why && (m->core.state != VMFT_STATE_FORMING || m->peer.conn))
 		why = "come to a backup that has its primary";
+	if (!why && m->sink.phase != VMFT_ATTACH_IDLE)
+		why = "to wait: an attempt to attach is still being cleaned up";
+	if (!why && m->sink.prepared && !theirs->attach)
+		why =
+		    "a guest to start; this backup is made ready for one that runs: start it anew";
 	if (!why)
 		why = stale(m, frame->generation);
 	if (why) {
@@ -268,6 +374,11 @@ static void backup_got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 	m->peer.heard_ns = vmft_loop_now();
 	vmft_core_init(&m->core, VMFT_SIDE_BACKUP, frame->generation);
 	send_hello(m, conn);
+	if (!theirs->attach)
+		return;
+	m->peer.stage = VMFT_PEER_ATTACHING;
+	m->peer.echo_ns = 0;
+	vmft_monitor_event(m, &attach);
 }
 
 static int got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
@@ -277,7 +388,11 @@ static int got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 
 	if (vmft_hello_decode(frame->payload, frame->length, &theirs) < 0)
 		return -EBADMSG;
-	if (!vmft_monitor_is_primary(m) && conn != m->peer.conn) {
+	if (conn != m->peer.conn && vmft_monitor_is_primary(m)) {
+		send_refusal(m, conn, "come to the side that is live");
+		return 0;
+	}
+	if (conn != m->peer.conn) {
 		backup_got_hello(m, conn, frame, &theirs);
 		return 0;
 	}
@@ -289,12 +404,19 @@ static int got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 
 static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
-	vmft_journal_say(&m->journal, "the %s %s refuses this side: it has %.*s",
-			 vmft_monitor_is_primary(m) ? "backup" : "primary",
-			 m->transport->peer_name(m->peer.conn),
-			 (int)(frame->length < 160 ? frame->length : 160),
-			 (const char *)frame->payload);
-	if (vmft_monitor_is_primary(m) && vmft_core_wants_peer(&m->core))
+	char why[161];
+
+	(void)snprintf(why, sizeof(why), "%.*s", (int)(frame->length < 160 ? frame->length : 160),
+		       (const char *)frame->payload);
+	if (m->core.state == VMFT_STATE_ATTACHING || m->core.state == VMFT_STATE_SEALING) {
+		if (vmft_monitor_is_primary(m))
+			vmft_source_abort(m, "the backup gives up: %s", why);
+		else
+			vmft_journal_say(&m->journal, "the primary gives up: %s", why);
+	} else {
+		say_once(m, "refuses this side: it has", why);
+	}
+	if (vmft_monitor_is_primary(m) && m->core.state == VMFT_STATE_FORMING)
 		vmft_monitor_leave(m, VMFT_EXIT_PEER);
 	return -ECONNREFUSED;
 }
@@ -333,17 +455,61 @@ static int got_ack(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 	};
 	struct vmft_ack ack;
 
+	if (m->peer.stage == VMFT_PEER_ATTACHING && !m->core.pointed)
+		return -EBADMSG;
 	if (vmft_ack_decode(frame->payload, frame->length, &ack) < 0 ||
 	    ack.replayed > frame->position || ack.echo > vmft_loop_now())
 		return -EBADMSG;
 	m->peer.replayed = ack.replayed;
 	if (ack.echo > m->peer.echo_ns)
 		m->peer.echo_ns = ack.echo;
+	event.formed = ack.formed;
 	vmft_monitor_event(m, &event);
-	if (m->core.state == VMFT_STATE_PROTECTED)
-		m->strategy_ops->release(m->strategy, m->core.acked,
+	if (m->core.state == VMFT_STATE_PROTECTED && ack.formed)
+		m->strategy_ops->release(m->strategy, m->core.released,
 					 m->peer.echo_ns + silence_ns(m) / 5 * 4);
 	return 0;
+}
+
+static int got_alive(const struct vmft_frame_info *frame)
+{
+	uint64_t echo;
+
+	if (vmft_u64_decode(frame->payload, frame->length, &echo) < 0 || echo > vmft_loop_now())
+		return -EBADMSG;
+	return 0;
+}
+
+/* The attach's end, on the backup: the primary counts on this side from now on. */
+static int got_formed(struct vmft_monitor *m, const struct vmft_frame_info *frame)
+{
+	const struct vmft_event_in ready = {.kind = VMFT_IN_PEER_READY};
+	int rc = got_heartbeat(m, frame);
+
+	/* It was told that replay moves, so the state is in; the agent's own word may still
+	 * be waiting to be looked at. */
+	vmft_sink_look(m);
+	if (rc < 0 || !m->core.pointed || !m->sink.loaded)
+		return -EBADMSG;
+	m->peer.stage = VMFT_PEER_FORMED;
+	m->sink.phase = VMFT_ATTACH_IDLE;
+	vmft_monitor_event(m, &ready);
+	return 0;
+}
+
+void vmft_peer_form(struct vmft_monitor *m)
+{
+	const uint64_t now = vmft_loop_now();
+	uint8_t payload[8];
+
+	m->peer.stage = VMFT_PEER_FORMED;
+	m->source.log_flows = false;
+	/* The lease: only what the backup heard from now on counts. */
+	m->peer.echo_ns = 0;
+	/* No room: on the next tick. A log that goes ahead does no harm. */
+	m->peer.form_due =
+	    !send_frame(m, m->peer.conn, VMFT_FRAME_FORMED, m->strategy_ops->taken(m->strategy),
+			payload, vmft_u64_encode(now, payload));
 }
 
 static int got_bye(struct vmft_monitor *m, const struct vmft_frame_info *frame)
@@ -363,6 +529,39 @@ static int got_bye(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 	return 0;
 }
 
+/* Before the attach point there is no log. */
+static bool is_for_pair(const struct vmft_monitor *m, uint16_t type)
+{
+	return type == VMFT_FRAME_HEARTBEAT || type == VMFT_FRAME_BYE ||
+	       (m->core.pointed && (type == VMFT_FRAME_LOG || type == VMFT_FRAME_ACK));
+}
+
+static int primary_got_attach(struct vmft_monitor *m, const struct vmft_frame_info *frame)
+{
+	switch (frame->type) {
+	case VMFT_FRAME_READY:
+		return vmft_source_got_ready(m);
+	case VMFT_FRAME_WANT:
+		return vmft_source_got_want(m, frame);
+	case VMFT_FRAME_ALIVE:
+		return got_alive(frame);
+	default:
+		return -EBADMSG;
+	}
+}
+
+static int backup_got_attach(struct vmft_monitor *m, const struct vmft_frame_info *frame)
+{
+	switch (frame->type) {
+	case VMFT_FRAME_ATTACH:
+		return vmft_sink_got_attach(m, frame);
+	case VMFT_FRAME_FORMED:
+		return got_formed(m, frame);
+	default:
+		return vmft_sink_got_frame(m, frame);
+	}
+}
+
 static int got_frame(struct vmft_monitor *m, struct vmft_conn *conn,
 		     const struct vmft_frame_info *frame)
 {
@@ -379,8 +578,10 @@ static int got_frame(struct vmft_monitor *m, struct vmft_conn *conn,
 	/* The primary's first frame says that it has accepted us too: core.h, PEER_READY. */
 	if (!primary && m->peer.stage == VMFT_PEER_HELLO)
 		formed(m);
-	if (m->peer.stage != VMFT_PEER_FORMED)
+	if (m->peer.stage < VMFT_PEER_ATTACHING)
 		return -EBADMSG;
+	if (m->peer.stage == VMFT_PEER_ATTACHING && !is_for_pair(m, frame->type))
+		return primary ? primary_got_attach(m, frame) : backup_got_attach(m, frame);
 	switch (frame->type) {
 	case VMFT_FRAME_LOG:
 		return primary ? -EBADMSG : got_log(m, frame);
@@ -397,14 +598,27 @@ static int got_frame(struct vmft_monitor *m, struct vmft_conn *conn,
 
 /* --- connections ---------------------------------------------------------- */
 
+/* Whether a primary has use for a connection. */
+static bool may_connect(const struct vmft_monitor *m)
+{
+	if (m->stopping || m->peer.conn)
+		return false;
+	return m->core.state == VMFT_STATE_FORMING || vmft_source_wants_backup(m, vmft_loop_now());
+}
+
 static void on_open(void *user, struct vmft_conn *conn)
 {
 	struct vmft_monitor *m = user;
 
-	if (!vmft_monitor_is_primary(m)) {
+	if (!m->peer.connecting || m->transport->is_accepted(conn)) {
 		m->peer.strangers++;
 		if (m->peer.strangers > VMFT_STRANGERS_MAX)
 			m->transport->close(conn, false);
+		return;
+	}
+	m->peer.connecting = false;
+	if (!may_connect(m)) {
+		m->transport->close(conn, false);
 		return;
 	}
 	m->peer.conn = conn;
@@ -469,8 +683,10 @@ static void on_sent(void *user, struct vmft_conn *conn)
 {
 	struct vmft_monitor *m = user;
 
-	if (conn == m->peer.conn && vmft_monitor_is_primary(m))
-		vmft_peer_pump(m);
+	if (conn != m->peer.conn || !vmft_monitor_is_primary(m))
+		return;
+	vmft_source_pump(m);
+	vmft_peer_pump(m);
 }
 
 static void on_close(void *user, struct vmft_conn *conn, int error)
@@ -481,22 +697,28 @@ static void on_close(void *user, struct vmft_conn *conn, int error)
 	    .why =
 		error == -EBADMSG || error == -EPROTO ? VMFT_WHY_PEER_FAULT : VMFT_WHY_CONNECTION,
 	};
-	const bool was_formed = conn == m->peer.conn && m->peer.stage == VMFT_PEER_FORMED;
+	const bool counted = conn == m->peer.conn && m->peer.stage >= VMFT_PEER_ATTACHING;
 
-	if (!vmft_monitor_is_primary(m) && conn != m->peer.conn) {
+	if (conn != m->peer.conn && m->transport->is_accepted(conn)) {
 		m->peer.strangers--;
+		return;
+	}
+	if (conn != m->peer.conn) {
+		/* One that was tried and did not come about. */
+		m->peer.connecting = false;
+		vmft_peer_look_for_backup(m);
 		return;
 	}
 	m->peer.conn = NULL;
 	m->peer.stage = VMFT_PEER_NONE;
 	m->peer.paused = false;
-	if (was_formed && !m->peer.closing) {
+	m->peer.form_due = false;
+	if (counted && !m->peer.closing) {
 		if (error != 0 && lost.why == VMFT_WHY_CONNECTION)
 			vmft_journal_say(&m->journal, "channel: %s", strerror(-error));
 		vmft_monitor_event(m, &lost);
 	}
-	if (vmft_monitor_is_primary(m) && vmft_core_wants_peer(&m->core) && !m->stopping)
-		vmft_loop_timer(m->loop, &m->peer.retry_op, CONNECT_RETRY_NS);
+	vmft_peer_look_for_backup(m);
 }
 
 static const struct vmft_conn_events conn_events = {
@@ -506,30 +728,61 @@ static const struct vmft_conn_events conn_events = {
     .on_close = on_close,
 };
 
+/* The next of the other hosts, in the pair file's order. */
+static enum vmft_host next_host(const struct vmft_monitor *m)
+{
+	enum vmft_host host = m->peer.to;
+
+	do
+		host = (host + 1) % VMFT_HOST_COUNT;
+	while (host == m->options.host || !m->config.has_host[host]);
+	return host;
+}
+
 static void connect_again(struct vmft_op *op, int result)
 {
 	struct vmft_monitor *m = op->owner;
-	const struct vmft_channel_address *to = &m->config.side[VMFT_ROLE_BACKUP].channel;
-	struct sockaddr_storage from = m->config.side[VMFT_ROLE_PRIMARY].channel.addr;
+	const struct vmft_channel_address *own = &m->config.host[m->options.host].channel;
+	struct sockaddr_storage from = own->addr;
+	const struct vmft_channel_address *to;
 	int rc;
 
 	(void)result;
-	if (!vmft_core_wants_peer(&m->core) || m->stopping)
+	if (!vmft_monitor_is_primary(m) || m->peer.connecting)
 		return;
-	/* The primary's address says where from; the port is the kernel's choice, or a
-	 * connection still in TIME_WAIT would stand in the way of the next. Both families
-	 * keep the port in the same place. */
+	if (!may_connect(m)) {
+		vmft_peer_look_for_backup(m);
+		return;
+	}
+	m->peer.to = next_host(m);
+	to = &m->config.host[m->peer.to].channel;
+	/* Our address says where from; the port is the kernel's choice, or a connection still
+	 * in TIME_WAIT would stand in the way of the next. Both families keep the port in
+	 * the same place. */
 	((struct sockaddr_in *)(void *)&from)->sin_port = 0;
-	rc = m->transport->connect(
-	    m->loop, (struct sockaddr *)&from, m->config.side[VMFT_ROLE_PRIMARY].channel.addr_len,
-	    (const struct sockaddr *)&to->addr, to->addr_len, &conn_events, m);
-	if (!m->peer.said_waiting)
+	m->peer.connecting = true;
+	rc = m->transport->connect(m->loop, (struct sockaddr *)&from, own->addr_len,
+				   (const struct sockaddr *)&to->addr, to->addr_len, &conn_events,
+				   m);
+	if (!m->peer.said_waiting && m->core.state == VMFT_STATE_FORMING)
 		vmft_journal_say(&m->journal,
 				 "waiting for the backup at %s; the guest starts with it",
 				 to->text);
 	m->peer.said_waiting = true;
-	if (rc < 0)
-		vmft_loop_timer(m->loop, op, CONNECT_RETRY_NS);
+	if (rc == 0)
+		return;
+	m->peer.connecting = false;
+	vmft_peer_look_for_backup(m);
+}
+
+void vmft_peer_look_for_backup(struct vmft_monitor *m)
+{
+	const bool forming = m->core.state == VMFT_STATE_FORMING;
+
+	if (!vmft_monitor_is_primary(m) || m->stopping || m->peer.retry_op.pending ||
+	    m->peer.conn || m->peer.connecting)
+		return;
+	vmft_loop_timer(m->loop, &m->peer.retry_op, forming ? CONNECT_RETRY_NS : LOOK_AGAIN_NS);
 }
 
 static void check_silence(struct vmft_monitor *m, uint64_t now)
@@ -545,7 +798,7 @@ static void check_silence(struct vmft_monitor *m, uint64_t now)
 	/* Resuming the channel may have brought frames in after now was read. */
 	if (m->peer.heard_ns >= now || now - m->peer.heard_ns < limit)
 		return;
-	if (m->peer.stage != VMFT_PEER_FORMED) {
+	if (m->peer.stage < VMFT_PEER_ATTACHING) {
 		m->transport->close(m->peer.conn, false);
 		return;
 	}
@@ -553,18 +806,26 @@ static void check_silence(struct vmft_monitor *m, uint64_t now)
 	    &m->journal,
 	    "nothing heard for %llu ms (spoke %llu ms ago, own agent beat %llu ms ago)",
 	    (unsigned long long)((now - m->peer.heard_ns) / MS),
-	    (unsigned long long)((now - m->peer.beat_sent_ns) / MS),
-	    (unsigned long long)((now - m->beat_ns) / MS));
+	    (unsigned long long)(vmft_loop_since(m->peer.beat_sent_ns, now) / MS),
+	    (unsigned long long)(vmft_loop_since(m->beat_ns, now) / MS));
 	vmft_monitor_event(m, &lost);
+}
+
+void vmft_peer_resume(struct vmft_monitor *m)
+{
+	if (!m->peer.paused || !m->peer.conn || m->peer.closing)
+		return;
+	m->peer.paused = false;
+	m->transport->pause(m->peer.conn, false);
 }
 
 static void resume_if_room(struct vmft_monitor *m)
 {
-	if (!m->peer.paused || vmft_ring_room(&m->agent.ring, m->strategy_ops->held(m->strategy)) <
-				   (int64_t)(2 * VMFT_FRAME_PAYLOAD_MAX))
+	if (!m->peer.paused || !vmft_sink_has_room(m) ||
+	    vmft_ring_room(&m->agent.ring, m->strategy_ops->held(m->strategy)) <
+		(int64_t)(2 * VMFT_FRAME_PAYLOAD_MAX))
 		return;
-	m->peer.paused = false;
-	m->transport->pause(m->peer.conn, false);
+	vmft_peer_resume(m);
 }
 
 void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
@@ -572,16 +833,19 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 	if (!m->peer.conn || m->peer.closing)
 		return;
 	if (vmft_monitor_is_primary(m)) {
-		if (m->peer.stage == VMFT_PEER_FORMED &&
-		    now - m->peer.beat_sent_ns >= heartbeat_ns(m))
+		if (m->peer.form_due)
+			vmft_peer_form(m);
+		if (m->peer.stage >= VMFT_PEER_ATTACHING &&
+		    vmft_loop_since(m->peer.beat_sent_ns, now) >= heartbeat_ns(m))
 			send_beat(m, now);
 	} else {
 		resume_if_room(m);
 		if (!m->peer.conn || m->peer.closing)
 			return;
 		/* Also without news: replay moves on, and the primary must hear from us. */
-		if (m->peer.stage == VMFT_PEER_FORMED &&
-		    now - m->peer.beat_sent_ns >= heartbeat_ns(m) / 2 && agent_beats(m))
+		if (m->peer.stage >= VMFT_PEER_ATTACHING &&
+		    vmft_loop_since(m->peer.beat_sent_ns, now) >= heartbeat_ns(m) / 2 &&
+		    agent_beats(m))
 			send_ack(m);
 	}
 	/* Time this monitor did not run is no silence of the peer's: on a machine that was
@@ -592,11 +856,12 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 
 int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err)
 {
-	const struct vmft_channel_address *own = &m->config.side[m->options.role].channel;
+	const struct vmft_channel_address *own = &m->config.host[m->options.host].channel;
 	int rc;
 
 	m->peer.retry_op = (struct vmft_op){.done = connect_again, .owner = m};
-	if (vmft_monitor_is_primary(m)) {
+	m->peer.to = m->options.host;
+	if (m->options.role == VMFT_ROLE_PRIMARY) {
 		vmft_loop_timer(m->loop, &m->peer.retry_op, 0);
 		return 0;
 	}
@@ -604,9 +869,9 @@ int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err)
 				  &conn_events, m, &m->peer.listener);
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_ADDRESS,
-				      "%s: [backup] channel = %s: %s; use a free address of this "
-				      "host",
-				      m->options.pair_file, own->text, strerror(-rc));
+				      "%s: [%s] channel = %s: %s; use a free address of this host",
+				      m->options.pair_file, vmft_host_name(m->options.host),
+				      own->text, strerror(-rc));
 	vmft_journal_say(&m->journal, "listening on %s for the primary", own->text);
 	return 0;
 }

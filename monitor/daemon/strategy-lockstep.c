@@ -30,6 +30,17 @@ static void lockstep_close(struct vmft_strategy *s)
 	free(s);
 }
 
+/* On the primary the agent has set the ring to the position already (monitor/interface.h). */
+static void lockstep_restart(struct vmft_strategy *s, uint64_t position, bool primary)
+{
+	s->taken = position;
+	if (primary)
+		return;
+	vmft_log_cursor_init(&s->arrived, position);
+	atomic_store(&s->link->iface->log_tail, position);
+	atomic_store(&s->link->iface->log_head, position);
+}
+
 static ssize_t lockstep_take(struct vmft_strategy *s, uint8_t *bytes, size_t n,
 			     uint64_t *ret_position)
 {
@@ -108,6 +119,7 @@ const struct vmft_strategy_ops vmft_strategy_lockstep = {
     .name = "lockstep",
     .open = lockstep_open,
     .close = lockstep_close,
+    .restart = lockstep_restart,
     .take = lockstep_take,
     .taken = lockstep_taken,
     .release = lockstep_release,

@@ -8,6 +8,7 @@
 #ifndef VMFT_STRATEGY_H
 #define VMFT_STRATEGY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -20,6 +21,10 @@ struct vmft_strategy_ops {
 	/* link outlives the strategy. 0 or a negative errno. */
 	int (*open)(struct vmft_agent_link *link, struct vmft_strategy **ret);
 	void (*close)(struct vmft_strategy *strategy);
+
+	/* What is sent begins anew at position, with a state that goes along. Primary: what was
+	 * not taken before is void; backup: nothing has been held yet. */
+	void (*restart)(struct vmft_strategy *strategy, uint64_t position, bool primary);
 
 	/* Primary: up to n bytes of what is to be sent next, which begins at *ret_position.
 	 * Returns how many, 0 when there is nothing, -EBADMSG when the agent's memory makes

@@ -15,6 +15,14 @@
 #define PREFIX	      "vmft-"
 #define LOCAL_FILES   "only files and block devices of this host can be compared with the other's"
 
+/* Only a thread's writes can be followed while the image is copied to a new backup: those of
+ * io_uring and Linux AIO do not go through a call that returns when they are done. */
+static void use_threads(struct vmft_arg *arg)
+{
+	vmft_optset_remove(arg->set, "aio");
+	vmft_optset_remove(arg->set, "file.aio");
+}
+
 static const struct vmft_key_rule drive_rules[] = {
     {.key = "file"},
     {.key = "id"},
@@ -133,6 +141,7 @@ int vmft_check_drive(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	if (r < 0)
 		return r;
 	rw->nodes[rw->node_count - 1].auto_device = automatic;
+	use_threads(arg);
 	vmft_optset_set(arg->set, "if", "none");
 	vmft_optset_remove(arg->set, "index");
 	return 0;
@@ -147,6 +156,7 @@ int vmft_check_blockdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 		return r;
 	if (!vmft_get(arg, "driver") || !name)
 		return vmft_refuse(rw, arg, "no driver= or no node-name=", "give both");
+	use_threads(arg);
 	return node_add(rw, arg, name, false);
 }
 

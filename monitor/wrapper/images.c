@@ -204,8 +204,23 @@ static int check_qcow2(const char *path, int fd, off_t *ret_size, struct vmft_er
 	return 0;
 }
 
-static int digest_open(const struct vmft_disk *disk, int fd, enum vmft_disk_check how,
-		       XXH3_state_t *all, struct vmft_error *err)
+/* A qcow2 file holds the guest's data and, for each cluster, an entry of a table and a
+ * reference count; both are well below an eighth (docs/interop/qcow2.txt). */
+static void describe(const struct vmft_disk *disk, const struct stat *st, off_t shown,
+		     struct vmft_image *ret)
+{
+	const uint64_t bytes = (uint64_t)shown;
+
+	ret->guest_bytes = bytes;
+	ret->max_bytes =
+	    disk->format == VMFT_DISK_QCOW2 ? bytes + bytes / 8 + (UINT64_C(64) << 20) : bytes;
+	ret->device = S_ISBLK(st->st_mode) ? st->st_rdev : st->st_dev;
+	ret->inode = S_ISBLK(st->st_mode) ? 0 : st->st_ino;
+}
+
+static int digest_open(const struct vmft_disk *disk, int fd, const struct stat *st,
+		       enum vmft_disk_check how, XXH3_state_t *all, struct vmft_image *ret,
+		       struct vmft_error *err)
 {
 	char contents[VMFT_DIGEST_HEX] = "-", line[128];
 	off_t size = lseek(fd, 0, SEEK_END), shown = size;
@@ -219,13 +234,14 @@ static int digest_open(const struct vmft_disk *disk, int fd, enum vmft_disk_chec
 		r = hash_fd(disk->path, fd, size, true, contents, err);
 	if (r < 0)
 		return r;
+	describe(disk, st, shown, ret);
 	len = snprintf(line, sizeof(line), "disk %lld %s\n", (long long)shown, contents);
 	(void)XXH3_128bits_update(all, line, (size_t)len);
 	return 0;
 }
 
 static int digest_disk(const struct vmft_disk *disk, enum vmft_disk_check how, XXH3_state_t *all,
-		       struct vmft_error *err)
+		       struct vmft_image *ret, struct vmft_error *err)
 {
 	int fd = open(disk->path, (disk->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
@@ -240,13 +256,14 @@ static int digest_disk(const struct vmft_disk *disk, enum vmft_disk_check how, X
 	else if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		r = image_refuse(err, disk->path, "neither a file nor a block device; correct it");
 	else
-		r = digest_open(disk, fd, how, all, err);
+		r = digest_open(disk, fd, &st, how, all, ret, err);
 	(void)close(fd);
 	return r;
 }
 
 int vmft_images_check(const struct vmft_disk *disks, size_t count, enum vmft_disk_check how,
-		      char ret_hex[static VMFT_DIGEST_HEX], struct vmft_error *err)
+		      char ret_hex[static VMFT_DIGEST_HEX], struct vmft_image *ret_images,
+		      struct vmft_error *err)
 {
 	XXH3_state_t *all = XXH3_createState();
 	int r = 0;
@@ -255,7 +272,7 @@ int vmft_images_check(const struct vmft_disk *disks, size_t count, enum vmft_dis
 		return vmft_error_set(err, -ENOMEM, VMFT_EXIT_INTERNAL, "out of memory");
 	(void)XXH3_128bits_reset(all);
 	for (size_t i = 0; i < count && r == 0; i++)
-		r = digest_disk(&disks[i], how, all, err);
+		r = digest_disk(&disks[i], how, all, &ret_images[i], err);
 	if (r == 0)
 		hash_hex(all, ret_hex);
 	(void)XXH3_freeState(all);

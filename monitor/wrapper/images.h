@@ -4,19 +4,29 @@
 #define VMFT_IMAGES_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "cmdline.h"
 #include "error.h"
 #include "pair-config.h"
 
+/* What of an image an attach has to know. */
+struct vmft_image {
+	uint64_t guest_bytes;	/* the size the guest sees */
+	uint64_t max_bytes;	/* the most its file may become */
+	uint64_t device, inode; /* of its file; a block device's own number and 0 */
+};
+
 /*
  * Opens every image the way QEMU will, checks that it stands by itself (no backing or data
  * file elsewhere), and digests sizes or, for VMFT_DISK_CHECK_FULL, sizes and contents of all.
  * How an image is spread over its file system, holes or zeroes, makes no difference. Tells
- * on stderr how far it is when that takes long. Negative errno with *err filled.
+ * on stderr how far it is when that takes long. ret_images has room for count. Negative errno
+ * with *err filled.
  */
 int vmft_images_check(const struct vmft_disk *disks, size_t count, enum vmft_disk_check how,
-		      char ret_hex[static VMFT_DIGEST_HEX], struct vmft_error *err);
+		      char ret_hex[static VMFT_DIGEST_HEX], struct vmft_image *ret_images,
+		      struct vmft_error *err);
 
 /* A file_digest of struct vmft_rewrite_options; ctx is not used. */
 int vmft_file_digest(void *ctx, const char *path, char ret_hex[static VMFT_DIGEST_HEX],

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "area-setup.h"
 #include "exit-codes.h"
 #include "iface-setup.h"
 
@@ -29,6 +30,7 @@
  */
 struct fds {
 	int iface;
+	int area;
 	int ram;
 	int bell_monitor;
 	int bell_agent;
@@ -116,6 +118,23 @@ static int open_lifeline(struct fds *fds, struct vmft_error *err)
 	return 0;
 }
 
+static int open_area(const struct vmft_launch *launch, struct vmft_error *err)
+{
+	uint64_t disk_bytes[VMFT_AREA_DISKS_MAX];
+	int fd;
+
+	for (size_t i = 0; i < launch->cmdline->disk_count; i++)
+		disk_bytes[i] = launch->images[i].max_bytes;
+	fd = vmft_area_create(launch->cmdline->ram_bytes, disk_bytes, launch->cmdline->disk_count,
+			      err);
+	if (fd < 0)
+		return fd;
+	fd = raise_fd(fd);
+	if (fd < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return internal(err, "descriptors", EMFILE);
+	return fd;
+}
+
 static int open_fds(const struct vmft_launch *launch, struct fds *fds, struct vmft_error *err)
 {
 	fds->ram = launch->ram_fd;
@@ -125,6 +144,9 @@ static int open_fds(const struct vmft_launch *launch, struct fds *fds, struct vm
 	if (fds->iface < 0)
 		return fds->iface;
 	fds->iface = raise_fd(fds->iface);
+	fds->area = open_area(launch, err);
+	if (fds->area < 0)
+		return fds->area;
 	fds->bell_monitor = raise_fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
 	fds->bell_agent = raise_fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
 	if (fds->iface < 0 || fds->bell_monitor < 0 || fds->bell_agent < 0)
@@ -148,19 +170,43 @@ static void fd_text(int fd, char ret[static FD_TEXT])
 	(void)snprintf(ret, FD_TEXT, "%d", fd);
 }
 
+#define EXEC_ARGS_MAX 96 /* two a fixed option, two a disk */
+
+/* "--disk FORMAT:BYTES:PATH" for each, behind what is there. In the child, which never frees. */
+static void add_disks(const struct vmft_launch *launch, const char *argv[static EXEC_ARGS_MAX])
+{
+	struct vmft_arena *arena = vmft_arena_new();
+	size_t n = 0;
+
+	while (argv[n])
+		n++;
+	for (size_t i = 0; i < launch->cmdline->disk_count && n + 3 < EXEC_ARGS_MAX; i++) {
+		const struct vmft_disk *disk = &launch->cmdline->disks[i];
+
+		argv[n++] = "--disk";
+		argv[n++] = vmft_arena_printf(
+		    arena, "%s:%llu:%s", disk->format == VMFT_DISK_QCOW2 ? "qcow2" : "raw",
+		    (unsigned long long)launch->images[i].guest_bytes, disk->path);
+	}
+	argv[n] = NULL;
+}
+
 /* In the child. Returns only if the monitor cannot be executed. */
 static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds, pid_t guest)
 {
-	const int list[] = {fds->iface, fds->ram, fds->bell_monitor, fds->bell_agent,
-			    fds->lifeline_monitor};
-	char iface[FD_TEXT], ram[FD_TEXT], bell_monitor[FD_TEXT], bell_agent[FD_TEXT];
+	const int list[] = {fds->iface,	       fds->area,	fds->ram,
+			    fds->bell_monitor, fds->bell_agent, fds->lifeline_monitor};
+	char iface[FD_TEXT], area[FD_TEXT], ram[FD_TEXT], bell_monitor[FD_TEXT],
+	    bell_agent[FD_TEXT];
 	char lifeline[FD_TEXT], pid[FD_TEXT], log_version[FD_TEXT];
-	const char *argv[] = {
+	const char *argv[EXEC_ARGS_MAX] = {
 	    "vmft-monitor",
 	    "--pair",
 	    launch->pair_path,
 	    "--role",
 	    vmft_role_name(launch->role),
+	    "--host",
+	    vmft_host_name(launch->host),
 	    "--build-id",
 	    launch->qemu->build_id,
 	    "--log-version",
@@ -171,6 +217,8 @@ static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds
 	    launch->disk_digest,
 	    "--iface-fd",
 	    iface,
+	    "--area-fd",
+	    area,
 	    "--ram-fd",
 	    ram,
 	    "--bell-monitor-fd",
@@ -185,12 +233,14 @@ static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds
 	};
 
 	fd_text(fds->iface, iface);
+	fd_text(fds->area, area);
 	fd_text(fds->ram, ram);
 	fd_text(fds->bell_monitor, bell_monitor);
 	fd_text(fds->bell_agent, bell_agent);
 	fd_text(fds->lifeline_monitor, lifeline);
 	fd_text((int)guest, pid);
 	(void)snprintf(log_version, sizeof(log_version), "%x", launch->qemu->row->log_version);
+	add_disks(launch, argv);
 	if (inherit(list, sizeof(list) / sizeof(list[0])) < 0)
 		return;
 	/* Ctrl-C is for QEMU: the monitor still has the rest of the log to send. */
@@ -255,6 +305,25 @@ static char *mac_list(const struct vmft_cmdline *cmdline, struct vmft_arena *are
 	return list;
 }
 
+static char *disk_list(const struct vmft_launch *launch, struct vmft_arena *arena)
+{
+	char *list = vmft_arena_printf(arena, "%s", "");
+
+	for (size_t i = 0; i < launch->cmdline->disk_count; i++)
+		list = vmft_arena_printf(arena, "%s%s%llx.%llx", list, i ? "+" : "",
+					 (unsigned long long)launch->images[i].device,
+					 (unsigned long long)launch->images[i].inode);
+	return list;
+}
+
+static bool any_qcow2(const struct vmft_cmdline *cmdline)
+{
+	for (size_t i = 0; i < cmdline->disk_count; i++)
+		if (cmdline->disks[i].format == VMFT_DISK_QCOW2)
+			return true;
+	return false;
+}
+
 static int set_environment(const struct vmft_launch *launch, const struct fds *fds,
 			   struct vmft_error *err)
 {
@@ -263,13 +332,15 @@ static int set_environment(const struct vmft_launch *launch, const struct fds *f
 	const char *agent = launch->programs->agent;
 	char *settings = vmft_arena_printf(
 	    arena,
-	    "iface=%d,bell-monitor=%d,bell-agent=%d,lifeline=%d,%s%s%sgate=%u,log-version=%x,"
-	    "clock-offset=%zu,kind-offset=%zu",
-	    fds->iface, fds->bell_monitor, fds->bell_agent, fds->lifeline_agent,
-	    launch->cmdline->nic_count ? "macs=" : "", mac_list(launch->cmdline, arena),
-	    launch->cmdline->nic_count ? "," : "", launch->config->gate_bytes,
-	    launch->qemu->row->log_version, launch->qemu->row->timers_clock_offset,
-	    launch->qemu->row->replay_kind_offset);
+	    "iface=%d,area=%d,flush=%d,%s%s%sbell-monitor=%d,bell-agent=%d,lifeline=%d,%s%s%s"
+	    "gate=%u,log-version=%x,clock-offset=%zu,kind-offset=%zu",
+	    fds->iface, fds->area, any_qcow2(launch->cmdline),
+	    launch->cmdline->disk_count ? "disks=" : "", disk_list(launch, arena),
+	    launch->cmdline->disk_count ? "," : "", fds->bell_monitor, fds->bell_agent,
+	    fds->lifeline_agent, launch->cmdline->nic_count ? "macs=" : "",
+	    mac_list(launch->cmdline, arena), launch->cmdline->nic_count ? "," : "",
+	    launch->config->gate_bytes, launch->qemu->row->log_version,
+	    launch->qemu->row->timers_clock_offset, launch->qemu->row->replay_kind_offset);
 	int r = 0;
 
 	if (preload && preload[0])
@@ -283,8 +354,8 @@ static int set_environment(const struct vmft_launch *launch, const struct fds *f
 static int exec_qemu(const struct vmft_launch *launch, const struct fds *fds,
 		     struct vmft_error *err)
 {
-	const int list[] = {fds->iface, fds->ram, fds->bell_monitor, fds->bell_agent,
-			    fds->lifeline_agent};
+	const int list[] = {fds->iface,	       fds->area,	fds->ram,
+			    fds->bell_monitor, fds->bell_agent, fds->lifeline_agent};
 	int r = set_environment(launch, fds, err);
 
 	if (r < 0)

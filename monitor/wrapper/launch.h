@@ -5,6 +5,8 @@
 
 #include "cmdline.h"
 #include "error.h"
+#include "images.h"
+#include "interface.h"
 #include "pair-config.h"
 #include "qemu-binary.h"
 
@@ -17,13 +19,15 @@ struct vmft_programs {
 struct vmft_launch {
 	const char *pair_path;
 	enum vmft_role role;
+	enum vmft_host host;
 	const struct vmft_pair_config *config;
 	const struct vmft_qemu_binary *qemu;
 	const struct vmft_cmdline *cmdline;
 	const struct vmft_programs *programs;
 	const char *machine_digest;
 	const char *disk_digest;
-	int ram_fd; /* a memfd; sized by vmft_launch() */
+	const struct vmft_image *images; /* as many as cmdline->disks */
+	int ram_fd;			 /* a memfd; sized by vmft_launch() */
 };
 
 /* Next to this program, or in the installed place. */

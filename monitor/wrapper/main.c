@@ -3,8 +3,9 @@
 /*
  * vmft-qemu QEMU-ARGUMENTS...
  *
- * Takes the place of qemu-system-x86_64. VMFT_PAIR names the role/pair file and VMFT_ROLE the
- * side this is. Everything is checked before anything is started.
+ * Takes the place of qemu-system-x86_64. VMFT_PAIR names the role/pair file, VMFT_ROLE says what
+ * this side is to be, VMFT_HOST which of the file's hosts this is (by default the one named
+ * after the role). Everything is checked before anything is started.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -40,6 +41,24 @@ static int load_role(enum vmft_role *ret, struct vmft_error *err)
 	return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
 			      "VMFT_ROLE is %s%.40s; set it to primary or backup",
 			      role ? "" : "not set", role ? role : "");
+}
+
+static int load_host(const struct vmft_pair_config *config, enum vmft_role role,
+		     enum vmft_host *ret, struct vmft_error *err)
+{
+	const char *host = getenv("VMFT_HOST");
+
+	*ret = role == VMFT_ROLE_PRIMARY ? VMFT_HOST_PRIMARY : VMFT_HOST_BACKUP;
+	if (host && vmft_host_parse(host, ret) < 0)
+		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
+				      "VMFT_HOST is %.40s; set it to primary, backup or spare, the "
+				      "section of the pair file this host is",
+				      host);
+	if (!config->has_host[*ret])
+		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
+				      "VMFT_HOST is %s, but the pair file has no section [%s]",
+				      vmft_host_name(*ret), vmft_host_name(*ret));
+	return 0;
 }
 
 /* libvirt asks QEMU about itself without our environment: the usual QEMU answers then. */
@@ -83,6 +102,7 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	struct vmft_qemu_binary qemu;
 	struct vmft_cmdline cmdline;
 	char machine[VMFT_DIGEST_HEX], disks[VMFT_DIGEST_HEX];
+	struct vmft_image images[VMFT_AREA_DISKS_MAX];
 	struct vmft_launch launch = {
 	    .pair_path = getenv("VMFT_PAIR"),
 	    .config = &config,
@@ -91,12 +111,15 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	    .programs = &programs,
 	    .machine_digest = machine,
 	    .disk_digest = disks,
+	    .images = images,
 	};
 	int r = load_config(&config, err);
 
 	if (r < 0)
 		return r;
 	r = load_role(&launch.role, err);
+	if (r == 0)
+		r = load_host(&config, launch.role, &launch.host, err);
 	if (r < 0)
 		return r;
 	r = vmft_programs_find(&programs, err);
@@ -111,7 +134,14 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	r = vmft_qemu_binary_check(config.qemu, &qemu, err);
 	if (r < 0)
 		goto free_cmdline;
-	r = vmft_images_check(cmdline.disks, cmdline.disk_count, config.disk_check, disks, err);
+	if (cmdline.disk_count > VMFT_AREA_DISKS_MAX) {
+		r = vmft_error_set(err, -EINVAL, VMFT_EXIT_UNPROTECTED,
+				   "%zu disks; at most %u can be protected", cmdline.disk_count,
+				   VMFT_AREA_DISKS_MAX);
+		goto free_cmdline;
+	}
+	r = vmft_images_check(cmdline.disks, cmdline.disk_count, config.disk_check, disks, images,
+			      err);
 	if (r < 0)
 		goto free_cmdline;
 	vmft_cmdline_digest(&cmdline, machine);

@@ -26,7 +26,8 @@ BIN = os.environ.get("VMFT_BIN", os.path.join(ROOT, "build", "bin"))
 
 MEMORY_MB = {"tiny": 256, "debian": 512}
 READY = "vmft-guest: ready"
-ROLE = {"A": "primary", "B": "backup"}
+# The pair file's sections; also the roles the hosts start with.
+HOST = {"A": "primary", "B": "backup"}
 
 # Two emulated machines share the processors, and replay may be slower than record: a
 # backup can be many seconds behind. Nothing is concluded from how long a thing takes.
@@ -46,7 +47,8 @@ class Side:
 
     def __init__(self, name, ns, directory):
         self.name = name
-        self.role = ROLE[name]
+        self.host = HOST[name]
+        self.role = self.host  # as last started; a backup that goes live stays one here
         self.ns = ns
         self.dir = os.path.join(directory, name)
         self.disk = os.path.join(self.dir, "disk.raw")
@@ -149,7 +151,7 @@ class Lab:
             file.write("[pair]\n")
             file.writelines(f"{key} = {value}\n" for key, value in keys.items() if value)
             for side in self.side.values():
-                file.write(f"[{side.role}]\n"
+                file.write(f"[{side.host}]\n"
                            f"channel = {CHANNEL_IP[side.name]}:{CHANNEL_PORT}\n"
                            f"control = {side.control}\n")
         return path
@@ -172,14 +174,15 @@ class Lab:
 
     # -- start
 
-    def start_side(self, name, args=None, pair_file=None, role=None, inside=None):
+    def start_side(self, name, args=None, pair_file=None, role=None, host=None, inside=None):
         """Starts vmft-qemu on a host. `inside` is shell run before it, in its mount namespace."""
         side = self.side[name]
         if not os.path.exists(side.disk):
             self.copy_disk(name)
         command = ["ip", "netns", "exec", side.ns, "env", f"VMFT_PAIR={pair_file or self.pair_path}"]
+        side.role = role or side.role
         if role != "":
-            command.append(f"VMFT_ROLE={role or side.role}")
+            command += [f"VMFT_ROLE={side.role}", f"VMFT_HOST={host or side.host}"]
         if inside:
             command += ["sh", "-c", f'{inside}; exec "$@"', "sh"]
         command += [os.path.join(BIN, "vmft-qemu"), *(args or self.qemu_args(name))]
@@ -204,6 +207,32 @@ class Lab:
         self.wait(lambda: self.state("A") == self.state("B") == "protected", "the pair to form")
         self.wait(lambda: READY.encode() in self.side["A"].console(), "the guest to boot")
         self.wait_following()
+
+    def end_side(self, name):
+        """Whatever is left of a side is gone afterwards, as on a host that is switched on again."""
+        side = self.side[name]
+        side.may_end = True
+        for pid in [*side.monitor_pids(), *([side.qemu_pid()] if side.qemu_runs() else [])]:
+            _kill(pid)
+        self.wait(lambda: not side.monitor_pids() and not side.qemu_runs(),
+                  f"host {name} to be empty", 10)
+
+    def start_backup(self, name):
+        """A host that is back offers itself: with the image it has, or a new one of that size."""
+        self.end_side(name)
+        side = self.side[name]
+        if not os.path.exists(side.disk):
+            size = os.path.getsize(os.path.join(self.image_dir, "disk.raw"))
+            with open(side.disk, "wb") as file:
+                file.truncate(size)
+        self.start_side(name, role="backup")
+        self.wait(lambda: self.peek(name), f"the monitor of backup {name}")
+
+    def wait_attached(self, primary, backup):
+        """Until the guest on primary is protected by backup; returns the primary's status."""
+        self.wait(lambda: self.state(primary) == self.state(backup) == "protected",
+                  f"{backup} to be attached to {primary}")
+        return self.status(primary)
 
     # -- looking
 
@@ -264,10 +293,10 @@ class Lab:
                          f"{found.get('log_replayed')}" if found else f"{name}: no status")
         return "; ".join(words)
 
-    def wait_following(self):
+    def wait_following(self, primary="A", backup="B"):
         """Until the backup has replayed all that the primary had logged when this was called."""
-        position = self.status("A")["log_head"]
-        self.wait(lambda: self.status("B")["log_replayed"] >= position,
+        position = self.status(primary)["log_head"]
+        self.wait(lambda: self.status(backup)["log_replayed"] >= position,
                   "the backup to catch up")
 
     def wait_state(self, name, *states, timeout=PATIENCE_S):
@@ -277,6 +306,25 @@ class Lab:
     def wait_said(self, name, pattern, timeout=PATIENCE_S):
         return self.wait(lambda: re.search(pattern, self.side[name].log()),
                          f"{name} to say /{pattern}/", timeout)
+
+    def compare(self, primary, backup):
+        """Stops the guest for a moment. Returns the log position it stands at on both sides,
+        and what of memory and disks is not the same there, as text; "" when nothing."""
+        self.command(primary, "freeze")
+        frozen = self.wait(lambda: self.status(primary)["frozen_at"], "the guest to freeze", 30)
+        self.wait(lambda: self.status(backup)["log_replayed"] >= frozen,
+                  "the backup to replay up to there")
+        time.sleep(1)  # what the last entry started, on both sides
+        digest = {name: self.command(name, "digest", 60) for name in (primary, backup)}
+        differ = [f"{key} {digest[primary][key]} and {digest[backup][key]}"
+                  for key in ("position", "ram_bytes", "ram")
+                  if digest[primary][key] != digest[backup][key]]
+        done = run("cmp", self.side[primary].disk, self.side[backup].disk, check=False)
+        if done.returncode != 0:
+            differ.append((done.stdout + done.stderr).strip())
+        self.command(primary, "thaw")
+        self.wait(lambda: self.status(primary)["log_head"] > frozen, "the guest to go on")
+        return frozen, ", ".join(differ)
 
     # -- faults
 

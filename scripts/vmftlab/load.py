@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 
-from .lab import BIN, LabError
+from .lab import BIN, PATIENCE_S, LabError
 from .net import GUEST_IP
 
 SHELL_PORT = 7778
@@ -30,12 +30,16 @@ class Writer:
                         "--interval-ms", str(interval_ms)]
         self.process = None
         self.report = None
+        self._seen = []  # lines of the record
+        self._seen_bytes = 0
 
     def start(self):
         self.process = self.lab.client_start(*self.command, stdout=subprocess.PIPE,
                                              stderr=subprocess.PIPE)
 
     def stop(self):
+        if self.report:
+            return
         with open(self.until, "w", encoding="utf-8"):
             pass
         self._end()
@@ -58,22 +62,34 @@ class Writer:
         """When each write was acknowledged: CLOCK_MONOTONIC in ns, oldest first."""
         return sorted(int(line.split()[1]) for line in self._lines())
 
+    def last_ack(self):
+        """When the write recorded last was acknowledged; 0 before the first."""
+        lines = self._lines()
+        return int(lines[-1].split()[1]) if lines else 0
+
     def pairs(self):
         """Key and value of each acknowledged write."""
         return [tuple(line.split()[2:4]) for line in self._lines()]
 
     def _lines(self):
+        """All so far. It is asked for often, and a long run's record is long."""
         try:
-            with open(self.record, encoding="utf-8") as file:
-                # The last line may be about to be written.
-                return [line for line in file if line.endswith("\n")]
+            with open(self.record, "rb") as file:
+                file.seek(self._seen_bytes)
+                new = file.read()
         except FileNotFoundError:
             return []
+        # The last line may be about to be written.
+        new = new[:new.rfind(b"\n") + 1]
+        self._seen_bytes += len(new)
+        self._seen += new.decode().splitlines()
+        return self._seen
 
     def verify(self):
         """Reads every acknowledged write back; returns (verified, lost)."""
         done = self.lab.client_run(self.command[0], "--host", GUEST_IP, "--protocol",
-                                   self.protocol, "--json", "--verify", self.record, check=False)
+                                   self.protocol, "--json", "--verify", self.record, check=False,
+                                   timeout=PATIENCE_S + len(self._lines()) // 20)
         if done.returncode not in (0, 1):
             raise LabError(f"vmft-load --verify ended with {done.returncode}: "
                            f"{done.stderr.strip()}")

@@ -71,6 +71,9 @@ class Network:
     def cut_channel(self):
         _ip(self.host["A"], "link", "set", "chan0", "down")
 
+    def mend_channel(self):
+        _ip(self.host["A"], "link", "set", "chan0", "up")
+
     def channel_is_cut(self):
         return "state UP" not in _ip(self.host["B"], "-o", "link", "show", "chan0")
 

@@ -17,14 +17,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (r == 0 && (config.name[0] == '\0' || config.silence_ms < 200 ||
 		       strncmp(config.arbiter, "file:/", 6) != 0 ||
-		       (config.log_bytes & (config.log_bytes - 1)) != 0))
+		       (config.log_bytes & (config.log_bytes - 1)) != 0 || config.stun_ms < 10 ||
+		       config.attach_mib_per_s > 100000))
 		abort();
+	for (int host = 0; r == 0 && host < VMFT_HOST_COUNT; host++)
+		if (config.has_host[host] != (config.host[host].channel.addr_len > 0) ||
+		    config.host[host].control[0] != '/')
+			abort();
 	return 0;
 }
 
 static const char seed0[] =
     "[pair]\nname = web1\narbiter = file:/a\nsilence-ms = 500 ; x\nlog-bytes = 1048576\n"
-    "[primary]\nchannel = 10.9.0.1:7700\ncontrol = /c\n[backup]\nchannel = 10.9.0.2:7700\n";
+    "start = alone\nreprotect = manual\nstun-ms = 10\nattach-mib-per-s = 100000\n"
+    "[primary]\nchannel = 10.9.0.1:7700\ncontrol = /c\n[backup]\nchannel = 10.9.0.2:7700\n"
+    "[spare]\nchannel = 10.9.0.3:7700\n";
 static const char seed1[] =
     "[pair]\nname:b\narbiter=file:/a\n[primary]\nchannel=[::1]:1\n[backup]\nchannel=[::2]:2\n";
 

@@ -4,7 +4,7 @@
 import os
 import time
 
-from harness import Loaded, captures_whole, check, equal, lab, note, silent, test
+from harness import (Loaded, captures_whole, check, disks_equal, equal, lab, note, silent, test)
 
 KV_PORT = 7777
 
@@ -159,13 +159,3 @@ def lag_under_load(pair, seconds):
     lags.sort()
     note(f"execution lag under load: median {lags[len(lags) // 2]} ms, "
          f"p99 {lags[len(lags) * 99 // 100]} ms, {len(lags)} samples")
-
-
-def disks_equal(pair):
-    with open(pair.side["A"].disk, "rb") as a, open(pair.side["B"].disk, "rb") as b:
-        offset = 0
-        while chunk := a.read(1 << 20):
-            check(chunk == b.read(1 << 20), f"disks differ in the MiB at {offset}")
-            offset += len(chunk)
-        check(not b.read(1), "the backup's disk is longer")
-    check(offset > 0, "empty disks compared")

@@ -89,7 +89,8 @@ def bad_addresses_and_arbiter(name):
             taken.listen()
             refused(pair, "B", ADDRESS, r"control\.sock.*in use")
         os.unlink(pair.side["B"].control)
-        refused(pair, "A", ADDRESS, rf"{CHANNEL_IP['B']}:{CHANNEL_PORT}", role="backup")
+        refused(pair, "A", ADDRESS, rf"{CHANNEL_IP['B']}:{CHANNEL_PORT}", role="backup",
+                host="backup")
 
         os.rmdir(pair.arbiter)
         for side in "AB":

@@ -4,6 +4,10 @@
 #define VMFT_TEST_SUITES_H
 
 int vmft_suite_agent(void);
+int vmft_suite_attach(void);
+int vmft_suite_area(void);
+int vmft_suite_agent_link(void);
+int vmft_suite_image(void);
 int vmft_suite_event(void);
 int vmft_suite_ring(void);
 int vmft_suite_frame(void);

@@ -1,137 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * The agent's tap, feed and gate without a QEMU around them: what agent.c and nic.c would do
- * to the process stands here as plain functions, the "tap" is a pipe, time is a variable.
- */
+/* The agent's tap, gate and feed. */
 #define _GNU_SOURCE
 #include <CUnit/CUnit.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "../../monitor/agent/agent.h"
-#include "../../monitor/common/iface-setup.h"
+#include "agent_world.h"
 #include "suites.h"
-
-struct vmft_agent vmft_agent;
-
-/* The world around the three files; reset by setup(). */
-struct world {
-	uint64_t now;
-	unsigned broken, rung, drained, announced, notified;
-	int replay_mode;
-	FILE *replay_file;
-	uint8_t timers_state[96];
-	uint8_t replay_state[72];
-	bool events;
-	int tap[2]; /* a pipe: frames come out of tap[0] */
-};
-
-static struct world world;
-
-void vmft_agent_say(const char *format, ...)
-{
-	(void)format;
-}
-
-void vmft_agent_state_set(enum vmft_agent_state state)
-{
-	atomic_store(&vmft_agent.iface->agent_state, state);
-}
-
-void vmft_agent_ring_monitor(void)
-{
-	world.rung++;
-}
-
-void vmft_agent_wake(void)
-{
-}
-
-/* Nothing will wake a single thread that waits for itself: such a test is wrong. */
-void vmft_agent_sleep(uint32_t seen)
-{
-	(void)seen;
-	abort();
-}
-
-void vmft_agent_broken(const char *what)
-{
-	(void)what;
-	world.broken++;
-	vmft_agent_state_set(VMFT_AGENT_BROKEN);
-}
-
-uint64_t vmft_agent_now(void)
-{
-	return world.now;
-}
-
-void vmft_nic_drain_all(void)
-{
-	world.drained++;
-}
-
-void vmft_nic_announce_all(void)
-{
-	world.announced++;
-}
-
-static void notify_event(void)
-{
-	world.notified++;
-}
-
-static bool has_events(void)
-{
-	return world.events;
-}
-
-static void clock_notify(int clock)
-{
-	world.notified += clock == 1;
-}
 
 static void setup(void)
 {
-	struct vmft_error err;
-	int fd = vmft_iface_create(1u << 20, &err);
-
-	memset(&world, 0, sizeof(world));
-	memset(&vmft_agent, 0, sizeof(vmft_agent));
-	CU_ASSERT_FATAL(fd >= 0);
-	CU_ASSERT_EQUAL_FATAL(vmft_iface_map(fd, &vmft_agent.iface, &vmft_agent.ring, &err), 0);
-	close(fd);
-	CU_ASSERT_EQUAL_FATAL(pipe2(world.tap, O_NONBLOCK), 0);
-	vmft_agent.log_version = 0xe0200c;
-	vmft_agent.clock_offset = 56;
-	vmft_agent.kind_offset = 28;
-	vmft_agent.libc_writev = writev;
-	vmft_agent.qemu = (struct vmft_qemu){
-	    .replay_mode = &world.replay_mode,
-	    .replay_file = &world.replay_file,
-	    .timers_state = world.timers_state,
-	    .replay_state = world.replay_state,
-	    .notify_event = notify_event,
-	    .has_events = has_events,
-	    .clock_notify = clock_notify,
-	};
-	vmft_gate_init(&vmft_agent.gate, 1000);
-	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_RUN);
-	world.now = 1000;
+	world_up(1u << 20, NULL, 0);
 }
 
 static void teardown(void)
 {
-	/* drops what a test left in the gate */
-	atomic_store(&vmft_agent.fenced, true);
-	(void)vmft_gate_service();
-	close(world.tap[0]);
-	close(world.tap[1]);
+	world_down();
 }
 
 static void log_bytes(const uint8_t *bytes, size_t n)
@@ -222,6 +109,182 @@ static void test_tap_wakes_the_vcpu(void)
 	teardown();
 }
 
+/* An event of n bytes in all. */
+static void log_random(size_t n)
+{
+	const uint32_t data = (uint32_t)n - 9;
+	uint8_t *event = calloc(1, n);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(event);
+	event[0] = VMFT_EVENT_RANDOM;
+	for (unsigned i = 0; i < 4; i++)
+		event[5 + i] = (uint8_t)(data >> (24 - 8 * i));
+	log_bytes(event, n);
+	free(event);
+}
+
+static void *log_checkpoint(void *unused)
+{
+	(void)unused;
+	log_bytes(checkpoint, 1);
+	return NULL;
+}
+
+/* A writer that finds the ring full waits, and goes on when the log is not kept any more; what
+ * it writes then goes nowhere. */
+static void test_tap_stops_keeping(void)
+{
+	pthread_t guest;
+
+	setup();
+	(void)vmft_tap_open(0);
+	log_random(WORLD_RING / 2);
+	log_random(WORLD_RING / 2);
+	world.sleep = world_futex_wait;
+	CU_ASSERT_EQUAL_FATAL(pthread_create(&guest, NULL, log_checkpoint, NULL), 0);
+	world_wait_asleep(1);
+	vmft_tap_stop_keeping();
+	(void)pthread_join(guest, NULL);
+	world.sleep = NULL; /* nobody waits from here on */
+	CU_ASSERT_EQUAL(atomic_load(&world.woken), 1);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_head), WORLD_RING);
+	log_bytes(checkpoint, 1);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_head), WORLD_RING);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_position), WORLD_RING + 2);
+	CU_ASSERT_EQUAL(world.broken, 0);
+	vmft_tap_stop_keeping(); /* wakes nobody for nothing */
+	CU_ASSERT_EQUAL(atomic_load(&world.woken), 1);
+	teardown();
+}
+
+static void thaw_by_not_keeping(uint32_t unused)
+{
+	(void)unused;
+	atomic_fetch_add(&world.slept, 1);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->frozen_at), 1 + 1);
+	vmft_tap_stop_keeping();
+}
+
+/* A guest stopped between two events goes on too; while an attach point is taken no thread is
+ * stopped there, it would hold what the main loop needs. */
+static void test_tap_freeze(void)
+{
+	setup();
+	(void)vmft_tap_open(0);
+	world.sleep = thaw_by_not_keeping;
+	atomic_store(&vmft_agent.iface->freeze, 1);
+	log_bytes(checkpoint, 1);
+	CU_ASSERT_EQUAL(atomic_load(&world.slept), 1);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->frozen_at), 0);
+	world.sleep = NULL;
+	atomic_store(&vmft_agent.logging, true);
+	atomic_store(&vmft_agent.attach.busy, true);
+	log_bytes(checkpoint, 1);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_head), 2);
+	teardown();
+}
+
+static void take_point(uint64_t position)
+{
+	const struct vmft_area *area = vmft_agent.attach.area;
+	struct vmft_iface *iface = vmft_agent.iface;
+
+	vmft_tap_keep_from_here();
+	CU_ASSERT(atomic_load(&vmft_agent.logging));
+	CU_ASSERT_EQUAL(atomic_load(&iface->log_head), position);
+	CU_ASSERT_EQUAL(atomic_load(&iface->log_tail), position);
+	CU_ASSERT_EQUAL(atomic_load(&iface->log_position), position);
+	CU_ASSERT_EQUAL(atomic_load(&area->point_position), position);
+	CU_ASSERT_EQUAL(atomic_load(&area->point_guest_ns), 0x1234);
+}
+
+/* QEMU saves with its state where its log stands, behind the header of the file. */
+static void log_stands_at(uint64_t position)
+{
+	CU_ASSERT_EQUAL(ftell(vmft_agent.tap.stream), (long)(position + VMFT_LOG_HEADER_BYTES));
+}
+
+/* The ring holds exactly these bytes, from the position on. */
+static void ring_holds(uint64_t position, const uint8_t *bytes, size_t n)
+{
+	uint8_t got[64];
+
+	CU_ASSERT_EQUAL_FATAL(vmft_ring_ready(&vmft_agent.ring, position), (int64_t)n);
+	vmft_ring_read(&vmft_agent.ring, position, got, n);
+	CU_ASSERT_EQUAL(memcmp(got, bytes, n), 0);
+}
+
+/* The log begins at the attach point, also behind an INSTRUCTION whose event is still to
+ * come; nothing of before is in the ring, and what comes is published as ever: in whole events. */
+static void test_tap_attach_point(void)
+{
+	static const uint8_t behind[] = {0, 0, 0, 0, 9, 34, 34};
+	const uint64_t at = sizeof(clock_event) + sizeof(instruction);
+	struct vmft_iface *iface;
+
+	setup();
+	iface = vmft_agent.iface;
+	atomic_store(&iface->command, VMFT_COMMAND_OPEN);
+	(void)vmft_tap_open(0);
+	CU_ASSERT(!atomic_load(&vmft_agent.logging));
+	log_bytes(clock_event, sizeof(clock_event));
+	log_bytes(instruction, sizeof(instruction));
+	CU_ASSERT_EQUAL(atomic_load(&iface->log_head), 0);
+	log_stands_at(at);
+	CU_ASSERT(!atomic_load(&vmft_agent.logging)); /* being asked begins nothing */
+	take_point(at);
+	log_stands_at(at);
+	for (size_t i = 0; i < sizeof(instruction); i++) {
+		log_bytes(instruction + i, 1);
+		CU_ASSERT_EQUAL(atomic_load(&iface->log_head), at); /* not to be cut here */
+	}
+	log_bytes(checkpoint, 1);
+	CU_ASSERT_EQUAL(atomic_load(&iface->log_head), at + 6);
+	log_bytes(checkpoint, 1);
+	ring_holds(at, behind, sizeof(behind));
+	CU_ASSERT_EQUAL(atomic_load(&iface->log_events), 5);
+	CU_ASSERT_EQUAL(world.broken, 0);
+	teardown();
+}
+
+/* What cannot fit into the ring is found out behind an attach point as well, not waited for. */
+static void test_tap_too_large_behind_point(void)
+{
+	setup();
+	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_OPEN);
+	(void)vmft_tap_open(0);
+	log_bytes(clock_event, sizeof(clock_event));
+	log_bytes(instruction, sizeof(instruction));
+	take_point(sizeof(clock_event) + sizeof(instruction));
+	log_bytes(instruction, sizeof(instruction));
+	log_random(WORLD_RING);
+	CU_ASSERT_EQUAL(world.broken, 1);
+	teardown();
+}
+
+/* An attach that failed leaves nothing: the next one begins further on, with an empty ring. */
+static void test_tap_second_attach_point(void)
+{
+	uint64_t at = sizeof(clock_event);
+
+	setup();
+	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_OPEN);
+	(void)vmft_tap_open(0);
+	log_bytes(clock_event, sizeof(clock_event));
+	log_stands_at(at);
+	take_point(at);
+	log_random(WORLD_RING);
+	vmft_tap_stop_keeping();
+	log_bytes(checkpoint, 1);
+	at += WORLD_RING + 1;
+	log_stands_at(at); /* not what it said before */
+	take_point(at);
+	log_bytes(checkpoint, 1);
+	ring_holds(at, checkpoint, 1);
+	CU_ASSERT_EQUAL(world.broken, 0);
+	teardown();
+}
+
 /* --- gate -------------------------------------------------------------------- */
 
 static void emit(const char *text)
@@ -306,12 +369,55 @@ static void test_gate_open(void)
 {
 	setup();
 	two_frames();
-	atomic_store(&vmft_agent.open, true);
+	vmft_gate_open();
 	emit("three "); /* not past those still held */
 	(void)vmft_gate_service();
 	CU_ASSERT_STRING_EQUAL(seen(), "one two three ");
 	emit("four");
 	CU_ASSERT_STRING_EQUAL(seen(), "four");
+	teardown();
+}
+
+/* Closing answers what a backup must have before it may count: the highest position that
+ * anything which has left depends on, be it that it left at once or out of the queue. */
+static void test_gate_closes(void)
+{
+	struct vmft_iface *iface;
+
+	setup();
+	iface = vmft_agent.iface;
+	(void)vmft_tap_open(0);
+	vmft_gate_open();
+	log_bytes(checkpoint, 1);
+	emit("one ");
+	CU_ASSERT_STRING_EQUAL(seen(), "one ");
+	CU_ASSERT_EQUAL(vmft_agent.gate.left_at, 1);
+	log_bytes(checkpoint, 1);
+	world.rung = 0;
+	vmft_gate_close();
+	CU_ASSERT_EQUAL(atomic_load(&iface->gate_closed_at), 1 + 1);
+	CU_ASSERT_EQUAL(world.rung, 1);
+	emit("two ");
+	(void)vmft_gate_service();
+	CU_ASSERT_STRING_EQUAL(seen(), "");
+	CU_ASSERT_EQUAL(vmft_agent.gate.left_at, 1);
+	vmft_gate_open();
+	CU_ASSERT_EQUAL(atomic_load(&iface->gate_closed_at), 0);
+	(void)vmft_gate_service();
+	CU_ASSERT_STRING_EQUAL(seen(), "two ");
+	vmft_gate_close();
+	CU_ASSERT_EQUAL(atomic_load(&iface->gate_closed_at), 2 + 1);
+	CU_ASSERT_EQUAL(atomic_load(&iface->frames_released), 2);
+	teardown();
+}
+
+/* Nothing has left yet: a backup that holds nothing will do. */
+static void test_gate_closes_at_once(void)
+{
+	setup();
+	two_frames();
+	vmft_gate_close();
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->gate_closed_at), 0 + 1);
 	teardown();
 }
 
@@ -422,6 +528,138 @@ static void test_feed_ended(void)
 	teardown();
 }
 
+/* --- a state that is loaded instead of a boot --------------------------------- */
+
+#define POINT 5000u
+
+static void command_prepare(uint32_t unused)
+{
+	(void)unused;
+	atomic_fetch_add(&world.slept, 1);
+	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_PREPARE);
+}
+
+/* The guest's machine comes up and asks for its first event; the monitor has yet to say. */
+static void prepared(void)
+{
+	struct vmft_area *area = vmft_agent.attach.area;
+
+	feed_header();
+	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_HOLD);
+	world.sleep = command_prepare;
+	CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
+	world.sleep = NULL;
+	CU_ASSERT_EQUAL(atomic_load(&world.slept), 1);
+	atomic_store(&area->load_position, POINT);
+	atomic_store(&area->load_guest_ns, 777000);
+	atomic_store(&vmft_agent.iface->log_head, POINT);
+	atomic_store(&vmft_agent.iface->log_tail, POINT);
+}
+
+static int seek_to(uint64_t position)
+{
+	return fseek(vmft_agent.feed.stream, (long)(position + VMFT_LOG_HEADER_BYTES), SEEK_SET);
+}
+
+/* Nothing is decided before the monitor has: HOLD waits, RUN boots. */
+static void test_feed_boots(void)
+{
+	setup();
+	feed_header();
+	hold(checkpoint, 1);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), 34);
+	CU_ASSERT_EQUAL(vmft_agent.feed.phase, VMFT_FEED_STREAM);
+	CU_ASSERT_EQUAL(world.autostart, 1);
+	CU_ASSERT_EQUAL(world.run_state, -1);
+	teardown();
+}
+
+/* PREPARE: QEMU is told to come up as for a migration and finds no event, however often it
+ * looks; nothing is taken out of the ring. */
+static void test_feed_prepares(void)
+{
+	enum { QEMU_RUN_STATE_INMIGRATE = 1 };
+
+	setup();
+	prepared();
+	CU_ASSERT_EQUAL(world.autostart, 0);
+	CU_ASSERT_EQUAL(world.run_state, QEMU_RUN_STATE_INMIGRATE);
+	hold(checkpoint, 1);
+	for (int i = 0; i < 100; i++)
+		CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_tail), POINT);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_position), 0);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->agent_state), VMFT_AGENT_REPLAYING);
+	CU_ASSERT_EQUAL(world.broken, 0);
+	teardown();
+}
+
+/* The state that is loaded seeks to its place: events from there, positions counted from there,
+ * the guest's clock going on from the point's. */
+static void test_feed_attached(void)
+{
+	struct vmft_iface *iface;
+	int64_t offset;
+
+	setup();
+	iface = vmft_agent.iface;
+	prepared();
+	CU_ASSERT_EQUAL(seek_to(POINT), 0);
+	CU_ASSERT_EQUAL(vmft_agent.feed.phase, VMFT_FEED_STREAM);
+	CU_ASSERT_EQUAL(atomic_load(&iface->log_position), POINT);
+	hold(instruction, sizeof(instruction));
+	hold(checkpoint, 1);
+	for (size_t i = 0; i < sizeof(instruction); i++)
+		CU_ASSERT_EQUAL(vmft_feed_byte(), instruction[i]);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), checkpoint[0]);
+	atomic_store(&iface->log_end, POINT + 6);
+	atomic_store(&iface->command, VMFT_COMMAND_GO_LIVE);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
+	CU_ASSERT_EQUAL(atomic_load(&iface->log_position), POINT + 6);
+	CU_ASSERT_EQUAL(atomic_load(&iface->log_tail), POINT + 6);
+	CU_ASSERT_EQUAL(atomic_load(&iface->agent_state), VMFT_AGENT_LIVE);
+	memcpy(&offset, world.timers_state + 56, sizeof(offset));
+	CU_ASSERT_EQUAL(offset + (int64_t)world.now, 777000);
+	CU_ASSERT_EQUAL(world.broken, 0);
+	teardown();
+}
+
+/* A state that was saved a little before the point is the point's: what was logged between the
+ * two is not replayed. */
+static void test_feed_attached_behind_save(void)
+{
+	static const uint64_t places[] = {POINT - 1, POINT - 20, 0};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		setup();
+		prepared();
+		hold(checkpoint, 1);
+		CU_ASSERT_EQUAL(seek_to(places[i]), 0);
+		CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_position), POINT);
+		CU_ASSERT_EQUAL(vmft_feed_byte(), checkpoint[0]);
+		CU_ASSERT_EQUAL(vmft_agent.feed.cursor.fed, POINT + 1);
+		CU_ASSERT_EQUAL(world.broken, 0);
+		teardown();
+	}
+}
+
+/* A state that was saved behind the point, or without a place in a log: never replayed. */
+static void test_feed_attached_elsewhere(void)
+{
+	static const uint64_t places[] = {POINT + 1, (uint64_t)-1, (uint64_t)-12};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		setup();
+		prepared();
+		hold(checkpoint, 1);
+		(void)seek_to(places[i]);
+		CU_ASSERT_EQUAL(world.broken, 1);
+		CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
+		CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->agent_state), VMFT_AGENT_BROKEN);
+		teardown();
+	}
+}
+
 static long slice_ns(void)
 {
 	struct timespec slice = {.tv_nsec = -1};
@@ -442,6 +680,9 @@ static void test_feed_slices(void)
 
 	setup();
 	feed_header();
+	CU_ASSERT_EQUAL(slice_ns(), -1); /* it has no log yet */
+	hold(checkpoint, 1);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), 34);
 	next_event(INSTRUCTION);
 	CU_ASSERT(slice_ns() >= 1000000);
 	next_event(CLOCK_VIRTUAL);
@@ -459,8 +700,22 @@ static void test_feed_slices(void)
 	CU_ASSERT_EQUAL(vmft_feed_byte(), 34);
 	next_event(WARP_ACCOUNT);
 	CU_ASSERT_EQUAL(slice_ns(), 20000);
-	atomic_store(&vmft_agent.open, true);
+	atomic_store(&vmft_agent.iface->log_end, 3);
+	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_GO_LIVE);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
+	CU_ASSERT_EQUAL(slice_ns(), -1); /* live */
+	teardown();
+}
+
+/* Until its state is loaded there is nothing to hurry for. */
+static void test_feed_slices_prepared(void)
+{
+	setup();
+	prepared();
+	next_event(34);
 	CU_ASSERT_EQUAL(slice_ns(), -1);
+	CU_ASSERT_EQUAL(seek_to(POINT), 0);
+	CU_ASSERT_EQUAL(slice_ns(), 0);
 	teardown();
 }
 
@@ -473,12 +728,22 @@ int vmft_suite_agent(void)
 	    !CU_ADD_TEST(suite, test_tap_end_and_header) ||
 	    !CU_ADD_TEST(suite, test_tap_garbage_tail) ||
 	    !CU_ADD_TEST(suite, test_tap_wakes_the_vcpu) ||
+	    !CU_ADD_TEST(suite, test_tap_stops_keeping) || !CU_ADD_TEST(suite, test_tap_freeze) ||
+	    !CU_ADD_TEST(suite, test_tap_attach_point) ||
+	    !CU_ADD_TEST(suite, test_tap_too_large_behind_point) ||
+	    !CU_ADD_TEST(suite, test_tap_second_attach_point) ||
 	    !CU_ADD_TEST(suite, test_gate_waits_for_acks_in_order) ||
 	    !CU_ADD_TEST(suite, test_gate_lease) ||
 	    !CU_ADD_TEST(suite, test_gate_ack_beyond_the_log) ||
-	    !CU_ADD_TEST(suite, test_gate_open) || !CU_ADD_TEST(suite, test_gate_fenced) ||
-	    !CU_ADD_TEST(suite, test_gate_full) || !CU_ADD_TEST(suite, test_feed_then_live) ||
-	    !CU_ADD_TEST(suite, test_feed_ended) || !CU_ADD_TEST(suite, test_feed_slices))
+	    !CU_ADD_TEST(suite, test_gate_open) || !CU_ADD_TEST(suite, test_gate_closes) ||
+	    !CU_ADD_TEST(suite, test_gate_closes_at_once) ||
+	    !CU_ADD_TEST(suite, test_gate_fenced) || !CU_ADD_TEST(suite, test_gate_full) ||
+	    !CU_ADD_TEST(suite, test_feed_then_live) || !CU_ADD_TEST(suite, test_feed_ended) ||
+	    !CU_ADD_TEST(suite, test_feed_boots) || !CU_ADD_TEST(suite, test_feed_prepares) ||
+	    !CU_ADD_TEST(suite, test_feed_attached) ||
+	    !CU_ADD_TEST(suite, test_feed_attached_behind_save) ||
+	    !CU_ADD_TEST(suite, test_feed_attached_elsewhere) ||
+	    !CU_ADD_TEST(suite, test_feed_slices) || !CU_ADD_TEST(suite, test_feed_slices_prepared))
 		return -1;
 	return 0;
 }

@@ -80,6 +80,16 @@ static void test_lag(void)
 	CU_ASSERT_EQUAL(vmft_lag_ms(&lag, 299000, 299000, 3000 * MS), 0);
 }
 
+/* A sample taken within the tick is younger than the tick's own clock: no lag, not all of time. */
+static void test_lag_of_the_moment(void)
+{
+	static struct vmft_lag lag;
+
+	vmft_lag_sent(&lag, 100, 1001 * MS);
+	CU_ASSERT_EQUAL(vmft_lag_ms(&lag, 0, 100, 1000 * MS), 0);
+	CU_ASSERT_EQUAL(vmft_lag_ms(&lag, 0, 100, 1003 * MS), 2);
+}
+
 /* More history than samples: coarser, never wrong by more than a step, never lost. */
 static void test_lag_long(void)
 {
@@ -133,7 +143,8 @@ int vmft_suite_lag(void)
 {
 	CU_pSuite suite = CU_add_suite("execution lag", NULL, NULL);
 
-	if (!suite || !CU_ADD_TEST(suite, test_lag) || !CU_ADD_TEST(suite, test_lag_long) ||
+	if (!suite || !CU_ADD_TEST(suite, test_lag) ||
+	    !CU_ADD_TEST(suite, test_lag_of_the_moment) || !CU_ADD_TEST(suite, test_lag_long) ||
 	    !CU_ADD_TEST(suite, test_throttle))
 		return -1;
 	return 0;

@@ -18,6 +18,7 @@ int vmft_suite_pair_config(void);
 #define PAIR	"[pair]\nname = web1\narbiter = file:/mnt/shared/vmft\n"
 #define PRIMARY "[primary]\nchannel = 10.9.0.1:7700\n"
 #define BACKUP	"[backup]\nchannel = 10.9.0.2:7700\n"
+#define SPARE	"[spare]\nchannel = 10.9.0.3:7700\n"
 
 static int parse(const char *text, struct vmft_pair_config *config, struct vmft_error *err)
 {
@@ -28,7 +29,7 @@ static void test_defaults(void)
 {
 	struct vmft_pair_config config;
 	struct vmft_error err;
-	const struct sockaddr_in *in = (struct sockaddr_in *)&config.side[0].channel.addr;
+	const struct sockaddr_in *in = (struct sockaddr_in *)&config.host[0].channel.addr;
 
 	CU_ASSERT_EQUAL_FATAL(parse(PAIR PRIMARY BACKUP, &config, &err), 0);
 	CU_ASSERT_STRING_EQUAL(config.name, "web1");
@@ -39,28 +40,38 @@ static void test_defaults(void)
 	CU_ASSERT_EQUAL(config.gate_bytes, 8u << 20);
 	CU_ASSERT_EQUAL(config.log_bytes, 64u << 20);
 	CU_ASSERT_STRING_EQUAL(config.qemu, "/usr/bin/qemu-system-x86_64");
-	CU_ASSERT_STRING_EQUAL(config.side[VMFT_ROLE_PRIMARY].control,
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_PRIMARY].control,
 			       "/run/vmft/web1.primary.sock");
-	CU_ASSERT_STRING_EQUAL(config.side[VMFT_ROLE_BACKUP].control, "/run/vmft/web1.backup.sock");
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_BACKUP].control, "/run/vmft/web1.backup.sock");
 	CU_ASSERT_EQUAL(in->sin_family, AF_INET);
 	CU_ASSERT_EQUAL(ntohs(in->sin_port), 7700);
 	CU_ASSERT_EQUAL(ntohl(in->sin_addr.s_addr), 0x0a090001);
-	CU_ASSERT_STRING_EQUAL(config.side[1].channel.text, "10.9.0.2:7700");
+	CU_ASSERT_STRING_EQUAL(config.host[1].channel.text, "10.9.0.2:7700");
+	CU_ASSERT_EQUAL(config.start, VMFT_START_PAIR);
+	CU_ASSERT_EQUAL(config.reprotect, VMFT_REPROTECT_AUTO);
+	CU_ASSERT_EQUAL(config.stun_ms, 300);
+	CU_ASSERT_EQUAL(config.attach_mib_per_s, 0);
+	CU_ASSERT(config.has_host[VMFT_HOST_PRIMARY]);
+	CU_ASSERT(config.has_host[VMFT_HOST_BACKUP]);
+	CU_ASSERT(!config.has_host[VMFT_HOST_SPARE]);
 }
 
 static void test_everything_set(void)
 {
 	struct vmft_pair_config config;
 	struct vmft_error err;
-	const struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&config.side[1].channel.addr;
+	const struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&config.host[1].channel.addr;
 
 	/* Indented, commented, with CR at the line ends: all of it common. */
 	CU_ASSERT_EQUAL_FATAL(parse("# pair\r\n" PAIR "  silence-ms = 60000 ; a minute\r\n"
 				    "lag-ms = 20\n"
 				    "\tdisk-check = size\n  gate-bytes = 65536\n"
 				    "log-bytes = 4294967296\nqemu = /opt/qemu\n"
+				    "start = alone\nreprotect = manual\nstun-ms = 10000\n"
+				    "attach-mib-per-s = 100000\n"
 				    "[primary]\nchannel = [::1]:1\ncontrol = /p.sock\n"
-				    "[backup]\nchannel=[2001:db8::2]:65535\ncontrol = /b.sock\n",
+				    "[backup]\nchannel=[2001:db8::2]:65535\ncontrol = /b.sock\n"
+				    "[spare]\nchannel=[2001:db8::3]:2\ncontrol = /s.sock\n",
 				    &config, &err),
 			      0);
 	CU_ASSERT_EQUAL(config.silence_ms, 60000);
@@ -69,10 +80,53 @@ static void test_everything_set(void)
 	CU_ASSERT_EQUAL(config.gate_bytes, 65536);
 	CU_ASSERT_EQUAL(config.log_bytes, UINT64_C(1) << 32);
 	CU_ASSERT_STRING_EQUAL(config.qemu, "/opt/qemu");
-	CU_ASSERT_STRING_EQUAL(config.side[0].control, "/p.sock");
+	CU_ASSERT_STRING_EQUAL(config.host[0].control, "/p.sock");
 	CU_ASSERT_EQUAL(in6->sin6_family, AF_INET6);
 	CU_ASSERT_EQUAL(ntohs(in6->sin6_port), 65535);
-	CU_ASSERT_EQUAL(config.side[1].channel.addr_len, sizeof(*in6));
+	CU_ASSERT_EQUAL(config.host[1].channel.addr_len, sizeof(*in6));
+	CU_ASSERT_EQUAL(config.start, VMFT_START_ALONE);
+	CU_ASSERT_EQUAL(config.reprotect, VMFT_REPROTECT_MANUAL);
+	CU_ASSERT_EQUAL(config.stun_ms, 10000);
+	CU_ASSERT_EQUAL(config.attach_mib_per_s, 100000);
+	CU_ASSERT(config.has_host[VMFT_HOST_SPARE]);
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_SPARE].channel.text, "[2001:db8::3]:2");
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_SPARE].control, "/s.sock");
+}
+
+/* The other end of each range, and the other word of each choice. */
+static void test_lower_ends(void)
+{
+	struct vmft_pair_config config;
+	struct vmft_error err;
+
+	CU_ASSERT_EQUAL_FATAL(parse(PAIR "start = pair\nreprotect = auto\nstun-ms = 10\n"
+					 "attach-mib-per-s = 0\n" PRIMARY BACKUP,
+				    &config, &err),
+			      0);
+	CU_ASSERT_EQUAL(config.start, VMFT_START_PAIR);
+	CU_ASSERT_EQUAL(config.reprotect, VMFT_REPROTECT_AUTO);
+	CU_ASSERT_EQUAL(config.stun_ms, 10);
+	CU_ASSERT_EQUAL(config.attach_mib_per_s, 0);
+}
+
+/* A spare host is one like the others, wherever its section stands; its control path has a
+ * default of its own. */
+static void test_spare(void)
+{
+	static const char *const files[] = {PAIR PRIMARY BACKUP SPARE, SPARE BACKUP PAIR PRIMARY};
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		struct vmft_pair_config config;
+		struct vmft_error err;
+		const struct vmft_pair_side *spare = &config.host[VMFT_HOST_SPARE];
+
+		CU_ASSERT_EQUAL_FATAL(parse(files[i], &config, &err), 0);
+		for (int host = 0; host < VMFT_HOST_COUNT; host++)
+			CU_ASSERT(config.has_host[host]);
+		CU_ASSERT_STRING_EQUAL(spare->channel.text, "10.9.0.3:7700");
+		CU_ASSERT_STRING_EQUAL(spare->control, "/run/vmft/web1.spare.sock");
+		CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_BACKUP].channel.text, "10.9.0.2:7700");
+	}
 }
 
 #define LONG64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -86,7 +140,11 @@ static const struct {
     {"name = x\n", "f:1: key before any section: 'name'"},
     {"[pair]\nnme = x\n", "f:2: unknown key 'nme'"},
     {"[pair]\nchannel = 10.0.0.1:1\n", "f:2: unknown key 'channel'"},
-    {"[pairs]\n", "f:1: unknown section"},
+    {"[pairs]\n", "f:1: unknown section in '[pairs]"},
+    {"[x] \n", "f:1: unknown section in '[x] ?'; the sections are [pair], [primary], [backup], "
+	       "[spare]"},
+    {"[spares]\n", "f:1: unknown section"},
+    {"[spare]\n[spare]\n", "f:2: second section 'spare'"},
     {"[pair ]\n", "f:1: unknown section"},
     {"[pair\n", "f:1: neither KEY = VALUE nor [SECTION]"},
     {"[pair]\n[pair]\n", "f:2: second section 'pair'"},
@@ -108,6 +166,15 @@ static const struct {
     {"[pair]\nsilence-ms = 1s\n", "f:2: bad number '1s'"},
     {"[pair]\nsilence-ms = 99999999999999999999999\n", "f:2: bad number"},
     {"[pair]\ndisk-check = no\n", "f:2: unknown disk-check 'no'"},
+    {"[pair]\nstart = now\n", "f:2: unknown start 'now'; write pair or alone"},
+    {"[pair]\nstart = Alone\n", "f:2: unknown start"},
+    {"[pair]\nreprotect = always\n", "f:2: unknown reprotect 'always'; write auto or manual"},
+    {"[pair]\nstun-ms = 9\n", "f:2: bad number '9'; write a whole number from 10 to 10000"},
+    {"[pair]\nstun-ms = 10001\n", "f:2: bad number"},
+    {"[pair]\nattach-mib-per-s = 100001\n",
+     "f:2: bad number '100001'; write a whole number from 0 to 100000"},
+    {"[pair]\nattach-mib-per-s = -1\n", "f:2: bad number"},
+    {"[spare]\nstart = alone\n", "f:2: unknown key 'start'"},
     {"[pair]\ngate-bytes = 65535\n", "f:2: bad number"},
     {"[pair]\ngate-bytes = 1073741825\n", "f:2: bad number"},
     {"[pair]\nlog-bytes = 3145728\n", "f:2: bad number '3145728'; write a power of two"},
@@ -137,8 +204,22 @@ static const struct {
     {"[pair]\nname = a" TAIL, "f:1: no 'arbiter' in [pair]"},
     {PAIR PRIMARY, "f:5: no 'channel' in [backup]"},
     {PAIR BACKUP "[primary]\n", "f:6: no 'channel' in [primary]"},
-    {PAIR PRIMARY "[backup]\nchannel = 10.9.0.1:7700\n", "f:6: the primary's own channel"},
-    {PAIR PRIMARY "[backup]\nchannel = [::1]:7700\n", "f:6: not of the primary's address family"},
+    {PAIR PRIMARY BACKUP "[spare]\n", "f:8: no 'channel' in [spare]"},
+    {PAIR PRIMARY BACKUP "[spare]\ncontrol = /s\n",
+     "f:8: no 'channel' in [spare]; add a line such as 'channel = 10.9.0.3:7700'"},
+    {PAIR PRIMARY SPARE, "f:7: no 'channel' in [backup]"},
+    {PAIR PRIMARY "[backup]\nchannel = 10.9.0.1:7700\n",
+     "f:6: another host's channel '10.9.0.1:7700'; give each host an address of its own"},
+    {PAIR PRIMARY BACKUP "[spare]\nchannel = 10.9.0.1:7700\n",
+     "f:8: another host's channel '10.9.0.1:7700'"},
+    {PAIR PRIMARY BACKUP "[spare]\nchannel = 10.9.0.2:7700\n",
+     "f:8: another host's channel '10.9.0.2:7700'"},
+    {PAIR PRIMARY "[backup]\nchannel = [::1]:7700\n",
+     "f:6: not of the other hosts' address family: '[::1]:7700'; use IPv4 on all or IPv6 on all"},
+    {PAIR PRIMARY BACKUP "[spare]\nchannel = [::1]:7700\n",
+     "f:8: not of the other hosts' address family: '[::1]:7700'"},
+    {PAIR "[primary]\nchannel = [::1]:1\n[backup]\nchannel = [::2]:1\n" SPARE,
+     "f:8: not of the other hosts' address family: '10.9.0.3:7700'"},
 };
 
 static void test_refused(void)
@@ -159,6 +240,18 @@ static void test_refused(void)
 			      err.text);
 		CU_FAIL("another message");
 	}
+}
+
+/* The same address with another port is another channel: pairs on one host are for trying. */
+static void test_ports_tell_channels_apart(void)
+{
+	struct vmft_pair_config config;
+	struct vmft_error err;
+
+	CU_ASSERT_EQUAL(parse(PAIR PRIMARY "[backup]\nchannel = 10.9.0.1:7701\n"
+					   "[spare]\nchannel = 10.9.0.1:7702\n",
+			      &config, &err),
+			0);
 }
 
 /* Wherever the file is cut off it is refused or whole, never half taken. */
@@ -224,15 +317,39 @@ static void test_roles(void)
 	CU_ASSERT_STRING_EQUAL(vmft_role_name(VMFT_ROLE_BACKUP), "backup");
 }
 
+static void test_hosts(void)
+{
+	enum vmft_host host = VMFT_HOST_COUNT;
+
+	CU_ASSERT_EQUAL(vmft_host_parse("Spare", &host), -EINVAL);
+	CU_ASSERT_EQUAL(vmft_host_parse("", &host), -EINVAL);
+	CU_ASSERT_EQUAL(vmft_host_parse("spare ", &host), -EINVAL);
+	CU_ASSERT_EQUAL(vmft_host_parse("pair", &host), -EINVAL);
+	CU_ASSERT_EQUAL(host, VMFT_HOST_COUNT);
+	for (enum vmft_host each = 0; each < VMFT_HOST_COUNT; each++) {
+		CU_ASSERT_EQUAL(vmft_host_parse(vmft_host_name(each), &host), 0);
+		CU_ASSERT_EQUAL(host, each);
+	}
+	CU_ASSERT_STRING_EQUAL(vmft_host_name(VMFT_HOST_SPARE), "spare");
+	/* A role of the beginning is the host of that name. */
+	CU_ASSERT_STRING_EQUAL(vmft_host_name(VMFT_HOST_PRIMARY),
+			       vmft_role_name(VMFT_ROLE_PRIMARY));
+	CU_ASSERT_STRING_EQUAL(vmft_host_name(VMFT_HOST_BACKUP), vmft_role_name(VMFT_ROLE_BACKUP));
+}
+
 int vmft_suite_pair_config(void)
 {
 	CU_pSuite suite = CU_add_suite("pair-config", NULL, NULL);
 
 	if (!suite || !CU_add_test(suite, "defaults", test_defaults) ||
 	    !CU_add_test(suite, "everything set", test_everything_set) ||
+	    !CU_add_test(suite, "lower ends", test_lower_ends) ||
+	    !CU_add_test(suite, "spare", test_spare) ||
+	    !CU_add_test(suite, "ports tell channels apart", test_ports_tell_channels_apart) ||
 	    !CU_add_test(suite, "refused", test_refused) ||
 	    !CU_add_test(suite, "torn at every byte", test_torn) ||
-	    !CU_add_test(suite, "load", test_load) || !CU_add_test(suite, "roles", test_roles))
+	    !CU_add_test(suite, "load", test_load) || !CU_add_test(suite, "roles", test_roles) ||
+	    !CU_add_test(suite, "hosts", test_hosts))
 		return -1;
 	return 0;
 }

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the demos share: the time line they tell, the client's view, how they begin and end."""
+
+import bisect
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+from .control import ControlError
+from .lab import BIN, PATIENCE_S, Lab, LabError, close_all, handle_signals, progress
+from .load import Writer
+from .net import GUEST_IP
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+# What a lab can fail with.
+ERRORS = (LabError, ControlError, RuntimeError, OSError, subprocess.SubprocessError)
+
+PROTOCOL = {"tiny": "kv", "debian": "redis"}
+
+
+class Story:
+    """The time line: what happened when, in seconds from the start."""
+
+    def __init__(self):
+        self.begin = 0
+        self.lines = []
+
+    def start(self, text):
+        self.begin = time.monotonic_ns()
+        self.tell(text, self.begin)
+
+    def tell(self, text, when=None):
+        when = when or time.monotonic_ns()
+        self.lines.append((when, text))
+        print(f"  {self._at(when)}  {text}", file=sys.stderr, flush=True)
+
+    def note(self, text, when):
+        """For the report only: known afterwards."""
+        self.lines.append((when, text))
+
+    def _at(self, when):
+        return f"{(when - self.begin) / 1e9:8.3f} s"
+
+    def report(self):
+        return [f"  {self._at(when)}  {text}" for when, text in sorted(self.lines)]
+
+
+class Show:
+    """A pair, a client that writes to its guest, and what was found."""
+
+    def __init__(self, options):
+        self.options = options
+        self.story = Story()
+        self.lab = Lab(options.image, captures=False)
+        self.writer = None
+        self.live = "A"  # the host the guest is live on
+        self.killed_at = self.live_at = 0  # CLOCK_MONOTONIC, ns; of the last failover
+        self.checks = []  # (what, good, words)
+        self._web = None
+
+    def begin(self):
+        """Until the guest is protected and the client's writes are acknowledged."""
+        story, lab = self.story, self.lab
+        story.start(f"start: primary on {lab.net.host['A']}, backup on {lab.net.host['B']}")
+        lab.start_protected()
+        story.tell("guest serves, backup replays and has caught up")
+        self._web = web_hash(lab) if lab.image == "debian" else None
+        self.writer = Writer(lab, PROTOCOL[lab.image])
+        self.writer.start()
+        lab.wait(self.writer.progress, "the first acknowledged write")
+        story.tell("client writes", self.writer.acks()[0])
+
+    def load(self, seconds):
+        """Lets the client write for a while, and until writes are acknowledged in that while."""
+        before = self.writer.progress()
+        end = time.monotonic() + seconds
+        told = time.monotonic() + 2
+        while time.monotonic() < end:
+            if time.monotonic() > told:
+                progress(f"the client writes, {self.writer.progress()} acknowledged")
+                told += 2
+            time.sleep(0.1)
+        self.lab.wait(lambda: self.writer.progress() > before,
+                      "the client's writes to be acknowledged")
+
+    def fail_over(self, survivor, kill_text, live_text):
+        lab, victim = self.lab, self.live
+        self.killed_at = lab.kill_qemu(victim)
+        self.story.tell(f"{kill_text} (pid {lab.side[victim].qemu_pid()}), "
+                        f"{len(self.writer.acks())} writes acknowledged", self.killed_at)
+        lab.wait_state(survivor, "alone")
+        self.live = survivor
+        self.live_at = lab.status(survivor)["live_ns"]
+        self.story.tell(live_text, self.live_at)
+
+    def verify(self):
+        """Reads every acknowledged write back; returns (verified, lost)."""
+        progress(f"reading {len(self.writer.acks())} acknowledged writes back")
+        verify = redis_verify if self.lab.image == "debian" else Writer.verify
+        verified, lost = verify(self.writer)
+        self.story.tell(f"every acknowledged write read back: {verified} there, {lost} lost")
+        return verified, lost
+
+    def check_web(self, since):
+        if self._web:
+            same = web_hash(self.lab) == self._web
+            self.check("web", same, f"nginx {'serves' if same else 'does NOT serve'} /big as "
+                                    f"before the {since}")
+
+    def check(self, what, good, words):
+        self.checks.append((what, good, words))
+
+    def report_checks(self):
+        for what, good, words in self.checks:
+            print(f"  {what:<8} {'ok  ' if good else 'FAIL'}  {words}")
+
+    def good(self):
+        return all(good for _, good, _ in self.checks)
+
+    def keep(self):
+        lab = self.lab
+        lab.kept = True
+        client = f"ip netns exec {lab.net.client}"
+        ask = (f"{client} redis-cli -h {GUEST_IP}" if lab.image == "debian"
+               else f"{client} nc {GUEST_IP} 7777    # SET key value, GET key, LIST")
+        print(f"\nThe survivor is left running:\n"
+              f"  {client} curl http://{GUEST_IP}/\n"
+              f"  {ask}\n"
+              f"  {BIN}/vmft status {lab.side[self.live].control}\n"
+              f"  tail -f {lab.side[self.live].console_path}\n"
+              f"  scripts/demo --stop {lab.prefix}    # removes it")
+
+
+def outage_ms(acks, live_at):
+    """The pause the client saw: from the last ack before the guest was live to the first after."""
+    after = bisect.bisect_right(acks, live_at)
+    if after == 0 or after == len(acks):
+        return None
+    return (acks[after] - acks[after - 1]) / 1e6
+
+
+def first_after(acks, when):
+    return acks[bisect.bisect_right(acks, when)]
+
+
+def web_hash(lab):
+    """SHA-256 of /big as served, for the image with nginx."""
+    lab.client_run("curl", "-sSf", "-m", "120", "-o", f"{lab.dir}/big", f"http://{GUEST_IP}/big")
+    with open(f"{lab.dir}/big", "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def redis_verify(writer):
+    """(verified, lost): every acknowledged SET read back by the stock client."""
+    lab, pairs = writer.lab, writer.pairs()
+    script = "".join(f"GET {key}\n" for key, _ in pairs)
+    path = os.path.join(lab.dir, "gets")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(script)
+    done = lab.client_run("sh", "-c", f"redis-cli -h {GUEST_IP} <{path}",
+                          timeout=PATIENCE_S + len(pairs) // 20)
+    values = done.stdout.splitlines()
+    if len(values) != len(pairs):
+        raise LabError(f"redis-cli answered {len(values)} of {len(pairs)} GETs")
+    good = sum(value == expected for value, (_, expected) in zip(values, pairs))
+    return good, len(pairs) - good
+
+
+def events_ns(status):
+    """What the monitor wrote down: CLOCK_MONOTONIC and text. This machine is both hosts."""
+    return [(event["ms"] * 1_000_000, event["text"]) for event in status["events"]]
+
+
+def write_json(path, result):
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(result, file, indent=2)
+        file.write("\n")
+
+
+def guarded(me, action):
+    """Does action(), which returns an exit status; no lab outlives it, whatever way it ends."""
+    handle_signals()
+    try:
+        return action()
+    except KeyboardInterrupt:
+        print(f"{me}: interrupted, everything is removed", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except ERRORS as error:
+        print(f"{me}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    finally:
+        close_all()
+
+
+def nothing_left(me, lab):
+    """After a lab was closed. Says what is still there."""
+    left = lab.left_behind()
+    if left:
+        print(f"{me}: left behind: {left}", file=sys.stderr)
+    return not left

@@ -1,0 +1,483 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Attaching a backup to a guest that runs, and being protected again after a failover."""
+
+import contextlib
+import fcntl
+import os
+import re
+import struct
+import time
+
+from harness import (Loaded, captures_whole, check, disks_equal, equal, lab, note, silent, test)
+from vmftlab.lab import READY
+from vmftlab.load import GuestShell, Workload, Writer
+from vmftlab.net import CHANNEL_IP, CHANNEL_PORT
+
+MIB = 1 << 20
+
+# What the monitors may hold of their own, whatever the guest's size (docs/attach.md).
+MONITOR_ANON_KB = 24 * 1024
+
+
+@contextlib.contextmanager
+def alone(name, memory=None, pair=None, captures=False):
+    """A guest that runs on A without a backup."""
+    with lab(name, captures=captures, pair={"start": "alone", **(pair or {})}) as made:
+        if memory:
+            made.memory = memory
+        start_alone(made)
+        yield made
+
+
+def start_alone(pair):
+    pair.start_side("A")
+    pair.wait(lambda: pair.state("A") == "alone", "the primary to run alone")
+    pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
+
+
+def phase(pair, side="A"):
+    found = pair.peek(side)
+    return found["attach_phase"] if found else None
+
+
+def frozen_equal(pair, primary, backup):
+    """Memory and disks of both sides at one log position; the guest is thawed afterwards."""
+    frozen = pair.wait(lambda: pair.status(primary)["frozen_at"], "the primary to freeze", 60)
+    pair.wait(lambda: pair.status(backup)["log_head"] >= frozen,
+              "the backup to replay up to there")
+    time.sleep(0.5)  # what the last entry started, on both sides
+    equal(pair.status(primary)["log_head"], frozen, "position of the frozen primary")
+    digest = {side: pair.command(side, "digest", 60) for side in (primary, backup)}
+    for side in (primary, backup):
+        equal(digest[side]["position"], frozen, f"position of {side}'s digest")
+    equal(digest[primary]["ram"], digest[backup]["ram"], "digest of the backup's memory")
+    disks_equal(pair)
+    pair.command(primary, "thaw")
+    pair.wait(lambda: pair.status(primary)["log_head"] > frozen, "the guest to go on")
+
+
+@test("attach-thirty", limit=900)
+def attach_thirty(name):
+    """Thirty attaches in a row under dd with fsync, downloads, pings and writes.
+
+    The guest is told to stop at the first entry behind the attach point, where both sides
+    are compared whole; then it goes on, protected, until the backup's host is lost.
+    """
+    # A guest that is kept frozen lets nothing be replayed: that is no lag of the backup's.
+    with alone(name, pair={"silence-ms": "20000"}) as pair:
+        load = Workload(pair)
+        load.start()
+        load.wait_progress("before")
+        stuns = []
+        for number in range(30):
+            before = len(load.writer.acks())
+            pair.command("A", "freeze")
+            pair.start_backup("B")
+            frozen_equal(pair, "A", "B")
+            last = pair.wait_attached("A", "B")["attach_last"]
+            stuns.append(last["stun_ms"])
+            pair.wait(lambda: len(load.writer.acks()) > before, "writes by the protected guest")
+            equal(pair.status("A")["attached"], number + 1, "attaches counted")
+            pair.end_side("B")
+            pair.wait_state("A", "alone", "attaching")
+        load.stop()
+        equal(load.faults(), "", "what clients saw go wrong")
+        verified, lost = load.writer.verify()
+        equal((verified, lost), (len(load.writer.acks()), 0), "writes verified and lost")
+        stuns.sort()
+        note(f"30 attaches, identical; stun median {stuns[15]:.1f} ms, worst {stuns[-1]:.1f} ms")
+
+
+@test("attach-then-failover")
+def attach_then_failover(name):
+    """A guest that ran alone is protected, survives its host, and reboots on the new one."""
+    with alone(name, captures=True) as pair:
+        load = Workload(pair)
+        load.start()
+        load.wait_progress("before")
+        pair.start_backup("B")
+        pair.wait_attached("A", "B")
+        load.wait_progress("while protected")
+        equal(len(pair.capture["B"].frames()), 0, "frames from the backup")
+        pair.kill_qemu("A")
+        killed = time.time_ns()
+        pair.wait_state("B", "alone")
+        load.wait_progress("after the failover")
+        silent(pair, "A", killed, "after its QEMU was killed")
+        load.stop()
+        equal(load.faults(), "", "what clients saw go wrong")
+        equal(load.writer.verify(), (len(load.writer.acks()), 0), "writes verified and lost")
+        captures_whole(pair)
+        # Firmware, ROMs and ACPI tables are no part of vmft.ram: they were carried too.
+        GuestShell(pair).send("sync; reboot -f")
+        pair.wait(lambda: pair.side["B"].console().count(READY.encode()) == 1,
+                  "the guest to boot on the new host")
+
+
+@test("reprotect", limit=400)
+def reprotect(name):
+    """A fails to B, B is protected by A, B fails to A; the backup dies, and another comes."""
+    with lab(name, captures=False) as pair:
+        pair.start_protected()
+        writer = Writer(pair)
+        writer.start()
+        live, other = "A", "B"
+        for _ in range(2):
+            seen = len(writer.acks())
+            pair.wait(lambda: len(writer.acks()) > seen + 20, "writes")
+            pair.kill_qemu(live)
+            pair.wait_state(other, "alone")
+            pair.start_backup(live)
+            pair.wait_attached(other, live)
+            live, other = other, live
+        equal(pair.status(live)["generation"], 3, "generation after two failovers")
+        pair.kill_host(other)
+        pair.wait_state(live, "alone")
+        pair.start_backup(other)
+        pair.wait_attached(live, other)
+        pair.wait_following(live, other)
+        writer.stop()
+        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+
+
+# --- faults in each phase -----------------------------------------------------
+
+# As status names them, in their order. A phase that the primary leaves by itself is held.
+PHASES = ("tracking", "offered", "comparing", "copying", "scanning", "stopping", "sending",
+          "catching-up", "sealing")
+
+
+def lead_to(pair, wanted):
+    """Step by step into a phase, in which the attach then stays."""
+    pair.command("A", "hold-attach")
+    pair.wait(lambda: phase(pair) != "idle", "the attach to begin")
+    while phase(pair) != wanted:
+        now = phase(pair)
+        check(now in PHASES, f"the attach is {now}: {pair.status('A')['attach_error']}")
+        pair.command("A", "step-attach")
+        pair.wait(lambda: phase(pair) != now, f"the attach to leave {now}")
+
+
+def goes_on(pair, writer, what):
+    """The primary lives as before, says why the attempt failed, and will try again."""
+    seen = len(writer.acks())
+    pair.wait(lambda: len(writer.acks()) > seen + 5, f"writes {what}")
+    status = pair.status("A")
+    check(status["state"] in ("alone", "attaching"), f"state of A {what}: {status['state']}")
+    check(status["attach_failures"] > 0, f"no failed attempt counted {what}")
+    check(status["attach_error"], f"status does not say why {what}")
+    return status["attach_error"]
+
+
+def fault_in_each_phase(name, phases, fault, heal, expect):
+    with alone(name) as pair:
+        writer = Writer(pair, interval_ms=10)
+        writer.start()
+        for wanted in phases:
+            failures = pair.status("A")["attach_failures"]
+            pair.start_backup("B")
+            pair.command("A", "hold-attach")
+            pair.command("A", "attach")  # without waiting for the next attempt's time
+            lead_to(pair, wanted)
+            pair.side["B"].may_end = True
+            fault(pair)
+            pair.wait(lambda: pair.status("A")["attach_failures"] > failures,
+                      f"the attempt to fail while {wanted}")
+            pair.command("A", "release-attach")
+            why = goes_on(pair, writer, f"after the fault while {wanted}")
+            check(re.search(expect, why), f"the reason given while {wanted}: {why}")
+            note(f"{wanted}: {why}")
+            pair.end_side("B")
+            heal(pair)
+        pair.start_backup("B")
+        pair.command("A", "attach")
+        pair.wait_attached("A", "B")
+        equal(pair.status("A")["attach_error"], "", "error after an attach that went well")
+        pair.wait_following()
+        writer.stop()
+        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+
+
+@test("attach-backup-killed", limit=600)
+def attach_backup_killed(name):
+    fault_in_each_phase(name, PHASES, lambda pair: pair.kill_host("B"), lambda pair: None,
+                        "connection|silent")
+
+
+@test("attach-channel-cut", limit=600)
+def attach_channel_cut(name):
+    fault_in_each_phase(name, PHASES, lambda pair: pair.cut_channel(),
+                        lambda pair: pair.net.mend_channel(), "connection|silent")
+
+
+@test("attach-qemu-killed", limit=400)
+def attach_qemu_killed(name):
+    """The backup's QEMU dies, its monitor lives and says so."""
+    fault_in_each_phase(name, ("copying", "catching-up"), lambda pair: pair.kill_qemu("B"),
+                        lambda pair: None, "guest died")
+
+
+@test("attach-target-full", limit=400)
+def attach_target_full(name):
+    """The backup's image is on a file system that fills up, in the copy and behind it."""
+    with alone(name) as pair:
+        writer = Writer(pair, interval_ms=10)
+        writer.start()
+        shell = GuestShell(pair)
+        shell.run("dd if=/dev/urandom of=/mnt/fill bs=1M count=8; sync")
+        size = os.path.getsize(pair.side["A"].disk)
+        small = os.path.join(pair.side["B"].dir, "small")
+        os.mkdir(small)
+        args = pair.qemu_args("B", disk=f"{small}/disk.raw")
+        inside = f"mount -t tmpfs -o size=4m tmpfs {small} && truncate -s {size} {small}/disk.raw"
+        pair.start_side("B", role="backup", args=args, inside=inside)
+        pair.side["B"].may_end = True
+        pair.wait(lambda: pair.status("A")["attach_failures"] > 0, "the attempt to fail")
+        why = goes_on(pair, writer, "with a full target")
+        check("No space left on device" in why and "disk.raw" in why, f"the reason given: {why}")
+        note(why)
+        # Nothing ran there yet: the backup waits for another attempt, which fails as well.
+        check(pair.side["B"].qemu_runs(), "the backup's QEMU did not stay")
+        pair.wait(lambda: pair.status("A")["attach_failures"] > 1, "another attempt to fail")
+        pair.end_side("B")
+
+        # Room for the copy, but not for what the guest writes while the backup catches up.
+        pair.start_side("B", role="backup", args=args,
+                        inside=inside.replace("size=4m", "size=24m"))
+        pair.command("A", "hold-attach")
+        pair.wait(lambda: pair.peek("B"), "the monitor of backup B")
+        pair.command("A", "attach")
+        lead_to(pair, "catching-up")
+        pair.side["B"].may_end = True
+        shell.run("dd if=/dev/urandom of=/mnt/more bs=1M count=24; sync")
+        pair.command("A", "release-attach")
+        note(pair.wait_said("A", ".*replay stands still.*", 90)[0])
+        pair.wait_state("A", "alone", "attaching")
+        seen = len(writer.acks())
+        pair.wait(lambda: len(writer.acks()) > seen + 5, "writes without that backup")
+        shell.run("rm /mnt/more")
+        pair.start_backup("B")
+        pair.command("A", "attach")
+        pair.wait_attached("A", "B")
+        writer.stop()
+        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+
+
+@test("attach-primary-killed", limit=400)
+def attach_primary_killed(name):
+    """An unprotected guest dies with its host: the half-made backup must never go live."""
+    for wanted in ("copying", "catching-up"):
+        with alone(name, captures=True) as pair:
+            pair.start_backup("B")
+            lead_to(pair, wanted)
+            pair.side["B"].may_end = True
+            pair.kill_host("A")
+            killed = time.time_ns()
+            if wanted == "copying":
+                pair.wait_state("B", "forming")
+            else:
+                pair.wait(lambda: not pair.side["B"].qemu_runs(), "the half-made backup to end")
+            time.sleep(1)
+            silent(pair, "B", 0, "at all")
+            silent(pair, "A", killed, "after it was killed")
+            equal(sorted(os.listdir(pair.arbiter)), [f"{pair.prefix}.gen-1"],
+                  "records of the arbiter")
+
+
+# --- what is refused, and what is asked for -----------------------------------
+
+
+def refused(pair, pattern, what):
+    pair.wait(lambda: re.search(pattern, pair.status("A")["attach_error"]), f"{what} to be refused")
+    note(pair.status("A")["attach_error"])
+    equal(pair.state("A") in ("alone", "attaching"), True, "the primary goes on")
+
+
+@test("attach-refused", limit=400)
+def attach_refused(name):
+    with alone(name) as pair:
+        writer = Writer(pair, interval_ms=10)
+        writer.start()
+        target = pair.side["B"].disk
+        size = os.path.getsize(pair.side["A"].disk)
+        with open(target, "wb") as file:
+            file.truncate(size - MIB)
+        pair.start_backup("B")
+        refused(pair, f"{size - MIB} bytes", "an image of another size")
+        pair.end_side("B")
+
+        # In use: QEMU's programs hold byte 101 of an image they write to, 201 if nobody else may.
+        with open(target, "r+b") as file:
+            file.truncate(size)
+            for byte in (101, 201):
+                lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
+                fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
+                failures = pair.status("A")["attach_failures"]
+                pair.start_backup("B")
+                pair.wait(lambda: pair.status("A")["attach_failures"] > failures, "a refusal")
+                refused(pair, "in use", "an image in use")
+                pair.end_side("B")
+                lock = struct.pack("hhqqi4x", fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0)
+                fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
+
+        pair.start_side("B", role="backup", args=pair.qemu_args("B", memory=192))
+        pair.wait_said("A", "another machine", 30)
+        equal(pair.state("A"), "alone", "state of A with a backup of another machine")
+        pair.start_backup("B")
+        pair.wait_attached("A", "B")
+        writer.stop()
+        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+
+
+@test("attach-by-hand")
+def attach_by_hand(name):
+    """reprotect = manual; and a primary that waits for its backup can be told not to."""
+    with lab(name, captures=False, pair={"reprotect": "manual"}) as pair:
+        pair.start_side("A")
+        pair.wait_state("A", "forming")
+        time.sleep(1)
+        equal(pair.side["A"].console(), b"", "console of a guest that waits for its backup")
+        pair.command("A", "start")
+        pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot alone")
+        pair.start_backup("B")
+        time.sleep(3)
+        equal((pair.state("A"), pair.state("B")), ("alone", "forming"), "states, nothing asked")
+        pair.command("A", "attach")
+        pair.wait_attached("A", "B")
+        pair.end_side("B")
+        pair.wait_state("A", "alone")
+        pair.start_backup("B")
+        time.sleep(3)
+        equal(pair.state("A"), "alone", "state of A, not asked again")
+
+
+@test("attach-spare")
+def attach_spare(name):
+    """A third host takes the place of one that does not come back."""
+    with alone(name) as pair:
+        control = os.path.join(pair.dir, "spare.sock")
+        with open(pair.pair_path, "a", encoding="utf-8") as file:
+            # Another port of A's host, which has lost its first inhabitant by then.
+            file.write(f"[spare]\nchannel = {CHANNEL_IP['A']}:{CHANNEL_PORT + 1}\n"
+                       f"control = {control}\n")
+        writer = Writer(pair)
+        writer.start()
+        pair.start_backup("B")
+        pair.wait_attached("A", "B")
+        pair.kill_host("A")
+        pair.wait_state("B", "alone")
+        pair.side["A"].control = control
+        pair.start_side("A", role="backup", host="spare")
+        pair.wait_attached("B", "A")
+        equal(pair.status("A")["host"], "spare", "the host that protects the guest")
+        pair.kill_qemu("B")
+        pair.wait_state("A", "alone")
+        seen = len(writer.acks())
+        pair.wait(lambda: len(writer.acks()) > seen + 5, "writes on the spare host")
+        writer.stop()
+        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+
+
+# --- output, time, memory -----------------------------------------------------
+
+
+@test("attach-output-open")
+def attach_output_open(name):
+    """Output leaves at once while a backup is attached, and waits for acks once there is a pair."""
+    with alone(name, captures=True) as pair:
+        writer = Writer(pair, interval_ms=10)
+        writer.start()
+        pair.start_backup("B")
+        lead_to(pair, "catching-up")
+        seen = len(writer.acks())
+        pair.wait(lambda: len(writer.acks()) > seen + 20, "writes behind the attach point")
+        equal(phase(pair), "catching-up", "phase meanwhile")
+        equal(pair.status("A")["gate_frames"], 0, "frames held behind the attach point")
+        lead_to(pair, "sealing")
+        time.sleep(1)  # what was on its way
+        closed = time.time_ns()
+        time.sleep(2)
+        silent(pair, "A", closed, "while it is made sure that the backup has all of it")
+        check(pair.status("A")["gate_frames"] > 0, "nothing is held, so nothing is shown")
+        pair.command("A", "release-attach")
+        pair.wait_attached("A", "B")
+        pair.command("B", "hold-acks")
+        time.sleep(0.5)
+        held = time.time_ns()
+        time.sleep(2)
+        silent(pair, "A", held, "while the backup keeps its acks back")
+        pair.command("B", "release-acks")
+        seen = len(writer.acks())
+        pair.wait(lambda: len(writer.acks()) > seen + 5, "writes after the acks")
+        writer.stop()
+        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+        captures_whole(pair)
+
+
+def anon_kb(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return int(re.search(r"RssAnon:\s+(\d+) kB", file.read())[1])
+
+
+@test("attach-slow-link", limit=400)
+def attach_slow_link(name):
+    """Memory written faster than the cap lets it be copied: the guest is slowed, visibly, the
+    attach comes to an end, and the monitors hold no more than for any other guest."""
+    with alone(name, pair={"attach-mib-per-s": "8", "stun-ms": "20"}) as pair:
+        shell = GuestShell(pair)
+        shell.send("while true; do dd if=/dev/zero of=/junk bs=64k count=512 2>/dev/null; "
+                   "done")
+        pair.start_backup("B")
+        most = throttled = 0
+        rounds = []
+
+        def attached():
+            nonlocal most, throttled
+            status = pair.status("A")
+            most = max([most, *(anon_kb(pid) for side in "AB"
+                                for pid in pair.side[side].monitor_pids())])
+            throttled = max(throttled, status["throttle_permille"]
+                            if status["attach_phase"] in ("copying", "scanning") else 0)
+            rounds.append(status["attach_round"])
+            return status["state"] == "protected"
+        pair.wait(attached, "the attach to come to its end", 300)
+        check(throttled > 0, "the guest was not slowed")
+        pair.wait_said("A", "memory is written faster than it can be copied", 10)
+        check(most < MONITOR_ANON_KB, f"a monitor held {most} kB of its own")
+        note(f"{max(rounds)} rounds, slowed by {throttled / 10:.0f} %, monitors {most} kB")
+        pair.wait(lambda: pair.status("A")["throttle_permille"] < 900, "its speed back", 60)
+
+
+@test("attach-qcow2")
+def attach_qcow2(name):
+    """Images that keep tables in QEMU's memory, and a target that is an older copy."""
+    with lab(name, captures=False, pair={"start": "alone"}) as pair:
+        qcow2_images(pair)
+        args = {side: pair.qemu_args(side, disk=f"{pair.side[side].dir}/disk.qcow2")
+                for side in "AB"}
+        for side in args:
+            args[side] = [word.replace("format=raw", "format=qcow2") for word in args[side]]
+        pair.start_side("A", args=args["A"])
+        pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
+        load = Workload(pair)
+        load.start()
+        load.wait_progress("before")
+        pair.start_side("B", role="backup", args=args["B"])
+        pair.wait_attached("A", "B")
+        load.wait_progress("while protected")
+        pair.kill_qemu("A")
+        pair.wait_state("B", "alone")
+        load.wait_progress("after the failover")
+        load.stop()
+        equal(load.faults(), "", "what clients saw go wrong")
+        equal(load.writer.verify(), (len(load.writer.acks()), 0), "writes verified and lost")
+        pair.end_side("B")
+        done = pair.client_run("qemu-img", "check", f"{pair.side['B'].dir}/disk.qcow2")
+        check("No errors" in done.stdout, done.stdout)
+
+
+def qcow2_images(pair):
+    source = os.path.join(pair.image_dir, "disk.raw")
+    for side in pair.side.values():
+        pair.copy_disk(side.name)  # what start_side() would do
+        pair.client_run("qemu-img", "convert", "-O", "qcow2", source, f"{side.dir}/disk.qcow2")

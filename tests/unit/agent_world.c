@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "agent_world.h"
+
+#include <CUnit/CUnit.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../../monitor/common/area-setup.h"
+#include "../../monitor/common/iface-setup.h"
+
+struct vmft_agent vmft_agent;
+struct world world;
+
+/* --- agent.c ----------------------------------------------------------------- */
+
+void vmft_agent_say(const char *format, ...)
+{
+	(void)format;
+}
+
+void vmft_agent_state_set(enum vmft_agent_state state)
+{
+	atomic_store(&vmft_agent.iface->agent_state, state);
+}
+
+void vmft_agent_ring_monitor(void)
+{
+	atomic_fetch_add(&world.rung, 1);
+}
+
+void vmft_agent_wake(void)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+
+	atomic_fetch_add(&world.woken, 1);
+	atomic_fetch_add(&iface->monitor_futex, 1);
+	(void)syscall(SYS_futex, &iface->monitor_futex, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+void vmft_agent_sleep(uint32_t seen)
+{
+	if (!world.sleep)
+		abort();
+	world.sleep(seen);
+}
+
+void vmft_agent_broken(const char *what)
+{
+	(void)what;
+	world.broken++;
+	vmft_agent_state_set(VMFT_AGENT_BROKEN);
+}
+
+uint64_t vmft_agent_now(void)
+{
+	return world.now;
+}
+
+/* --- nic.c ------------------------------------------------------------------- */
+
+void vmft_nic_drain_all(void)
+{
+	world.drained++;
+}
+
+void vmft_nic_announce_all(void)
+{
+	world.announced++;
+}
+
+/* --- QEMU -------------------------------------------------------------------- */
+
+static void notify_event(void)
+{
+	world.notified++;
+}
+
+static bool has_events(void)
+{
+	return world.events;
+}
+
+static void clock_notify(int clock)
+{
+	world.notified += clock == 1;
+}
+
+static void runstate_set(int run_state)
+{
+	world.run_state = run_state;
+}
+
+/* --- up and down ------------------------------------------------------------- */
+
+static void map_memory(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
+{
+	struct vmft_error err;
+	int fd = vmft_iface_create(WORLD_RING, &err);
+
+	CU_ASSERT_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL_FATAL(vmft_iface_map(fd, &vmft_agent.iface, &vmft_agent.ring, &err), 0);
+	close(fd);
+	fd = vmft_area_create(ram_bytes, disk_bytes, disk_count, &err);
+	CU_ASSERT_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL_FATAL(vmft_area_map(fd, &vmft_agent.attach.area, &err), 0);
+	close(fd);
+	world.iface = vmft_agent.iface;
+	world.area = vmft_agent.attach.area;
+}
+
+void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
+{
+	memset(&world, 0, sizeof(world));
+	memset(&vmft_agent, 0, sizeof(vmft_agent));
+	map_memory(ram_bytes, disk_bytes, disk_count);
+	CU_ASSERT_EQUAL_FATAL(pipe2(world.tap, O_NONBLOCK), 0);
+	vmft_agent.log_version = 0xe0200c;
+	vmft_agent.clock_offset = 56;
+	vmft_agent.kind_offset = 28;
+	vmft_agent.libc_writev = writev;
+	vmft_agent.attach.state_fd = -1;
+	vmft_agent.qemu = (struct vmft_qemu){
+	    .replay_mode = &world.replay_mode,
+	    .replay_file = &world.replay_file,
+	    .timers_state = world.timers_state,
+	    .replay_state = world.replay_state,
+	    .notify_event = notify_event,
+	    .has_events = has_events,
+	    .clock_notify = clock_notify,
+	    .autostart = &world.autostart,
+	    .runstate_set = runstate_set,
+	};
+	vmft_gate_init(&vmft_agent.gate, 1000);
+	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_RUN);
+	world.now = 1000;
+	world.autostart = 1;
+	world.run_state = -1;
+}
+
+static void close_stream(FILE *stream)
+{
+	if (stream)
+		(void)fclose(stream);
+}
+
+void world_down(void)
+{
+	/* drops what a test left in the gate */
+	atomic_store(&vmft_agent.fenced, true);
+	(void)vmft_gate_service();
+	close(world.tap[0]);
+	close(world.tap[1]);
+	close_stream(vmft_agent.tap.stream);
+	close_stream(vmft_agent.feed.stream);
+	if (vmft_agent.attach.state_fd >= 0)
+		close(vmft_agent.attach.state_fd);
+	munmap(world.area, world.area->area_bytes);
+	munmap(world.iface, VMFT_IFACE_HEADER + WORLD_RING);
+	/* Nothing is marked in an area that is gone. */
+	memset(&vmft_agent, 0, sizeof(vmft_agent));
+}
+
+void world_futex_wait(uint32_t seen)
+{
+	atomic_fetch_add(&world.slept, 1);
+	(void)syscall(SYS_futex, &vmft_agent.iface->monitor_futex, FUTEX_WAIT, seen, NULL, NULL, 0);
+}
+
+void world_wait_asleep(unsigned count)
+{
+	while (atomic_load(&world.slept) < count)
+		usleep(1000);
+}

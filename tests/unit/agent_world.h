@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The agent's files without a QEMU around them: what agent.c and nic.c would do to the
+ * process stands here as plain functions, the "tap" is a pipe, time is a variable.
+ */
+#ifndef VMFT_TEST_AGENT_WORLD_H
+#define VMFT_TEST_AGENT_WORLD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "../../monitor/agent/agent.h"
+
+#define WORLD_RING 1048576u
+
+struct world {
+	uint64_t now;
+	unsigned broken, drained, announced, notified;
+	atomic_uint rung, woken, slept;
+	int replay_mode;
+	FILE *replay_file;
+	uint8_t timers_state[96];
+	uint8_t replay_state[72];
+	bool events;
+	int autostart, run_state;
+	int tap[2]; /* a pipe: frames come out of tap[0] */
+	/* How a QEMU thread sleeps. NULL aborts: nothing will wake a single thread that waits for
+	 * itself, such a test is wrong. */
+	void (*sleep)(uint32_t seen);
+	/* What else world_down() has to clean up. */
+	struct vmft_iface *iface;
+	struct vmft_area *area;
+};
+
+extern struct world world;
+
+/* A fresh agent: a ring of WORLD_RING bytes, the command RUN, an attach area for these images. */
+void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count);
+void world_down(void);
+
+/* For world.sleep: as agent.c does it, counted in world.slept before. */
+void world_futex_wait(uint32_t seen);
+/* Returns when a thread has gone to sleep for the count'th time. */
+void world_wait_asleep(unsigned count);
+
+#endif

@@ -98,11 +98,11 @@ struct vmft_monitor {
 	struct vmft_control control;
 	struct vmft_journal journal;
 	struct vmft_lag lag;
-	struct vmft_source source; /* primary: attaching a backup */
-	struct vmft_sink sink;	   /* backup: being attached */
+	struct vmft_source source;	/* primary: attaching a backup */
+	struct vmft_sink sink;		/* backup: being attached */
 	uint64_t replayed, replayed_ns; /* primary: by the backup, and when that last moved */
-	uint32_t throttle;	   /* permille, as the agent was told */
-	bool throttle_said;	   /* the journal says that the guest is slowed */
+	uint32_t throttle;		/* permille, as the agent was told */
+	bool throttle_said;		/* the journal says that the guest is slowed */
 	int pidfd;
 	bool guest_gone;
 	bool agent_broken; /* reported once */

@@ -673,7 +673,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	rc = init_core(m, err);
 	if (rc < 0)
 		goto err_control;
-	m->state_ns = m->tick_ns = vmft_loop_now();
+	m->state_ns = m->tick_ns = m->replayed_ns = vmft_loop_now();
 	return 0;
 
 err_control:

@@ -288,6 +288,7 @@ static void formed(struct vmft_monitor *m)
 
 	m->peer.stage = VMFT_PEER_FORMED;
 	m->peer.echo_ns = 0;
+	m->replayed_ns = vmft_loop_now();
 	vmft_monitor_event(m, &ready);
 }
 

@@ -201,7 +201,7 @@ def fault_in_each_phase(name, phases, fault, heal, expect):
 @test("attach-backup-killed", limit=600)
 def attach_backup_killed(name):
     fault_in_each_phase(name, PHASES, lambda pair: pair.kill_host("B"), lambda pair: None,
-                        "connection|silent")
+                        "connection|silent|guest died")
 
 
 @test("attach-channel-cut", limit=600)

@@ -169,7 +169,6 @@ static int describe(struct vmft_area *area)
 	return 0;
 }
 
-/* Calls visit for each RAM region with QEMU's block of that name; an error ends it. */
 struct lookup {
 	const char *name;
 	void *block;
@@ -194,6 +193,7 @@ static void *find_block(const struct vmft_region *region)
 	return lookup.block;
 }
 
+/* Calls visit for each RAM region with QEMU's block of that name; an error ends it. */
 static int for_each_ram(struct vmft_area *area,
 			int (*visit)(struct vmft_area *area, struct vmft_region *region,
 				     uint8_t *host))
@@ -678,8 +678,10 @@ static int point(struct vmft_area *area)
 	if (rc < 0) {
 		vmft_tap_stop_keeping();
 		unstage(area, atomic_load(&area->staged_bytes));
-	} else
-		(void)drop(); /* QEMU does it when the guest goes on: it is part of the stun */
+	} else {
+		/* QEMU does it when the guest goes on: it is part of the stun. */
+		(void)drop();
+	}
 	at[4] = vmft_agent_now();
 	q->vm_start();
 	at[5] = vmft_agent_now();

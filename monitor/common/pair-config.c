@@ -112,43 +112,48 @@ static int set_arbiter(struct parser *p, const char *value, void *field)
 	return 0;
 }
 
+/* 0 for the first, 1 for the second, or a refusal. */
+static int one_of(struct parser *p, const char *key, const char *value, const char *first,
+		  const char *second)
+{
+	char what[48], todo[48];
+
+	if (strcmp(value, first) == 0)
+		return 0;
+	if (strcmp(value, second) == 0)
+		return 1;
+	(void)snprintf(what, sizeof(what), "unknown %s", key);
+	(void)snprintf(todo, sizeof(todo), "write %s or %s", first, second);
+	return refuse(p, what, value, todo);
+}
+
 static int set_disk_check(struct parser *p, const char *value, void *field)
 {
-	enum vmft_disk_check *ret = field;
+	int chosen = one_of(p, "disk-check", value, "full", "size");
 
-	if (strcmp(value, "full") == 0)
-		*ret = VMFT_DISK_CHECK_FULL;
-	else if (strcmp(value, "size") == 0)
-		*ret = VMFT_DISK_CHECK_SIZE;
-	else
-		return refuse(p, "unknown disk-check", value, "write full or size");
-	return 0;
+	if (chosen >= 0)
+		*(enum vmft_disk_check *)field =
+		    chosen ? VMFT_DISK_CHECK_SIZE : VMFT_DISK_CHECK_FULL;
+	return chosen < 0 ? chosen : 0;
 }
 
 static int set_start(struct parser *p, const char *value, void *field)
 {
-	enum vmft_start *ret = field;
+	int chosen = one_of(p, "start", value, "pair", "alone");
 
-	if (strcmp(value, "pair") == 0)
-		*ret = VMFT_START_PAIR;
-	else if (strcmp(value, "alone") == 0)
-		*ret = VMFT_START_ALONE;
-	else
-		return refuse(p, "unknown start", value, "write pair or alone");
-	return 0;
+	if (chosen >= 0)
+		*(enum vmft_start *)field = chosen ? VMFT_START_ALONE : VMFT_START_PAIR;
+	return chosen < 0 ? chosen : 0;
 }
 
 static int set_reprotect(struct parser *p, const char *value, void *field)
 {
-	enum vmft_reprotect *ret = field;
+	int chosen = one_of(p, "reprotect", value, "auto", "manual");
 
-	if (strcmp(value, "auto") == 0)
-		*ret = VMFT_REPROTECT_AUTO;
-	else if (strcmp(value, "manual") == 0)
-		*ret = VMFT_REPROTECT_MANUAL;
-	else
-		return refuse(p, "unknown reprotect", value, "write auto or manual");
-	return 0;
+	if (chosen >= 0)
+		*(enum vmft_reprotect *)field =
+		    chosen ? VMFT_REPROTECT_MANUAL : VMFT_REPROTECT_AUTO;
+	return chosen < 0 ? chosen : 0;
 }
 
 /* Plain decimal only: strtoull() alone would take signs, blanks and octal. */

@@ -16,7 +16,7 @@ from vmftlab.net import CHANNEL_IP, CHANNEL_PORT
 MIB = 1 << 20
 
 # What the monitors may hold of their own, whatever the guest's size (docs/attach.md).
-MONITOR_ANON_KB = 24 * 1024
+MONITOR_ANON_KB = 8 * 1024
 
 
 @contextlib.contextmanager

@@ -1008,6 +1008,7 @@ void vmft_source_failed(struct vmft_monitor *m)
 	s->retry_ns = vmft_loop_now() + wait;
 	s->asked = false;
 	s->throttle = 0;
+	s->log_flows = false; /* or its lag would grow for ever, and slow the guest */
 	vmft_journal_say(&m->journal, "attach failed while %s: %s; %s",
 			 vmft_attach_phase_name(s->phase), s->error,
 			 m->config.reprotect == VMFT_REPROTECT_AUTO ? "it will be tried again"

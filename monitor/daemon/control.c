@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <json-c/json.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,7 +160,7 @@ static void add_log(struct json_object *object, struct vmft_monitor *m)
 		add_number(object, "log_sent", sent);
 		add_number(object, "log_acked", m->core.acked);
 		add_number(object, "log_replayed", m->peer.replayed);
-		add_number(object, "lag_ms", vmft_lag_ms(&m->lag, m->peer.replayed, sent, now));
+		add_number(object, "lag_ms", vmft_monitor_lag_ms(m, now));
 		add_number(object, "log_bytes_per_s", m->lag.bytes_per_s);
 		add_number(object, "throttle_permille", m->throttle);
 	} else {
@@ -506,26 +507,36 @@ static void on_accept(struct vmft_op *op, int result)
 	vmft_loop_accept(m->loop, op, m->control.fd);
 }
 
-/* A socket file nobody listens on is left over from a monitor that was killed. */
+/*
+ * A socket file is left over from a monitor that was killed if nobody listens on it, or if
+ * whoever did is gone: the kernel closes the sockets an io_uring was waiting on a little
+ * after the process has died (io_ring_exit_work()), and until then one can connect.
+ */
 static bool is_left_over(const struct sockaddr_un *addr)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct ucred listener;
+	socklen_t n = sizeof(listener);
 	bool dead;
 
 	if (fd < 0)
 		return false;
-	dead =
-	    connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 && errno == ECONNREFUSED;
+	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0)
+		dead = errno == ECONNREFUSED;
+	else
+		dead = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &n) == 0 &&
+		       listener.pid > 0 && kill(listener.pid, 0) < 0 && errno == ESRCH;
 	close(fd);
 	return dead;
 }
 
-static int bind_control(int fd, const struct sockaddr_un *addr)
+static int bind_control(int fd, const struct sockaddr_un *addr, bool *ret_left_over)
 {
 	if (bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
 		return 0;
 	if (errno != EADDRINUSE || !is_left_over(addr))
 		return -errno;
+	*ret_left_over = true;
 	(void)unlink(addr->sun_path);
 	return bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 ? 0 : -errno;
 }
@@ -560,7 +571,7 @@ int vmft_control_init(struct vmft_monitor *m, struct vmft_error *err)
 		return vmft_error_set(err, -errno, VMFT_EXIT_INTERNAL, "socket: %s",
 				      strerror(errno));
 	mask = umask(0077); /* who may drill a VM is who runs it */
-	rc = bind_control(control->fd, &addr);
+	rc = bind_control(control->fd, &addr, &control->left_over);
 	(void)umask(mask);
 	if (rc == 0 && listen(control->fd, 8) < 0)
 		rc = -errno;

@@ -429,17 +429,22 @@ static void watch_replay(struct vmft_monitor *m, uint64_t now)
 	vmft_monitor_event(m, &lost);
 }
 
+uint64_t vmft_monitor_lag_ms(struct vmft_monitor *m, uint64_t now)
+{
+	if (m->core.state != VMFT_STATE_PROTECTED && !m->source.log_flows)
+		return 0;
+	return vmft_lag_ms(&m->lag, m->peer.replayed, m->strategy_ops->taken(m->strategy), now);
+}
+
 static void control_lag(struct vmft_monitor *m, uint64_t now)
 {
 	const uint32_t bound = m->config.lag_ms;
-	uint64_t lag_ms = 0;
+	uint64_t lag_ms;
 	uint32_t permille;
 
 	if (!vmft_monitor_is_primary(m))
 		return;
-	if (m->core.state == VMFT_STATE_PROTECTED || m->source.log_flows)
-		lag_ms = vmft_lag_ms(&m->lag, m->peer.replayed, m->strategy_ops->taken(m->strategy),
-				     now);
+	lag_ms = vmft_monitor_lag_ms(m, now);
 	permille = vmft_throttle_permille(lag_ms, bound);
 	if (permille < m->source.throttle)
 		permille = m->source.throttle;

@@ -79,6 +79,7 @@ struct vmft_control {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct vmft_op accept_op;
 	unsigned clients;
+	bool left_over; /* a monitor of this side was killed: its sockets may still be open */
 };
 
 struct vmft_monitor {
@@ -134,6 +135,9 @@ void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *even
 void vmft_monitor_agent_broken(struct vmft_monitor *m);
 /* Leaves the loop at once, for a side whose guest has not run. */
 void vmft_monitor_leave(struct vmft_monitor *m, int exit_code);
+
+/* Primary: the execution lag of its backup; 0 while there is none that replays. */
+uint64_t vmft_monitor_lag_ms(struct vmft_monitor *m, uint64_t now);
 
 /* Primary: how long the backup's replay has stood still though there is log for it. */
 uint64_t vmft_monitor_stalled_ns(const struct vmft_monitor *m, uint64_t now);

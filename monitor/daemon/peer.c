@@ -19,6 +19,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "../common/exit-codes.h"
 #include "monitor.h"
@@ -26,6 +27,7 @@
 #define MS		 UINT64_C(1000000)
 #define CONNECT_RETRY_NS (200 * MS)
 #define LOOK_AGAIN_NS	 (500 * MS) /* for a backup, by a guest that runs alone */
+#define PREDECESSOR_NS	 (3000 * MS)
 #define LOG_BATCH	 (60u * 1024)
 
 static uint64_t silence_ns(const struct vmft_monitor *m)
@@ -855,6 +857,23 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 	check_silence(m, now);
 }
 
+/* A monitor that was killed keeps its port until the kernel has closed its io_uring: waited for
+ * if there was one (its control socket was left), a port that is in use else is refused. */
+static int listen_for_primary(struct vmft_monitor *m, const struct vmft_channel_address *own)
+{
+	const uint64_t until = vmft_loop_now() + PREDECESSOR_NS;
+	const struct timespec step = {.tv_nsec = 20000000};
+	int rc;
+
+	for (;;) {
+		rc = m->transport->listen(m->loop, (const struct sockaddr *)&own->addr,
+					  own->addr_len, &conn_events, m, &m->peer.listener);
+		if (rc != -EADDRINUSE || !m->control.left_over || vmft_loop_now() > until)
+			return rc;
+		(void)nanosleep(&step, NULL);
+	}
+}
+
 int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err)
 {
 	const struct vmft_channel_address *own = &m->config.host[m->options.host].channel;
@@ -866,8 +885,7 @@ int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err)
 		vmft_loop_timer(m->loop, &m->peer.retry_op, 0);
 		return 0;
 	}
-	rc = m->transport->listen(m->loop, (const struct sockaddr *)&own->addr, own->addr_len,
-				  &conn_events, m, &m->peer.listener);
+	rc = listen_for_primary(m, own);
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_ADDRESS,
 				      "%s: [%s] channel = %s: %s; use a free address of this host",

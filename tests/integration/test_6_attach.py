@@ -162,6 +162,9 @@ def goes_on(pair, writer, what):
     """The primary lives as before, says why the attempt failed, and will try again."""
     seen = len(writer.acks())
     pair.wait(lambda: len(writer.acks()) > seen + 5, f"writes {what}")
+    # Of an attempt that is over nothing may slow the guest; the next one may have begun.
+    pair.wait(lambda: pair.status("A")["throttle_permille"] == 0, f"the guest's full speed {what}",
+              20)
     status = pair.status("A")
     check(status["state"] in ("alone", "attaching"), f"state of A {what}: {status['state']}")
     check(status["attach_failures"] > 0, f"no failed attempt counted {what}")
@@ -349,6 +352,16 @@ def attach_by_hand(name):
         pair.start_backup("B")
         time.sleep(3)
         equal(pair.state("A"), "alone", "state of A, not asked again")
+
+
+@test("restart-at-once")
+def restart_at_once(name):
+    """A side that was killed may be started again without waiting for the kernel to have closed
+    what the dead monitor's io_uring held."""
+    with lab(name, captures=False) as pair:
+        for _ in range(40):
+            pair.start_backup("B")
+            pair.kill_host("B")
 
 
 @test("attach-spare")

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import re
+import socket
 import struct
 import time
 
@@ -357,11 +358,20 @@ def attach_by_hand(name):
 @test("restart-at-once")
 def restart_at_once(name):
     """A side that was killed may be started again without waiting for the kernel to have closed
-    what the dead monitor's io_uring held."""
-    with lab(name, captures=False) as pair:
-        for _ in range(40):
-            pair.start_backup("B")
+    what the dead monitor's io_uring held: its socket still answers, its process is gone."""
+    with lab(name, captures=False) as pair, socket.socket(socket.AF_UNIX) as held:
+        child = os.fork()
+        if child == 0:
+            held.bind(pair.side["B"].control)
+            held.listen()
+            os._exit(0)
+        os.waitpid(child, 0)
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(pair.side["B"].control)  # somebody seems to be there
+        pair.start_backup("B")
+        for _ in range(5):
             pair.kill_host("B")
+            pair.start_backup("B")
 
 
 @test("attach-spare")

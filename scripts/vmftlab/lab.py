@@ -179,7 +179,8 @@ class Lab:
         side = self.side[name]
         if not os.path.exists(side.disk):
             self.copy_disk(name)
-        command = ["ip", "netns", "exec", side.ns, "env", f"VMFT_PAIR={pair_file or self.pair_path}"]
+        command = ["ip", "netns", "exec", side.ns, "env",
+                   f"VMFT_PAIR={pair_file or self.pair_path}"]
         side.role = role or side.role
         if role != "":
             command += [f"VMFT_ROLE={side.role}", f"VMFT_HOST={host or side.host}"]
@@ -319,6 +320,10 @@ class Lab:
         differ = [f"{key} {digest[primary][key]} and {digest[backup][key]}"
                   for key in ("position", "ram_bytes", "ram")
                   if digest[primary][key] != digest[backup][key]]
+        if digest[primary]["position"] != frozen:
+            differ.append(f"frozen at {frozen}, but at {digest[primary]['position']} now")
+        if os.path.getsize(self.side[primary].disk) == 0:
+            differ.append("empty disks were compared")
         done = run("cmp", self.side[primary].disk, self.side[backup].disk, check=False)
         if done.returncode != 0:
             differ.append((done.stdout + done.stderr).strip())

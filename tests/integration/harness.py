@@ -126,16 +126,6 @@ def captures_whole(pair):
         equal(capture.stop(), 0, f"frames missed by the capture at {name}")
 
 
-def disks_equal(pair):
-    with open(pair.side["A"].disk, "rb") as a, open(pair.side["B"].disk, "rb") as b:
-        offset = 0
-        while chunk := a.read(1 << 20):
-            check(chunk == b.read(1 << 20), f"disks differ in the MiB at {offset}")
-            offset += len(chunk)
-        check(not b.read(1), "the backup's disk is longer")
-    check(offset > 0, "empty disks compared")
-
-
 def one_line(side, pattern_text):
     """Refused before anything ran: exactly one line, and it says what."""
     lines = side.log_lines()

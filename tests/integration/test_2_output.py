@@ -4,7 +4,7 @@
 import os
 import time
 
-from harness import (Loaded, captures_whole, check, disks_equal, equal, lab, note, silent, test)
+from harness import Loaded, captures_whole, check, equal, lab, note, silent, test
 
 KV_PORT = 7777
 
@@ -132,20 +132,8 @@ def divergence(name):
         loaded.settle("once more")
         loaded.verify()
         pair.wait_following()
-        pair.command("A", "freeze")
-        frozen = pair.wait(lambda: pair.status("A")["frozen_at"], "the primary to freeze", 30)
-        pair.wait(lambda: pair.status("B")["log_replayed"] >= frozen,
-                  "the backup to replay up to there")
-        time.sleep(1)  # what the last entry started, on both sides
-        equal(pair.status("A")["log_head"], frozen, "position of the frozen primary")
-        digest = {side: pair.command(side, "digest", 60) for side in "AB"}
-        for side in "AB":
-            equal(digest[side]["position"], frozen, f"position of {side}'s digest")
-        equal(digest["A"]["ram"], digest["B"]["ram"], "digest of the backup's memory")
-        disks_equal(pair)
-        pair.command("A", "thaw")
+        equal(pair.compare("A", "B")[1], "", "differences at an equal log position")
         equal(pair.state("A"), "protected", "state of A after thaw")
-        pair.wait(lambda: pair.status("A")["log_head"] > frozen, "the guest to go on")
         equal(loaded.load.writer.verify()[1], 0, "acknowledged writes lost after thaw")
         pair.wait_following()
 

@@ -188,7 +188,6 @@ struct vmft_area {
 	_Atomic uint64_t point_position;	  /* POINT: the log goes on here */
 	_Atomic int64_t point_guest_ns;
 	_Atomic uint64_t stop_ns, drain_ns, copy_ns, save_ns, start_ns; /* POINT: how long */
-	_Atomic uint64_t scan_ns;					/* SCAN: how long */
 	char error[160];						/* why result is not 0 */
 
 	/* The disks' are written by whoever made the memfd, the rest by the agent. */

@@ -333,11 +333,9 @@ static int track(struct vmft_area *area)
 
 static int scan(struct vmft_area *area)
 {
-	const uint64_t begin = vmft_agent_now();
 	int rc = for_each_ram(area, mark_dirty);
 
 	report_marks(area);
-	atomic_store(&area->scan_ns, vmft_agent_now() - begin);
 	return rc;
 }
 

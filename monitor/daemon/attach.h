@@ -84,7 +84,7 @@ struct vmft_source {
 	struct vmft_point point;
 
 	/* how it goes */
-	uint64_t begin_ns, round_ns, point_ns, seal_ns;
+	uint64_t begin_ns, round_ns, seal_ns;
 	uint64_t left_bytes;   /* of this round, as it began */
 	uint64_t round_bytes;  /* sent in this round */
 	uint64_t marked_bytes; /* at the last scan */

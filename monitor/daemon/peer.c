@@ -355,7 +355,7 @@ static void backup_got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 	const struct vmft_event_in attach = {.kind = VMFT_IN_ATTACH};
 	const char *why = mismatch(m, theirs);
 
-	if (!why && (m->core.state != VMFT_STATE_FORMING || m->peer.conn))
+	if (!why && (!vmft_core_wants_peer(&m->core) || m->peer.conn))
 		why = "come to a backup that has its primary";
 	if (!why && m->sink.phase != VMFT_ATTACH_IDLE)
 		why = "to wait: an attempt to attach is still being cleaned up";
@@ -604,7 +604,7 @@ static int got_frame(struct vmft_monitor *m, struct vmft_conn *conn,
 /* Whether a primary has use for a connection. */
 static bool may_connect(const struct vmft_monitor *m)
 {
-	if (m->stopping || m->peer.conn)
+	if (m->stopping || m->peer.conn || !vmft_core_wants_peer(&m->core))
 		return false;
 	return m->core.state == VMFT_STATE_FORMING || vmft_source_wants_backup(m, vmft_loop_now());
 }

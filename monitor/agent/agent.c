@@ -197,7 +197,7 @@ static void *service(void *unused)
 			orphaned();
 		obey();
 		announce();
-		vmft_attach_service();
+		vmft_requests_service();
 		tap = vmft_gate_service();
 		atomic_fetch_add_explicit(&vmft_agent.iface->agent_beat, 1, memory_order_relaxed);
 	}
@@ -331,7 +331,7 @@ static bool parse_setting(struct settings *s, char *key, char *value)
 	if (strcmp(key, "macs") == 0)
 		return parse_macs(value);
 	if (strcmp(key, "disks") == 0)
-		return vmft_attach_parse_disks(value);
+		return vmft_track_parse_disks(value);
 	if (strcmp(key, "area") == 0)
 		return parse_number(value, &s->area, 10);
 	if (strcmp(key, "flush") == 0)

@@ -8,8 +8,8 @@
  *   under it). So in the tap, the feed and the gate no QEMU function is called. QEMU's
  *   variables are written only in go_live(), prepare(), forget_end() and
  *   load_own_state(), and the reason stands beside each.
- * - What has to call QEMU (attach.c) does so in a bottom half of the main loop, which holds
- *   both locks there as if QEMU had come by itself.
+ * - What has to call QEMU (requests.c and behind it) does so in a bottom half of the main loop,
+ * which holds both locks there as if QEMU had come by itself.
  * - No network, no file, no QMP: all of that is the monitor's. The descriptors written to
  *   are the guest's own taps; images are read through QEMU's, at an attach point only.
  * - A QEMU thread may be put to sleep (that is how the guest is stopped) but only in
@@ -233,13 +233,46 @@ VMFT_HIDDEN void vmft_gate_mode_changed(void);
 VMFT_HIDDEN void vmft_gate_open(void);
 VMFT_HIDDEN void vmft_gate_close(void);
 
-/* attach.c: giving the guest's state away, and taking it in */
+/* track.c: what is written to memory and images, as marks in the shared area. Each but the
+ * first two is called in the main loop; 0 or a negative errno, the reason in area->error. */
 /* "DEVICE.INODE" of each image in hex, with plus signs between; false: not understood. */
-VMFT_HIDDEN bool vmft_attach_parse_disks(char *text);
-/* Service thread: passes a new request on to the main loop. */
-VMFT_HIDDEN void vmft_attach_service(void);
+VMFT_HIDDEN bool vmft_track_parse_disks(char *text);
 /* Whatever call wrote to fd there has returned. */
-VMFT_HIDDEN void vmft_attach_written(int fd, uint64_t offset, uint64_t n);
+VMFT_HIDDEN void vmft_track_written(int fd, uint64_t offset, uint64_t n);
+VMFT_HIDDEN int vmft_track_fail(int rc, const char *what); /* returns rc */
+VMFT_HIDDEN int vmft_track_describe(struct vmft_area *area);
+VMFT_HIDDEN int vmft_track_begin(struct vmft_area *area);
+VMFT_HIDDEN int vmft_track_scan(struct vmft_area *area);
+VMFT_HIDDEN int vmft_track_end(void);
+VMFT_HIDDEN int vmft_track_disk_of(int fd); /* which image it is open on, or -1 */
+VMFT_HIDDEN void vmft_track_mark(struct vmft_region *region, uint64_t first, uint64_t last);
+VMFT_HIDDEN void *vmft_track_block(const struct vmft_region *region); /* QEMU's, or NULL */
+/* Calls visit for each RAM region with where its memory is; an error ends it. */
+VMFT_HIDDEN int vmft_track_each_ram(struct vmft_area *area,
+				    int (*visit)(struct vmft_area *area, struct vmft_region *region,
+						 uint8_t *host));
+VMFT_HIDDEN int vmft_track_mark_dirty(struct vmft_area *area, struct vmft_region *region,
+				      uint8_t *host);
+VMFT_HIDDEN int vmft_track_apply_shadow(struct vmft_area *area, struct vmft_region *region,
+					uint8_t *host);
+VMFT_HIDDEN void vmft_track_report(struct vmft_area *area); /* counts the marks */
+
+/* stage.c: copies of what is marked, the guest being stopped */
+VMFT_HIDDEN int vmft_stage_all(struct vmft_area *area);
+/* What was staged and will not be sent is marked again. */
+VMFT_HIDDEN void vmft_stage_undo(struct vmft_area *area, uint64_t used);
+
+/* state.c: device state, to and from area->state_at */
+VMFT_HIDDEN int vmft_state_save(struct vmft_area *area);
+VMFT_HIDDEN int vmft_state_put(struct vmft_area *area, uint64_t n); /* makes it ready to load */
+VMFT_HIDDEN int vmft_state_load(void);				    /* what was saved or put last */
+
+/* attach.c: the attach point of a lockstep pair, on either side */
+VMFT_HIDDEN int vmft_attach_point(struct vmft_area *area);
+VMFT_HIDDEN int vmft_attach_load(struct vmft_area *area);
+
+/* requests.c. Service thread: passes a new request on to the main loop. */
+VMFT_HIDDEN void vmft_requests_service(void);
 
 /* nic.c: the taps themselves */
 VMFT_HIDDEN bool vmft_nic_is_tap(int fd);

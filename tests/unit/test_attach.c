@@ -388,7 +388,7 @@ static void name_disks(void)
 	(void)snprintf(text, sizeof(text), "%llx.%llx+%llx.%llx", (unsigned long long)st[0].st_dev,
 		       (unsigned long long)st[0].st_ino, (unsigned long long)st[1].st_dev,
 		       (unsigned long long)st[1].st_ino);
-	CU_ASSERT(vmft_attach_parse_disks(text));
+	CU_ASSERT(vmft_track_parse_disks(text));
 	CU_ASSERT_EQUAL(vmft_agent.attach.disk_count, 2);
 }
 
@@ -482,7 +482,7 @@ static int ask(enum vmft_area_op op)
 
 	atomic_store(&area->op, op);
 	atomic_store(&area->request, request);
-	vmft_attach_service();
+	vmft_requests_service();
 	CU_ASSERT_EQUAL(atomic_load(&area->done), request);
 	if (atomic_load(&area->result) < 0)
 		CU_ASSERT_NOT_EQUAL(area->error[0], '\0');
@@ -533,21 +533,21 @@ static void test_parse_disks(void)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		memset(&vmft_agent, 0, sizeof(vmft_agent));
 		strcpy(text, bad[i]);
-		CU_ASSERT(!vmft_attach_parse_disks(text));
+		CU_ASSERT(!vmft_track_parse_disks(text));
 	}
 	memset(&vmft_agent, 0, sizeof(vmft_agent));
 	strcpy(text, "");
-	CU_ASSERT(vmft_attach_parse_disks(text));
+	CU_ASSERT(vmft_track_parse_disks(text));
 	CU_ASSERT_EQUAL(vmft_agent.attach.disk_count, 0);
 	strcpy(text, "fd00.1+801.deadbeefcafe+7.0");
-	CU_ASSERT(vmft_attach_parse_disks(text));
+	CU_ASSERT(vmft_track_parse_disks(text));
 	CU_ASSERT_EQUAL(vmft_agent.attach.disk_count, 3);
 	CU_ASSERT_EQUAL(vmft_agent.attach.disk[1].device, 0x801);
 	CU_ASSERT_EQUAL(vmft_agent.attach.disk[1].inode, 0xdeadbeefcafe);
 	memset(&vmft_agent, 0, sizeof(vmft_agent));
 	for (unsigned i = 0; i <= VMFT_AREA_DISKS_MAX; i++)
 		strcat(many, "1.1+");
-	CU_ASSERT(!vmft_attach_parse_disks(many));
+	CU_ASSERT(!vmft_track_parse_disks(many));
 	memset(&vmft_agent, 0, sizeof(vmft_agent));
 }
 
@@ -630,17 +630,17 @@ static void test_failed_write_is_marked(void)
 static void test_write_beyond_the_end(void)
 {
 	tracking();
-	vmft_attach_written(disk[1], 3 * BLOCK + 99, 1);
+	vmft_track_written(disk[1], 3 * BLOCK + 99, 1);
 	CU_ASSERT_EQUAL(marks(1, 0), 1 << 3);
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_overflow), 0);
-	vmft_attach_written(disk[1], 3 * BLOCK + 99, 2);
+	vmft_track_written(disk[1], 3 * BLOCK + 99, 2);
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_overflow), 1);
 	CU_ASSERT_EQUAL(ask(VMFT_AREA_TRACK), 0); /* the next attempt begins anew */
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_overflow), 0);
-	vmft_attach_written(disk[1], UINT64_MAX, 1);
+	vmft_track_written(disk[1], UINT64_MAX, 1);
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_overflow), 1);
 	atomic_store(&area->disk_overflow, 0);
-	vmft_attach_written(disk[1], 1, UINT64_MAX);
+	vmft_track_written(disk[1], 1, UINT64_MAX);
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_overflow), 1);
 	CU_ASSERT_EQUAL(marks(1, 0), 1 << 3);
 	CU_ASSERT_EQUAL(marks(RAM, 0), 0); /* what follows the image's bitmap */
@@ -656,7 +656,7 @@ static void test_writes_not_marked(void)
 	CU_ASSERT_EQUAL(pwrite(other, "x", 1, 0), 1);
 	CU_ASSERT_EQUAL(pwrite(disk[0], "x", 0, 0), 0);
 	errno = EINTR;
-	vmft_attach_written(-1, 0, 1);
+	vmft_track_written(-1, 0, 1);
 	CU_ASSERT_EQUAL(errno, EINTR); /* the write's own, for who asks */
 	CU_ASSERT(nothing_marked(0));
 	CU_ASSERT(nothing_marked(1));
@@ -680,7 +680,7 @@ static void *write_over_and_over(void *arg)
 	struct writer *writer = arg;
 
 	while (!atomic_load(&writer->stop))
-		vmft_attach_written(disk[0], 0, 63 * BLOCK);
+		vmft_track_written(disk[0], 0, 63 * BLOCK);
 	return NULL;
 }
 
@@ -700,7 +700,7 @@ static void test_writers_at_once(void)
 	while (atomic_load(word) == 0)
 		usleep(100);
 	for (int i = 0; i < 50000; i++) {
-		vmft_attach_written(disk[0], 63 * BLOCK, 1);
+		vmft_track_written(disk[0], 63 * BLOCK, 1);
 		lost += (atomic_load(word) & mine) == 0;
 		atomic_fetch_and(word, ~mine);
 		lost += (atomic_load(word) & mine) != 0;
@@ -1124,7 +1124,7 @@ static void test_point_fails_stopped(void)
 {
 	tracking();
 	budget(UINT64_MAX);
-	vmft_attach_written(disk[1], 4 * BLOCK, 1);
+	vmft_track_written(disk[1], 4 * BLOCK, 1);
 	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), -EFBIG);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED "vm-start ");
 	is_alone_again();
@@ -1298,7 +1298,7 @@ static void test_requests(void)
 	unsigned rung;
 
 	setup();
-	vmft_attach_service();
+	vmft_requests_service();
 	CU_ASSERT_EQUAL(qemu.scheduled, 0);
 	CU_ASSERT_EQUAL(ask((enum vmft_area_op)99), -EINVAL);
 	CU_ASSERT_STRING_EQUAL(area->error, "unknown operation");
@@ -1306,11 +1306,11 @@ static void test_requests(void)
 	CU_ASSERT_EQUAL(ask(VMFT_AREA_DESCRIBE), 0);
 	CU_ASSERT_STRING_EQUAL(area->error, "");
 	CU_ASSERT_EQUAL(atomic_load(&world.rung), rung + 1);
-	vmft_attach_service();
-	vmft_attach_service();
+	vmft_requests_service();
+	vmft_requests_service();
 	CU_ASSERT_EQUAL(qemu.scheduled, 2);
 	vmft_agent.attach.area = NULL; /* no area, no attach */
-	vmft_attach_service();
+	vmft_requests_service();
 	CU_ASSERT_EQUAL(qemu.scheduled, 2);
 	teardown();
 }
@@ -1326,7 +1326,7 @@ static void test_drop_frees_a_writer(void)
 	qemu.deferred = true;
 	atomic_store(&area->op, VMFT_AREA_DROP);
 	atomic_fetch_add(&area->request, 1);
-	vmft_attach_service();
+	vmft_requests_service();
 	CU_ASSERT(!atomic_load(&vmft_agent.logging));
 	CU_ASSERT_EQUAL(atomic_load(&world.woken), 1);
 	CU_ASSERT_NOT_EQUAL(atomic_load(&area->done), atomic_load(&area->request));

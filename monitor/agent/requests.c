@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the monitor asks for through the area they share, carried out in QEMU's main loop: as
+ * bottom halves of the context it polls with both locks held (iohandler_get_aio_context(): a
+ * nested aio_poll() does not run it). So no vCPU of a lockstep guest executes meanwhile, and no
+ * event is logged but by what is called here.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+
+static int perform(struct vmft_area *area)
+{
+	int rc;
+
+	switch (atomic_load(&area->op)) {
+	case VMFT_AREA_DESCRIBE:
+		return vmft_track_describe(area);
+	case VMFT_AREA_TRACK:
+		return vmft_track_begin(area);
+	case VMFT_AREA_SCAN:
+		return vmft_track_scan(area);
+	case VMFT_AREA_POINT:
+		atomic_store(&vmft_agent.attach.busy, true);
+		rc = vmft_attach_point(area);
+		atomic_store(&vmft_agent.attach.busy, false);
+		return rc;
+	case VMFT_AREA_DROP:
+		return vmft_track_end();
+	case VMFT_AREA_LOAD:
+		return vmft_attach_load(area);
+	default:
+		return vmft_track_fail(-EINVAL, "unknown operation");
+	}
+}
+
+static void in_main_loop(void *unused)
+{
+	struct vmft_area *area = vmft_agent.attach.area;
+	const uint32_t request = atomic_load(&area->request);
+
+	(void)unused;
+	area->error[0] = '\0';
+	atomic_store(&area->result, perform(area));
+	/* Last: the monitor reads the answer once it sees this. */
+	atomic_store_explicit(&area->done, request, memory_order_release);
+	vmft_agent_ring_monitor();
+}
+
+void vmft_requests_service(void)
+{
+	struct vmft_attach *attach = &vmft_agent.attach;
+	struct vmft_qemu *q = &vmft_agent.qemu;
+	uint32_t request;
+
+	if (!attach->area)
+		return;
+	request = atomic_load_explicit(&attach->area->request, memory_order_acquire);
+	if (request == attach->scheduled)
+		return;
+	attach->scheduled = request;
+	/* At once, not in the main loop: that may wait for a vCPU which waits for room. */
+	if (atomic_load(&attach->area->op) == VMFT_AREA_DROP)
+		vmft_tap_stop_keeping();
+	q->schedule_oneshot(q->iohandler_context(), in_main_loop, NULL, "vmft-request");
+}

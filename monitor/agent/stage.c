@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is marked, copied out of the way of a guest that is stopped: pieces of memory and images
+ * one behind the other at the area's staging_at.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../common/area-setup.h"
+
+#define FD_SCAN_MAX 1024
+
+/* Where pieces are put; grows only. */
+struct staging {
+	struct vmft_area *area;
+	uint64_t used;
+	int disk_fd[VMFT_AREA_DISKS_MAX];
+	uint8_t *bounce; /* aligned for images that are open for direct I/O */
+};
+
+static uint8_t *stage(struct staging *s, uint32_t region, uint64_t offset, uint32_t n)
+{
+	const uint64_t all = sizeof(struct vmft_area_piece) + (n + UINT64_C(15)) / 16 * 16;
+	struct vmft_area_piece *piece;
+
+	if (all > VMFT_AREA_STAGING_BYTES - s->used)
+		return NULL;
+	piece = (void *)((uint8_t *)s->area + s->area->staging_at + s->used);
+	*piece = (struct vmft_area_piece){.offset = offset, .region = region, .bytes = n};
+	s->used += all;
+	return (uint8_t *)(piece + 1);
+}
+
+static void find_images(struct staging *s)
+{
+	for (unsigned i = 0; i < VMFT_AREA_DISKS_MAX; i++)
+		s->disk_fd[i] = -1;
+	for (int fd = 3; fd < FD_SCAN_MAX; fd++) {
+		int disk = vmft_track_disk_of(fd);
+
+		if (disk >= 0)
+			s->disk_fd[disk] = fd;
+	}
+}
+
+static int stage_disk_block(struct staging *s, uint32_t index, uint64_t offset)
+{
+	ssize_t got = pread(s->disk_fd[index], s->bounce, VMFT_DISK_BLOCK_BYTES, (off_t)offset);
+	uint8_t *to;
+
+	if (got < 0)
+		return vmft_track_fail(-errno, "an image could not be read");
+	if (got == 0)
+		return 0; /* the image ends before it */
+	to = stage(s, index, offset, (uint32_t)got);
+	if (!to)
+		return vmft_track_fail(-E2BIG, "too much was written meanwhile");
+	memcpy(to, s->bounce, (size_t)got);
+	return 0;
+}
+
+static int stage_ram_block(struct staging *s, uint32_t index, uint64_t offset, const uint8_t *host)
+{
+	const struct vmft_region *region = &s->area->region[index];
+	uint64_t n = region->bytes - offset;
+	uint8_t *to;
+
+	if (n > VMFT_RAM_BLOCK_BYTES)
+		n = VMFT_RAM_BLOCK_BYTES;
+	to = stage(s, index, offset, (uint32_t)n);
+	if (!to)
+		return vmft_track_fail(-E2BIG, "too much was written meanwhile");
+	memcpy(to, host + offset, n);
+	return 0;
+}
+
+static int stage_region(struct staging *s, uint32_t index, const uint8_t *host)
+{
+	struct vmft_region *region = &s->area->region[index];
+	const uint64_t block = vmft_region_block(region);
+	const uint64_t words = vmft_region_bitmap_bytes(region) / 8;
+	_Atomic uint64_t *word = vmft_region_bitmap(s->area, region);
+
+	for (uint64_t w = 0; w < words; w++) {
+		uint64_t bits = atomic_exchange(&word[w], 0);
+
+		for (; bits; bits &= bits - 1) {
+			uint64_t at = (w * 64 + (uint64_t)__builtin_ctzll(bits)) * block;
+			int rc = host ? stage_ram_block(s, index, at, host)
+				      : stage_disk_block(s, index, at);
+
+			if (rc < 0) {
+				atomic_fetch_or(&word[w], bits);
+				return rc;
+			}
+		}
+	}
+	return 0;
+}
+
+/* An empty piece says how long an image is: it may grow as soon as the guest goes on. */
+static int stage_disks(struct staging *s)
+{
+	find_images(s);
+	for (uint32_t i = 0; i < s->area->disk_count; i++) {
+		struct stat st;
+		int rc;
+
+		if (s->disk_fd[i] < 0 || fstat(s->disk_fd[i], &st) < 0)
+			return vmft_track_fail(-EBADF, "an image is not open in QEMU");
+		rc = stage_region(s, i, NULL);
+		if (rc < 0)
+			return rc;
+		if (S_ISREG(st.st_mode) && !stage(s, i, (uint64_t)st.st_size, 0))
+			return vmft_track_fail(-E2BIG, "too much was written meanwhile");
+	}
+	return 0;
+}
+
+static int stage_ram(struct staging *s)
+{
+	const uint32_t count = atomic_load(&s->area->region_count);
+
+	for (uint32_t i = s->area->disk_count; i < count; i++) {
+		void *block = vmft_track_block(&s->area->region[i]);
+		int rc;
+
+		if (!block)
+			return vmft_track_fail(-ENOENT,
+					       "the guest's memory has changed its layout");
+		rc = stage_region(s, i, vmft_agent.qemu.ram_host(block));
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* What was staged and will not be sent is marked again. */
+void vmft_stage_undo(struct vmft_area *area, uint64_t used)
+{
+	uint64_t at = 0;
+
+	while (at < used) {
+		const struct vmft_area_piece *piece =
+		    (void *)((uint8_t *)area + area->staging_at + at);
+		struct vmft_region *region = &area->region[piece->region];
+		const uint64_t block = piece->offset / vmft_region_block(region);
+
+		if (piece->bytes > 0)
+			vmft_track_mark(region, block, block);
+		at += sizeof(*piece) + (piece->bytes + UINT64_C(15)) / 16 * 16;
+	}
+}
+
+int vmft_stage_all(struct vmft_area *area)
+{
+	struct staging s = {.area = area};
+	const uint64_t budget = atomic_load(&area->budget_bytes);
+	int rc = vmft_track_each_ram(area, vmft_track_mark_dirty);
+
+	atomic_store(&area->staged_bytes, 0);
+	if (rc < 0)
+		return rc;
+	vmft_track_report(area);
+	if (atomic_load(&area->disk_overflow))
+		return vmft_track_fail(-EFBIG, "an image has grown beyond what could be foreseen");
+	if (atomic_load(&area->ram_marked) * VMFT_RAM_BLOCK_BYTES +
+		atomic_load(&area->disk_marked) * VMFT_DISK_BLOCK_BYTES >
+	    budget)
+		return vmft_track_fail(-E2BIG, "too much was written meanwhile");
+	if (posix_memalign((void **)&s.bounce, 4096, VMFT_DISK_BLOCK_BYTES) != 0)
+		return vmft_track_fail(-ENOMEM, "out of memory");
+	rc = stage_disks(&s);
+	if (rc == 0)
+		rc = stage_ram(&s);
+	free(s.bounce);
+	atomic_store(&area->staged_bytes, s.used);
+	return rc;
+}

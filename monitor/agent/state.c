@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The state of the machine's devices and processors, by QEMU's own functions, through a memfd. */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../common/area-setup.h"
+
+/* The device state passes through a memfd: QEMU writes it to a descriptor. Its offset is at
+ * the beginning when this returns, or a negative errno. */
+static int state_memfd(void)
+{
+	struct vmft_attach *attach = &vmft_agent.attach;
+
+	if (attach->state_fd < 0)
+		attach->state_fd = memfd_create("vmft-state", MFD_CLOEXEC);
+	if (attach->state_fd < 0 || ftruncate(attach->state_fd, 0) < 0 ||
+	    lseek(attach->state_fd, 0, SEEK_SET) < 0)
+		return -errno;
+	return attach->state_fd;
+}
+
+static void *open_state(void *(*open)(void *channel))
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+	int fd = dup(vmft_agent.attach.state_fd);
+	void *channel = fd < 0 ? NULL : q->channel_new_fd(fd);
+	void *file = channel ? open(channel) : NULL;
+
+	if (channel)
+		q->unref(channel); /* the file holds it */
+	return file;
+}
+
+int vmft_state_save(struct vmft_area *area)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+	int fd = state_memfd();
+	void *file = fd < 0 ? NULL : open_state(q->file_new_output);
+	ssize_t n;
+	int rc;
+
+	if (!file)
+		return vmft_track_fail(-ENOMEM, "no memory for the device state");
+	/* Without it the loading side refuses the section (global_state_post_load()). */
+	q->store_running();
+	rc = q->save_device_state(file);
+	if (q->file_close(file) < 0 || rc < 0)
+		return vmft_track_fail(-EIO, "QEMU could not save its device state");
+	n = pread(fd, (uint8_t *)area + area->state_at, VMFT_AREA_STATE_BYTES, 0);
+	if (n <= 0 || (uint64_t)n == VMFT_AREA_STATE_BYTES)
+		return vmft_track_fail(-EFBIG, "the device state is larger than can be carried");
+	atomic_store(&area->state_bytes, (uint64_t)n);
+	return 0;
+}
+
+int vmft_state_put(struct vmft_area *area, uint64_t n)
+{
+	int fd;
+
+	if (n <= 8 || n > VMFT_AREA_STATE_BYTES)
+		return vmft_track_fail(-EINVAL, "no device state");
+	fd = state_memfd();
+	if (fd < 0 || pwrite(fd, (uint8_t *)area + area->state_at, n, 0) != (ssize_t)n)
+		return vmft_track_fail(-ENOMEM, "no memory for the device state");
+	return 0;
+}
+
+/* From the memfd, whose offset is at the beginning. */
+int vmft_state_load(void)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+	void *file = lseek(vmft_agent.attach.state_fd, 0, SEEK_SET) < 0
+			 ? NULL
+			 : open_state(q->file_new_input);
+	int rc;
+
+	if (!file)
+		return vmft_track_fail(-ENOMEM, "no memory for the device state");
+	q->pre_loadvm();
+	/* "QEVM" and a version, which qemu_load_device_state() does not expect. */
+	(void)q->file_get_be32(file);
+	(void)q->file_get_be32(file);
+	rc = q->load_device_state(file);
+	(void)q->file_close(file);
+	return rc < 0 ? vmft_track_fail(-EIO, "QEMU could not load the device state") : 0;
+}

@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define VMFT_IFACE_MAGIC   UINT64_C(0x746d6676656e6731)
-#define VMFT_IFACE_VERSION 2u
+#define VMFT_IFACE_VERSION 3u
 #define VMFT_IFACE_HEADER  4096u /* the ring begins here */
 
 /* The file name given to QEMU as rrfile: the agent takes over its stream. */
@@ -31,18 +31,20 @@
 enum vmft_agent_state {
 	VMFT_AGENT_ABSENT = 0,	  /* QEMU has not opened its log yet */
 	VMFT_AGENT_WAITING = 1,	  /* at the first event, waiting for VMFT_COMMAND_RUN */
-	VMFT_AGENT_RECORDING = 2, /* guest runs and is logged */
+	VMFT_AGENT_RECORDING = 2, /* guest runs; lockstep: and is logged */
 	VMFT_AGENT_REPLAYING = 3, /* guest replays */
-	VMFT_AGENT_LIVE = 4,	  /* was replaying, went live in place */
+	VMFT_AGENT_LIVE = 4,	  /* was a backup, went live in place */
 	VMFT_AGENT_ENDED = 5,	  /* the guest ended in an orderly way, the log is whole */
 	VMFT_AGENT_CRASHED = 6,	  /* QEMU is leaving by an error exit; its log tail is cut off */
 	VMFT_AGENT_BROKEN = 7,	  /* the agent cannot go on protecting: the ring makes no sense */
 	VMFT_AGENT_FENCED = 8,	  /* obeyed VMFT_COMMAND_FENCE: nothing of the guest leaves */
+	VMFT_AGENT_STANDBY = 9,	  /* checkpoint, backup: stopped until a state is to be run */
 };
 
 /*
  * Only these steps are made: HOLD -> {RUN | OPEN | PREPARE}, PREPARE -> GO_LIVE,
- * RUN -> {GO_LIVE | OPEN | FENCE}, GO_LIVE -> OPEN, OPEN -> RUN (behind an attach point only).
+ * RUN -> {GO_LIVE | OPEN | FENCE}, GO_LIVE -> OPEN, OPEN -> RUN (behind an attach point only);
+ * END from any of them.
  */
 enum vmft_command {
 	VMFT_COMMAND_HOLD = 0,	  /* do not start the guest yet */
@@ -52,6 +54,7 @@ enum vmft_command {
 				   * behind an attach point, until the next OPEN) */
 	VMFT_COMMAND_FENCE = 4,	  /* output is dropped, the guest stops for good */
 	VMFT_COMMAND_PREPARE = 5, /* backup: come up stopped, state comes by VMFT_AREA_LOAD */
+	VMFT_COMMAND_END = 6,	  /* checkpoint: the VM is over, QEMU ends in order */
 };
 
 struct vmft_iface {
@@ -70,15 +73,15 @@ struct vmft_iface {
 	uint8_t reserved2[56];
 
 	/* Written by the agent only. */
-	_Atomic uint32_t agent_state; /* enum vmft_agent_state */
-	_Atomic uint32_t agent_waits; /* QEMU threads asleep on monitor_futex */
-	_Atomic uint64_t agent_beat;  /* goes up at least every 50 ms while QEMU is scheduled */
-	_Atomic uint64_t
-	    log_position;	      /* recording: bytes logged; replaying: bytes handed to QEMU */
-	_Atomic uint64_t log_events;  /* whole events up to log_position */
-	_Atomic int64_t guest_ns;     /* the guest's virtual-rt clock at the last logged reading */
-	_Atomic uint64_t gate_frames; /* frames held in the output gate */
-	_Atomic uint64_t gate_bytes;  /* their bytes */
+	_Atomic uint32_t agent_state;  /* enum vmft_agent_state */
+	_Atomic uint32_t agent_waits;  /* QEMU threads asleep on monitor_futex */
+	_Atomic uint64_t agent_beat;   /* goes up at least every 50 ms while QEMU is scheduled */
+	_Atomic uint64_t log_position; /* recording: bytes logged; replaying: bytes handed to QEMU;
+					* checkpoint: epochs taken of this guest */
+	_Atomic uint64_t log_events;   /* whole events up to log_position */
+	_Atomic int64_t guest_ns;      /* the guest's virtual-rt clock at the last logged reading */
+	_Atomic uint64_t gate_frames;  /* frames held in the output gate */
+	_Atomic uint64_t gate_bytes;   /* their bytes */
 	_Atomic uint64_t frames_released;
 	_Atomic uint64_t frames_dropped; /* after FENCE only */
 	_Atomic uint64_t frozen_at;	 /* position + 1 while frozen, 0 otherwise */
@@ -86,7 +89,8 @@ struct vmft_iface {
 	_Atomic uint64_t live_at_ns;	 /* CLOCK_MONOTONIC when the guest went live, or 0 */
 	_Atomic uint64_t gate_closed_at; /* while RUN closes the gate: the highest position that
 					  * output which has left depends on, + 1; else 0 */
-	uint8_t reserved3[24];
+	_Atomic uint64_t gate_newest;	 /* what the frame that was held last depends on */
+	uint8_t reserved3[16];
 
 	/* Written by the monitor only. */
 	_Atomic uint32_t command; /* enum vmft_command */
@@ -118,6 +122,7 @@ static_assert(sizeof(struct vmft_iface) <= VMFT_IFACE_HEADER, "header fits its p
 
 #define VMFT_RAM_BLOCK_BYTES  4096u
 #define VMFT_DISK_BLOCK_BYTES (64u * 1024)
+#define VMFT_DISK_PART_BYTES  4096u
 
 /* All of the guest's RAM but vmft.ram (firmware, ROMs, ACPI tables) goes through copies. */
 #define VMFT_AREA_SHADOW_BYTES (UINT64_C(64) << 20)
@@ -146,9 +151,12 @@ enum vmft_area_op {
 	VMFT_AREA_TRACK = 2,	/* list them, begin to mark what is written, fill the shadows */
 	VMFT_AREA_SCAN = 3,	/* mark what was written since, refresh the shadows */
 	VMFT_AREA_POINT = 4,	/* stop the guest, drain, copy what is marked and the device
-				 * state, keep the log from here on, let the guest go on */
+				 * state, keep the log from here on, let the guest go on;
+				 * checkpoint: the first epoch, if it fits into the budget */
 	VMFT_AREA_DROP = 5,	/* no more marks are needed */
-	VMFT_AREA_LOAD = 6,	/* backup: load the device state, replay from the point on */
+	VMFT_AREA_LOAD = 6,	/* backup: load the device state, replay from the point on;
+				 * checkpoint: and run it, the guest is live */
+	VMFT_AREA_EPOCH = 7,	/* checkpoint: an epoch, or more of the one under way */
 };
 
 /* One piece of what POINT copied; its bytes follow, padded to 16. */
@@ -192,6 +200,15 @@ struct vmft_area {
 
 	/* The disks' are written by whoever made the memfd, the rest by the agent. */
 	struct vmft_region region[VMFT_AREA_REGIONS_MAX];
+
+	/* Written once by whoever made the memfd: which parts of a disk's blocks were written,
+	 * an _Atomic uint16_t a block, a bit a VMFT_DISK_PART_BYTES; 0: all of them. */
+	uint64_t parts_at[VMFT_AREA_DISKS_MAX];
+
+	/* Written by the agent. */
+	_Atomic uint64_t scan_ns; /* POINT and EPOCH, beside those above */
+	_Atomic uint32_t more;	  /* EPOCH: staging is full and the guest still stopped; the
+				   * device state is there already */
 };
 
 static_assert(offsetof(struct vmft_area, op) == 64, "shared layout");

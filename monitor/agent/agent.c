@@ -133,12 +133,14 @@ static void orphaned(void)
 		return;
 	}
 	if (state == VMFT_AGENT_ABSENT || state == VMFT_AGENT_WAITING ||
-	    state == VMFT_AGENT_REPLAYING) {
+	    state == VMFT_AGENT_REPLAYING || state == VMFT_AGENT_STANDBY) {
 		vmft_agent_say("the monitor is gone before this side was live: QEMU ends");
 		_exit(code ? (int)code : VMFT_EXIT_INTERNAL);
 	}
 	if (state != VMFT_AGENT_ENDED)
 		fence("the monitor is gone");
+	else if (vmft_agent.checkpoint.on)
+		vmft_checkpoint_end();
 }
 
 /* By the step from one command to the next: behind an attach point the log is kept though
@@ -150,10 +152,17 @@ static void obey(void)
 
 	if (command == vmft_agent.obeyed)
 		return;
-	/* A replaying guest emits nothing; its monitor ends it. */
-	if (command == VMFT_COMMAND_FENCE && state != VMFT_AGENT_REPLAYING)
+	/* A backup's guest emits nothing; its monitor ends it. */
+	if (command == VMFT_COMMAND_FENCE && state != VMFT_AGENT_REPLAYING &&
+	    state != VMFT_AGENT_STANDBY)
 		fence("the other side is live");
-	else if (command == VMFT_COMMAND_OPEN && state != VMFT_AGENT_WAITING)
+	else if (command == VMFT_COMMAND_END)
+		vmft_checkpoint_end();
+	else if (vmft_agent.checkpoint.on && state == VMFT_AGENT_WAITING &&
+		 (command == VMFT_COMMAND_OPEN || command == VMFT_COMMAND_RUN))
+		vmft_checkpoint_start(command == VMFT_COMMAND_OPEN);
+	else if (command == VMFT_COMMAND_OPEN && state != VMFT_AGENT_WAITING &&
+		 state != VMFT_AGENT_STANDBY)
 		open_gate();
 	else if (command == VMFT_COMMAND_RUN && atomic_load(&vmft_agent.logging) &&
 		 atomic_load(&vmft_agent.open))
@@ -197,6 +206,7 @@ static void *service(void *unused)
 			orphaned();
 		obey();
 		announce();
+		vmft_checkpoint_service();
 		vmft_requests_service();
 		tap = vmft_gate_service();
 		atomic_fetch_add_explicit(&vmft_agent.iface->agent_beat, 1, memory_order_relaxed);
@@ -271,6 +281,19 @@ static void attach_symbols(struct vmft_qemu *q)
 	*(void **)&q->free = qemu_symbol("g_free");
 }
 
+static void checkpoint_symbols(struct vmft_qemu *q)
+{
+	*(void **)&q->runstate_check = qemu_symbol("runstate_check");
+	*(void **)&q->cpu_disable_ticks = qemu_symbol("cpu_disable_ticks");
+	*(void **)&q->cpu_enable_ticks = qemu_symbol("cpu_enable_ticks");
+	*(void **)&q->pause_all_vcpus = qemu_symbol("pause_all_vcpus");
+	*(void **)&q->resume_all_vcpus = qemu_symbol("resume_all_vcpus");
+	*(void **)&q->vm_state_notify = qemu_symbol("vm_state_notify");
+	*(void **)&q->cpu_throttle_set = qemu_symbol("cpu_throttle_set");
+	*(void **)&q->cpu_throttle_stop = qemu_symbol("cpu_throttle_stop");
+	*(void **)&q->qmp_quit = qemu_symbol("qmp_quit");
+}
+
 void vmft_agent_arm(void)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
@@ -292,6 +315,7 @@ void vmft_agent_arm(void)
 	*(void **)&q->has_events = qemu_symbol("replay_has_events");
 	*(void **)&q->clock_notify = qemu_symbol("qemu_clock_notify");
 	attach_symbols(q);
+	checkpoint_symbols(q);
 	service_start();
 }
 
@@ -330,6 +354,10 @@ static bool parse_setting(struct settings *s, char *key, char *value)
 {
 	if (strcmp(key, "macs") == 0)
 		return parse_macs(value);
+	if (strcmp(key, "strategy") == 0) {
+		vmft_agent.checkpoint.on = strcmp(value, "checkpoint") == 0;
+		return vmft_agent.checkpoint.on;
+	}
 	if (strcmp(key, "disks") == 0)
 		return vmft_track_parse_disks(value);
 	if (strcmp(key, "area") == 0)
@@ -419,6 +447,8 @@ __attribute__((constructor)) static void agent_start(void)
 	vmft_agent.clock_offset = (size_t)settings.clock_offset;
 	vmft_agent.kind_offset = (size_t)settings.kind_offset;
 	vmft_gate_init(&vmft_agent.gate, settings.gate);
+	if (vmft_agent.checkpoint.on)
+		*(void **)&vmft_agent.checkpoint.phase_check = qemu_symbol("phase_check");
 }
 
 /* --- what QEMU calls in libc ------------------------------------------- */
@@ -468,7 +498,9 @@ ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const si
 
 	if (!vmft_agent.libc_ppoll)
 		return (int)syscall(SYS_ppoll, fds, count, timeout, mask, sizeof(uint64_t));
-	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
+	vmft_checkpoint_before_wait();
+	if (vmft_agent.checkpoint.on ||
+	    !atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
 		return vmft_agent.libc_ppoll(fds, count, timeout, mask);
 	vmft_tap_before_wait();
 	if (vmft_feed_shortens_wait(timeout, &slice))

@@ -6,16 +6,17 @@
  * - It runs inside somebody else's process, on threads that hold QEMU's replay mutex and
  *   maybe its big lock, even the virtual clock's seqlock (icount_warp_rt() reads the log
  *   under it). So in the tap, the feed and the gate no QEMU function is called. QEMU's
- *   variables are written only in go_live(), prepare(), forget_end() and
- *   load_own_state(), and the reason stands beside each.
+ *   variables are written only in go_live(), prepare(), forget_end(), load_own_state()
+ *   and catch_up_clocks(), and the reason stands beside each.
  * - What has to call QEMU (requests.c and behind it) does so in a bottom half of the main loop,
  * which holds both locks there as if QEMU had come by itself.
  * - No network, no file, no QMP: all of that is the monitor's. The descriptors written to
  *   are the guest's own taps; images are read through QEMU's, at an attach point only.
  * - A QEMU thread may be put to sleep (that is how the guest is stopped) but only in
  *   vmft_agent_sleep() and in the gate, both of which the service thread can always end.
- * - Until QEMU opens VMFT_LOG_NAME the library does nothing at all; in a child of QEMU
- *   never, because the constructor takes its settings out of the environment.
+ * - Until QEMU opens VMFT_LOG_NAME, or with checkpoints until it is up, the library does
+ *   nothing at all; in a child of QEMU never, because the constructor takes its settings out
+ *   of the environment.
  * - State is one static struct: the library is loaded once per process.
  */
 #ifndef VMFT_AGENT_H
@@ -126,10 +127,22 @@ struct vmft_qemu {
 	void (*pre_loadvm)(void);
 	void (*store_running)(void);
 	void (*free)(void *memory); /* g_free() */
+
+	/* checkpoint */
+	bool (*runstate_check)(int run_state);
+	void (*cpu_disable_ticks)(void);
+	void (*cpu_enable_ticks)(void);
+	void (*pause_all_vcpus)(void);
+	void (*resume_all_vcpus)(void);
+	void (*vm_state_notify)(bool running, int run_state);
+	void (*cpu_throttle_set)(int percent);
+	void (*cpu_throttle_stop)(void);
+	void (*qmp_quit)(void **err);
 };
 
 struct vmft_agent_disk {
 	uint64_t device, inode; /* a block device's own number and 0 */
+	int fd;			/* main loop: where QEMU had it open last; 0: not known */
 };
 
 struct vmft_attach {
@@ -144,6 +157,24 @@ struct vmft_attach {
 	int state_fd;	    /* a memfd the device state passes through; -1: none yet */
 };
 
+struct vmft_checkpoint {
+	bool on;			/* this is the strategy */
+	bool standby;			/* came up as a backup */
+	bool (*phase_check)(int phase); /* QEMU's, needed before the rest */
+	_Atomic uint64_t epoch;		/* taken so far */
+
+	/* main loop */
+	unsigned stopped_by; /* a guest that could run: why it does not */
+	bool was_running;
+	bool clock_runs_on;
+	uint64_t stopped_ns, stopped_tsc;
+
+	atomic_bool frozen, gate_full, ending;
+	_Atomic uint32_t throttle; /* permille, as last obeyed */
+	atomic_bool kvm_clock_runs_on;
+	_Atomic uint64_t kvm_clock_read_ns;
+};
+
 struct vmft_agent {
 	struct vmft_iface *iface; /* NULL: inert */
 	struct vmft_ring ring;
@@ -152,6 +183,7 @@ struct vmft_agent {
 	struct vmft_feed feed;
 	struct vmft_gate gate;
 	struct vmft_attach attach;
+	struct vmft_checkpoint checkpoint;
 	int bell_monitor;
 	int bell_agent;
 	int lifeline;
@@ -258,7 +290,10 @@ VMFT_HIDDEN int vmft_track_apply_shadow(struct vmft_area *area, struct vmft_regi
 VMFT_HIDDEN void vmft_track_report(struct vmft_area *area); /* counts the marks */
 
 /* stage.c: copies of what is marked, the guest being stopped */
-VMFT_HIDDEN int vmft_stage_all(struct vmft_area *area);
+VMFT_HIDDEN int vmft_stage_scan(struct vmft_area *area);	/* marks what is dirty, counts */
+VMFT_HIDDEN bool vmft_stage_fits(const struct vmft_area *area); /* into budget_bytes */
+/* 0, or -ENOBUFS: staging is full, what is still marked is left; or another negative errno. */
+VMFT_HIDDEN int vmft_stage_copy(struct vmft_area *area);
 /* What was staged and will not be sent is marked again. */
 VMFT_HIDDEN void vmft_stage_undo(struct vmft_area *area, uint64_t used);
 
@@ -273,6 +308,21 @@ VMFT_HIDDEN int vmft_attach_load(struct vmft_area *area);
 
 /* requests.c. Service thread: passes a new request on to the main loop. */
 VMFT_HIDDEN void vmft_requests_service(void);
+
+/* checkpoint.c: the strategy for guests that cannot be replayed. Requests, in the main loop: */
+VMFT_HIDDEN int vmft_checkpoint_point(struct vmft_area *area);
+VMFT_HIDDEN int vmft_checkpoint_epoch(struct vmft_area *area);
+VMFT_HIDDEN int vmft_checkpoint_load(struct vmft_area *area);
+VMFT_HIDDEN void vmft_checkpoint_drop(struct vmft_area *area);
+/* The epoch that output sent now is part of. */
+VMFT_HIDDEN uint64_t vmft_checkpoint_output_depends_on(void);
+VMFT_HIDDEN void vmft_checkpoint_gate_full(bool full);
+VMFT_HIDDEN void vmft_checkpoint_start(bool open); /* the guest may run */
+VMFT_HIDDEN void vmft_checkpoint_end(void);	   /* QEMU is to end, in order */
+VMFT_HIDDEN void vmft_checkpoint_service(void);
+VMFT_HIDDEN void vmft_checkpoint_before_wait(void);
+VMFT_HIDDEN void vmft_checkpoint_before_ioctl(unsigned long request, void *argument);
+VMFT_HIDDEN void vmft_checkpoint_after_ioctl(unsigned long request);
 
 /* nic.c: the taps themselves */
 VMFT_HIDDEN bool vmft_nic_is_tap(int fd);

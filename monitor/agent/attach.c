@@ -77,6 +77,15 @@ static void stop_and_drain(uint64_t *ret_stopped_ns)
 	q->enable_events();
 }
 
+static int stage(struct vmft_area *area)
+{
+	int rc = vmft_stage_scan(area);
+
+	if (rc == 0)
+		rc = vmft_stage_fits(area) ? vmft_stage_copy(area) : -ENOBUFS;
+	return rc == -ENOBUFS ? vmft_track_fail(-E2BIG, "too much was written meanwhile") : rc;
+}
+
 int vmft_attach_point(struct vmft_area *area)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
@@ -90,7 +99,7 @@ int vmft_attach_point(struct vmft_area *area)
 	at[0] = vmft_agent_now();
 	stop_and_drain(&at[1]);
 	at[2] = vmft_agent_now();
-	rc = vmft_stage_all(area);
+	rc = stage(area);
 	at[3] = vmft_agent_now();
 	if (rc == 0) {
 		forget_end();

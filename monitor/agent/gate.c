@@ -3,10 +3,11 @@
  * The output gate: a frame leaves only after the backup has acknowledged the log position
  * it depends on (VM-FT 2.2, the output rule), in order, none dropped.
  *
- * QEMU sends a frame under its replay mutex, right behind the event that licensed it
+ * Lockstep: QEMU sends a frame under its replay mutex, right behind the event that licensed it
  * (virtio-net with tx=timer), so everything logged up to now is what the frame depends on.
- * To QEMU every frame is sent at once: an answer that came later, or "try again", would
- * reach the guest at a moment the log does not carry, and the backup would diverge.
+ * Checkpoint: it depends on the epoch it is sent in. To QEMU every frame is sent at once: an answer
+ * that came later, or "try again", would reach the guest at a moment the log does not carry, and
+ * the backup would diverge.
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -78,13 +79,21 @@ static void report(const struct vmft_gate *gate)
 	atomic_store_explicit(&iface->gate_bytes, gate->bytes, memory_order_relaxed);
 }
 
+static uint64_t depends_on(void)
+{
+	return vmft_agent.checkpoint.on ? vmft_checkpoint_output_depends_on()
+					: vmft_agent.tap.cursor.fed;
+}
+
 static void push(struct vmft_gate *gate, struct vmft_frame *frame)
 {
-	frame->position = vmft_agent.tap.cursor.fed;
+	frame->position = depends_on();
 	*gate->last = frame;
 	gate->last = &frame->next;
 	gate->bytes += frame->length;
 	gate->frames++;
+	atomic_store_explicit(&vmft_agent.iface->gate_newest, frame->position,
+			      memory_order_relaxed);
 	report(gate);
 }
 
@@ -107,11 +116,22 @@ static void left(struct vmft_gate *gate, uint64_t position)
 		gate->left_at = position;
 }
 
-/* A full gate stops the guest: this thread holds the replay mutex. */
+/*
+ * A full gate stops the guest. Lockstep: this thread holds the replay mutex, it waits. With
+ * checkpoints it may be the one that takes the epoch the gate waits for: it goes on, and the
+ * main loop stops the guest as soon as it can. What the guest had given to its card until
+ * then, a ring of frames, is over the limit.
+ */
 static void wait_for_room(struct vmft_gate *gate, size_t length)
 {
 	if (gate->bytes == 0 || gate->bytes + length <= gate->limit)
 		return;
+	if (vmft_agent.checkpoint.on) {
+		if (!atomic_load(&vmft_agent.checkpoint.gate_full))
+			atomic_fetch_add(&vmft_agent.iface->gate_stalls, 1);
+		vmft_checkpoint_gate_full(true);
+		return;
+	}
 	atomic_fetch_add(&vmft_agent.iface->gate_stalls, 1);
 	while (gate->bytes > 0 && gate->bytes + length > gate->limit && !is_fenced())
 		(void)pthread_cond_wait(&gate->room, &gate->lock);
@@ -127,7 +147,7 @@ ssize_t vmft_gate_writev(int fd, const struct iovec *iov, int count)
 	pthread_mutex_lock(&gate->lock);
 	if (is_open() && !is_fenced() && !gate->first) {
 		rc = vmft_agent.libc_writev(fd, iov, count);
-		left(gate, vmft_agent.tap.cursor.fed);
+		left(gate, depends_on());
 		atomic_fetch_add(&vmft_agent.iface->frames_released, 1);
 		goto out;
 	}
@@ -204,6 +224,8 @@ int vmft_gate_service(void)
 	}
 	if (moved)
 		(void)pthread_cond_broadcast(&gate->room);
+	if (moved && vmft_agent.checkpoint.on && gate->bytes <= gate->limit / 2)
+		vmft_checkpoint_gate_full(false);
 	pthread_mutex_unlock(&gate->lock);
 	return wait_on;
 }

@@ -22,14 +22,21 @@ static int perform(struct vmft_area *area)
 	case VMFT_AREA_SCAN:
 		return vmft_track_scan(area);
 	case VMFT_AREA_POINT:
+		if (vmft_agent.checkpoint.on)
+			return vmft_checkpoint_point(area);
 		atomic_store(&vmft_agent.attach.busy, true);
 		rc = vmft_attach_point(area);
 		atomic_store(&vmft_agent.attach.busy, false);
 		return rc;
+	case VMFT_AREA_EPOCH:
+		return vmft_checkpoint_epoch(area);
 	case VMFT_AREA_DROP:
-		return vmft_track_end();
+		rc = vmft_track_end();
+		vmft_checkpoint_drop(area);
+		return rc;
 	case VMFT_AREA_LOAD:
-		return vmft_attach_load(area);
+		return vmft_agent.checkpoint.on ? vmft_checkpoint_load(area)
+						: vmft_attach_load(area);
 	default:
 		return vmft_track_fail(-EINVAL, "unknown operation");
 	}

@@ -20,7 +20,7 @@
 struct staging {
 	struct vmft_area *area;
 	uint64_t used;
-	int disk_fd[VMFT_AREA_DISKS_MAX];
+	int disk_fd;	 /* of the image that is being staged */
 	uint8_t *bounce; /* aligned for images that are open for direct I/O */
 };
 
@@ -37,21 +37,23 @@ static uint8_t *stage(struct staging *s, uint32_t region, uint64_t offset, uint3
 	return (uint8_t *)(piece + 1);
 }
 
-static void find_images(struct staging *s)
+/* QEMU keeps an image open on the same descriptor for as long as it runs, or nearly so. */
+static int image_fd(uint32_t disk)
 {
-	for (unsigned i = 0; i < VMFT_AREA_DISKS_MAX; i++)
-		s->disk_fd[i] = -1;
-	for (int fd = 3; fd < FD_SCAN_MAX; fd++) {
-		int disk = vmft_track_disk_of(fd);
+	int *fd = &vmft_agent.attach.disk[disk].fd;
 
-		if (disk >= 0)
-			s->disk_fd[disk] = fd;
-	}
+	if (*fd > 0 && vmft_track_disk_of(*fd) == (int)disk)
+		return *fd;
+	for (*fd = 3; *fd < FD_SCAN_MAX; (*fd)++)
+		if (vmft_track_disk_of(*fd) == (int)disk)
+			return *fd;
+	*fd = 0;
+	return -1;
 }
 
-static int stage_disk_block(struct staging *s, uint32_t index, uint64_t offset)
+static int stage_disk_range(struct staging *s, uint32_t index, uint64_t offset, uint32_t n)
 {
-	ssize_t got = pread(s->disk_fd[index], s->bounce, VMFT_DISK_BLOCK_BYTES, (off_t)offset);
+	ssize_t got = pread(s->disk_fd, s->bounce, n, (off_t)offset);
 	uint8_t *to;
 
 	if (got < 0)
@@ -60,9 +62,37 @@ static int stage_disk_block(struct staging *s, uint32_t index, uint64_t offset)
 		return 0; /* the image ends before it */
 	to = stage(s, index, offset, (uint32_t)got);
 	if (!to)
-		return vmft_track_fail(-E2BIG, "too much was written meanwhile");
+		return -ENOBUFS;
 	memcpy(to, s->bounce, (size_t)got);
 	return 0;
+}
+
+static int stage_parts(struct staging *s, uint32_t index, uint64_t offset, uint32_t parts)
+{
+	while (parts) {
+		const unsigned first = (unsigned)__builtin_ctz(parts);
+		unsigned end = first;
+		int rc;
+
+		for (; parts >> end & 1; end++)
+			parts &= ~(1u << end);
+		rc = stage_disk_range(s, index, offset + first * VMFT_DISK_PART_BYTES,
+				      (end - first) * VMFT_DISK_PART_BYTES);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int stage_disk_block(struct staging *s, uint32_t index, uint64_t offset)
+{
+	_Atomic uint16_t *at = vmft_disk_parts(s->area, index) + offset / VMFT_DISK_BLOCK_BYTES;
+	const uint16_t parts = atomic_exchange(at, 0);
+	int rc = stage_parts(s, index, offset, parts ? parts : UINT16_MAX);
+
+	if (rc < 0)
+		atomic_fetch_or(at, parts);
+	return rc;
 }
 
 static int stage_ram_block(struct staging *s, uint32_t index, uint64_t offset, const uint8_t *host)
@@ -75,7 +105,7 @@ static int stage_ram_block(struct staging *s, uint32_t index, uint64_t offset, c
 		n = VMFT_RAM_BLOCK_BYTES;
 	to = stage(s, index, offset, (uint32_t)n);
 	if (!to)
-		return vmft_track_fail(-E2BIG, "too much was written meanwhile");
+		return -ENOBUFS;
 	memcpy(to, host + offset, n);
 	return 0;
 }
@@ -107,18 +137,18 @@ static int stage_region(struct staging *s, uint32_t index, const uint8_t *host)
 /* An empty piece says how long an image is: it may grow as soon as the guest goes on. */
 static int stage_disks(struct staging *s)
 {
-	find_images(s);
 	for (uint32_t i = 0; i < s->area->disk_count; i++) {
 		struct stat st;
 		int rc;
 
-		if (s->disk_fd[i] < 0 || fstat(s->disk_fd[i], &st) < 0)
+		s->disk_fd = image_fd(i);
+		if (s->disk_fd < 0 || fstat(s->disk_fd, &st) < 0)
 			return vmft_track_fail(-EBADF, "an image is not open in QEMU");
 		rc = stage_region(s, i, NULL);
 		if (rc < 0)
 			return rc;
 		if (S_ISREG(st.st_mode) && !stage(s, i, (uint64_t)st.st_size, 0))
-			return vmft_track_fail(-E2BIG, "too much was written meanwhile");
+			return -ENOBUFS;
 	}
 	return 0;
 }
@@ -152,28 +182,39 @@ void vmft_stage_undo(struct vmft_area *area, uint64_t used)
 		struct vmft_region *region = &area->region[piece->region];
 		const uint64_t block = piece->offset / vmft_region_block(region);
 
+		if (piece->bytes > 0 && region->kind == VMFT_REGION_DISK)
+			vmft_disk_parts(area, piece->region)[block] = UINT16_MAX;
 		if (piece->bytes > 0)
 			vmft_track_mark(region, block, block);
 		at += sizeof(*piece) + (piece->bytes + UINT64_C(15)) / 16 * 16;
 	}
 }
 
-int vmft_stage_all(struct vmft_area *area)
+int vmft_stage_scan(struct vmft_area *area)
 {
-	struct staging s = {.area = area};
-	const uint64_t budget = atomic_load(&area->budget_bytes);
 	int rc = vmft_track_each_ram(area, vmft_track_mark_dirty);
 
-	atomic_store(&area->staged_bytes, 0);
 	if (rc < 0)
 		return rc;
 	vmft_track_report(area);
 	if (atomic_load(&area->disk_overflow))
 		return vmft_track_fail(-EFBIG, "an image has grown beyond what could be foreseen");
-	if (atomic_load(&area->ram_marked) * VMFT_RAM_BLOCK_BYTES +
-		atomic_load(&area->disk_marked) * VMFT_DISK_BLOCK_BYTES >
-	    budget)
-		return vmft_track_fail(-E2BIG, "too much was written meanwhile");
+	return 0;
+}
+
+bool vmft_stage_fits(const struct vmft_area *area)
+{
+	return atomic_load(&area->ram_marked) * VMFT_RAM_BLOCK_BYTES +
+		   atomic_load(&area->disk_marked) * VMFT_DISK_BLOCK_BYTES <=
+	       atomic_load(&area->budget_bytes);
+}
+
+int vmft_stage_copy(struct vmft_area *area)
+{
+	struct staging s = {.area = area};
+	int rc;
+
+	atomic_store(&area->staged_bytes, 0);
 	if (posix_memalign((void **)&s.bounce, 4096, VMFT_DISK_BLOCK_BYTES) != 0)
 		return vmft_track_fail(-ENOMEM, "out of memory");
 	rc = stage_disks(&s);

@@ -86,6 +86,17 @@ void vmft_track_mark(struct vmft_region *region, uint64_t first, uint64_t last)
 		atomic_fetch_or(&words[block / 64], UINT64_C(1) << (block % 64));
 }
 
+/* Before the block itself is marked: what is marked may be taken at once. */
+static void mark_parts(struct vmft_area *area, uint32_t disk, uint64_t offset, uint64_t n)
+{
+	_Atomic uint16_t *parts = vmft_disk_parts(area, disk);
+	const uint64_t last = (offset + n - 1) / VMFT_DISK_PART_BYTES;
+	const uint64_t a_block = VMFT_DISK_BLOCK_BYTES / VMFT_DISK_PART_BYTES;
+
+	for (uint64_t part = offset / VMFT_DISK_PART_BYTES; part <= last; part++)
+		atomic_fetch_or(&parts[part / a_block], (uint16_t)(1u << part % a_block));
+}
+
 /*
  * Behind the write, not before it: whoever copies clears the mark first and reads then, so a
  * write it has seen half of or not at all sets the mark again. Writes still under way at the
@@ -107,6 +118,7 @@ void vmft_track_written(int fd, uint64_t offset, uint64_t n)
 		atomic_store(&area->disk_overflow, 1);
 		return;
 	}
+	mark_parts(area, (uint32_t)index, offset, n);
 	vmft_track_mark(&area->region[index], offset / VMFT_DISK_BLOCK_BYTES,
 			(offset + n - 1) / VMFT_DISK_BLOCK_BYTES);
 }
@@ -383,7 +395,7 @@ EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t n)
 	return rc;
 }
 
-/* Of a block device: BLKZEROOUT and BLKDISCARD, a range of two numbers. */
+/* Of a block device: BLKZEROOUT and BLKDISCARD, a range of two numbers. Of KVM: its clock. */
 EXPORT int ioctl(int fd, unsigned long request, ...)
 {
 	va_list ap;
@@ -395,7 +407,9 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_end(ap);
 	if (!vmft_agent.libc_ioctl)
 		return (int)syscall(SYS_ioctl, fd, request, argument);
+	vmft_checkpoint_before_ioctl(request, argument);
 	rc = vmft_agent.libc_ioctl(fd, request, argument);
+	vmft_checkpoint_after_ioctl(request);
 	if (request == BLKZEROOUT || request == BLKDISCARD) {
 		const uint64_t *range = argument;
 

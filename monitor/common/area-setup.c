@@ -32,6 +32,16 @@ uint64_t vmft_region_bitmap_bytes(const struct vmft_region *region)
 	return round_up(round_up(region->bytes, block) / block, 64) / 8;
 }
 
+static uint64_t parts_bytes(const struct vmft_region *disk)
+{
+	return vmft_region_bitmap_bytes(disk) * 8 * sizeof(uint16_t);
+}
+
+_Atomic uint16_t *vmft_disk_parts(struct vmft_area *area, uint32_t disk)
+{
+	return (_Atomic uint16_t *)(void *)((uint8_t *)area + area->parts_at[disk]);
+}
+
 _Atomic uint64_t *vmft_region_bitmap(struct vmft_area *area, const struct vmft_region *region)
 {
 	return (_Atomic uint64_t *)(void *)((uint8_t *)area + region->bitmap_at);
@@ -75,6 +85,10 @@ static void lay_out(struct vmft_area *area, uint64_t ram_bytes, const uint64_t *
 	/* A word more for each region: their bitmaps begin at whole words. */
 	at += vmft_region_bitmap_bytes(&ram) + vmft_region_bitmap_bytes(&shadows) +
 	      VMFT_AREA_REGIONS_MAX * 8;
+	for (size_t i = 0; i < disk_count; i++) {
+		area->parts_at[i] = at;
+		at += parts_bytes(&area->region[i]);
+	}
 	area->shadow_at = round_up(at, PAGE);
 	area->staging_at = area->shadow_at + VMFT_AREA_SHADOW_BYTES;
 	area->state_at = area->staging_at + VMFT_AREA_STAGING_BYTES;
@@ -134,7 +148,9 @@ static bool header_is_sane(const struct vmft_area *area, uint64_t file_bytes)
 		return false;
 	for (uint32_t i = 0; i < area->disk_count; i++)
 		if (area->region[i].kind != VMFT_REGION_DISK ||
-		    !vmft_region_is_sane(area, &area->region[i]))
+		    !vmft_region_is_sane(area, &area->region[i]) || area->parts_at[i] % 8 != 0 ||
+		    area->parts_at[i] < area->bitmaps_at || area->parts_at[i] > area->shadow_at ||
+		    parts_bytes(&area->region[i]) > area->shadow_at - area->parts_at[i])
 			return false;
 	return true;
 }

@@ -29,6 +29,9 @@ uint64_t vmft_region_bitmap_bytes(const struct vmft_region *region);
 /* Whether a region's bitmap and shadow lie where they may: the agent's word is not trusted. */
 bool vmft_region_is_sane(const struct vmft_area *area, const struct vmft_region *region);
 
+/* Of each block of a disk: which parts were written (struct vmft_area, parts_at). */
+_Atomic uint16_t *vmft_disk_parts(struct vmft_area *area, uint32_t disk);
+
 /* The words of a region's bitmap. */
 _Atomic uint64_t *vmft_region_bitmap(struct vmft_area *area, const struct vmft_region *region);
 

@@ -51,6 +51,17 @@ static const struct vmft_qemu_symbol symbols_7_2[] = {
     {"qemu_load_device_state", 0},
     {"cpu_synchronize_all_pre_loadvm", 0},
     {"global_state_store_running", 0},
+    /* for checkpoints: monitor/agent/checkpoint.c */
+    {"phase_check", 0},
+    {"runstate_check", 0},
+    {"cpu_disable_ticks", 0},
+    {"cpu_enable_ticks", 0},
+    {"pause_all_vcpus", 0},
+    {"resume_all_vcpus", 0},
+    {"vm_state_notify", 0},
+    {"cpu_throttle_set", 0},
+    {"cpu_throttle_stop", 0},
+    {"qmp_quit", 0},
     {NULL, 0},
 };
 

@@ -965,8 +965,8 @@ static void test_point(void)
 	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), 0);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED SAVED LOADED "vm-start ");
 
-	piece_is(&p, 0, 0, BLOCK);
-	piece_is(&p, 0, 99 * BLOCK, BLOCK);
+	piece_is(&p, 0, 0, VMFT_DISK_PART_BYTES);
+	piece_is(&p, 0, 100 * BLOCK - VMFT_DISK_PART_BYTES, VMFT_DISK_PART_BYTES);
 	piece_is(&p, 0, 100 * BLOCK, 0);
 	piece_is(&p, 1, 3 * BLOCK, 100);
 	piece_is(&p, 1, 3 * BLOCK + 100, 0);
@@ -1045,7 +1045,7 @@ static void test_point_flushes(void)
 	CU_ASSERT_STRING_EQUAL(
 	    qemu.calls, "events-off vm-stop:10 drain flush events-on " SAVED LOADED "vm-start ");
 	piece_is(&p, 0, 100 * BLOCK, 0);
-	piece_is(&p, 1, BLOCK, BLOCK);
+	piece_is(&p, 1, BLOCK, VMFT_DISK_PART_BYTES);
 	piece_is(&p, 1, 3 * BLOCK + 100, 0);
 	no_more(&p);
 	teardown();
@@ -1062,7 +1062,7 @@ static void test_point_shorter_image(void)
 	CU_ASSERT_EQUAL(ftruncate(disk[0], BLOCK + 10), 0);
 	budget(3 * BLOCK);
 	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), 0);
-	piece_is(&p, 0, 0, BLOCK);
+	piece_is(&p, 0, 0, VMFT_DISK_PART_BYTES);
 	piece_is(&p, 0, BLOCK, 10);
 	piece_is(&p, 0, BLOCK + 10, 0);
 	piece_is(&p, 1, 3 * BLOCK + 100, 0);
@@ -1094,8 +1094,8 @@ static void test_point_over_budget(void)
 	(void)pwrite(disk[0], "x", 1, 8 * BLOCK);
 	budget(2 * BLOCK + 2 * PAGE);
 	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), 0);
-	piece_is(&p, 0, 7 * BLOCK, BLOCK);
-	piece_is(&p, 0, 8 * BLOCK, BLOCK);
+	piece_is(&p, 0, 7 * BLOCK, VMFT_DISK_PART_BYTES);
+	piece_is(&p, 0, 8 * BLOCK, VMFT_DISK_PART_BYTES);
 	piece_is(&p, 0, 100 * BLOCK, 0);
 	piece_is(&p, 1, 3 * BLOCK + 100, 0);
 	piece_is(&p, RAM, 3 * PAGE, PAGE);

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Checkpoints: a guest that cannot be replayed runs an epoch with its output held, is stopped
+ * for a moment, and what it changed in the epoch is copied out of its way with the state of its
+ * devices (Remus, NSDI 2008). Output that was sent while n epochs had been taken depends on
+ * epoch n + 1.
+ *
+ * All but what says otherwise runs in QEMU's main loop, as bottom halves that hold the big
+ * lock (requests.c). The guest is stopped by the parts of vm_stop() and vm_start()
+ * (softmmu/cpus.c) one by one: vm_stop() would also make the images durable and tell QMP of a
+ * stop, forty times a second.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include "../common/area-setup.h"
+
+/* Of QEMU 7.2: RunState (qapi/run-state.json), MachineInitPhase (include/hw/qdev-core.h) */
+#define QEMU_RUN_STATE_INMIGRATE  1
+#define QEMU_RUN_STATE_RUNNING	  9
+#define QEMU_RUN_STATE_SAVE_VM	  10
+#define QEMU_RUN_STATE_SHUTDOWN	  11
+#define QEMU_PHASE_MACHINE_READY  4
+#define QEMU_TIMERS_TICKS_OFFSET  8 /* cpu_ticks_offset in TimersState */
+#define QEMU_THROTTLE_PERCENT_MAX 90
+#define PERMILLE_A_PERCENT	  10
+
+/* Why a guest that could run does not. */
+enum {
+	STOPPED_EPOCH = 1,  /* an epoch is being taken, or more of it is to be */
+	STOPPED_FROZEN = 2, /* a drill's */
+	STOPPED_GATE = 4,   /* no room for its output */
+};
+
+static struct vmft_checkpoint *self(void)
+{
+	return &vmft_agent.checkpoint;
+}
+
+uint64_t vmft_checkpoint_output_depends_on(void)
+{
+	return atomic_load(&self()->epoch) + 1;
+}
+
+/* --- stopping and starting ------------------------------------------------ */
+
+static void stop_guest(void)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+	struct vmft_checkpoint *c = self();
+
+	c->was_running = q->runstate_is_running();
+	c->clock_runs_on = true;
+	if (c->was_running) {
+		q->runstate_set(QEMU_RUN_STATE_SAVE_VM);
+		q->cpu_disable_ticks();
+		c->stopped_ns = vmft_agent_now();
+		c->stopped_tsc = __rdtsc();
+		q->pause_all_vcpus();
+		q->vm_state_notify(false, QEMU_RUN_STATE_SAVE_VM);
+	}
+	/* Nothing under way that only this QEMU knows of. */
+	q->drain_all();
+	if (vmft_agent.attach.flush)
+		(void)q->flush_all();
+}
+
+static void add_to_timers(size_t offset, uint64_t what)
+{
+	uint8_t *at = vmft_agent.qemu.timers_state + offset;
+	uint64_t value;
+
+	memcpy(&value, at, sizeof(value));
+	value += what;
+	memcpy(at, &value, sizeof(value));
+}
+
+/*
+ * The guest's clocks go on as if it had not been stopped: 2 ms in every 50 would be a clock that
+ * loses 4 %, far more than NTP can put right (500 ppm). While ticks are disabled the two
+ * offsets are the readings at the stop (softmmu/cpu-timers.c); KVM's own clock, which QEMU
+ * sets to what it read while the guest was stopped, is put right on its way to the kernel.
+ * What was saved for the backup is the reading at the stop.
+ */
+static void catch_up_clocks(struct vmft_checkpoint *c)
+{
+	const uint64_t lost = vmft_agent_now() - c->stopped_ns;
+
+	if (!c->clock_runs_on)
+		return;
+	add_to_timers(vmft_agent.clock_offset, lost);
+	add_to_timers(QEMU_TIMERS_TICKS_OFFSET, __rdtsc() - c->stopped_tsc);
+	atomic_store(&c->kvm_clock_runs_on, true);
+}
+
+static void start_guest(void)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+	struct vmft_checkpoint *c = self();
+
+	/* One that was paused, or has come to its end, stays so. */
+	if (!c->was_running || atomic_load(&vmft_agent.fenced))
+		return;
+	catch_up_clocks(c);
+	q->cpu_enable_ticks();
+	q->runstate_set(QEMU_RUN_STATE_RUNNING);
+	q->vm_state_notify(true, QEMU_RUN_STATE_RUNNING);
+	atomic_store(&c->kvm_clock_runs_on, false);
+	q->resume_all_vcpus();
+}
+
+static void stop_for(unsigned reason)
+{
+	struct vmft_checkpoint *c = self();
+
+	if (c->stopped_by == 0)
+		stop_guest();
+	c->stopped_by |= reason;
+	/* Stopped for longer than an epoch takes, its clock stands still, as for any pause. */
+	if (reason != STOPPED_EPOCH)
+		c->clock_runs_on = false;
+}
+
+static void go_on_after(unsigned reason)
+{
+	struct vmft_checkpoint *c = self();
+
+	if (!(c->stopped_by & reason))
+		return;
+	c->stopped_by &= ~reason;
+	if (c->stopped_by == 0)
+		start_guest();
+}
+
+/* Around QEMU's call of ioctl(), any thread: what it read last is what it will set. */
+void vmft_checkpoint_before_ioctl(unsigned long request, void *argument)
+{
+	struct vmft_checkpoint *c = self();
+
+	if (request == KVM_SET_CLOCK && atomic_load(&c->kvm_clock_runs_on))
+		((struct kvm_clock_data *)argument)->clock +=
+		    vmft_agent_now() - atomic_load(&c->kvm_clock_read_ns);
+}
+
+void vmft_checkpoint_after_ioctl(unsigned long request)
+{
+	if (request == KVM_GET_CLOCK)
+		atomic_store(&self()->kvm_clock_read_ns, vmft_agent_now());
+}
+
+/* --- epochs --------------------------------------------------------------- */
+
+static void freeze(struct vmft_checkpoint *c)
+{
+	if (!atomic_load(&vmft_agent.iface->freeze))
+		return;
+	stop_for(STOPPED_FROZEN);
+	atomic_store(&c->frozen, true);
+	atomic_store(&vmft_agent.iface->frozen_at, atomic_load(&c->epoch) + 1);
+	vmft_agent_ring_monitor();
+}
+
+/* Frames sent from now on depend on the next one: nobody sends any while the guest is stopped. */
+static void end_epoch(struct vmft_area *area)
+{
+	struct vmft_checkpoint *c = self();
+	const uint64_t epoch = atomic_fetch_add(&c->epoch, 1) + 1;
+
+	atomic_store(&area->more, 0);
+	atomic_store(&vmft_agent.iface->log_position, epoch);
+	atomic_store(&area->point_position, epoch);
+	freeze(c);
+}
+
+/* Saved first: what that writes to guest memory is dirty too. */
+static int begin_epoch(struct vmft_area *area, bool bounded, uint64_t at[static 6])
+{
+	int rc;
+
+	at[0] = vmft_agent_now();
+	stop_for(STOPPED_EPOCH);
+	at[1] = at[2] = vmft_agent_now();
+	rc = vmft_state_save(area);
+	at[3] = vmft_agent_now();
+	if (rc == 0)
+		rc = vmft_stage_scan(area);
+	at[4] = vmft_agent_now();
+	if (rc == 0 && bounded && !vmft_stage_fits(area))
+		rc = -ENOBUFS;
+	return rc;
+}
+
+static void report_times(struct vmft_area *area, const uint64_t at[static 6], uint64_t copied)
+{
+	const uint64_t end = vmft_agent_now();
+
+	atomic_store(&area->stop_ns, at[1] - at[0]);
+	atomic_store(&area->drain_ns, at[2] - at[1]);
+	atomic_store(&area->save_ns, at[3] - at[2]);
+	atomic_store(&area->scan_ns, at[4] - at[3]);
+	atomic_store(&area->copy_ns, copied - at[4]);
+	atomic_store(&area->start_ns, end - copied);
+}
+
+/*
+ * bounded: the attach point, which is tried again if it is too much. Any other epoch is taken
+ * whatever its size: when staging is full the guest stays stopped until the monitor has sent
+ * that much and asks for more.
+ */
+static int take(struct vmft_area *area, bool bounded)
+{
+	const bool begin = !atomic_load(&area->more);
+	uint64_t at[6] = {0}, copied;
+	int rc = 0;
+
+	if (!vmft_agent.attach.dirty_log)
+		return vmft_track_fail(-EINVAL, "nothing was tracked");
+	atomic_store(&area->staged_bytes, 0);
+	if (begin)
+		rc = begin_epoch(area, bounded, at);
+	else
+		at[0] = at[1] = at[2] = at[3] = at[4] = vmft_agent_now();
+	if (rc == 0)
+		rc = vmft_stage_copy(area);
+	copied = vmft_agent_now();
+	if (rc == -ENOBUFS && !bounded) {
+		atomic_store(&area->more, 1);
+		report_times(area, at, copied);
+		return 0;
+	}
+	if (rc == 0)
+		end_epoch(area);
+	else
+		vmft_stage_undo(area, atomic_load(&area->staged_bytes));
+	go_on_after(STOPPED_EPOCH);
+	if (rc == 0)
+		atomic_store(&vmft_agent.logging, true);
+	report_times(area, at, copied);
+	return rc == -ENOBUFS ? vmft_track_fail(-E2BIG, "too much was written meanwhile") : rc;
+}
+
+int vmft_checkpoint_point(struct vmft_area *area)
+{
+	if (!vmft_agent.qemu.runstate_is_running() && self()->stopped_by == 0)
+		return vmft_track_fail(-EAGAIN, "the guest is paused");
+	atomic_store(&area->more, 0);
+	return take(area, true);
+}
+
+int vmft_checkpoint_epoch(struct vmft_area *area)
+{
+	return take(area, false);
+}
+
+void vmft_checkpoint_drop(struct vmft_area *area)
+{
+	atomic_store(&area->more, 0);
+	atomic_store(&vmft_agent.logging, false);
+	go_on_after(STOPPED_EPOCH);
+}
+
+/* --- the backup goes live ------------------------------------------------- */
+
+static int load(struct vmft_area *area)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+	void *error = NULL;
+	int rc = vmft_state_put(area, atomic_load(&area->load_bytes));
+
+	if (rc == 0)
+		rc = vmft_track_each_ram(area, vmft_track_apply_shadow);
+	if (rc < 0)
+		return rc;
+	/* Takes the images' locks and reads what QEMU keeps of them in memory. */
+	q->activate_all(&error);
+	if (error)
+		return vmft_track_fail(-EBUSY, q->error_get_pretty(error));
+	return vmft_state_load();
+}
+
+/* The gate is open before the guest's first frame, and what piled up in the taps, seconds old,
+ * is gone before it reads one. */
+int vmft_checkpoint_load(struct vmft_area *area)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+	const uint64_t epoch = atomic_load(&area->load_position);
+	int rc = load(area);
+
+	if (rc < 0)
+		return rc;
+	atomic_store(&self()->epoch, epoch);
+	atomic_store(&vmft_agent.iface->log_position, epoch);
+	vmft_nic_drain_all();
+	vmft_gate_open();
+	vmft_nic_announce_all();
+	vmft_agent.announcements = 1;
+	q->vm_start();
+	atomic_store(&vmft_agent.iface->live_at_ns, vmft_agent_now());
+	vmft_agent_state_set(VMFT_AGENT_LIVE);
+	return 0;
+}
+
+/* --- orders --------------------------------------------------------------- */
+
+static void start_in_main_loop(void *unused)
+{
+	(void)unused;
+	vmft_agent.qemu.vm_start();
+}
+
+static void end_in_main_loop(void *unused)
+{
+	(void)unused;
+	vmft_agent.qemu.qmp_quit(NULL);
+}
+
+static void settle_in_main_loop(void *unused)
+{
+	struct vmft_checkpoint *c = self();
+	const bool full = atomic_load(&c->gate_full);
+
+	(void)unused;
+	if (full && !atomic_load(&vmft_agent.open))
+		stop_for(STOPPED_GATE);
+	else
+		go_on_after(STOPPED_GATE);
+	if (atomic_load(&c->frozen) && !atomic_load(&vmft_agent.iface->freeze)) {
+		atomic_store(&c->frozen, false);
+		atomic_store(&vmft_agent.iface->frozen_at, 0);
+		go_on_after(STOPPED_FROZEN);
+	}
+}
+
+static void throttle_in_main_loop(void *unused)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+	uint32_t percent = atomic_load(&self()->throttle) / PERMILLE_A_PERCENT;
+
+	(void)unused;
+	if (percent > QEMU_THROTTLE_PERCENT_MAX)
+		percent = QEMU_THROTTLE_PERCENT_MAX;
+	if (percent > 0)
+		q->cpu_throttle_set((int)percent);
+	else
+		q->cpu_throttle_stop();
+}
+
+static void schedule(void (*call)(void *))
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+
+	q->schedule_oneshot(q->iohandler_context(), call, NULL, "vmft-checkpoint");
+}
+
+/* Service thread. */
+void vmft_checkpoint_start(bool open)
+{
+	if (open)
+		vmft_gate_open();
+	vmft_agent_state_set(VMFT_AGENT_RECORDING);
+	schedule(start_in_main_loop);
+}
+
+/* Service thread. */
+void vmft_checkpoint_end(void)
+{
+	if (!atomic_exchange(&self()->ending, true))
+		schedule(end_in_main_loop);
+}
+
+/* Any thread: the gate has filled up, or has room again. */
+void vmft_checkpoint_gate_full(bool full)
+{
+	if (atomic_exchange(&self()->gate_full, full) != full)
+		schedule(settle_in_main_loop);
+}
+
+/* Service thread. */
+void vmft_checkpoint_service(void)
+{
+	struct vmft_checkpoint *c = self();
+	uint32_t throttle = atomic_load(&vmft_agent.iface->throttle);
+
+	if (!c->on)
+		return;
+	if (atomic_load(&c->frozen) && !atomic_load(&vmft_agent.iface->freeze))
+		schedule(settle_in_main_loop);
+	if (throttle != atomic_load(&c->throttle)) {
+		atomic_store(&c->throttle, throttle);
+		schedule(throttle_in_main_loop);
+	}
+}
+
+/* --- coming up, and the guest's own end ----------------------------------- */
+
+/* An exit of QEMU that nobody forced is the guest's end (SIGTERM, quit). */
+static void at_exit(void)
+{
+	uint32_t state = atomic_load(&vmft_agent.iface->agent_state);
+
+	if (state == VMFT_AGENT_RECORDING || state == VMFT_AGENT_LIVE)
+		vmft_agent_state_set(VMFT_AGENT_ENDED);
+}
+
+/*
+ * Main thread, about to wait, without locks. There is no log whose opening tells that QEMU is
+ * up: its main loop's first wait does. A guest that has switched itself off has been paused
+ * by QEMU (-action shutdown=pause), so that its last epoch can be taken.
+ */
+void vmft_checkpoint_before_wait(void)
+{
+	struct vmft_checkpoint *c = self();
+	uint32_t state;
+
+	if (!c->on)
+		return;
+	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed)) {
+		if (getpid() != gettid() || !c->phase_check(QEMU_PHASE_MACHINE_READY))
+			return;
+		vmft_agent_arm();
+		(void)atexit(at_exit);
+		c->standby = vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_INMIGRATE);
+		vmft_agent_state_set(c->standby ? VMFT_AGENT_STANDBY : VMFT_AGENT_WAITING);
+		return;
+	}
+	state = atomic_load_explicit(&vmft_agent.iface->agent_state, memory_order_relaxed);
+	if ((state == VMFT_AGENT_RECORDING || state == VMFT_AGENT_LIVE) &&
+	    vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_SHUTDOWN))
+		vmft_agent_state_set(VMFT_AGENT_ENDED);
+}

@@ -22,6 +22,10 @@
 #define DEFAULT_STUN_MS	   300
 #define DEFAULT_GATE_BYTES (8u << 20)
 #define DEFAULT_LOG_BYTES  (64u << 20)
+#define DEFAULT_EPOCH_MS   25
+#define DEFAULT_EPOCH_MIN  5
+#define DEFAULT_EPOCH_MAX  500
+#define DEFAULT_CACHE_MIB  64
 
 /* What one parse carries from line to line. */
 struct parser {
@@ -32,6 +36,7 @@ struct parser {
 	int line;	     /* the line inih works on, counted from 1 */
 	int failed_line;     /* of the first refusal, 0 while there is none */
 	int section_line[4]; /* where each section opened, 0 if it did not */
+	int epoch_line;	     /* where the last of the epoch's lengths was given */
 	unsigned seen;	     /* bit i: keys[i] was given */
 	struct vmft_pair_config config;
 	struct vmft_error *err;
@@ -156,6 +161,17 @@ static int set_reprotect(struct parser *p, const char *value, void *field)
 	return chosen < 0 ? chosen : 0;
 }
 
+static int set_strategy(struct parser *p, const char *value, void *field)
+{
+	for (enum vmft_strategy_kind kind = 0; kind < VMFT_STRATEGY_COUNT; kind++) {
+		if (strcmp(value, vmft_strategy_kind_name(kind)) != 0)
+			continue;
+		*(enum vmft_strategy_kind *)field = kind;
+		return 0;
+	}
+	return refuse(p, "unknown strategy", value, "write auto, lockstep or checkpoint");
+}
+
 /* Plain decimal only: strtoull() alone would take signs, blanks and octal. */
 static int parse_number(struct parser *p, const char *value, struct number_range range,
 			uint64_t *ret)
@@ -207,6 +223,29 @@ static int set_stun(struct parser *p, const char *value, void *field)
 static int set_bandwidth(struct parser *p, const char *value, void *field)
 {
 	return set_u32(p, value, (struct number_range){.min = 0, .max = 100000}, field);
+}
+
+static int set_epoch(struct parser *p, const char *value, void *field)
+{
+	p->epoch_line = p->line;
+	return set_u32(p, value, (struct number_range){.min = 5, .max = 500}, field);
+}
+
+static int set_epoch_min(struct parser *p, const char *value, void *field)
+{
+	p->epoch_line = p->line;
+	return set_u32(p, value, (struct number_range){.min = 1, .max = 500}, field);
+}
+
+static int set_epoch_max(struct parser *p, const char *value, void *field)
+{
+	p->epoch_line = p->line;
+	return set_u32(p, value, (struct number_range){.min = 5, .max = 5000}, field);
+}
+
+static int set_delta_cache(struct parser *p, const char *value, void *field)
+{
+	return set_u32(p, value, (struct number_range){.min = 0, .max = 4096}, field);
 }
 
 static int set_gate(struct parser *p, const char *value, void *field)
@@ -309,6 +348,11 @@ static const struct key keys[] = {
     {"pair", "reprotect", set_reprotect, FIELD(reprotect), false, NULL},
     {"pair", "stun-ms", set_stun, FIELD(stun_ms), false, NULL},
     {"pair", "attach-mib-per-s", set_bandwidth, FIELD(attach_mib_per_s), false, NULL},
+    {"pair", "strategy", set_strategy, FIELD(strategy), false, NULL},
+    {"pair", "epoch-ms", set_epoch, FIELD(epoch_ms), false, NULL},
+    {"pair", "epoch-min-ms", set_epoch_min, FIELD(epoch_min_ms), false, NULL},
+    {"pair", "epoch-max-ms", set_epoch_max, FIELD(epoch_max_ms), false, NULL},
+    {"pair", "delta-cache-mib", set_delta_cache, FIELD(delta_cache_mib), false, NULL},
     {"primary", "channel", set_channel, SIDE(VMFT_HOST_PRIMARY, channel), true,
      "channel = 10.9.0.1:7700"},
     {"primary", "control", set_control, SIDE(VMFT_HOST_PRIMARY, control), false, NULL},
@@ -474,6 +518,21 @@ static int check_channels(struct parser *p)
 	return 0;
 }
 
+/* Each is within its own range; the error names the line that was changed last. */
+static int check_epoch(struct parser *p)
+{
+	const struct vmft_pair_config *config = &p->config;
+	char values[48];
+
+	if (config->epoch_min_ms <= config->epoch_ms && config->epoch_ms <= config->epoch_max_ms)
+		return 0;
+	(void)snprintf(values, sizeof(values), "%u, %u, %u", config->epoch_min_ms, config->epoch_ms,
+		       config->epoch_max_ms);
+	p->line = p->epoch_line;
+	return refuse(p, "epoch-min-ms, epoch-ms and epoch-max-ms out of order:", values,
+		      "let none be less than the one before it");
+}
+
 static void fill_defaults(struct vmft_pair_config *config)
 {
 	config->silence_ms = DEFAULT_SILENCE_MS;
@@ -482,6 +541,11 @@ static void fill_defaults(struct vmft_pair_config *config)
 	config->stun_ms = DEFAULT_STUN_MS;
 	config->gate_bytes = DEFAULT_GATE_BYTES;
 	config->log_bytes = DEFAULT_LOG_BYTES;
+	config->strategy = VMFT_STRATEGY_AUTO;
+	config->epoch_ms = DEFAULT_EPOCH_MS;
+	config->epoch_min_ms = DEFAULT_EPOCH_MIN;
+	config->epoch_max_ms = DEFAULT_EPOCH_MAX;
+	config->delta_cache_mib = DEFAULT_CACHE_MIB;
 	memcpy(config->qemu, DEFAULT_QEMU, sizeof(DEFAULT_QEMU));
 }
 
@@ -529,6 +593,9 @@ static int parse(struct parser *p)
 	if (r < 0)
 		return r;
 	fill_controls(&p->config);
+	r = check_epoch(p);
+	if (r < 0)
+		return r;
 	return check_channels(p);
 }
 
@@ -655,4 +722,15 @@ const char *vmft_host_name(enum vmft_host host)
 	};
 
 	return names[host];
+}
+
+const char *vmft_strategy_kind_name(enum vmft_strategy_kind kind)
+{
+	static const char *const names[VMFT_STRATEGY_COUNT] = {
+	    [VMFT_STRATEGY_AUTO] = "auto",
+	    [VMFT_STRATEGY_LOCKSTEP] = "lockstep",
+	    [VMFT_STRATEGY_CHECKPOINT] = "checkpoint",
+	};
+
+	return names[kind];
 }

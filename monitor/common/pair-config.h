@@ -49,6 +49,14 @@ enum vmft_start {
 	VMFT_START_ALONE, /* at once; a backup is attached when there is one */
 };
 
+/* How the backup comes to have what the primary has. */
+enum vmft_strategy_kind {
+	VMFT_STRATEGY_AUTO,	  /* whichever the command line allows */
+	VMFT_STRATEGY_LOCKSTEP,	  /* it replays what the primary does */
+	VMFT_STRATEGY_CHECKPOINT, /* it is sent the guest's state, an epoch at a time */
+	VMFT_STRATEGY_COUNT,
+};
+
 /* How the two sides' disks are compared before the guest starts. */
 enum vmft_disk_check {
 	VMFT_DISK_CHECK_FULL, /* sizes and contents */
@@ -78,7 +86,12 @@ struct vmft_pair_config {
 	enum vmft_start start;
 	enum vmft_reprotect reprotect;
 	uint32_t stun_ms; /* 10..10000: the guest is to be stopped no longer by an attach */
-	uint32_t attach_mib_per_s;	/* 0..100000: cap on an attach's copying; 0: none */
+	uint32_t attach_mib_per_s; /* 0..100000: cap on an attach's copying; 0: none */
+	enum vmft_strategy_kind strategy;
+	uint32_t epoch_ms;		/* 5..500: the length of an epoch */
+	uint32_t epoch_min_ms;		/* 1..epoch_ms: not shorter, when output waits */
+	uint32_t epoch_max_ms;		/* epoch_ms..5000: not longer, when nothing waits */
+	uint32_t delta_cache_mib;	/* 0..4096: of the pages last sent; 0: none */
 	bool has_host[VMFT_HOST_COUNT]; /* the section is there */
 	struct vmft_pair_side host[VMFT_HOST_COUNT];
 };
@@ -92,6 +105,9 @@ const char *vmft_role_name(enum vmft_role role);
 /* The same for "primary", "backup" and "spare", the names of the sections. */
 int vmft_host_parse(const char *text, enum vmft_host *ret);
 const char *vmft_host_name(enum vmft_host host);
+
+/* "auto", "lockstep" or "checkpoint", a string constant. */
+const char *vmft_strategy_kind_name(enum vmft_strategy_kind kind);
 
 /*
  * Reads and checks the file at path. On failure *ret is untouched, *err says

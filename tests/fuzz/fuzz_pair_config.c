@@ -18,7 +18,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (r == 0 && (config.name[0] == '\0' || config.silence_ms < 200 ||
 		       strncmp(config.arbiter, "file:/", 6) != 0 ||
 		       (config.log_bytes & (config.log_bytes - 1)) != 0 || config.stun_ms < 10 ||
-		       config.attach_mib_per_s > 100000))
+		       config.attach_mib_per_s > 100000 || config.strategy >= VMFT_STRATEGY_COUNT ||
+		       config.epoch_min_ms < 1 || config.epoch_min_ms > config.epoch_ms ||
+		       config.epoch_ms > config.epoch_max_ms || config.epoch_max_ms > 5000 ||
+		       config.delta_cache_mib > 4096))
 		abort();
 	for (int host = 0; r == 0 && host < VMFT_HOST_COUNT; host++)
 		if (config.has_host[host] != (config.host[host].channel.addr_len > 0) ||
@@ -35,8 +38,14 @@ static const char seed0[] =
 static const char seed1[] =
     "[pair]\nname:b\narbiter=file:/a\n[primary]\nchannel=[::1]:1\n[backup]\nchannel=[::2]:2\n";
 
+static const char seed2[] =
+    "[pair]\nname = c\narbiter = file:/a\nstrategy = checkpoint\nepoch-ms = 40\n"
+    "epoch-min-ms = 39\nepoch-max-ms = 41\ndelta-cache-mib = 4096\n"
+    "[primary]\nchannel = 10.9.0.1:1\n[backup]\nchannel = 10.9.0.2:1\n";
+
 const struct vmft_fuzz_seed vmft_fuzz_seeds[] = {
     {seed0, sizeof(seed0) - 1},
     {seed1, sizeof(seed1) - 1},
+    {seed2, sizeof(seed2) - 1},
     {0},
 };

@@ -51,6 +51,11 @@ static void test_defaults(void)
 	CU_ASSERT_EQUAL(config.reprotect, VMFT_REPROTECT_AUTO);
 	CU_ASSERT_EQUAL(config.stun_ms, 300);
 	CU_ASSERT_EQUAL(config.attach_mib_per_s, 0);
+	CU_ASSERT_EQUAL(config.strategy, VMFT_STRATEGY_AUTO);
+	CU_ASSERT_EQUAL(config.epoch_ms, 25);
+	CU_ASSERT_EQUAL(config.epoch_min_ms, 5);
+	CU_ASSERT_EQUAL(config.epoch_max_ms, 500);
+	CU_ASSERT_EQUAL(config.delta_cache_mib, 64);
 	CU_ASSERT(config.has_host[VMFT_HOST_PRIMARY]);
 	CU_ASSERT(config.has_host[VMFT_HOST_BACKUP]);
 	CU_ASSERT(!config.has_host[VMFT_HOST_SPARE]);
@@ -68,7 +73,9 @@ static void test_everything_set(void)
 				    "\tdisk-check = size\n  gate-bytes = 65536\n"
 				    "log-bytes = 4294967296\nqemu = /opt/qemu\n"
 				    "start = alone\nreprotect = manual\nstun-ms = 10000\n"
-				    "attach-mib-per-s = 100000\n"
+				    "attach-mib-per-s = 100000\nstrategy = checkpoint\n"
+				    "epoch-ms = 500\nepoch-min-ms = 500\n"
+				    "epoch-max-ms = 5000\ndelta-cache-mib = 4096\n"
 				    "[primary]\nchannel = [::1]:1\ncontrol = /p.sock\n"
 				    "[backup]\nchannel=[2001:db8::2]:65535\ncontrol = /b.sock\n"
 				    "[spare]\nchannel=[2001:db8::3]:2\ncontrol = /s.sock\n",
@@ -88,6 +95,11 @@ static void test_everything_set(void)
 	CU_ASSERT_EQUAL(config.reprotect, VMFT_REPROTECT_MANUAL);
 	CU_ASSERT_EQUAL(config.stun_ms, 10000);
 	CU_ASSERT_EQUAL(config.attach_mib_per_s, 100000);
+	CU_ASSERT_EQUAL(config.strategy, VMFT_STRATEGY_CHECKPOINT);
+	CU_ASSERT_EQUAL(config.epoch_ms, 500);
+	CU_ASSERT_EQUAL(config.epoch_min_ms, 500);
+	CU_ASSERT_EQUAL(config.epoch_max_ms, 5000);
+	CU_ASSERT_EQUAL(config.delta_cache_mib, 4096);
 	CU_ASSERT(config.has_host[VMFT_HOST_SPARE]);
 	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_SPARE].channel.text, "[2001:db8::3]:2");
 	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_SPARE].control, "/s.sock");
@@ -100,13 +112,35 @@ static void test_lower_ends(void)
 	struct vmft_error err;
 
 	CU_ASSERT_EQUAL_FATAL(parse(PAIR "start = pair\nreprotect = auto\nstun-ms = 10\n"
-					 "attach-mib-per-s = 0\n" PRIMARY BACKUP,
+					 "attach-mib-per-s = 0\nstrategy = auto\n"
+					 "epoch-max-ms = 5\nepoch-ms = 5\n"
+					 "epoch-min-ms = 1\ndelta-cache-mib = 0\n" PRIMARY BACKUP,
 				    &config, &err),
 			      0);
 	CU_ASSERT_EQUAL(config.start, VMFT_START_PAIR);
 	CU_ASSERT_EQUAL(config.reprotect, VMFT_REPROTECT_AUTO);
 	CU_ASSERT_EQUAL(config.stun_ms, 10);
 	CU_ASSERT_EQUAL(config.attach_mib_per_s, 0);
+	CU_ASSERT_EQUAL(config.strategy, VMFT_STRATEGY_AUTO);
+	CU_ASSERT_EQUAL(config.epoch_ms, 5);
+	CU_ASSERT_EQUAL(config.epoch_min_ms, 1);
+	CU_ASSERT_EQUAL(config.epoch_max_ms, 5);
+	CU_ASSERT_EQUAL(config.delta_cache_mib, 0);
+}
+
+static void test_strategies(void)
+{
+	for (enum vmft_strategy_kind kind = 0; kind < VMFT_STRATEGY_COUNT; kind++) {
+		struct vmft_pair_config config;
+		struct vmft_error err;
+		char text[256];
+
+		(void)snprintf(text, sizeof(text), PAIR "strategy = %s\n" PRIMARY BACKUP,
+			       vmft_strategy_kind_name(kind));
+		CU_ASSERT_EQUAL_FATAL(parse(text, &config, &err), 0);
+		CU_ASSERT_EQUAL(config.strategy, kind);
+	}
+	CU_ASSERT_STRING_EQUAL(vmft_strategy_kind_name(VMFT_STRATEGY_CHECKPOINT), "checkpoint");
 }
 
 /* A spare host is one like the others, wherever its section stands; its control path has a
@@ -174,6 +208,18 @@ static const struct {
     {"[pair]\nattach-mib-per-s = 100001\n",
      "f:2: bad number '100001'; write a whole number from 0 to 100000"},
     {"[pair]\nattach-mib-per-s = -1\n", "f:2: bad number"},
+    {"[pair]\nstrategy = replay\n",
+     "f:2: unknown strategy 'replay'; write auto, lockstep or checkpoint"},
+    {"[pair]\nstrategy = Auto\n", "f:2: unknown strategy"},
+    {"[pair]\nepoch-ms = 4\n", "f:2: bad number '4'; write a whole number from 5 to 500"},
+    {"[pair]\nepoch-ms = 501\n", "f:2: bad number"},
+    {"[pair]\nepoch-min-ms = 0\n", "f:2: bad number '0'; write a whole number from 1 to 500"},
+    {"[pair]\nepoch-min-ms = 501\n", "f:2: bad number"},
+    {"[pair]\nepoch-max-ms = 4\n", "f:2: bad number '4'; write a whole number from 5 to 5000"},
+    {"[pair]\nepoch-max-ms = 5001\n", "f:2: bad number"},
+    {"[pair]\ndelta-cache-mib = 4097\n",
+     "f:2: bad number '4097'; write a whole number from 0 to 4096"},
+    {"[pair]\ndelta-cache-mib = 64M\n", "f:2: bad number"},
     {"[spare]\nstart = alone\n", "f:2: unknown key 'start'"},
     {"[pair]\ngate-bytes = 65535\n", "f:2: bad number"},
     {"[pair]\ngate-bytes = 1073741825\n", "f:2: bad number"},
@@ -202,6 +248,11 @@ static const struct {
     {"[primary]\ncontrol = x.sock\n", "f:2: not an absolute path: 'x.sock'"},
     {"[primary]\ncontrol = /" LONG64 LONG64 "\n", "f:2: path too long"},
     {"[pair]\nname = a" TAIL, "f:1: no 'arbiter' in [pair]"},
+    {PAIR "epoch-min-ms = 26\n\n" PRIMARY BACKUP,
+     "f:4: epoch-min-ms, epoch-ms and epoch-max-ms out of order: '26, 25, 500'; let none be less "
+     "than the one before it"},
+    {PAIR "epoch-ms = 100\nepoch-max-ms = 99\n" PRIMARY BACKUP,
+     "f:5: epoch-min-ms, epoch-ms and epoch-max-ms out of order: '5, 100, 99'"},
     {PAIR PRIMARY, "f:5: no 'channel' in [backup]"},
     {PAIR BACKUP "[primary]\n", "f:6: no 'channel' in [primary]"},
     {PAIR PRIMARY BACKUP "[spare]\n", "f:8: no 'channel' in [spare]"},
@@ -344,6 +395,7 @@ int vmft_suite_pair_config(void)
 	if (!suite || !CU_add_test(suite, "defaults", test_defaults) ||
 	    !CU_add_test(suite, "everything set", test_everything_set) ||
 	    !CU_add_test(suite, "lower ends", test_lower_ends) ||
+	    !CU_add_test(suite, "strategies", test_strategies) ||
 	    !CU_add_test(suite, "spare", test_spare) ||
 	    !CU_add_test(suite, "ports tell channels apart", test_ports_tell_channels_apart) ||
 	    !CU_add_test(suite, "refused", test_refused) ||

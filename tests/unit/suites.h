@@ -8,6 +8,7 @@ int vmft_suite_attach(void);
 int vmft_suite_area(void);
 int vmft_suite_agent_link(void);
 int vmft_suite_image(void);
+int vmft_suite_epoch(void);
 int vmft_suite_event(void);
 int vmft_suite_ring(void);
 int vmft_suite_frame(void);

@@ -215,7 +215,7 @@ static void *service(void *unused)
 }
 
 /* QEMU's threads rely on receiving its signals; this one must take none of them. */
-static void service_start(void)
+void vmft_agent_serve(void)
 {
 	sigset_t all, before;
 	int rc;
@@ -260,7 +260,10 @@ static void attach_symbols(struct vmft_qemu *q)
 	*(void **)&q->dirty_log_start = qemu_symbol("memory_global_dirty_log_start");
 	*(void **)&q->dirty_log_stop = qemu_symbol("memory_global_dirty_log_stop");
 	*(void **)&q->region_from_host = qemu_symbol("memory_region_from_host");
-	*(void **)&q->snapshot_and_clear = qemu_symbol("memory_region_snapshot_and_clear_dirty");
+	*(void **)&q->snapshot_and_clear =
+	    qemu_symbol("cpu_physical_memory_snapshot_and_clear_dirty");
+	*(void **)&q->dirty_log_sync = qemu_symbol("memory_global_dirty_log_sync");
+	*(void **)&q->dirty_log_after_sync = qemu_symbol("memory_global_after_dirty_log_sync");
 	*(void **)&q->ram_foreach = qemu_symbol("qemu_ram_foreach_block");
 	*(void **)&q->ram_idstr = qemu_symbol("qemu_ram_get_idstr");
 	*(void **)&q->ram_host = qemu_symbol("qemu_ram_get_host_addr");
@@ -316,7 +319,6 @@ void vmft_agent_arm(void)
 	*(void **)&q->clock_notify = qemu_symbol("qemu_clock_notify");
 	attach_symbols(q);
 	checkpoint_symbols(q);
-	service_start();
 }
 
 static bool parse_number(const char *text, uint64_t *ret, int base)
@@ -458,6 +460,7 @@ __attribute__((visibility("default"))) FILE *fopen64(const char *path, const cha
 	if (!vmft_agent.iface || strcmp(path, VMFT_LOG_NAME) != 0)
 		return vmft_agent.libc_fopen64(path, mode);
 	vmft_agent_arm();
+	vmft_agent_serve();
 	return mode[0] == 'w' ? vmft_tap_open(0) : vmft_feed_open();
 }
 

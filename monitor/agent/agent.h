@@ -107,6 +107,8 @@ struct vmft_qemu {
 	const char *(*error_get_pretty)(const void *err);
 	void (*dirty_log_start)(unsigned flags);
 	void (*dirty_log_stop)(unsigned flags);
+	void (*dirty_log_sync)(void);
+	void (*dirty_log_after_sync)(void);
 	void *(*region_from_host)(void *host, uint64_t *ret_offset);
 	void *(*snapshot_and_clear)(void *region, uint64_t at, uint64_t n, unsigned client);
 	int (*ram_foreach)(int (*visit)(void *block, void *user), void *user);
@@ -229,6 +231,7 @@ VMFT_HIDDEN void vmft_agent_wake(void);
 VMFT_HIDDEN void vmft_agent_broken(const char *what);
 VMFT_HIDDEN uint64_t vmft_agent_now(void); /* CLOCK_MONOTONIC, ns */
 VMFT_HIDDEN void vmft_agent_arm(void);
+VMFT_HIDDEN void vmft_agent_serve(void); /* starts the service thread */
 
 static inline uint32_t vmft_agent_command(void)
 {
@@ -283,11 +286,8 @@ VMFT_HIDDEN void *vmft_track_block(const struct vmft_region *region); /* QEMU's,
 VMFT_HIDDEN int vmft_track_each_ram(struct vmft_area *area,
 				    int (*visit)(struct vmft_area *area, struct vmft_region *region,
 						 uint8_t *host));
-VMFT_HIDDEN int vmft_track_mark_dirty(struct vmft_area *area, struct vmft_region *region,
-				      uint8_t *host);
 VMFT_HIDDEN int vmft_track_apply_shadow(struct vmft_area *area, struct vmft_region *region,
 					uint8_t *host);
-VMFT_HIDDEN void vmft_track_report(struct vmft_area *area); /* counts the marks */
 
 /* stage.c: copies of what is marked, the guest being stopped */
 VMFT_HIDDEN int vmft_stage_scan(struct vmft_area *area);	/* marks what is dirty, counts */

@@ -428,6 +428,8 @@ void vmft_checkpoint_before_wait(void)
 		(void)atexit(at_exit);
 		c->standby = vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_INMIGRATE);
 		vmft_agent_state_set(c->standby ? VMFT_AGENT_STANDBY : VMFT_AGENT_WAITING);
+		/* Last: an order may be there already, and is obeyed by the state. */
+		vmft_agent_serve();
 		return;
 	}
 	state = atomic_load_explicit(&vmft_agent.iface->agent_state, memory_order_relaxed);

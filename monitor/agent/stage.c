@@ -192,11 +192,10 @@ void vmft_stage_undo(struct vmft_area *area, uint64_t used)
 
 int vmft_stage_scan(struct vmft_area *area)
 {
-	int rc = vmft_track_each_ram(area, vmft_track_mark_dirty);
+	int rc = vmft_track_scan(area);
 
 	if (rc < 0)
 		return rc;
-	vmft_track_report(area);
 	if (atomic_load(&area->disk_overflow))
 		return vmft_track_fail(-EFBIG, "an image has grown beyond what could be foreseen");
 	return 0;

@@ -5,8 +5,8 @@
  * epoch.
  *
  * Memory is marked by QEMU's own dirty log, which sees the guest's writes and the devices'
- * (memory_region_snapshot_and_clear_dirty(), as migration uses it) on any accelerator and any
- * kernel; images by standing in for the libc calls that QEMU's thread pool writes with.
+ * (cpu_physical_memory_snapshot_and_clear_dirty(), the log migration uses) on any accelerator and
+ * any kernel; images by standing in for the libc calls that QEMU's thread pool writes with.
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -247,6 +247,26 @@ static struct snapshot *take_snapshot(struct vmft_region *region, uint8_t *host)
 		      : NULL;
 }
 
+/*
+ * All that was written up to now. memory_region_snapshot_and_clear_dirty() would do it block
+ * by block, and for each wait until every vCPU has left what it executes (so that a page is
+ * not read before a store that was counted already is made, tcg_log_global_after_sync());
+ * once for all is enough, and while the guest is stopped there is nobody to wait for.
+ */
+static int each_dirty(struct vmft_area *area,
+		      int (*visit)(struct vmft_area *area, struct vmft_region *region,
+				   uint8_t *host))
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+	int rc;
+
+	q->dirty_log_sync();
+	rc = vmft_track_each_ram(area, visit);
+	if (q->runstate_is_running())
+		q->dirty_log_after_sync();
+	return rc;
+}
+
 static int forget_dirty(struct vmft_area *area, struct vmft_region *region, uint8_t *host)
 {
 	struct snapshot *snapshot = take_snapshot(region, host);
@@ -272,7 +292,7 @@ static void refresh_shadow(struct vmft_area *area, const struct vmft_region *reg
 	}
 }
 
-int vmft_track_mark_dirty(struct vmft_area *area, struct vmft_region *region, uint8_t *host)
+static int mark_dirty(struct vmft_area *area, struct vmft_region *region, uint8_t *host)
 {
 	const uint64_t pages = (region->bytes + VMFT_RAM_BLOCK_BYTES - 1) / VMFT_RAM_BLOCK_BYTES;
 	_Atomic uint64_t *words = vmft_region_bitmap(area, region);
@@ -310,7 +330,7 @@ static uint64_t count_marks(struct vmft_area *area, uint32_t first, uint32_t end
 	return count;
 }
 
-void vmft_track_report(struct vmft_area *area)
+static void report(struct vmft_area *area)
 {
 	const uint32_t count = atomic_load(&area->region_count);
 
@@ -332,15 +352,15 @@ int vmft_track_begin(struct vmft_area *area)
 	atomic_store(&area->disk_overflow, 0);
 	atomic_store(&vmft_agent.attach.disks, true);
 	/* All is copied once from now on; what was marked before does not matter. */
-	rc = vmft_track_each_ram(area, forget_dirty);
+	rc = each_dirty(area, forget_dirty);
 	return rc < 0 ? rc : vmft_track_each_ram(area, fill_shadow);
 }
 
 int vmft_track_scan(struct vmft_area *area)
 {
-	int rc = vmft_track_each_ram(area, vmft_track_mark_dirty);
+	int rc = each_dirty(area, mark_dirty);
 
-	vmft_track_report(area);
+	report(area);
 	return rc;
 }
 

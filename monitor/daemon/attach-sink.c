@@ -402,13 +402,19 @@ static int got_point(struct vmft_monitor *m, const struct vmft_frame_info *frame
 			sync_images(m);
 		return -ENOSPC;
 	}
-	close_images(m);
 	s->phase = VMFT_ATTACH_CATCHING_UP;
 	vmft_monitor_restart_log(m, frame->position);
 	vmft_monitor_event(m, &event);
 	atomic_store(&area->load_bytes, s->state_bytes);
 	atomic_store(&area->load_position, frame->position);
 	atomic_store(&area->load_guest_ns, s->point.guest_ns);
+	if (m->strategy_ops->moves_state) {
+		/* It is there to be gone live with; what follows replaces it, and the images are
+		 * written to until then. */
+		s->loaded = true;
+		return 0;
+	}
+	close_images(m);
 	vmft_agent_link_request(&m->agent, VMFT_AREA_LOAD);
 	return 0;
 }

@@ -952,8 +952,9 @@ bool vmft_source_wants_backup(const struct vmft_monitor *m, uint64_t now)
 	const struct vmft_source *s = &m->source;
 
 	return m->core.side == VMFT_SIDE_PRIMARY && m->core.state == VMFT_STATE_ALONE &&
-	       s->phase == VMFT_ATTACH_IDLE && !m->guest_gone && !m->stopping && !m->agent_broken &&
-	       now >= s->retry_ns && (m->config.reprotect == VMFT_REPROTECT_AUTO || s->asked);
+	       s->phase == VMFT_ATTACH_IDLE && m->strategy_ops->is_idle(m->strategy) &&
+	       !m->guest_gone && !m->stopping && !m->agent_broken && now >= s->retry_ns &&
+	       (m->config.reprotect == VMFT_REPROTECT_AUTO || s->asked);
 }
 
 void vmft_source_begin(struct vmft_monitor *m)

@@ -24,6 +24,7 @@
 
 #include "../common/exit-codes.h"
 #include "control-request.h"
+#include "epoch-figures.h"
 #include "monitor.h"
 
 #define MS UINT64_C(1000000)
@@ -242,6 +243,49 @@ static void add_attach(struct json_object *object, struct vmft_monitor *m)
 	add_number(object, "attach_done_bytes", m->sink.bytes);
 }
 
+/* Of the last epochs; times are in ms, "pause" is its parts together. */
+static void add_epochs(struct json_object *object, const struct vmft_epoch_figures *f)
+{
+	static const struct {
+		const char *name;
+		enum vmft_epoch_figure which;
+		bool bytes;
+	} kinds[] = {
+	    {"length", VMFT_FIGURE_LENGTH, false}, {"pause", VMFT_FIGURE_PAUSE, false},
+	    {"stop", VMFT_FIGURE_STOP, false},	   {"save", VMFT_FIGURE_SAVE, false},
+	    {"scan", VMFT_FIGURE_SCAN, false},	   {"copy", VMFT_FIGURE_COPY, false},
+	    {"start", VMFT_FIGURE_START, false},   {"commit", VMFT_FIGURE_COMMIT, false},
+	    {"output", VMFT_FIGURE_OUTPUT, false}, {"staged", VMFT_FIGURE_STAGED, true},
+	    {"sent", VMFT_FIGURE_SENT, true},
+	};
+	static const struct {
+		const char *name;
+		unsigned permille;
+	} points[] = {{"p50", 500}, {"p99", 990}, {"max", 1000}};
+
+	add_number(object, "epochs", f->epochs);
+	add_number(object, "epochs_early", f->early);
+	add_number(object, "epochs_split", f->split);
+	add_number(object, "pages", f->pages);
+	add_number(object, "pages_zero", f->zero);
+	add_number(object, "pages_unchanged", f->unchanged);
+	add_number(object, "pages_delta", f->delta);
+	add_number(object, "pages_whole", f->whole);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		for (size_t j = 0; j < sizeof(points) / sizeof(points[0]); j++) {
+			const uint64_t value =
+			    vmft_epoch_quantile(f, kinds[i].which, points[j].permille);
+			char key[32];
+
+			(void)snprintf(key, sizeof(key), "%s_%s_%s", kinds[i].name,
+				       kinds[i].bytes ? "bytes" : "ms", points[j].name);
+			if (kinds[i].bytes)
+				add_number(object, key, value);
+			else
+				add_ms(object, key, value);
+		}
+}
+
 static struct json_object *status(struct vmft_monitor *m)
 {
 	struct json_object *object = answer_new(true);
@@ -253,6 +297,7 @@ static struct json_object *status(struct vmft_monitor *m)
 	add_text(object, "reason", vmft_why_text(m->core.why));
 	add_number(object, "generation", m->core.generation);
 	add_text(object, "strategy", m->strategy_ops->name);
+	add_text(object, "strategy_reason", m->options.strategy_reason);
 	add_text(object, "arbiter", m->config.arbiter);
 	add_number(object, "silence_ms", m->config.silence_ms);
 	add_number(object, "since_ms", m->state_ns / MS);
@@ -263,6 +308,8 @@ static struct json_object *status(struct vmft_monitor *m)
 	add_log(object, m);
 	add_gate(object, m->agent.iface);
 	add_attach(object, m);
+	if (m->strategy_ops->figures && vmft_monitor_is_primary(m))
+		add_epochs(object, m->strategy_ops->figures(m->strategy));
 	json_object_object_add(object, "events", events(&m->journal));
 	return object;
 }
@@ -371,7 +418,10 @@ static void digest_done(struct vmft_control_client *client)
 		       (unsigned long long)XXH3_64bits_digest(client->hash));
 	add_text(object, "ram", hex);
 	add_number(object, "ram_bytes", client->ram_bytes);
-	add_number(object, "position", atomic_load(&client->m->agent.iface->log_position));
+	add_number(object, "position",
+		   vmft_monitor_is_primary(client->m)
+		       ? atomic_load(&client->m->agent.iface->log_position)
+		       : client->m->strategy_ops->applied(client->m->strategy));
 	digest_drop(client);
 	answer(client, object);
 }

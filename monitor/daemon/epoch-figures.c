@@ -12,9 +12,9 @@ struct vmft_epoch_sample *vmft_epoch_sample(struct vmft_epoch_figures *figures, 
 static void release(struct vmft_epoch_sample *sample, uint64_t now)
 {
 	if (now > sample->asked_ns)
-		sample->value[VMFT_EPOCH_COMMIT] = now - sample->asked_ns;
+		sample->value[VMFT_FIGURE_COMMIT] = now - sample->asked_ns;
 	if (sample->output_ns != 0 && now > sample->output_ns)
-		sample->value[VMFT_EPOCH_OUTPUT] = now - sample->output_ns;
+		sample->value[VMFT_FIGURE_OUTPUT] = now - sample->output_ns;
 }
 
 void vmft_epoch_released(struct vmft_epoch_figures *figures, uint64_t epoch, uint64_t now)
@@ -41,7 +41,7 @@ static int compare(const void *a, const void *b)
 uint64_t vmft_epoch_quantile(const struct vmft_epoch_figures *figures, enum vmft_epoch_figure which,
 			     unsigned permille)
 {
-	const bool waits = which == VMFT_EPOCH_COMMIT || which == VMFT_EPOCH_OUTPUT;
+	const bool waits = which == VMFT_FIGURE_COMMIT || which == VMFT_FIGURE_OUTPUT;
 	uint64_t values[VMFT_EPOCH_SAMPLES];
 	size_t n = 0;
 

@@ -8,31 +8,31 @@
 #define VMFT_EPOCH_SAMPLES 2048u /* about a minute of short ones */
 
 enum vmft_epoch_figure {
-	VMFT_EPOCH_LENGTH, /* ns: the guest ran */
-	VMFT_EPOCH_PAUSE,  /* ns: it was stopped; its parts: */
-	VMFT_EPOCH_STOP,
-	VMFT_EPOCH_SAVE,
-	VMFT_EPOCH_SCAN,
-	VMFT_EPOCH_COPY,
-	VMFT_EPOCH_START,
-	VMFT_EPOCH_STAGED, /* bytes copied while it was */
-	VMFT_EPOCH_SENT,   /* bytes on the channel */
-	VMFT_EPOCH_COMMIT, /* ns: from the stop to the backup's ack */
-	VMFT_EPOCH_OUTPUT, /* ns: the epoch's first frame waited; 0: it had none */
-	VMFT_EPOCH_FIGURES,
+	VMFT_FIGURE_LENGTH, /* ns: the guest ran */
+	VMFT_FIGURE_PAUSE,  /* ns: it was stopped; its parts: */
+	VMFT_FIGURE_STOP,
+	VMFT_FIGURE_SAVE,
+	VMFT_FIGURE_SCAN,
+	VMFT_FIGURE_COPY,
+	VMFT_FIGURE_START,
+	VMFT_FIGURE_STAGED, /* bytes copied while it was */
+	VMFT_FIGURE_SENT,   /* bytes on the channel */
+	VMFT_FIGURE_COMMIT, /* ns: from the stop to the backup's ack */
+	VMFT_FIGURE_OUTPUT, /* ns: the epoch's first frame waited; 0: it had none */
+	VMFT_FIGURES,
 };
 
 struct vmft_epoch_sample {
 	uint64_t epoch;
 	uint64_t asked_ns;  /* CLOCK_MONOTONIC, the end was asked for */
 	uint64_t output_ns; /* the same, its first frame was seen waiting; 0: none */
-	uint64_t value[VMFT_EPOCH_FIGURES];
+	uint64_t value[VMFT_FIGURES];
 };
 
 struct vmft_epoch_figures {
-	uint64_t epochs;  /* since the guest's strategy began, on this side */
-	uint64_t early;	  /* ended because output waited */
-	uint64_t split;	  /* did not fit into staging at once */
+	uint64_t epochs;   /* since the guest's strategy began, on this side */
+	uint64_t early;	   /* ended because output waited */
+	uint64_t split;	   /* did not fit into staging at once */
 	uint64_t released; /* samples up to this epoch have their COMMIT and OUTPUT */
 	uint64_t pages, zero, unchanged, delta, whole; /* of memory: how they were sent */
 	struct vmft_epoch_sample sample[VMFT_EPOCH_SAMPLES];

@@ -14,15 +14,14 @@ static void thin_out(struct vmft_lag *lag)
 	lag->step_ns *= 2;
 }
 
-static void measure_rate(struct vmft_lag *lag, uint64_t position, uint64_t now_ns)
+void vmft_lag_rate(struct vmft_lag *lag, uint64_t bytes, uint64_t now_ns)
 {
 	uint64_t passed = now_ns - lag->window_ns;
 
 	if (passed < 1000000000u)
 		return;
-	lag->bytes_per_s =
-	    (uint64_t)((double)(position - lag->window_position) * 1e9 / (double)passed);
-	lag->window_position = position;
+	lag->bytes_per_s = (uint64_t)((double)(bytes - lag->window_bytes) * 1e9 / (double)passed);
+	lag->window_bytes = bytes;
 	lag->window_ns = now_ns;
 }
 
@@ -30,7 +29,6 @@ void vmft_lag_sent(struct vmft_lag *lag, uint64_t position, uint64_t now_ns)
 {
 	unsigned last = slot(lag, lag->count + VMFT_LAG_SAMPLES - 1);
 
-	measure_rate(lag, position, now_ns);
 	if (lag->count == 0)
 		lag->step_ns = VMFT_LAG_STEP_NS;
 	if (lag->count > 0 && (now_ns - lag->sample[last].at_ns < lag->step_ns ||

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Execution lag: how long ago the primary sent what the backup has replayed by now, and
- * how much log there is a second. Pure bookkeeping on times handed in.
+ * how much is sent a second. Pure bookkeeping on times handed in.
  */
 #ifndef VMFT_LAG_H
 #define VMFT_LAG_H
@@ -16,14 +16,17 @@ struct vmft_lag {
 		uint64_t position, at_ns;
 	} sample[VMFT_LAG_SAMPLES];
 	unsigned first, count;
-	uint64_t step_ns;		     /* 0: VMFT_LAG_STEP_NS */
-	uint64_t window_position, window_ns; /* where the current second of log began */
+	uint64_t step_ns;		  /* 0: VMFT_LAG_STEP_NS */
+	uint64_t window_bytes, window_ns; /* where the current second began */
 	uint64_t bytes_per_s;
 };
 
 /* Log up to position existed at the time. When the samples run out every second one is
  * given up and new ones come half as often: a long lag is measured more coarsely. */
 void vmft_lag_sent(struct vmft_lag *lag, uint64_t position, uint64_t now_ns);
+
+/* So many bytes had been sent at the time; keeps bytes_per_s. */
+void vmft_lag_rate(struct vmft_lag *lag, uint64_t bytes, uint64_t now_ns);
 
 /* The lag in ms when the peer has replayed up to position and all sent is up to sent. */
 uint64_t vmft_lag_ms(struct vmft_lag *lag, uint64_t replayed, uint64_t sent, uint64_t now_ns);

@@ -27,6 +27,8 @@ enum option_key {
 	KEY_BELL_AGENT_FD,
 	KEY_LIFELINE_FD,
 	KEY_GUEST_PID,
+	KEY_STRATEGY,
+	KEY_STRATEGY_REASON,
 	KEY_REQUIRED, /* all before it */
 	KEY_DISK = KEY_REQUIRED,
 	KEY_COUNT,
@@ -47,6 +49,8 @@ static const struct argp_option option_table[] = {
     {"bell-agent-fd", KEY_BELL_AGENT_FD, "N", 0, "eventfd the monitor rings", 0},
     {"lifeline-fd", KEY_LIFELINE_FD, "N", 0, "socket that closes when the monitor dies", 0},
     {"guest-pid", KEY_GUEST_PID, "PID", 0, "the process that is, or will be, QEMU", 0},
+    {"strategy", KEY_STRATEGY, "NAME", 0, "lockstep or checkpoint", 0},
+    {"strategy-reason", KEY_STRATEGY_REASON, "TEXT", 0, "why this one, for status", 0},
     {"disk", KEY_DISK, "FORMAT:BYTES:PATH", 0, "an image, in the order of the guest's disks", 0},
     {0},
 };
@@ -97,6 +101,22 @@ static int parse_log_version(const char *text, uint32_t *ret)
 	return 0;
 }
 
+static int parse_strategy(const char *text, const struct vmft_strategy_ops **ret)
+{
+	static const struct vmft_strategy_ops *const known[] = {
+	    &vmft_strategy_lockstep,
+	    &vmft_strategy_checkpoint,
+	};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (strcmp(text, known[i]->name) != 0)
+			continue;
+		*ret = known[i];
+		return 0;
+	}
+	return -EINVAL;
+}
+
 static int parse_value(struct vmft_monitor_options *o, int key, char *arg)
 {
 	struct vmft_hello *id = &o->identity;
@@ -135,6 +155,11 @@ static int parse_value(struct vmft_monitor_options *o, int key, char *arg)
 		return parse_int(arg, &o->lifeline_fd);
 	case KEY_GUEST_PID:
 		return parse_int(arg, &o->guest_pid);
+	case KEY_STRATEGY:
+		return parse_strategy(arg, &o->strategy);
+	case KEY_STRATEGY_REASON:
+		o->strategy_reason = arg;
+		return 0;
 	default:
 		return -ENOENT;
 	}

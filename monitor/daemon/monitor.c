@@ -94,6 +94,11 @@ static bool generation_is_over(const struct vmft_monitor *m, enum vmft_why why)
  * gentler signal. One that has its guest's end in the log ends by itself. */
 static void end_replica(struct vmft_monitor *m, enum vmft_why why)
 {
+	/* With a state to be loaded it waits in its main loop, and ends when it is told. */
+	if (m->strategy_ops->moves_state && why == VMFT_WHY_GUEST_ENDED) {
+		vmft_agent_link_command(&m->agent, VMFT_COMMAND_END);
+		return;
+	}
 	if (m->core.side != VMFT_SIDE_BACKUP || m->live_ns > 0 || m->guest_gone ||
 	    why == VMFT_WHY_GUEST_ENDED)
 		return;
@@ -189,6 +194,21 @@ static void announce_state(struct vmft_monitor *m)
 			 core->why == VMFT_WHY_NONE ? "" : vmft_why_text(core->why));
 }
 
+/* What the strategy makes of it: while there is no backup nothing is taken for one. */
+static void tell_strategy(struct vmft_monitor *m)
+{
+	switch (m->core.state) {
+	case VMFT_STATE_ATTACHING:
+	case VMFT_STATE_SEALING:
+	case VMFT_STATE_PROTECTED:
+	case VMFT_STATE_SHIPPING:
+		break;
+	default:
+		if (vmft_monitor_is_primary(m))
+			m->strategy_ops->halt(m->strategy);
+	}
+}
+
 /* What the attach under way makes of it. */
 static void tell_attach(struct vmft_monitor *m, enum vmft_state before)
 {
@@ -224,6 +244,7 @@ void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *even
 	carry_out(m, &todo);
 	if (m->core.state != before) {
 		announce_state(m);
+		tell_strategy(m);
 		tell_attach(m, before);
 		vmft_peer_look_for_backup(m);
 	}
@@ -242,28 +263,33 @@ static void simple_event(struct vmft_monitor *m, enum vmft_in kind)
 
 /* The shared memory makes no sense: no more can be sent, so this is the loss of the backup,
  * seen from here. The guest goes on if the arbiter allows it. */
-void vmft_monitor_agent_broken(struct vmft_monitor *m)
+static void give_up_guest(struct vmft_monitor *m)
 {
 	const struct vmft_event_in event = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION};
 
-	if (m->agent_broken)
-		return;
 	m->agent_broken = true;
-	vmft_journal_say(&m->journal,
-			 "the memory shared with QEMU (pid %d) makes no sense: its "
-			 "guest cannot be protected any longer",
-			 m->options.guest_pid);
 	if (vmft_monitor_is_primary(m))
 		vmft_monitor_event(m, &event);
 	else
 		simple_event(m, VMFT_IN_GUEST_DIED);
 }
 
+void vmft_monitor_agent_broken(struct vmft_monitor *m)
+{
+	if (m->agent_broken)
+		return;
+	vmft_journal_say(&m->journal,
+			 "the memory shared with QEMU (pid %d) makes no sense: its "
+			 "guest cannot be protected any longer",
+			 m->options.guest_pid);
+	give_up_guest(m);
+}
+
 void vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position)
 {
 	m->strategy_ops->restart(m->strategy, position, vmft_monitor_is_primary(m));
 	memset(&m->lag, 0, sizeof(m->lag));
-	m->lag.window_position = position;
+	m->lag.window_bytes = m->strategy_ops->sent_bytes(m->strategy);
 	m->lag.window_ns = vmft_loop_now();
 	m->peer.replayed = position;
 	m->replayed_ns = vmft_loop_now();
@@ -299,6 +325,18 @@ static void report_live(struct vmft_monitor *m)
 	vmft_agent_link_command(&m->agent, VMFT_COMMAND_OPEN);
 }
 
+/* The guest has switched itself off, and QEMU waits with it: the last it did is taken first. */
+static void report_guest_ended(struct vmft_monitor *m)
+{
+	if (m->guest_ended || m->guest_gone || !vmft_monitor_is_primary(m))
+		return;
+	m->guest_ended = true;
+	vmft_journal_say(&m->journal, "the guest has ended in an orderly way");
+	m->strategy_ops->finish(m->strategy, true);
+	simple_event(m, VMFT_IN_GUEST_ENDED);
+	vmft_peer_pump(m);
+}
+
 /* Everything the agent may have to say, in the order it matters. */
 static void look_at_agent(struct vmft_monitor *m)
 {
@@ -312,11 +350,14 @@ static void look_at_agent(struct vmft_monitor *m)
 		vmft_sink_look(m);
 	else
 		vmft_source_pump(m);
+	m->strategy_ops->look(m->strategy);
 	report_replay(m);
 	if (m->live_ns == 0 && atomic_load(&m->agent.iface->live_at_ns) != 0)
 		report_live(m);
 	if (m->core.side == VMFT_SIDE_PRIMARY)
 		vmft_peer_pump(m);
+	if (state == VMFT_AGENT_ENDED && m->strategy_ops->moves_state)
+		report_guest_ended(m);
 }
 
 static bool guest_ended_in_order(const struct vmft_monitor *m)
@@ -329,8 +370,9 @@ static void report_guest_gone(struct vmft_monitor *m)
 	m->guest_gone = true;
 	vmft_journal_say(&m->journal, "QEMU (pid %d) %s", m->options.guest_pid,
 			 guest_ended_in_order(m) ? "has ended in an orderly way" : "is gone");
-	/* What it logged before it went is still in the ring. */
+	/* What it logged or staged before it went is still there. */
 	look_at_agent(m);
+	m->strategy_ops->finish(m->strategy, false);
 	simple_event(m, guest_ended_in_order(m) ? VMFT_IN_GUEST_ENDED : VMFT_IN_GUEST_DIED);
 	if (m->core.state == VMFT_STATE_SHIPPING)
 		vmft_peer_pump(m);
@@ -431,9 +473,13 @@ static void watch_replay(struct vmft_monitor *m, uint64_t now)
 
 uint64_t vmft_monitor_lag_ms(struct vmft_monitor *m, uint64_t now)
 {
+	uint64_t lag, backlog;
+
 	if (m->core.state != VMFT_STATE_PROTECTED && !m->source.log_flows)
 		return 0;
-	return vmft_lag_ms(&m->lag, m->peer.replayed, m->strategy_ops->taken(m->strategy), now);
+	lag = vmft_lag_ms(&m->lag, m->peer.replayed, m->strategy_ops->taken(m->strategy), now);
+	backlog = m->strategy_ops->backlog_ns(m->strategy, now) / MS;
+	return lag > backlog ? lag : backlog;
 }
 
 static void control_lag(struct vmft_monitor *m, uint64_t now)
@@ -445,6 +491,7 @@ static void control_lag(struct vmft_monitor *m, uint64_t now)
 	if (!vmft_monitor_is_primary(m))
 		return;
 	lag_ms = vmft_monitor_lag_ms(m, now);
+	vmft_lag_rate(&m->lag, m->strategy_ops->sent_bytes(m->strategy), now);
 	permille = vmft_throttle_permille(lag_ms, bound);
 	if (permille < m->source.throttle)
 		permille = m->source.throttle;
@@ -606,6 +653,44 @@ static int init_attach(struct vmft_monitor *m, struct vmft_error *err)
 	return rc < 0 ? vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "%s", strerror(-rc)) : 0;
 }
 
+static void on_strategy_moved(void *user)
+{
+	struct vmft_monitor *m = user;
+
+	report_replay(m);
+	if (vmft_monitor_is_primary(m))
+		vmft_peer_pump(m);
+	else
+		vmft_peer_resume(m);
+}
+
+static void on_strategy_broken(void *user, const char *why)
+{
+	struct vmft_monitor *m = user;
+
+	vmft_journal_say(&m->journal, "%s: this guest cannot be protected any longer", why);
+	give_up_guest(m);
+}
+
+static int open_strategy(struct vmft_monitor *m, struct vmft_error *err)
+{
+	const struct vmft_strategy_world world = {
+	    .loop = m->loop,
+	    .link = &m->agent,
+	    .config = &m->config,
+	    .disk = m->options.disk,
+	    .disk_count = m->options.disk_count,
+	    .moved = on_strategy_moved,
+	    .broken = on_strategy_broken,
+	    .user = m,
+	};
+	int rc;
+
+	m->strategy_ops = m->options.strategy;
+	rc = m->strategy_ops->open(&world, &m->strategy);
+	return rc < 0 ? vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "%s", strerror(-rc)) : 0;
+}
+
 static void init_ops(struct vmft_monitor *m)
 {
 	m->tick_op = (struct vmft_op){.done = on_tick, .owner = m};
@@ -660,10 +745,9 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	rc = init_attach(m, err);
 	if (rc < 0)
 		return rc;
-	m->strategy_ops = &vmft_strategy_lockstep;
-	rc = m->strategy_ops->open(&m->agent, &m->strategy);
+	rc = open_strategy(m, err);
 	if (rc < 0)
-		return vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "%s", strerror(-rc));
+		return rc;
 	m->transport = &vmft_transport_tcp;
 	rc = vmft_control_init(m, err);
 	if (rc < 0)

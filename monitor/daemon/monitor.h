@@ -37,6 +37,8 @@ struct vmft_monitor_options {
 	struct vmft_hello identity; /* what this side says in its hello */
 	struct vmft_image disk[VMFT_AREA_DISKS_MAX];
 	uint32_t disk_count;
+	const struct vmft_strategy_ops *strategy;
+	const char *strategy_reason; /* why this one */
 	int iface_fd, area_fd, ram_fd, bell_monitor_fd, bell_agent_fd, lifeline_fd;
 	int guest_pid;
 };
@@ -106,6 +108,7 @@ struct vmft_monitor {
 	bool throttle_said;		/* the journal says that the guest is slowed */
 	int pidfd;
 	bool guest_gone;
+	bool guest_ended;  /* the agent says so, QEMU may still be there */
 	bool agent_broken; /* reported once */
 	bool stopping;	   /* STOP was carried out; waiting for the last bytes to leave */
 	bool arbiter_silent_said;

@@ -3,12 +3,12 @@
 
 #define MS UINT64_C(1000000)
 
-#define STOPS_SHARE 10u		 /* of the guest's time, at most, is spent on ends of epochs */
-#define MUCH_BYTES  (8u << 20)	 /* changed in an epoch: a longer one would stop for longer */
-#define SMOOTHING   4u		 /* weight of what was before, to 1 for what is new */
+#define STOPS_SHARE 10u	       /* of the guest's time, at most, is spent on ends of epochs */
+#define MUCH_BYTES  (8u << 20) /* changed in an epoch: a longer one would stop for longer */
+#define SMOOTHING   4u	       /* weight of what was before, to 1 for what is new */
 
-void vmft_pacer_init(struct vmft_pacer *pacer, uint32_t min_ms, uint32_t normal_ms,
-		     uint32_t max_ms, uint64_t now)
+void vmft_pacer_init(struct vmft_pacer *pacer, uint32_t min_ms, uint32_t normal_ms, uint32_t max_ms,
+		     uint64_t now)
 {
 	*pacer = (struct vmft_pacer){
 	    .min_ns = min_ms * MS,
@@ -34,9 +34,9 @@ static uint64_t next_length(const struct vmft_pacer *pacer, uint64_t bytes)
 void vmft_pacer_began(struct vmft_pacer *pacer, uint64_t now, uint64_t pause_ns, uint64_t bytes)
 {
 	pacer->length_ns = next_length(pacer, bytes);
-	pacer->pause_ns = pacer->pause_ns == 0 ? pause_ns
-					       : (pacer->pause_ns * SMOOTHING + pause_ns) /
-						     (SMOOTHING + 1);
+	pacer->pause_ns = pacer->pause_ns == 0
+			      ? pause_ns
+			      : (pacer->pause_ns * SMOOTHING + pause_ns) / (SMOOTHING + 1);
 	pacer->began_ns = now;
 	pacer->output = false;
 }

@@ -21,8 +21,8 @@ struct vmft_pacer {
 	bool output;	    /* some waits for the end of the epoch under way */
 };
 
-void vmft_pacer_init(struct vmft_pacer *pacer, uint32_t min_ms, uint32_t normal_ms,
-		     uint32_t max_ms, uint64_t now);
+void vmft_pacer_init(struct vmft_pacer *pacer, uint32_t min_ms, uint32_t normal_ms, uint32_t max_ms,
+		     uint64_t now);
 /* An epoch was taken and the next has begun; the end stopped the guest for so long, and found so
  * many bytes changed. */
 void vmft_pacer_began(struct vmft_pacer *pacer, uint64_t now, uint64_t pause_ns, uint64_t bytes);

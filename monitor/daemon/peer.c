@@ -28,7 +28,6 @@
 #define CONNECT_RETRY_NS (200 * MS)
 #define LOOK_AGAIN_NS	 (500 * MS) /* for a backup, by a guest that runs alone */
 #define PREDECESSOR_NS	 (3000 * MS)
-#define LOG_BATCH	 (60u * 1024)
 
 static uint64_t silence_ns(const struct vmft_monitor *m)
 {
@@ -111,6 +110,12 @@ void vmft_peer_refuse(struct vmft_monitor *m, const char *why)
 				 strlen(why));
 }
 
+/* A guest that runs; and one whose strategy knows no other way. */
+static bool pairs_by_attach(const struct vmft_monitor *m)
+{
+	return m->core.state != VMFT_STATE_FORMING || m->strategy_ops->moves_state;
+}
+
 static void send_hello(struct vmft_monitor *m, struct vmft_conn *conn)
 {
 	struct vmft_hello hello = m->options.identity;
@@ -118,7 +123,7 @@ static void send_hello(struct vmft_monitor *m, struct vmft_conn *conn)
 	size_t n;
 
 	hello.role = vmft_monitor_is_primary(m) ? VMFT_ROLE_PRIMARY : VMFT_ROLE_BACKUP;
-	hello.attach = vmft_monitor_is_primary(m) && m->core.state != VMFT_STATE_FORMING;
+	hello.attach = vmft_monitor_is_primary(m) && pairs_by_attach(m);
 	n = vmft_hello_encode(&hello, payload);
 	(void)send_frame(m, conn, VMFT_FRAME_HELLO, 0, payload, n);
 }
@@ -133,12 +138,14 @@ static void send_refusal(struct vmft_monitor *m, struct vmft_conn *conn, const c
 static bool send_log(struct vmft_monitor *m)
 {
 	struct vmft_frame_info info = {.type = VMFT_FRAME_LOG, .generation = m->core.generation};
-	uint8_t *room = m->transport->reserve(m->peer.conn, VMFT_FRAME_HEADER + LOG_BATCH);
+	uint8_t *room =
+	    m->transport->reserve(m->peer.conn, VMFT_FRAME_HEADER + VMFT_FRAME_PAYLOAD_MAX);
 	ssize_t n;
 
 	if (!room)
 		return false;
-	n = m->strategy_ops->take(m->strategy, room + VMFT_FRAME_HEADER, LOG_BATCH, &info.position);
+	n = m->strategy_ops->take(m->strategy, room + VMFT_FRAME_HEADER, VMFT_FRAME_PAYLOAD_MAX,
+				  &info.position);
 	if (n < 0) {
 		vmft_monitor_agent_broken(m);
 		return false;
@@ -149,6 +156,16 @@ static bool send_log(struct vmft_monitor *m)
 	vmft_frame_seal(room, &info);
 	m->transport->commit(m->peer.conn, VMFT_FRAME_HEADER + (size_t)n);
 	return true;
+}
+
+/*
+ * A guest that has ended has its last state on both sides first: a backup that is still busy
+ * with it when this side hangs up would take the VM for dead, and bring it back to life.
+ */
+static bool is_shipped(const struct vmft_monitor *m)
+{
+	return m->strategy_ops->is_empty(m->strategy) &&
+	       (!m->guest_ended || m->core.acked >= m->strategy_ops->taken(m->strategy));
 }
 
 void vmft_peer_pump(struct vmft_monitor *m)
@@ -162,7 +179,7 @@ void vmft_peer_pump(struct vmft_monitor *m)
 	while (send_log(m))
 		;
 	vmft_lag_sent(&m->lag, m->strategy_ops->taken(m->strategy), vmft_loop_now());
-	if (shipping && vmft_ring_ready(&m->agent.ring, m->strategy_ops->taken(m->strategy)) <= 0)
+	if (shipping && is_shipped(m))
 		vmft_monitor_event(m, &shipped);
 }
 
@@ -262,8 +279,7 @@ static bool same(const uint8_t *a, uint8_t a_bytes, const uint8_t *b, uint8_t b_
 static const char *mismatch(const struct vmft_monitor *m, const struct vmft_hello *theirs)
 {
 	const struct vmft_hello *ours = &m->options.identity;
-	const bool attach =
-	    theirs->attach || (vmft_monitor_is_primary(m) && m->core.state != VMFT_STATE_FORMING);
+	const bool attach = theirs->attach || (vmft_monitor_is_primary(m) && pairs_by_attach(m));
 
 	if (strcmp(ours->name, theirs->name) != 0)
 		return "another VM's name";
@@ -308,6 +324,7 @@ static void say_once(struct vmft_monitor *m, const char *what, const char *why)
 static void primary_got_hello(struct vmft_monitor *m, const struct vmft_frame_info *frame,
 			      const struct vmft_hello *theirs)
 {
+	const struct vmft_event_in start = {.kind = VMFT_IN_START_ALONE};
 	const char *why = mismatch(m, theirs);
 
 	if (!why && frame->generation != m->core.generation)
@@ -321,9 +338,12 @@ static void primary_got_hello(struct vmft_monitor *m, const struct vmft_frame_in
 		return;
 	}
 	m->peer.refusal[0] = '\0';
-	if (m->core.state == VMFT_STATE_FORMING) {
+	if (!pairs_by_attach(m)) {
 		formed(m);
 	} else {
+		/* The backup it was to wait for is there; it is given to it as it runs. */
+		if (m->core.state == VMFT_STATE_FORMING)
+			vmft_monitor_event(m, &start);
 		m->peer.stage = VMFT_PEER_ATTACHING;
 		m->peer.echo_ns = 0;
 		vmft_journal_say(&m->journal, "attaching the backup at %s",
@@ -468,6 +488,9 @@ static int got_ack(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 		m->peer.echo_ns = ack.echo;
 	event.formed = ack.formed;
 	vmft_monitor_event(m, &event);
+	m->strategy_ops->acked(m->strategy, m->core.acked);
+	if (m->core.state == VMFT_STATE_SHIPPING)
+		vmft_peer_pump(m);
 	if (m->core.state == VMFT_STATE_PROTECTED && ack.formed)
 		m->strategy_ops->release(m->strategy, m->core.released,
 					 m->peer.echo_ns + silence_ns(m) / 5 * 4);
@@ -824,9 +847,7 @@ void vmft_peer_resume(struct vmft_monitor *m)
 
 static void resume_if_room(struct vmft_monitor *m)
 {
-	if (!m->peer.paused || !vmft_sink_has_room(m) ||
-	    vmft_ring_room(&m->agent.ring, m->strategy_ops->held(m->strategy)) <
-		(int64_t)(2 * VMFT_FRAME_PAYLOAD_MAX))
+	if (!m->peer.paused || !vmft_sink_has_room(m) || !m->strategy_ops->has_room(m->strategy))
 		return;
 	vmft_peer_resume(m);
 }

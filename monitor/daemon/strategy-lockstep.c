@@ -10,16 +10,17 @@
 struct vmft_strategy {
 	struct vmft_agent_link *link;
 	uint64_t taken;			/* primary: read out of the ring */
+	uint64_t sent;			/* primary: bytes of it since the monitor began */
 	struct vmft_log_cursor arrived; /* backup: what came in, and where it may be cut */
 };
 
-static int lockstep_open(struct vmft_agent_link *link, struct vmft_strategy **ret)
+static int lockstep_open(const struct vmft_strategy_world *world, struct vmft_strategy **ret)
 {
 	struct vmft_strategy *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
-	s->link = link;
+	s->link = world->link;
 	vmft_log_cursor_init(&s->arrived, 0);
 	*ret = s;
 	return 0;
@@ -55,6 +56,7 @@ static ssize_t lockstep_take(struct vmft_strategy *s, uint8_t *bytes, size_t n,
 	vmft_ring_read(&s->link->ring, s->taken, bytes, n);
 	*ret_position = s->taken;
 	s->taken += n;
+	s->sent += n;
 	/* What is sent is not kept: a broken connection ends the pair (arbitration), so
 	 * nothing is ever sent twice. */
 	vmft_ring_release(&s->link->ring, s->taken);
@@ -62,9 +64,58 @@ static ssize_t lockstep_take(struct vmft_strategy *s, uint8_t *bytes, size_t n,
 	return (ssize_t)n;
 }
 
+/* The agent keeps the log no longer once it is told that output may leave. */
+static void lockstep_halt(struct vmft_strategy *s)
+{
+	(void)s;
+}
+
+static bool lockstep_is_idle(const struct vmft_strategy *s)
+{
+	(void)s;
+	return true;
+}
+
+static void lockstep_look(struct vmft_strategy *s)
+{
+	(void)s;
+}
+
+/* The ring outlives QEMU, and has all that QEMU logged. */
+static void lockstep_finish(struct vmft_strategy *s, bool alive)
+{
+	(void)s;
+	(void)alive;
+}
+
+static bool lockstep_is_empty(const struct vmft_strategy *s)
+{
+	return vmft_ring_ready(&s->link->ring, s->taken) <= 0;
+}
+
+/* The log itself tells how old it is: monitor/daemon/lag.h. */
+static uint64_t lockstep_backlog_ns(const struct vmft_strategy *s, uint64_t now)
+{
+	(void)s;
+	(void)now;
+	return 0;
+}
+
+static uint64_t lockstep_sent_bytes(const struct vmft_strategy *s)
+{
+	return s->sent;
+}
+
 static uint64_t lockstep_taken(const struct vmft_strategy *s)
 {
 	return s->taken;
+}
+
+/* What was sent is with the network; how far the backup is shows in its lag. */
+static void lockstep_acked(struct vmft_strategy *s, uint64_t position)
+{
+	(void)s;
+	(void)position;
 }
 
 static void lockstep_release(struct vmft_strategy *s, uint64_t position, uint64_t until)
@@ -99,6 +150,13 @@ static int lockstep_hold(struct vmft_strategy *s, uint64_t position, const uint8
 	return 0;
 }
 
+/* For two frames: the one that found none, and what is already under way. */
+static bool lockstep_has_room(const struct vmft_strategy *s)
+{
+	return vmft_ring_room(&s->link->ring, s->arrived.boundary) >=
+	       (int64_t)(2 * VMFT_FRAME_PAYLOAD_MAX);
+}
+
 static uint64_t lockstep_held(const struct vmft_strategy *s)
 {
 	return s->arrived.boundary;
@@ -120,10 +178,19 @@ const struct vmft_strategy_ops vmft_strategy_lockstep = {
     .open = lockstep_open,
     .close = lockstep_close,
     .restart = lockstep_restart,
+    .halt = lockstep_halt,
+    .is_idle = lockstep_is_idle,
+    .look = lockstep_look,
     .take = lockstep_take,
     .taken = lockstep_taken,
+    .finish = lockstep_finish,
+    .is_empty = lockstep_is_empty,
+    .backlog_ns = lockstep_backlog_ns,
+    .sent_bytes = lockstep_sent_bytes,
+    .acked = lockstep_acked,
     .release = lockstep_release,
     .hold = lockstep_hold,
+    .has_room = lockstep_has_room,
     .held = lockstep_held,
     .applied = lockstep_applied,
     .go_live = lockstep_go_live,

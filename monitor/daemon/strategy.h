@@ -70,6 +70,8 @@ struct vmft_strategy_ops {
 	uint64_t (*backlog_ns)(const struct vmft_strategy *strategy, uint64_t now);
 	/* Primary: bytes given out so far. */
 	uint64_t (*sent_bytes)(const struct vmft_strategy *strategy);
+	/* Primary: the backup holds all up to position, also before there is a pair. */
+	void (*acked)(struct vmft_strategy *strategy, uint64_t position);
 	/* Primary: output that depends on no more than position may leave until the given
 	 * CLOCK_MONOTONIC ns. */
 	void (*release)(struct vmft_strategy *strategy, uint64_t position, uint64_t until);

@@ -29,6 +29,10 @@ void vmft_agent_arm(void)
 	atomic_store(&vmft_agent.armed, true);
 }
 
+void vmft_agent_serve(void)
+{
+}
+
 void vmft_agent_state_set(enum vmft_agent_state state)
 {
 	atomic_store(&vmft_agent.iface->agent_state, state);

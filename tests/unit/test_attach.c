@@ -54,6 +54,7 @@ struct fake_qemu {
 	char calls[512]; /* what QEMU was told, in order, but for the dirty log */
 	unsigned log_starts, log_stops;
 	bool running;
+	bool synced;	    /* KVM's marks are in QEMU's */
 	unsigned snapshots; /* handed out and not freed */
 	struct file file;
 	bool deferred; /* the main loop does not come round */
@@ -148,6 +149,17 @@ static void *region_from_host(void *host, uint64_t *ret_offset)
 }
 
 /* Whole words, as QEMU's: what is behind the block's last page is another block's. */
+static void dirty_log_sync(void)
+{
+	qemu.synced = true;
+}
+
+/* Once the guest is stopped there is nobody to wait for. */
+static void dirty_log_after_sync(void)
+{
+	CU_ASSERT(qemu.running);
+}
+
 static void *snapshot_and_clear(void *region, uint64_t at, uint64_t n, unsigned client)
 {
 	enum { DIRTY_MEMORY_MIGRATION = 2 };
@@ -157,6 +169,7 @@ static void *snapshot_and_clear(void *region, uint64_t at, uint64_t n, unsigned 
 	uint64_t *snapshot = malloc((2 + words) * 8);
 
 	CU_ASSERT_FATAL(snapshot && at == 0 && n == block->bytes);
+	CU_ASSERT(qemu.synced);
 	CU_ASSERT_EQUAL(client, DIRTY_MEMORY_MIGRATION);
 	snapshot[0] = 0;
 	snapshot[1] = words * 64 * PAGE;
@@ -407,6 +420,8 @@ static void qemu_functions(struct vmft_qemu *q)
 	q->dirty_log_stop = dirty_log_stop;
 	q->region_from_host = region_from_host;
 	q->snapshot_and_clear = snapshot_and_clear;
+	q->dirty_log_sync = dirty_log_sync;
+	q->dirty_log_after_sync = dirty_log_after_sync;
 	q->ram_foreach = ram_foreach;
 	q->ram_idstr = ram_idstr;
 	q->ram_host = ram_host;

@@ -73,8 +73,10 @@ static void test_lag(void)
 {
 	static struct vmft_lag lag;
 
-	for (uint64_t ms = 0; ms < 3000; ms += 10)
+	for (uint64_t ms = 0; ms < 3000; ms += 10) {
 		vmft_lag_sent(&lag, ms * 100, ms * MS);
+		vmft_lag_rate(&lag, ms * 100, ms * MS);
+	}
 	CU_ASSERT_EQUAL(lag.bytes_per_s, 100000);
 	CU_ASSERT_EQUAL(vmft_lag_ms(&lag, 100000, 299000, 3000 * MS), 1990);
 	CU_ASSERT_EQUAL(vmft_lag_ms(&lag, 299000, 299000, 3000 * MS), 0);

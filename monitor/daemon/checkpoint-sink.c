@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The backup's epochs. What arrives is checked and kept beside the guest's memory and images;
+ * once the epoch is whole it is acknowledged and applied to them, memory step by step, disks
+ * by io_uring. Memory and images so are those of one epoch whenever the guest is to go live, and
+ * one that was never completed is thrown away. While one is applied the next may arrive.
+ */
+#define _GNU_SOURCE
+#include "checkpoint.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../common/area-setup.h"
+
+/* An epoch may be all of the guest's memory, and as much of its disks at once. */
+#define HALF_SPARE_BYTES (UINT64_C(1) << 30)
+#define STEP_BYTES	 (8u << 20)  /* applied at a go */
+#define KEEP_BYTES	 (32u << 20) /* of a half's memory, for the next */
+
+struct kept {
+	uint64_t offset;
+	uint32_t region;
+	uint32_t n;
+	uint32_t how;
+	uint32_t zero;
+};
+
+static struct vmft_area *area_of(const struct vmft_epoch_sink *s)
+{
+	return s->world->link->area;
+}
+
+static bool is_disk(const struct vmft_epoch_sink *s, uint32_t region)
+{
+	return region < s->world->disk_count;
+}
+
+static size_t padded(size_t n)
+{
+	return (n + 7) / 8 * 8;
+}
+
+static size_t kept_bytes(const struct kept *kept)
+{
+	return sizeof(*kept) + (kept->how == VMFT_EPOCH_ZERO ? 0 : padded(kept->n));
+}
+
+static void apply_more(struct vmft_epoch_sink *s);
+
+/* --- taking in ------------------------------------------------------------ */
+
+static uint64_t region_end(const struct vmft_epoch_sink *s, uint32_t region)
+{
+	const struct vmft_area *area = area_of(s);
+
+	if (region == VMFT_EPOCH_STATE_REGION)
+		return VMFT_AREA_STATE_BYTES;
+	return region < atomic_load(&area->region_count) && region < VMFT_AREA_REGIONS_MAX
+		   ? s->world->link->region[region].bytes
+		   : 0;
+}
+
+static bool piece_is_sane(const struct vmft_epoch_sink *s, const struct vmft_epoch_piece *piece)
+{
+	const uint64_t end = region_end(s, piece->region);
+
+	if (piece->n > end || piece->offset > end - piece->n)
+		return false;
+	return is_disk(s, piece->region) ? piece->how != VMFT_EPOCH_XOR
+					 : piece->n <= VMFT_EPOCH_PAGE;
+}
+
+static int keep(struct vmft_epoch_sink *s, struct vmft_epoch_half *half,
+		const struct vmft_epoch_piece *piece)
+{
+	struct kept kept = {
+	    .offset = piece->offset,
+	    .region = piece->region,
+	    .n = piece->n,
+	    .how = piece->how,
+	};
+
+	if (!piece_is_sane(s, piece) || kept_bytes(&kept) > s->half_max - half->used)
+		return -EBADMSG;
+	memcpy(half->bytes + half->used, &kept, sizeof(kept));
+	if (piece->how != VMFT_EPOCH_ZERO)
+		memcpy(half->bytes + half->used + sizeof(kept), piece->bytes, piece->n);
+	half->used += kept_bytes(&kept);
+	half->pieces++;
+	half->piece_bytes += piece->n;
+	return 0;
+}
+
+static int keep_pieces(struct vmft_epoch_sink *s, struct vmft_epoch_view *view)
+{
+	struct vmft_epoch_piece piece;
+	int rc;
+
+	while ((rc = vmft_epoch_next(view, &piece)) > 0) {
+		rc = keep(s, &s->half[s->filling], &piece);
+		if (rc < 0)
+			return rc;
+	}
+	return rc;
+}
+
+/* The older of the two, if it is whole. Not from in here: the ack comes first. */
+static void apply_next(struct vmft_epoch_sink *s)
+{
+	if (s->applying || s->applied == s->held)
+		return;
+	s->applying = true;
+	s->memory_at = s->disk_at = 0;
+	vmft_loop_timer(s->world->loop, &s->step, 0);
+}
+
+static int keep_commit(struct vmft_epoch_sink *s, const struct vmft_epoch_view *view)
+{
+	struct vmft_epoch_half *half = &s->half[s->filling];
+	int rc;
+
+	rc = vmft_epoch_commit(view, &half->commit);
+	if (rc < 0)
+		return rc;
+	if (half->commit.pieces != half->pieces || half->commit.bytes != half->piece_bytes ||
+	    half->commit.state_bytes > VMFT_AREA_STATE_BYTES ||
+	    half->commit.disk_count != s->world->disk_count)
+		return -EBADMSG;
+	half->whole = true;
+	s->held++;
+	s->filling ^= 1;
+	apply_next(s);
+	return 0;
+}
+
+int vmft_epoch_sink_hold(struct vmft_epoch_sink *s, uint64_t position, const uint8_t *payload,
+			 size_t n)
+{
+	struct vmft_epoch_view view;
+	int rc;
+
+	if (s->failed || position != s->held + 1)
+		return -EBADMSG;
+	/* Both are whole, the older is still being applied. */
+	if (s->half[s->filling].whole)
+		return -ENOSPC;
+	rc = vmft_epoch_open(s->opener, payload, n, &view);
+	if (rc < 0)
+		return rc;
+	if (view.kind == VMFT_EPOCH_PIECES)
+		return keep_pieces(s, &view);
+	return view.kind == VMFT_EPOCH_COMMIT ? keep_commit(s, &view) : -EBADMSG;
+}
+
+bool vmft_epoch_sink_has_room(const struct vmft_epoch_sink *s)
+{
+	return !s->half[s->filling].whole;
+}
+
+/* --- applying ------------------------------------------------------------- */
+
+/* Epochs go into the two in turn, from restart() on. */
+static struct vmft_epoch_half *applied_half(struct vmft_epoch_sink *s)
+{
+	return &s->half[(s->applied - s->began) % 2];
+}
+
+static uint8_t *memory_of(struct vmft_epoch_sink *s, uint32_t region)
+{
+	struct vmft_area *area = area_of(s);
+	const struct vmft_region *r;
+
+	if (region == VMFT_EPOCH_STATE_REGION)
+		return (uint8_t *)area + area->state_at;
+	r = &s->world->link->region[region];
+	return r->kind == VMFT_REGION_RAM ? s->ram : (uint8_t *)area + r->shadow_at;
+}
+
+static void apply_memory(struct vmft_epoch_sink *s, const struct kept *kept, const uint8_t *bytes)
+{
+	uint8_t *to = memory_of(s, kept->region) + kept->offset;
+
+	if (kept->how == VMFT_EPOCH_AS_IS)
+		memcpy(to, bytes, kept->n);
+	else if (kept->how == VMFT_EPOCH_ZERO)
+		memset(to, 0, kept->n);
+	else
+		for (uint32_t i = 0; i < kept->n; i++)
+			to[i] ^= bytes[i];
+}
+
+/* The next piece of the epoch that is applied, behind *at; NULL: there is none. */
+static const struct kept *next_kept(struct vmft_epoch_sink *s, size_t *at)
+{
+	const struct vmft_epoch_half *half = applied_half(s);
+	const struct kept *kept;
+
+	if (*at >= half->used)
+		return NULL;
+	kept = (const void *)(half->bytes + *at);
+	*at += kept_bytes(kept);
+	return kept;
+}
+
+static void apply_step(struct vmft_epoch_sink *s)
+{
+	const size_t until = s->memory_at + STEP_BYTES;
+	const struct kept *kept;
+
+	while (s->memory_at < until && (kept = next_kept(s, &s->memory_at)))
+		if (!is_disk(s, kept->region))
+			apply_memory(s, kept, (const uint8_t *)(kept + 1));
+}
+
+static void fail(struct vmft_epoch_sink *s, uint32_t disk, const char *what, int rc)
+{
+	char why[300];
+
+	if (s->failed)
+		return;
+	s->failed = true;
+	(void)snprintf(why, sizeof(why), "%.200s: cannot be %s: %s", s->world->disk[disk].path,
+		       what, strerror(-rc));
+	s->world->broken(s->world->user, why);
+}
+
+static void write_more(struct vmft_epoch_write *write)
+{
+	const struct vmft_epoch_sink *s = write->sink;
+
+	vmft_loop_write(s->world->loop, &write->op, s->world->disk[write->disk].fd,
+			write->bytes + write->done, write->n - write->done,
+			write->offset + write->done);
+}
+
+static void on_written(struct vmft_op *op, int result)
+{
+	struct vmft_epoch_write *write = op->owner;
+	struct vmft_epoch_sink *s = write->sink;
+
+	if (result > 0)
+		write->done += (uint32_t)result;
+	if (result > 0 && write->done < write->n) {
+		write_more(write);
+		return;
+	}
+	write->busy = false;
+	s->writing--;
+	if (result <= 0)
+		fail(s, write->disk, "written", result < 0 ? result : -EIO);
+	apply_more(s);
+}
+
+static struct vmft_epoch_write *free_write(struct vmft_epoch_sink *s)
+{
+	for (unsigned i = 0; i < VMFT_EPOCH_WRITES; i++)
+		if (!s->write[i].busy)
+			return &s->write[i];
+	return NULL;
+}
+
+static void start_write(struct vmft_epoch_sink *s, const struct kept *kept)
+{
+	struct vmft_epoch_write *write = free_write(s);
+	int rc;
+
+	s->dirty[kept->region] = true;
+	if (kept->how == VMFT_EPOCH_ZERO) {
+		rc = vmft_image_zero(&s->world->disk[kept->region], kept->offset, kept->n);
+		if (rc < 0)
+			fail(s, kept->region, "written", rc);
+		return;
+	}
+	write->busy = true;
+	write->disk = kept->region;
+	write->offset = kept->offset;
+	write->n = kept->n;
+	write->done = 0;
+	write->bytes = (const uint8_t *)(kept + 1);
+	s->writing++;
+	write_more(write);
+}
+
+/* The pieces of an epoch do not overlap: each is of what was there at its end. */
+static void apply_disks(struct vmft_epoch_sink *s)
+{
+	const struct kept *kept;
+
+	while (!s->failed && s->writing < VMFT_EPOCH_WRITES && (kept = next_kept(s, &s->disk_at)))
+		if (is_disk(s, kept->region))
+			start_write(s, kept);
+}
+
+static int cut_images(struct vmft_epoch_sink *s)
+{
+	for (uint32_t i = 0; i < s->world->disk_count; i++) {
+		const struct vmft_image *image = &s->world->disk[i];
+		const uint64_t bytes = applied_half(s)->commit.disk_bytes[i];
+
+		if (image->is_device || bytes == 0 || vmft_image_file_bytes(image) == bytes)
+			continue;
+		if (ftruncate(image->fd, (off_t)bytes) < 0) {
+			fail(s, i, "made as long as the primary's", -errno);
+			return -EIO;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Behind the ack: acknowledged means that this host's memory has it. What the guest was told
+ * is durable is so on the primary's disk, and on this one's soon.
+ */
+static void sync_images(struct vmft_epoch_sink *s)
+{
+	for (uint32_t i = 0; i < s->world->disk_count; i++) {
+		if (!s->dirty[i] || s->sync[i].op.pending)
+			continue;
+		s->dirty[i] = false;
+		vmft_loop_sync(s->world->loop, &s->sync[i].op, s->world->disk[i].fd);
+	}
+}
+
+static void on_synced(struct vmft_op *op, int result)
+{
+	struct vmft_epoch_sync *sync = op->owner;
+	struct vmft_epoch_sink *s = sync->sink;
+	const uint32_t disk = (uint32_t)(sync - s->sync);
+
+	if (result < 0 && s->world->disk[disk].fd >= 0)
+		fail(s, disk, "made durable", result);
+}
+
+static void clear(struct vmft_epoch_half *half)
+{
+	if (half->used > KEEP_BYTES)
+		(void)madvise(half->bytes + KEEP_BYTES, half->used - KEEP_BYTES, MADV_DONTNEED);
+	half->whole = false;
+	half->used = 0;
+	half->pieces = half->piece_bytes = 0;
+}
+
+static void applied(struct vmft_epoch_sink *s)
+{
+	struct vmft_area *area = area_of(s);
+	struct vmft_epoch_half *half = applied_half(s);
+
+	if (cut_images(s) < 0)
+		return;
+	atomic_store(&area->load_bytes, half->commit.state_bytes);
+	clear(half);
+	s->applying = false;
+	s->applied++;
+	sync_images(s);
+	apply_next(s);
+	s->world->moved(s->world->user);
+}
+
+static void apply_more(struct vmft_epoch_sink *s)
+{
+	if (!s->applying || s->failed)
+		return;
+	apply_disks(s);
+	if (s->memory_at >= applied_half(s)->used && s->disk_at >= applied_half(s)->used &&
+	    s->writing == 0 && !s->step.pending)
+		applied(s);
+}
+
+static void on_step(struct vmft_op *op, int result)
+{
+	struct vmft_epoch_sink *s = op->owner;
+
+	(void)result;
+	if (!s->applying)
+		return;
+	apply_step(s);
+	if (s->memory_at < applied_half(s)->used)
+		vmft_loop_timer(s->world->loop, &s->step, 0);
+	apply_more(s);
+}
+
+/* --- from outside --------------------------------------------------------- */
+
+int vmft_epoch_sink_restart(struct vmft_epoch_sink *s, uint64_t position)
+{
+	const size_t bytes = area_of(s)->ram_bytes;
+
+	if (!s->ram) {
+		void *ram = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+				 s->world->link->ram_fd, 0);
+
+		if (ram == MAP_FAILED)
+			return -errno;
+		s->ram = ram;
+		/* The guest's memory may be swapped out, as without us (the monitor's may not). */
+		(void)munlock(ram, bytes);
+	}
+	clear(&s->half[0]);
+	clear(&s->half[1]);
+	s->held = s->applied = s->began = position;
+	s->filling = 0;
+	s->applying = s->failed = false;
+	return 0;
+}
+
+static int map_half(struct vmft_epoch_sink *s, struct vmft_epoch_half *half)
+{
+	void *bytes = mmap(NULL, s->half_max, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (bytes == MAP_FAILED)
+		return -errno;
+	half->bytes = bytes;
+	return 0;
+}
+
+int vmft_epoch_sink_init(struct vmft_epoch_sink *s, const struct vmft_strategy_world *world)
+{
+	int rc;
+
+	s->world = world;
+	s->step = (struct vmft_op){.done = on_step, .owner = s};
+	for (unsigned i = 0; i < VMFT_EPOCH_WRITES; i++) {
+		s->write[i].sink = s;
+		s->write[i].op = (struct vmft_op){.done = on_written, .owner = &s->write[i]};
+	}
+	for (unsigned i = 0; i < VMFT_AREA_DISKS_MAX; i++) {
+		s->sync[i].sink = s;
+		s->sync[i].op = (struct vmft_op){.done = on_synced, .owner = &s->sync[i]};
+	}
+	s->half_max = world->link->area->ram_bytes + HALF_SPARE_BYTES;
+	rc = map_half(s, &s->half[0]);
+	if (rc == 0)
+		rc = map_half(s, &s->half[1]);
+	return rc < 0 ? rc : vmft_epoch_opener_create(&s->opener);
+}
+
+void vmft_epoch_sink_fini(struct vmft_epoch_sink *s)
+{
+	vmft_epoch_opener_destroy(s->opener);
+	for (unsigned i = 0; i < 2; i++)
+		if (s->half[i].bytes)
+			(void)munmap(s->half[i].bytes, s->half_max);
+	if (s->ram)
+		(void)munmap(s->ram, area_of(s)->ram_bytes);
+}

@@ -6,33 +6,57 @@
 
 #include "rewrite.h"
 
-#define NO_KVM	   "KVM guests cannot be replayed; lockstep needs TCG"
-#define ONE_CPU	   "QEMU records one processor only"
 #define RAM_ID	   "vmft.ram"
 #define MIB	   (UINT64_C(1) << 20)
 #define RAM_MAX	   (UINT64_C(1) << 40)
-#define DEFAULT_MB 128 /* of the pc and q35 boards, when there is no -m */
+#define DEFAULT_MB 128 /* of all three boards, when there is no -m */
+#define CPUS_MAX   8
 
-static const struct vmft_key_rule machine_rules[] = {
-    {.key = "type", .hidden = true}, /* told apart as "board" */
-    {"accel", "tcg", NO_KVM, true},
-    {"usb", "off", "no USB controller is on the list of replay-safe devices", false},
-    {"nvdimm", "off", "vmft supplies all of the guest's RAM", false},
-    {"memory-backend", "", "vmft supplies the guest's RAM, shared with its monitor", false},
-    {"kernel-irqchip", "", NO_KVM, false},
-    {"kernel_irqchip", "", NO_KVM, false},
-    {.key = "acpi"},
-    {.key = "graphics"},
-    {.key = "hpet"},
-    {.key = "i8042"},
-    {.key = "pic"},
-    {.key = "pit"},
-    {.key = "sata"},
-    {.key = "smbus"},
-    {.key = "smm"},
-    {.key = "vmport"},
-    {.key = "dump-guest-core", .hidden = true},
-    {.key = "mem-merge", .hidden = true},
+/* "type" is told apart as "board". */
+#define BOARD_RULES                                                                                \
+	{.key = "type", .hidden = true},                                                           \
+	    {"usb", "off", "no USB controller is on the list of replay-safe devices", false},      \
+	    {"nvdimm", "off", "vmft supplies all of the guest's RAM", false},                      \
+	    {"memory-backend", "", "vmft supplies the guest's RAM, shared with its monitor",       \
+	     false},                                                                               \
+	    {.key = "acpi"}, {.key = "graphics"}, {.key = "pic"}, {.key = "pit"},                  \
+	    {.key = "dump-guest-core", .hidden = true},                                            \
+	{                                                                                          \
+		.key = "mem-merge", .hidden = true                                                 \
+	}
+
+#define PC_RULES                                                                                   \
+	{.key = "hpet"}, {.key = "i8042"}, {.key = "sata"}, {.key = "smbus"}, {.key = "smm"},      \
+	{                                                                                          \
+		.key = "vmport"                                                                    \
+	}
+
+/* Whether KVM may be asked for is looked at by itself. */
+#define IRQCHIP_RULES                                                                              \
+	{.key = "accel", .hidden = true}, {"kernel-irqchip", "on|off|split", NULL, false},         \
+	{                                                                                          \
+		"kernel_irqchip", "on|off|split", NULL, false                                      \
+	}
+
+static const struct vmft_key_rule lockstep_rules[] = {
+    BOARD_RULES,
+    PC_RULES,
+    {"accel", "tcg", VMFT_NO_KVM, true},
+    {"kernel-irqchip", "", VMFT_NO_KVM, false},
+    {"kernel_irqchip", "", VMFT_NO_KVM, false},
+    {0},
+};
+
+static const struct vmft_key_rule checkpoint_rules[] = {BOARD_RULES, PC_RULES, IRQCHIP_RULES, {0}};
+
+static const struct vmft_key_rule microvm_rules[] = {
+    BOARD_RULES,
+    IRQCHIP_RULES,
+    {.key = "rtc"},
+    {.key = "isa-serial"},
+    {.key = "ioapic2"},
+    {.key = "auto-kernel-cmdline"},
+    {.key = "x-option-roms"},
     {0},
 };
 
@@ -44,9 +68,11 @@ static bool digits(const char **p)
 	return n > 0;
 }
 
-/* pc and q35 are what was tested: QEMU's other boards record, but nothing is known of replay. */
-static bool board_known(const char *type)
+/* Of lockstep only pc and q35 are tested: other boards record, but nothing is known of replay. */
+static bool board_known(const struct vmft_rewrite *rw, const char *type)
 {
+	if (vmft_is_checkpoint(rw) && strcmp(type, "microvm") == 0)
+		return true;
 	if (vmft_value_in(type, "pc|q35"))
 		return true;
 	if (strncmp(type, "pc-i440fx-", 10) == 0)
@@ -66,56 +92,207 @@ static bool has_machine(const struct vmft_rewrite *rw, const struct vmft_arg *bu
 	return false;
 }
 
+static int refuse_board(struct vmft_rewrite *rw, const struct vmft_arg *arg)
+{
+	const char *todo = "use pc, q35 or one of their versions";
+
+	if (vmft_is_checkpoint(rw))
+		todo = "use pc, q35, one of their versions, or microvm";
+	else if (rw->scan.microvm)
+		todo = "use pc, q35 or one of their versions, or write strategy = checkpoint in "
+		       "the pair file";
+	return vmft_refuse(rw, arg, "this board is " VMFT_UNKNOWN, todo);
+}
+
+static const struct vmft_key_rule *machine_rules(const struct vmft_rewrite *rw)
+{
+	if (!vmft_is_checkpoint(rw))
+		return lockstep_rules;
+	return rw->scan.microvm ? microvm_rules : checkpoint_rules;
+}
+
+/* Of checkpoint: "kvm:tcg" might come out as one here and as the other on the other host. */
+static int check_accelerator(struct vmft_rewrite *rw, const struct vmft_arg *arg)
+{
+	const char *accel = vmft_get(arg, "accel");
+	bool irqchip = vmft_get(arg, "kernel-irqchip") || vmft_get(arg, "kernel_irqchip");
+
+	if (accel && !vmft_value_in(accel, "tcg|kvm"))
+		return vmft_refuse(rw, arg, "both hosts must use the same accelerator",
+				   "use accel=tcg or kvm");
+	if (accel && rw->scan.kvm != (strcmp(accel, "kvm") == 0))
+		return vmft_refuse(rw, arg, "another accelerator is asked for as well",
+				   "keep one of them");
+	if (irqchip && !rw->scan.kvm)
+		return vmft_refuse(rw, arg, "only KVM has an interrupt controller of its own",
+				   "leave out kernel-irqchip");
+	return 0;
+}
+
 int vmft_check_machine(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
+	const struct vmft_key_rule *rules = machine_rules(rw);
 	const char *type = vmft_get(arg, "type");
 	int r;
 
 	if (has_machine(rw, arg))
 		return vmft_refuse(rw, arg, "a second -machine", "write one with all settings");
-	if (type && !board_known(type))
-		return vmft_refuse(rw, arg, "this board is not known to be replay-safe",
-				   "use pc, q35 or one of their versions");
-	r = vmft_check_keys(rw, arg, machine_rules);
+	if (type && !board_known(rw, type))
+		return refuse_board(rw, arg);
+	r = vmft_check_keys(rw, arg, rules);
+	if (r == 0 && vmft_is_checkpoint(rw))
+		r = check_accelerator(rw, arg);
 	if (r < 0)
 		return r;
 	vmft_fact(rw, "board", type ? type : "pc");
-	vmft_fact(rw, vmft_fact_keys(rw, "machine", arg, machine_rules), "");
+	vmft_fact(rw, vmft_fact_keys(rw, "machine", arg, rules), "");
 	/* -accel says it; QEMU refuses to be told twice. */
 	vmft_optset_remove(arg->set, "accel");
 	vmft_optset_set(arg->set, "memory-backend", RAM_ID);
 	return 0;
 }
 
+static const char *accelerator(const struct vmft_rewrite *rw)
+{
+	return rw->scan.kvm ? "kvm" : "tcg";
+}
+
+/* Of checkpoint. */
+static int take_accel(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	static const struct vmft_key_rule kvm[] = {
+	    {.key = "accel", .hidden = true},
+	    {"kernel-irqchip", "on|off|split", NULL, false},
+	    {.key = "dirty-ring-size", .hidden = true},
+	    {0},
+	};
+	static const struct vmft_key_rule tcg[] = {
+	    {.key = "accel", .hidden = true},
+	    {"thread", "single|multi", NULL, true},
+	    {.key = "tb-size", .hidden = true},
+	    {0},
+	};
+	const struct vmft_key_rule *rules = rw->scan.kvm ? kvm : tcg;
+	int r = check_accelerator(rw, arg);
+
+	if (r == 0)
+		r = vmft_check_keys(rw, arg, rules);
+	if (r < 0)
+		return r;
+	vmft_fact(rw,
+		  vmft_fact_keys(rw, vmft_arena_printf(rw->arena, "accel %s", accelerator(rw)), arg,
+				 rules),
+		  "");
+	return 0;
+}
+
 int vmft_check_accel(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	static const struct vmft_key_rule rules[] = {
-	    {"accel", "tcg", NO_KVM, true},
+	    {"accel", "tcg", VMFT_NO_KVM, true},
 	    {"thread", "single", "processors in threads of their own run in no fixed order", true},
 	    {.key = "tb-size", .hidden = true},
 	    {0},
 	};
 
+	if (vmft_is_checkpoint(rw))
+		return take_accel(rw, arg);
 	return vmft_check_keys(rw, arg, rules);
+}
+
+/* -accel kvm says it, the user's or the one that is added. */
+int vmft_check_enable_kvm(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	if (!vmft_is_checkpoint(rw))
+		return vmft_check_refused(rw, arg);
+	arg->drop = true;
+	return 0;
+}
+
+/* Of checkpoint. */
+static int take_smp(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	static const struct vmft_key_rule rules[] = {
+	    {.key = "cpus", .hidden = true},	/* told apart as "processors" */
+	    {.key = "maxcpus", .hidden = true}, /* the same number */
+	    {.key = "sockets"},
+	    {.key = "dies"},
+	    {.key = "cores"},
+	    {.key = "threads"},
+	    {"clusters", "1", "no board of x86 has clusters", false},
+	    {0},
+	};
+	struct vmft_smp smp;
+	int r = vmft_check_keys(rw, arg, rules);
+
+	if (r < 0)
+		return r;
+	if (!vmft_smp_read(arg->set, &smp))
+		return vmft_refuse(rw, arg, "no number of processors", "write for example -smp 2");
+	if (smp.maxcpus != smp.cpus)
+		return vmft_refuse(rw, arg,
+				   "processors cannot be plugged into a guest that is "
+				   "protected",
+				   "leave out maxcpus");
+	if (smp.cpus > CPUS_MAX)
+		return vmft_refuse(rw, arg, "more than 8 processors are " VMFT_UNKNOWN,
+				   "use 8 at most");
+	if (!smp.fits)
+		return vmft_refuse(rw, arg,
+				   "sockets, dies, cores and threads make another number of "
+				   "processors",
+				   "correct them");
+	rw->topology = vmft_fact_keys(rw, "smp", arg, rules);
+	return 0;
 }
 
 int vmft_check_smp(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	static const struct vmft_key_rule rules[] = {
-	    {"cpus", "1", ONE_CPU, true},     {"maxcpus", "1", ONE_CPU, true},
-	    {"sockets", "1", ONE_CPU, true},  {"dies", "1", ONE_CPU, true},
-	    {"cores", "1", ONE_CPU, true},    {"threads", "1", ONE_CPU, true},
-	    {"clusters", "1", ONE_CPU, true}, {0},
+	    {"cpus", "1", VMFT_ONE_CPU, true},	   {"maxcpus", "1", VMFT_ONE_CPU, true},
+	    {"sockets", "1", VMFT_ONE_CPU, true},  {"dies", "1", VMFT_ONE_CPU, true},
+	    {"cores", "1", VMFT_ONE_CPU, true},	   {"threads", "1", VMFT_ONE_CPU, true},
+	    {"clusters", "1", VMFT_ONE_CPU, true}, {0},
 	};
 
+	if (vmft_is_checkpoint(rw))
+		return take_smp(rw, arg);
 	return vmft_check_keys(rw, arg, rules);
+}
+
+static bool model_is(const struct vmft_arg *arg, const char *model)
+{
+	return strcspn(arg->text, ",") == strlen(model) &&
+	       strncmp(arg->text, model, strlen(model)) == 0;
+}
+
+/* The guest sees this host's processor, so the other host's must be such a one too. */
+static int add_host_processor(struct vmft_rewrite *rw)
+{
+	char model[VMFT_PROCESSOR_MAX];
+	int r;
+
+	if (!rw->opt->host_processor)
+		return 0;
+	r = rw->opt->host_processor(model, rw->err);
+	if (r == 0)
+		vmft_fact(rw, "host-processor", model);
+	return r;
 }
 
 int vmft_check_cpu(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
-	if (strcspn(arg->text, ",") == 4 && strncmp(arg->text, "host", 4) == 0)
-		return vmft_refuse(rw, arg, NO_KVM, "use a named model or max");
+	bool host = model_is(arg, "host");
+
+	if (host && !vmft_is_checkpoint(rw))
+		return vmft_refuse(rw, arg, VMFT_NO_KVM, "use a named model or max");
+	if (host && !rw->scan.kvm)
+		return vmft_refuse(rw, arg, "only KVM can show the guest the host's processor",
+				   "use a named model or max");
 	vmft_fact(rw, "cpu", arg->text);
+	/* With KVM max is all that the host's processor has. */
+	if (host || (rw->scan.kvm && model_is(arg, "max")))
+		return add_host_processor(rw);
 	return 0;
 }
 
@@ -127,10 +304,15 @@ int vmft_check_global(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	    "PIIX4_PM.disable_s4=",
 	    "ICH9-LPC.disable_s3=",
 	    "ICH9-LPC.disable_s4=",
-	    /* Of KVM's timer, which TCG does not have. */
+	    /* What KVM's timer does with ticks the guest missed. */
 	    "kvm-pit.lost_tick_policy=",
 	};
+	static const char vapic[] = "apic-common.vapic=";
 
+	if (strncmp(arg->text, vapic, strlen(vapic)) == 0 && vmft_is_checkpoint(rw)) {
+		vmft_fact(rw, "global", arg->text);
+		return 0;
+	}
 	if (strcmp(arg->text, "apic-common.vapic=off") == 0) {
 		arg->drop = true;
 		return 0;
@@ -201,6 +383,13 @@ static bool given(const struct vmft_rewrite *rw, const char *option)
 	return false;
 }
 
+static void add_accel(struct vmft_rewrite *rw)
+{
+	vmft_add(rw, "-accel", accelerator(rw));
+	if (vmft_is_checkpoint(rw))
+		vmft_fact(rw, "accel", accelerator(rw));
+}
+
 static void add_missing(struct vmft_rewrite *rw)
 {
 	if (!given(rw, "machine") && !given(rw, "M")) {
@@ -209,7 +398,7 @@ static void add_missing(struct vmft_rewrite *rw)
 		vmft_add(rw, "-machine", "pc,memory-backend=" RAM_ID);
 	}
 	if (!given(rw, "accel"))
-		vmft_add(rw, "-accel", "tcg");
+		add_accel(rw);
 	if (!given(rw, "display"))
 		vmft_add(rw, "-display", "none");
 	if (!given(rw, "no-user-config"))
@@ -232,12 +421,10 @@ static void add_memory(struct vmft_rewrite *rw)
 	vmft_fact(rw, "ram", vmft_arena_printf(rw->arena, "%" PRIu64, rw->out.ram_bytes));
 }
 
-int vmft_board_finish(struct vmft_rewrite *rw)
+static void finish_lockstep(struct vmft_rewrite *rw)
 {
-	bool record = rw->opt->mode == VMFT_REWRITE_RECORD;
+	bool record = rw->opt->role == VMFT_ROLE_PRIMARY;
 
-	add_missing(rw);
-	add_memory(rw);
 	/*
 	 * A reset with the virtual APIC page on waits for a vCPU that waits for the replay
 	 * mutex, which the reset holds: any reboot would hang the guest.
@@ -246,6 +433,33 @@ int vmft_board_finish(struct vmft_rewrite *rw)
 	vmft_add(rw, "-icount",
 		 record ? "shift=auto,rr=record,rrfile=vmft:log"
 			: "shift=auto,rr=replay,rrfile=vmft:log");
+}
+
+static void finish_checkpoint(struct vmft_rewrite *rw)
+{
+	const char *processors = vmft_arena_printf(rw->arena, "%u", rw->scan.processors);
+
+	/* Its virtio transports are made by the board and listen to no other option. */
+	if (rw->scan.microvm)
+		vmft_add(rw, "-global", "virtio-mmio.ioeventfd=off");
+	vmft_add(rw, "-S", NULL);
+	if (rw->opt->role == VMFT_ROLE_BACKUP)
+		vmft_add(rw, "-incoming", "defer");
+	/* A QEMU that ends by itself could not say what its guest did last. */
+	vmft_add(rw, "-action", "shutdown=pause");
+	vmft_fact(rw, "strategy", vmft_strategy_kind_name(VMFT_STRATEGY_CHECKPOINT));
+	vmft_fact(rw, "processors", processors);
+	vmft_fact(rw, rw->topology ? rw->topology : "smp", "");
+}
+
+int vmft_board_finish(struct vmft_rewrite *rw)
+{
+	add_missing(rw);
+	add_memory(rw);
+	if (vmft_is_checkpoint(rw))
+		finish_checkpoint(rw);
+	else
+		finish_lockstep(rw);
 	vmft_fact(rw, "serial", vmft_arena_printf(rw->arena, "%zu", rw->serial_count));
 	return 0;
 }

@@ -15,8 +15,7 @@
 #define FACTS_PER_ARG 4
 #define ARGS_MAX      4096
 
-/* "-name" and "--name" are the same to QEMU; NULL for what is no option. */
-static const char *option_name(const char *arg)
+const char *vmft_option_name(const char *arg)
 {
 	if (arg[0] != '-' || arg[1] == '\0')
 		return NULL;
@@ -54,7 +53,7 @@ static int parse_set(struct vmft_rewrite *rw, struct vmft_arg *arg)
 static int take_option(struct vmft_rewrite *rw, int argc, char *const argv[], int *index)
 {
 	const char *word = argv[(*index)++];
-	const char *name = option_name(word);
+	const char *name = vmft_option_name(word);
 	const struct vmft_option *option = name ? vmft_option_find(name) : NULL;
 	struct vmft_arg *arg = &rw->args[rw->arg_count];
 	int r;
@@ -64,7 +63,9 @@ static int take_option(struct vmft_rewrite *rw, int argc, char *const argv[], in
 				     "QEMU would take it for an IDE disk, not on the list; "
 				     "use -drive if=virtio,format=raw,file=PATH");
 	if (!option)
-		return refuse_option(rw->err, word, "not known to be replay-safe; leave it out");
+		return refuse_option(rw->err, word,
+				     vmft_arena_printf(rw->arena, "%s; leave it out",
+						       vmft_reworded(rw, VMFT_UNKNOWN)));
 	if (option->has_arg && *index >= argc)
 		return refuse_option(rw->err, word, "its argument is missing; add it");
 	if (option->once && once_already(rw, option))
@@ -81,11 +82,12 @@ static int take_option(struct vmft_rewrite *rw, int argc, char *const argv[], in
 
 static int check_nodefaults(struct vmft_rewrite *rw)
 {
+	static const char why[] = "QEMU's default devices are not on the list of replay-safe ones; "
+				  "add it, and name each device the guest needs";
+
 	if (once_already(rw, vmft_option_find("nodefaults")))
 		return 0;
-	return refuse_option(rw->err, "-nodefaults is missing",
-			     "QEMU's default devices are not on the list of replay-safe ones; "
-			     "add it, and name each device the guest needs");
+	return refuse_option(rw->err, "-nodefaults is missing", vmft_reworded(rw, why));
 }
 
 static int check_all(struct vmft_rewrite *rw, int argc, char *const argv[])
@@ -172,6 +174,9 @@ int vmft_cmdline_rewrite(int argc, char *const argv[], const struct vmft_rewrite
 		return refuse_option(err, "command line", "over 4096 words; shorten it");
 	rw.arena = vmft_arena_new();
 	prepare(&rw, argc);
+	vmft_scan(rw.arena, argc, argv, &rw.scan);
+	rw.out.strategy =
+	    vmft_strategy_choose(rw.arena, &rw.scan, opt->strategy, &rw.out.strategy_reason);
 	r = check_all(&rw, argc, argv);
 	if (r < 0) {
 		vmft_arena_free(rw.arena);
@@ -225,7 +230,7 @@ static bool argument_is_probe(const char *name, const char *value)
 bool vmft_cmdline_is_probe(int argc, char *const argv[])
 {
 	for (int i = 1; i < argc; i++) {
-		const char *name = option_name(argv[i]);
+		const char *name = vmft_option_name(argv[i]);
 		const struct vmft_option *option = name ? vmft_option_find(name) : NULL;
 
 		if (name && vmft_value_in(name, "version|help|h"))

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * From an ordinary QEMU command line to one QEMU can record or replay.
+ * From an ordinary QEMU command line to one whose guest can be protected: recorded and
+ * replayed (lockstep), or its state sent an epoch at a time (checkpoint).
  *
  * Pure: reads nothing but its arguments, so all of it is tested by golden files. Whatever is
- * not known to be replay-safe is refused; the tables in options.c, board.c, devices.c,
- * disks.c and nics.c are the whole list of what is let through, with the reasons.
+ * not known to be safe is refused; the tables in options.c, board.c, devices.c, disks.c and
+ * nics.c are the whole list of what is let through, with the reasons.
  */
 #ifndef VMFT_CMDLINE_H
 #define VMFT_CMDLINE_H
@@ -15,26 +16,26 @@
 
 #include "arena.h"
 #include "error.h"
+#include "pair-config.h"
 
-#define VMFT_NICS_MAX	8  /* that the agent has room for */
-#define VMFT_DIGEST_HEX 33 /* 128 bits in hex and the terminating zero */
-
-enum vmft_rewrite_mode {
-	VMFT_REWRITE_RECORD,
-	VMFT_REWRITE_REPLAY,
-};
+#define VMFT_NICS_MAX	   8   /* that the agent has room for */
+#define VMFT_DIGEST_HEX	   33  /* 128 bits in hex and the terminating zero */
+#define VMFT_PROCESSOR_MAX 128 /* a model name and the terminating zero */
 
 struct vmft_rewrite_options {
-	enum vmft_rewrite_mode mode;
-	const char *ram_path; /* shared guest RAM, such as /proc/self/fd/9 */
-	const char *name;     /* of the pair; QEMU's -name unless one is given */
+	enum vmft_role role;
+	enum vmft_strategy_kind strategy; /* as asked for; auto: what the line allows */
+	const char *ram_path;		  /* shared guest RAM, such as /proc/self/fd/9 */
+	const char *name;		  /* of the pair; QEMU's -name unless one is given */
 	/*
-	 * Content digest of a kernel or initrd. Returns 0 or a negative errno, *err filled.
-	 * NULL: the files are left out of the machine description.
+	 * Content digest of a kernel, initrd or firmware. Returns 0 or a negative errno, *err
+	 * filled. NULL: the files are left out of the machine description.
 	 */
 	int (*file_digest)(void *ctx, const char *path, char ret_hex[static VMFT_DIGEST_HEX],
 			   struct vmft_error *err);
 	void *file_digest_ctx;
+	/* What this host's processor is. The same returns; NULL: left out. */
+	int (*host_processor)(char ret[static VMFT_PROCESSOR_MAX], struct vmft_error *err);
 };
 
 enum vmft_disk_format {
@@ -44,7 +45,7 @@ enum vmft_disk_format {
 
 struct vmft_disk {
 	const char *path;
-	const char *node; /* what the guest's device is attached to: the blkreplay node */
+	const char *node; /* what the guest's device is attached to: for lockstep blkreplay's */
 	enum vmft_disk_format format;
 	bool read_only;
 	bool write_through; /* the guest is shown no write cache */
@@ -58,6 +59,8 @@ struct vmft_nic {
 /* Everything points into arena; vmft_cmdline_free() gives all of it back. */
 struct vmft_cmdline {
 	struct vmft_arena *arena;
+	enum vmft_strategy_kind strategy; /* chosen: never auto */
+	const char *strategy_reason;	  /* why, in a few words for people */
 	int argc;
 	char **argv; /* NULL-terminated; argv[0] is the caller's */
 	struct vmft_disk *disks;
@@ -80,8 +83,8 @@ bool vmft_cmdline_is_probe(int argc, char *const argv[]);
 
 /*
  * Checks and rewrites argv. Returns 0, or -EINVAL with *err saying which option is refused,
- * why, and what to write instead; *ret is untouched then. What file_digest returned is
- * passed on.
+ * why, and what to write instead; *ret is untouched then. What file_digest and
+ * host_processor returned is passed on.
  */
 int vmft_cmdline_rewrite(int argc, char *const argv[], const struct vmft_rewrite_options *opt,
 			 struct vmft_cmdline *ret, struct vmft_error *err);

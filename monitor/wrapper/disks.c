@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Disks: every image a guest's device uses gets a blkreplay node on top, which makes the
- * moment a request completes part of the log.
+ * Disks: for lockstep every image a guest's device uses gets a blkreplay node on top, which
+ * makes the moment a request completes part of the log.
  *
- * Discards do not get through blkreplay (it is opened without discard=unmap), and should not:
+ * There discards do not get through blkreplay (it is opened without discard=unmap), and should not:
  * two hosts' file systems may answer them differently, and the guest could read that back.
  */
 #include <stdio.h>
@@ -85,7 +85,7 @@ static bool path_is_local(const char *path)
 
 static int node_add(struct vmft_rewrite *rw, struct vmft_arg *arg, const char *name, bool drive)
 {
-	if (strlen(PREFIX) + strlen(name) > NODE_NAME_MAX)
+	if (!vmft_is_checkpoint(rw) && strlen(PREFIX) + strlen(name) > NODE_NAME_MAX)
 		return vmft_refuse(rw, arg, "no room for vmft's own node name",
 				   "use a name of at most 26 bytes");
 	if (node_find(rw, name) || strncmp(name, PREFIX, strlen(PREFIX)) == 0)
@@ -245,9 +245,12 @@ static int disk_add(struct vmft_rewrite *rw, struct vmft_node *node, size_t *ret
 	disk->format = strcmp(format, "qcow2") == 0 ? VMFT_DISK_QCOW2 : VMFT_DISK_RAW;
 	disk->read_only = vmft_is_on(node->arg, "readonly") || vmft_is_on(node->arg, "read-only");
 	disk->write_through = cache && vmft_value_in(cache, "writethrough|directsync");
-	disk->node = vmft_arena_printf(rw->arena, PREFIX "%s", node->name);
+	disk->node = node->name;
 	node->used = true;
-	add_blkreplay(rw, node, disk);
+	if (!vmft_is_checkpoint(rw)) {
+		disk->node = vmft_arena_printf(rw->arena, PREFIX "%s", node->name);
+		add_blkreplay(rw, node, disk);
+	}
 	*ret_disk = rw->out.disk_count++;
 	return 0;
 }
@@ -279,6 +282,21 @@ void vmft_disk_fact(struct vmft_rewrite *rw, const char *device, size_t index)
 						disk->read_only, disk->write_through));
 }
 
+/* What if=virtio brings on this board; ioeventfd as for the devices that are given. */
+static void add_device(struct vmft_rewrite *rw, size_t index)
+{
+	const char *model = "virtio-blk-pci", *more = "";
+
+	if (vmft_is_checkpoint(rw) && rw->scan.microvm)
+		model = "virtio-blk-device";
+	else if (vmft_is_checkpoint(rw))
+		more = ",ioeventfd=off";
+	vmft_add(
+	    rw, "-device",
+	    vmft_arena_printf(rw->arena, "%s,drive=%s%s", model, rw->out.disks[index].node, more));
+	vmft_disk_fact(rw, model, index);
+}
+
 /* As QEMU does it: the devices of if=virtio come after all -device options. */
 int vmft_drives_finish(struct vmft_rewrite *rw)
 {
@@ -291,10 +309,7 @@ int vmft_drives_finish(struct vmft_rewrite *rw)
 		r = disk_add(rw, &rw->nodes[i], &index);
 		if (r < 0)
 			return r;
-		vmft_add(rw, "-device",
-			 vmft_arena_printf(rw->arena, "virtio-blk-pci,drive=%s",
-					   rw->out.disks[index].node));
-		vmft_disk_fact(rw, "virtio-blk-pci", index);
+		add_device(rw, index);
 	}
 	return 0;
 }

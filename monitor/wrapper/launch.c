@@ -203,6 +203,10 @@ static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds
 	    "vmft-monitor",
 	    "--pair",
 	    launch->pair_path,
+	    "--strategy",
+	    vmft_strategy_kind_name(launch->cmdline->strategy),
+	    "--strategy-reason",
+	    launch->cmdline->strategy_reason,
 	    "--role",
 	    vmft_role_name(launch->role),
 	    "--host",
@@ -330,14 +334,15 @@ static int set_environment(const struct vmft_launch *launch, const struct fds *f
 	struct vmft_arena *arena = vmft_arena_new();
 	const char *preload = getenv("LD_PRELOAD");
 	const char *agent = launch->programs->agent;
+	bool checkpoint = launch->cmdline->strategy == VMFT_STRATEGY_CHECKPOINT;
 	char *settings = vmft_arena_printf(
 	    arena,
-	    "iface=%d,area=%d,flush=%d,%s%s%sbell-monitor=%d,bell-agent=%d,lifeline=%d,%s%s%s"
+	    "%siface=%d,area=%d,flush=%d,%s%s%sbell-monitor=%d,bell-agent=%d,lifeline=%d,%s%s%s"
 	    "gate=%u,log-version=%x,clock-offset=%zu,kind-offset=%zu",
-	    fds->iface, fds->area, any_qcow2(launch->cmdline),
-	    launch->cmdline->disk_count ? "disks=" : "", disk_list(launch, arena),
-	    launch->cmdline->disk_count ? "," : "", fds->bell_monitor, fds->bell_agent,
-	    fds->lifeline_agent, launch->cmdline->nic_count ? "macs=" : "",
+	    checkpoint ? "strategy=checkpoint," : "", fds->iface, fds->area,
+	    any_qcow2(launch->cmdline), launch->cmdline->disk_count ? "disks=" : "",
+	    disk_list(launch, arena), launch->cmdline->disk_count ? "," : "", fds->bell_monitor,
+	    fds->bell_agent, fds->lifeline_agent, launch->cmdline->nic_count ? "macs=" : "",
 	    mac_list(launch->cmdline, arena), launch->cmdline->nic_count ? "," : "",
 	    launch->config->gate_bytes, launch->qemu->row->log_version,
 	    launch->qemu->row->timers_clock_offset, launch->qemu->row->replay_kind_offset);

@@ -15,6 +15,7 @@
 
 #include "cmdline.h"
 #include "exit-codes.h"
+#include "host-processor.h"
 #include "images.h"
 #include "launch.h"
 #include "pair-config.h"
@@ -83,10 +84,12 @@ static int rewrite(int argc, char *argv[], const struct vmft_launch *launch,
 {
 	char ram_path[32];
 	struct vmft_rewrite_options opt = {
-	    .mode = launch->role == VMFT_ROLE_PRIMARY ? VMFT_REWRITE_RECORD : VMFT_REWRITE_REPLAY,
+	    .role = launch->role,
+	    .strategy = launch->config->strategy,
 	    .ram_path = ram_path,
 	    .name = launch->config->name,
 	    .file_digest = vmft_file_digest,
+	    .host_processor = vmft_host_processor,
 	};
 
 	(void)snprintf(ram_path, sizeof(ram_path), "/proc/self/fd/%d", launch->ram_fd);

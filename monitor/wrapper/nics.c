@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Network cards: each tap gets a filter-replay, which logs what comes in and, on the side
- * that replays, keeps frames from passing either way.
+ * Network cards: for lockstep each tap gets a filter-replay, which logs what comes in and, on
+ * the side that replays, keeps frames from passing either way. For checkpoint the agent alone
+ * stands at the tap.
  *
  * A tap's script and downscript are left as they are, and so is QEMU's default of running
  * /etc/qemu-ifup when there is none: lines that rely on it would come up without a network.
@@ -12,13 +13,11 @@
 
 #include "rewrite.h"
 
-#define ONE_QUEUE "more than one queue is not recorded in one order"
-
 static const struct vmft_key_rule netdev_rules[] = {
     {"type", "tap", "only the output of a tap can be held back until it is safe", true},
-    {"queues", "1", ONE_QUEUE, true},
-    {"fds", "", ONE_QUEUE, true},
-    {"vhostfds", "", ONE_QUEUE, true},
+    {"queues", "1", VMFT_ONE_QUEUE, true},
+    {"fds", "", VMFT_ONE_QUEUE, true},
+    {"vhostfds", "", VMFT_ONE_QUEUE, true},
     {.key = "id", .hidden = true},
     {.key = "ifname", .hidden = true},
     {.key = "fd", .hidden = true},
@@ -39,12 +38,21 @@ static struct vmft_netdev *netdev_find(struct vmft_rewrite *rw, const char *id)
 	return NULL;
 }
 
+static const char *nic_model(const struct vmft_rewrite *rw)
+{
+	if (vmft_is_checkpoint(rw) && rw->scan.microvm)
+		return "virtio-net-device";
+	return "virtio-net-pci";
+}
+
 int vmft_check_nic_option(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	if (strcmp(arg->text, "none") == 0)
 		return 0;
 	return vmft_refuse(rw, arg, "the card and its tap must be given by themselves",
-			   "use -netdev tap,id=net0,... -device virtio-net-pci,netdev=net0");
+			   vmft_arena_printf(rw->arena,
+					     "use -netdev tap,id=net0,... -device %s,netdev=net0",
+					     nic_model(rw)));
 }
 
 int vmft_check_netdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
@@ -131,6 +139,14 @@ static int mac_set(struct vmft_rewrite *rw, struct vmft_arg *device, char ret[st
 	return 0;
 }
 
+static void set_logged(struct vmft_arg *device)
+{
+	/* The default sender of QEMU 7.2, a bottom half, is not in the log. */
+	vmft_optset_set(device->set, "tx", "timer");
+	/* Its timer is armed outside the log. */
+	vmft_optset_set_bool(device->set, "guest_announce", false);
+}
+
 int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *ret_nic)
 {
 	const char *id = vmft_get(device, "netdev");
@@ -141,10 +157,8 @@ int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *re
 				   "give netdev= the id of a -netdev tap of its own");
 	netdev->device = device;
 	*ret_nic = (size_t)(netdev - rw->netdevs);
-	/* The default sender of QEMU 7.2, a bottom half, is not in the log. */
-	vmft_optset_set(device->set, "tx", "timer");
-	/* Its timer is armed outside the log. */
-	vmft_optset_set_bool(device->set, "guest_announce", false);
+	if (!vmft_is_checkpoint(rw))
+		set_logged(device);
 	return mac_set(rw, device, rw->out.nics[*ret_nic].mac);
 }
 
@@ -155,13 +169,17 @@ int vmft_nics_finish(struct vmft_rewrite *rw)
 		const struct vmft_netdev *netdev = &rw->netdevs[i];
 
 		if (!netdev->device)
-			return vmft_refuse(rw, netdev->arg, "no device uses it",
-					   "leave it out or add -device virtio-net-pci,netdev=ID");
+			return vmft_refuse(
+			    rw, netdev->arg, "no device uses it",
+			    vmft_arena_printf(rw->arena, "leave it out or add -device %s,netdev=ID",
+					      nic_model(rw)));
 		rw->out.nics[i].netdev = netdev->id;
 		rw->out.nic_count++;
 		vmft_fact_ordered(
 		    rw, vmft_arena_printf(rw->arena, "%s %zu",
 					  vmft_fact_keys(rw, "tap", netdev->arg, netdev_rules), i));
+		if (vmft_is_checkpoint(rw))
+			continue;
 		vmft_add(rw, "-object",
 			 vmft_arena_printf(rw->arena, "filter-replay,id=vmft-fr-%s,netdev=%s",
 					   netdev->id, netdev->id));

@@ -7,8 +7,6 @@
 
 #include "rewrite.h"
 
-#define UNLOGGED "operations that come from outside are not in the log and make the backup diverge"
-
 int vmft_check_refused(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	return vmft_refuse(rw, arg, arg->option->reason, "leave it out");
@@ -16,7 +14,7 @@ int vmft_check_refused(struct vmft_rewrite *rw, struct vmft_arg *arg)
 
 int vmft_check_unknown(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
-	return vmft_refuse(rw, arg, "not known to be replay-safe", "leave it out");
+	return vmft_refuse(rw, arg, VMFT_UNKNOWN, "leave it out");
 }
 
 /* Options that may only say "none"; reason tells what any other value would bring. */
@@ -31,7 +29,7 @@ static int check_none(struct vmft_rewrite *rw, struct vmft_arg *arg)
 
 static int check_nographic(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
-	return vmft_refuse(rw, arg, "it puts a monitor on the console, and " UNLOGGED,
+	return vmft_refuse(rw, arg, "it puts a monitor on the console, and " VMFT_UNLOGGED,
 			   "use -display none -serial stdio");
 }
 
@@ -60,6 +58,28 @@ static int check_file(struct vmft_rewrite *rw, struct vmft_arg *arg)
 		return r;
 	vmft_fact(rw, arg->option->name, hex);
 	return 0;
+}
+
+static int check_bios(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	if (vmft_is_checkpoint(rw))
+		return check_file(rw, arg);
+	return vmft_refuse(rw, arg, "firmware other than QEMU's own is " VMFT_UNKNOWN,
+			   "leave it out, or write strategy = checkpoint in the pair file");
+}
+
+static int check_no_shutdown(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	if (vmft_is_checkpoint(rw))
+		return vmft_check_refused(rw, arg);
+	return check_visible(rw, arg);
+}
+
+static int check_action(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	if (vmft_is_checkpoint(rw))
+		return vmft_check_refused(rw, arg);
+	return vmft_check_unknown(rw, arg);
 }
 
 static int check_boot(struct vmft_rewrite *rw, struct vmft_arg *arg)
@@ -111,6 +131,8 @@ static int check_overcommit(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return vmft_check_keys(rw, arg, rules);
 }
 
+#define POWER_OFF "vmft has to see the guest's power-off itself"
+
 #define REFUSED(name, arg, why)                                                                    \
 	{                                                                                          \
 		name, arg, false, vmft_check_refused, NULL, why                                    \
@@ -121,6 +143,7 @@ static const struct vmft_option options[] = {
     {"machine", true, true, vmft_check_machine, "type", NULL},
     {"M", true, true, vmft_check_machine, "type", NULL},
     {"accel", true, true, vmft_check_accel, "accel", NULL},
+    {"enable-kvm", false, true, vmft_check_enable_kvm, NULL, VMFT_NO_KVM},
     {"cpu", true, true, vmft_check_cpu, NULL, NULL},
     {"smp", true, true, vmft_check_smp, "cpus", NULL},
     {"m", true, true, vmft_check_memory, "size", NULL},
@@ -133,10 +156,12 @@ static const struct vmft_option options[] = {
     {"rtc", true, true, check_rtc, "", NULL},
     {"kernel", true, true, check_file, NULL, "guest-visible by its contents"},
     {"initrd", true, true, check_file, NULL, "guest-visible by its contents"},
+    {"bios", true, true, check_bios, NULL, "guest-visible by its contents"},
     {"append", true, true, check_visible, NULL, "the kernel's command line"},
     {"nodefaults", false, true, NULL, NULL, "required"},
     {"no-reboot", false, true, check_visible, NULL, "what a guest reset does"},
-    {"no-shutdown", false, true, check_visible, NULL, "what a guest power-off does"},
+    {"no-shutdown", false, true, check_no_shutdown, NULL, POWER_OFF},
+    {"action", true, false, check_action, NULL, POWER_OFF},
 
     /* Devices and what is behind them. */
     {"device", true, false, vmft_check_device, "driver", NULL},
@@ -151,7 +176,7 @@ static const struct vmft_option options[] = {
     {"parallel", true, false, check_none, NULL, "the parallel port is not recorded"},
     {"display", true, true, check_none, NULL, "displays and their input are not on the list"},
     {"vga", true, true, check_none, NULL, "no display adapter is on the list"},
-    {"monitor", true, true, check_none, NULL, UNLOGGED},
+    {"monitor", true, true, check_none, NULL, VMFT_UNLOGGED},
 
     /* Of the host only: the guest cannot see them. */
     {"name", true, true, NULL, NULL, "process and window titles"},
@@ -163,18 +188,17 @@ static const struct vmft_option options[] = {
     {"no-user-config", false, true, NULL, NULL, "no hidden options; added when missing"},
 
     /* Known, and known not to work: say why. */
-    REFUSED("enable-kvm", false, "KVM guests cannot be replayed; lockstep needs TCG"),
     REFUSED("icount", true, "vmft sets it, to record or to replay"),
     REFUSED("snapshot", false, "it throws the disk writes away that both sides must hold"),
     REFUSED("loadvm", true, "the log starts with the guest's first instruction"),
     REFUSED("incoming", true, "the log starts with the guest's first instruction"),
     REFUSED("S", false, "nothing but the log may start or stop the guest"),
     REFUSED("daemonize", false, "QEMU would leave the process that its monitor watches"),
-    REFUSED("mon", true, UNLOGGED),
-    REFUSED("qmp", true, UNLOGGED),
-    REFUSED("qmp-pretty", true, UNLOGGED),
-    REFUSED("gdb", true, UNLOGGED),
-    REFUSED("s", false, UNLOGGED),
+    REFUSED("mon", true, VMFT_UNLOGGED),
+    REFUSED("qmp", true, VMFT_UNLOGGED),
+    REFUSED("qmp-pretty", true, VMFT_UNLOGGED),
+    REFUSED("gdb", true, VMFT_UNLOGGED),
+    REFUSED("s", false, VMFT_UNLOGGED),
     REFUSED("set", true, "it changes options after they were checked"),
     REFUSED("readconfig", true, "it brings options that were not checked"),
     {"nographic", false, false, check_nographic, NULL, NULL},

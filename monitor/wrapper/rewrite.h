@@ -5,6 +5,15 @@
 
 #include "cmdline.h"
 #include "optset.h"
+#include "scan.h"
+
+/* Reasons that stand in more than one place, in the words of lockstep. */
+#define VMFT_UNKNOWN "not known to be replay-safe"
+#define VMFT_UNLOGGED                                                                              \
+	"operations that come from outside are not in the log and make the backup diverge"
+#define VMFT_NO_KVM    "KVM guests cannot be replayed; lockstep needs TCG"
+#define VMFT_ONE_CPU   "QEMU records one processor only"
+#define VMFT_ONE_QUEUE "more than one queue is not recorded in one order"
 
 struct vmft_rewrite;
 struct vmft_arg;
@@ -49,6 +58,7 @@ struct vmft_rewrite {
 	const struct vmft_rewrite_options *opt;
 	struct vmft_error *err;
 	struct vmft_arena *arena;
+	struct vmft_scan scan;
 	struct vmft_cmdline out;
 
 	/* Arrays below have room for every option of the line. */
@@ -68,6 +78,7 @@ struct vmft_rewrite {
 	const char **ordered; /* lines whose order the guest can see */
 	size_t ordered_count;
 	size_t serial_count;
+	const char *topology; /* the machine text's line for -smp; NULL while there is none */
 };
 
 /* What one key of an option may hold. */
@@ -78,7 +89,15 @@ struct vmft_key_rule {
 	bool hidden;	    /* the guest cannot see it: left out of the machine text */
 };
 
-/* Refusals are -EINVAL; todo is what the user should do about it. */
+bool vmft_is_checkpoint(const struct vmft_rewrite *rw);
+
+/*
+ * A reason as it is true for the strategy in use. Tables and callers give those of lockstep;
+ * rewrite.c has what they come to for checkpoint.
+ */
+const char *vmft_reworded(const struct vmft_rewrite *rw, const char *why);
+
+/* Refusals are -EINVAL; why is reworded, todo is what the user should do about it. */
 int vmft_refuse(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *why,
 		const char *todo);
 
@@ -110,9 +129,12 @@ const char *vmft_machine_text(struct vmft_rewrite *rw);
 /* The table of options; NULL for a name that is not in it. */
 const struct vmft_option *vmft_option_find(const char *name);
 
+/* "-name" and "--name" are the same to QEMU; NULL for what is no option. */
+const char *vmft_option_name(const char *arg);
+
 vmft_option_fn vmft_check_refused, vmft_check_unknown;
-vmft_option_fn vmft_check_accel, vmft_check_machine, vmft_check_memory, vmft_check_smp,
-    vmft_check_cpu, vmft_check_global;
+vmft_option_fn vmft_check_accel, vmft_check_enable_kvm, vmft_check_machine, vmft_check_memory,
+    vmft_check_smp, vmft_check_cpu, vmft_check_global;
 vmft_option_fn vmft_check_drive, vmft_check_blockdev, vmft_check_netdev, vmft_check_nic_option;
 vmft_option_fn vmft_check_device, vmft_check_object, vmft_check_serial, vmft_check_chardev;
 

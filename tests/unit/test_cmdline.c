@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Golden files: tests/unit/golden/ *.golden hold cases of these lines.
- *   == NAME            begins a case; "== NAME replay" is for the backup
+ *   == NAME            begins a case; "== NAME replay" and "== NAME backup" are for the backup
+ *   @ STRATEGY         asked for, lockstep if not given
  *   << A B C           words of the command line, split at blanks
  *   < WORD             one word, blanks and all
  *   > WORD             a word of the rewritten line, in order
@@ -18,7 +19,9 @@
 
 #include "../../monitor/common/exit-codes.h"
 #include "../../monitor/wrapper/cmdline.h"
+#include "../../monitor/wrapper/host-processor.h"
 #include "../../monitor/wrapper/optset.h"
+#include "../../monitor/wrapper/scan.h"
 
 int vmft_suite_cmdline(void);
 
@@ -38,6 +41,7 @@ struct golden {
 	char *machine[WORDS_MAX];
 	size_t in_count, out_count, machine_count;
 	char *refusal;
+	enum vmft_strategy_kind strategy;
 };
 
 static int fake_digest(void *ctx, const char *path, char ret_hex[static VMFT_DIGEST_HEX],
@@ -51,11 +55,20 @@ static int fake_digest(void *ctx, const char *path, char ret_hex[static VMFT_DIG
 	return 0;
 }
 
-static int rewrite(int argc, char *const argv[], bool replay, struct vmft_cmdline *ret,
-		   struct vmft_error *err)
+static int fake_processor(char ret[static VMFT_PROCESSOR_MAX], struct vmft_error *err)
+{
+	(void)err;
+	(void)snprintf(ret, VMFT_PROCESSOR_MAX, "Example CPU 2.0");
+	return 0;
+}
+
+static int rewrite(int argc, char *const argv[], enum vmft_strategy_kind strategy, bool backup,
+		   struct vmft_cmdline *ret, struct vmft_error *err)
 {
 	const struct vmft_rewrite_options opt = {
-	    .mode = replay ? VMFT_REWRITE_REPLAY : VMFT_REWRITE_RECORD,
+	    .role = backup ? VMFT_ROLE_BACKUP : VMFT_ROLE_PRIMARY,
+	    .strategy = strategy,
+	    .host_processor = fake_processor,
 	    .ram_path = "/proc/self/fd/9",
 	    .name = "web1",
 	    .file_digest = fake_digest,
@@ -73,6 +86,17 @@ static void golden_free(struct golden *g)
 	}
 	free(g->refusal);
 	memset(g, 0, sizeof(*g));
+	g->strategy = VMFT_STRATEGY_LOCKSTEP;
+}
+
+static void take_strategy(struct golden *g, const char *name)
+{
+	enum vmft_strategy_kind kind = 0;
+
+	while (kind < VMFT_STRATEGY_COUNT && strcmp(name, vmft_strategy_kind_name(kind)) != 0)
+		kind++;
+	CU_ASSERT_FATAL(kind < VMFT_STRATEGY_COUNT);
+	g->strategy = kind;
 }
 
 static void add_word(char **list, size_t *count, const char *word)
@@ -118,8 +142,24 @@ static bool compare_machine(const struct golden *g, const char *text)
 	return same;
 }
 
+static bool ends_in(const char *text, const char *end)
+{
+	size_t len = strlen(text), end_len = strlen(end);
+
+	return len > end_len && strcmp(text + len - end_len, end) == 0;
+}
+
+/* What is true of replay is no reason for a guest that is not replayed. */
+static bool reason_fits(const struct golden *g, const char *text)
+{
+	return g->strategy == VMFT_STRATEGY_LOCKSTEP ||
+	       (!strstr(text, "replay") && !strstr(text, "record") && !strstr(text, " log"));
+}
+
 static bool run_refused(const struct golden *g, int r, const struct vmft_error *err)
 {
+	if (r < 0)
+		CU_ASSERT_TRUE(reason_fits(g, err->text));
 	if (r < 0 && g->refusal && strcmp(g->refusal, err->text) == 0)
 		return err->exit_code == VMFT_EXIT_UNPROTECTED || err->exit_code == VMFT_EXIT_IMAGE;
 	(void)fprintf(stderr, "%s:\n want %s\n got  %s\n", g->name,
@@ -132,9 +172,8 @@ static bool run_golden(struct golden *g)
 	struct vmft_cmdline cmdline = {0};
 	const struct vmft_cmdline untouched = {0};
 	struct vmft_error err = {0};
-	size_t len = strlen(g->name);
-	bool replay = len > 7 && strcmp(g->name + len - 7, " replay") == 0, same;
-	int r = rewrite((int)g->in_count, g->in, replay, &cmdline, &err);
+	bool backup = ends_in(g->name, " replay") || ends_in(g->name, " backup"), same;
+	int r = rewrite((int)g->in_count, g->in, g->strategy, backup, &cmdline, &err);
 
 	if (r < 0)
 		CU_ASSERT_EQUAL(memcmp(&cmdline, &untouched, sizeof(untouched)), 0);
@@ -168,6 +207,8 @@ static void take_line(struct golden *g, char *line, size_t *cases)
 		*cases += finish_case(g);
 		(void)snprintf(g->name, sizeof(g->name), "%s", line + 3);
 		add_word(g->in, &g->in_count, "qemu");
+	} else if (strncmp(line, "@ ", 2) == 0) {
+		take_strategy(g, line + 2);
 	} else if (strncmp(line, "<< ", 3) == 0) {
 		add_split(g, line + 3);
 	} else if (strncmp(line, "< ", 2) == 0) {
@@ -185,7 +226,7 @@ static void take_line(struct golden *g, char *line, size_t *cases)
 
 static size_t run_file(const char *path)
 {
-	static struct golden golden;
+	static struct golden golden = {.strategy = VMFT_STRATEGY_LOCKSTEP};
 	FILE *file = fopen(path, "r");
 	char *line = NULL;
 	size_t size = 0, cases = 0;
@@ -253,25 +294,32 @@ static void test_probes(void)
 	CU_ASSERT_FALSE(vmft_cmdline_is_probe(0, ARGV("-version")));
 }
 
-static void digest_of(char *const argv[], bool replay, char ret[static VMFT_DIGEST_HEX])
+static void digest_of(char *const argv[], enum vmft_strategy_kind strategy, bool backup,
+		      char ret[static VMFT_DIGEST_HEX])
 {
 	struct vmft_cmdline cmdline = {0};
 	struct vmft_error err = {0};
 
 	ret[0] = '\0';
-	CU_ASSERT_EQUAL_FATAL(rewrite((int)length(argv), argv, replay, &cmdline, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(rewrite((int)length(argv), argv, strategy, backup, &cmdline, &err),
+			      0);
 	vmft_cmdline_digest(&cmdline, ret);
 	CU_ASSERT_EQUAL(strlen(ret), VMFT_DIGEST_HEX - 1);
 	vmft_cmdline_free(&cmdline);
 }
 
-static bool same_machine(char *const a[], char *const b[])
+static bool same_with(enum vmft_strategy_kind strategy, char *const a[], char *const b[])
 {
 	char digest_a[VMFT_DIGEST_HEX], digest_b[VMFT_DIGEST_HEX];
 
-	digest_of(a, false, digest_a);
-	digest_of(b, true, digest_b);
+	digest_of(a, strategy, false, digest_a);
+	digest_of(b, strategy, true, digest_b);
 	return strcmp(digest_a, digest_b) == 0;
+}
+
+static bool same_machine(char *const a[], char *const b[])
+{
+	return same_with(VMFT_STRATEGY_LOCKSTEP, a, b);
 }
 
 /* What differs between hosts does not count; what the guest sees does, even in another spelling. */
@@ -302,6 +350,135 @@ static void test_digest(void)
 				     ARGV("-nodefaults", "-append", "a", "-uuid", "1")));
 }
 
+/* The same for checkpoint: accelerator, processors and the strategy itself count too. */
+static void test_checkpoint_digest(void)
+{
+	char **kvm = ARGV("-nodefaults", "-enable-kvm", "-smp", "2");
+	char lockstep[VMFT_DIGEST_HEX], checkpoint[VMFT_DIGEST_HEX];
+
+	CU_ASSERT_TRUE(same_with(VMFT_STRATEGY_AUTO, kvm,
+				 ARGV("-nodefaults", "-accel", "kvm", "-smp", "cpus=2,maxcpus=2")));
+	CU_ASSERT_TRUE(same_with(VMFT_STRATEGY_CHECKPOINT, kvm,
+				 ARGV("-nodefaults", "-M", "pc,accel=kvm", "-smp", "2")));
+	CU_ASSERT_TRUE(same_with(VMFT_STRATEGY_CHECKPOINT, ARGV("-nodefaults"),
+				 ARGV("-nodefaults", "-smp", "1", "-accel", "tcg,thread=multi")));
+	CU_ASSERT_FALSE(same_with(VMFT_STRATEGY_AUTO, kvm, ARGV("-nodefaults", "-smp", "2")));
+	CU_ASSERT_FALSE(
+	    same_with(VMFT_STRATEGY_AUTO, kvm, ARGV("-nodefaults", "-enable-kvm", "-smp", "3")));
+	CU_ASSERT_FALSE(same_with(VMFT_STRATEGY_AUTO, kvm,
+				  ARGV("-nodefaults", "-enable-kvm", "-smp", "2,sockets=2")));
+	digest_of(ARGV("-nodefaults"), VMFT_STRATEGY_AUTO, false, lockstep);
+	digest_of(ARGV("-nodefaults"), VMFT_STRATEGY_CHECKPOINT, false, checkpoint);
+	CU_ASSERT_STRING_NOT_EQUAL(lockstep, checkpoint);
+}
+
+static void choose(char *const argv[], enum vmft_strategy_kind asked, enum vmft_strategy_kind want,
+		   const char *want_reason)
+{
+	struct vmft_arena *arena = vmft_arena_new();
+	enum vmft_strategy_kind chosen;
+	struct vmft_scan scan;
+	const char *reason;
+
+	vmft_scan(arena, (int)length(argv), argv, &scan);
+	chosen = vmft_strategy_choose(arena, &scan, asked, &reason);
+	if (chosen != want || strcmp(reason, want_reason) != 0) {
+		(void)fprintf(stderr, "%s: %s\n", argv[length(argv) - 1], reason);
+		CU_FAIL("another strategy");
+	}
+	vmft_arena_free(arena);
+}
+
+static void chooses_lockstep(char *const argv[])
+{
+	choose(argv, VMFT_STRATEGY_AUTO, VMFT_STRATEGY_LOCKSTEP, "auto: one processor on TCG");
+}
+
+static void chooses_for_kvm(char *const argv[])
+{
+	choose(argv, VMFT_STRATEGY_AUTO, VMFT_STRATEGY_CHECKPOINT,
+	       "auto: a KVM guest cannot be replayed");
+}
+
+static void chooses_for_processors(char *const argv[], const char *reason)
+{
+	choose(argv, VMFT_STRATEGY_AUTO, VMFT_STRATEGY_CHECKPOINT, reason);
+}
+
+static void test_strategy(void)
+{
+	static const char set[] = "set in the pair file";
+	static const char two[] = "auto: 2 processors cannot be replayed";
+	static const char eight[] = "auto: 8 processors cannot be replayed";
+
+	chooses_lockstep(ARGV("-nodefaults"));
+	chooses_lockstep(ARGV("-accel", "tcg", "-smp", "1"));
+	chooses_lockstep(ARGV("-M", "pc,accel=tcg", "-smp", "cpus=1,sockets=1,cores=1"));
+	chooses_lockstep(ARGV("-append", "-enable-kvm"));
+	chooses_lockstep(ARGV("-name", "-smp", "2"));
+	/* Nothing is made of what cannot be read. */
+	chooses_lockstep(ARGV("-smp"));
+	chooses_lockstep(ARGV("-smp", "two"));
+	chooses_lockstep(ARGV("-smp", "0"));
+	chooses_lockstep(ARGV("-smp", "2,cpus=3"));
+	chooses_lockstep(ARGV("-accel", "{"));
+	chooses_lockstep(ARGV("-frobnicate", "2"));
+	chooses_for_kvm(ARGV("-enable-kvm"));
+	chooses_for_kvm(ARGV("--enable-kvm", "-smp", "4"));
+	chooses_for_kvm(ARGV("-accel", "kvm"));
+	chooses_for_kvm(ARGV("-accel", "accel=kvm,dirty-ring-size=4096"));
+	chooses_for_kvm(ARGV("-machine", "pc,accel=kvm"));
+	chooses_for_kvm(ARGV("-M", "accel=kvm:tcg"));
+	chooses_for_processors(ARGV("-smp", "2"), two);
+	chooses_for_processors(ARGV("-smp", "cpus=2"), two);
+	chooses_for_processors(ARGV("-smp", "1,maxcpus=2"), two);
+	chooses_for_processors(ARGV("-smp", "sockets=2,cores=2,threads=2"), eight);
+	chooses_for_processors(ARGV("-smp", "8,cores=4"), eight);
+	choose(ARGV("-nodefaults"), VMFT_STRATEGY_CHECKPOINT, VMFT_STRATEGY_CHECKPOINT, set);
+	choose(ARGV("-enable-kvm"), VMFT_STRATEGY_LOCKSTEP, VMFT_STRATEGY_LOCKSTEP, set);
+}
+
+/* What was chosen is with the line; the disks are under their own names. */
+static void test_checkpoint_lists(void)
+{
+	struct vmft_cmdline cmdline;
+	struct vmft_error err;
+	char **argv =
+	    ARGV("-nodefaults", "-enable-kvm", "-drive",
+		 "if=virtio,format=qcow2,file=/v,cache=directsync", "-blockdev",
+		 "driver=raw,node-name=d,file.driver=file,file.filename=/d,read-only=on", "-device",
+		 "virtio-blk,drive=d", "-netdev", "tap,id=x", "-device", "virtio-net,netdev=x");
+
+	CU_ASSERT_EQUAL_FATAL(
+	    rewrite((int)length(argv), argv, VMFT_STRATEGY_AUTO, false, &cmdline, &err), 0);
+	CU_ASSERT_EQUAL(cmdline.strategy, VMFT_STRATEGY_CHECKPOINT);
+	CU_ASSERT_STRING_EQUAL(cmdline.strategy_reason, "auto: a KVM guest cannot be replayed");
+	CU_ASSERT_EQUAL_FATAL(cmdline.disk_count, 2);
+	CU_ASSERT_STRING_EQUAL(cmdline.disks[0].path, "/d");
+	CU_ASSERT_STRING_EQUAL(cmdline.disks[0].node, "d");
+	CU_ASSERT_EQUAL(cmdline.disks[0].format, VMFT_DISK_RAW);
+	CU_ASSERT_TRUE(cmdline.disks[0].read_only);
+	CU_ASSERT_STRING_EQUAL(cmdline.disks[1].path, "/v");
+	CU_ASSERT_STRING_EQUAL(cmdline.disks[1].node, "virtio0");
+	CU_ASSERT_EQUAL(cmdline.disks[1].format, VMFT_DISK_QCOW2);
+	CU_ASSERT_TRUE(cmdline.disks[1].write_through);
+	CU_ASSERT_EQUAL_FATAL(cmdline.nic_count, 1);
+	CU_ASSERT_STRING_EQUAL(cmdline.nics[0].mac, "52:54:00:12:34:56");
+	vmft_cmdline_free(&cmdline);
+}
+
+/* The name is there on every host that tests run on; a guest is never shown an empty one. */
+static void test_host_processor(void)
+{
+	char model[VMFT_PROCESSOR_MAX] = "";
+	struct vmft_error err = {0};
+
+	if (vmft_host_processor(model, &err) < 0)
+		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "no model name"))
+	else
+		CU_ASSERT(model[0] != '\0' && !strchr(model, '\n'));
+}
+
 static void test_lists(void)
 {
 	struct vmft_cmdline cmdline;
@@ -312,7 +489,10 @@ static void test_lists(void)
 		 "-netdev", "tap,id=x", "-netdev", "tap,id=y", "-device", "virtio-net,netdev=y",
 		 "-device", "virtio-net,netdev=x,mac=52:54:00:12:34:56");
 
-	CU_ASSERT_EQUAL_FATAL(rewrite((int)length(argv), argv, false, &cmdline, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(
+	    rewrite((int)length(argv), argv, VMFT_STRATEGY_AUTO, false, &cmdline, &err), 0);
+	CU_ASSERT_EQUAL(cmdline.strategy, VMFT_STRATEGY_LOCKSTEP);
+	CU_ASSERT_STRING_EQUAL(cmdline.strategy_reason, "auto: one processor on TCG");
 	CU_ASSERT_EQUAL(cmdline.ram_bytes, UINT64_C(512) << 20);
 	CU_ASSERT_EQUAL_FATAL(cmdline.disk_count, 2);
 	CU_ASSERT_STRING_EQUAL(cmdline.disks[0].path, "/d");
@@ -362,7 +542,12 @@ int vmft_suite_cmdline(void)
 	if (!suite || !CU_add_test(suite, "golden files", test_golden) ||
 	    !CU_add_test(suite, "probes", test_probes) ||
 	    !CU_add_test(suite, "machine digest", test_digest) ||
-	    !CU_add_test(suite, "lists", test_lists) || !CU_add_test(suite, "optset", test_optset))
+	    !CU_add_test(suite, "machine digest, checkpoint", test_checkpoint_digest) ||
+	    !CU_add_test(suite, "strategy", test_strategy) ||
+	    !CU_add_test(suite, "lists", test_lists) ||
+	    !CU_add_test(suite, "lists, checkpoint", test_checkpoint_lists) ||
+	    !CU_add_test(suite, "host processor", test_host_processor) ||
+	    !CU_add_test(suite, "optset", test_optset))
 		return -1;
 	return 0;
 }

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A look at the command line before it is checked, to know which strategy's checks it is to
+ * pass. What cannot be read counts as not there: the check that comes after says what is wrong.
+ */
+#ifndef VMFT_SCAN_H
+#define VMFT_SCAN_H
+
+#include <stdbool.h>
+
+#include "arena.h"
+#include "optset.h"
+#include "pair-config.h"
+
+/* What one -smp asks for, counted as QEMU does. */
+struct vmft_smp {
+	unsigned cpus;
+	unsigned maxcpus; /* more than cpus: the rest may be plugged in later */
+	bool fits;	  /* sockets, dies, clusters, cores and threads can make maxcpus */
+};
+
+struct vmft_scan {
+	bool kvm; /* asked for, if only among others */
+	bool microvm;
+	unsigned processors; /* that the guest has or may get; 1 if nothing is said */
+};
+
+/* False if something is no plain number from 1 to 999. */
+bool vmft_smp_read(const struct vmft_optset *set, struct vmft_smp *ret);
+
+void vmft_scan(struct vmft_arena *arena, int argc, char *const argv[], struct vmft_scan *ret);
+
+/*
+ * Lockstep or checkpoint. *ret_reason says why in a few words for people; it is a constant or
+ * in the arena.
+ */
+enum vmft_strategy_kind vmft_strategy_choose(struct vmft_arena *arena, const struct vmft_scan *scan,
+					     enum vmft_strategy_kind asked,
+					     const char **ret_reason);
+
+#endif

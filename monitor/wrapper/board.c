@@ -111,14 +111,17 @@ static const struct vmft_key_rule *machine_rules(const struct vmft_rewrite *rw)
 	return rw->scan.microvm ? microvm_rules : checkpoint_rules;
 }
 
-/* Of checkpoint: "kvm:tcg" might come out as one here and as the other on the other host. */
+/* Of checkpoint. */
 static int check_accelerator(struct vmft_rewrite *rw, const struct vmft_arg *arg)
 {
 	const char *accel = vmft_get(arg, "accel");
 	bool irqchip = vmft_get(arg, "kernel-irqchip") || vmft_get(arg, "kernel_irqchip");
 
 	if (accel && !vmft_value_in(accel, "tcg|kvm"))
-		return vmft_refuse(rw, arg, "both hosts must use the same accelerator",
+		return vmft_refuse(rw, arg,
+				   strchr(accel, ':')
+				       ? "which of them it will be may differ between the hosts"
+				       : "this accelerator is " VMFT_UNKNOWN,
 				   "use accel=tcg or kvm");
 	if (accel && rw->scan.kvm != (strcmp(accel, "kvm") == 0))
 		return vmft_refuse(rw, arg, "another accelerator is asked for as well",

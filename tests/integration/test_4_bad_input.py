@@ -62,10 +62,14 @@ def bad_qemu_and_machine(name):
         refused(pair, "A", QEMU, r"/bin/true|/usr/bin/true", pair_file=pair.write_pair(
             bad, qemu=os.path.realpath("/bin/true")))
         args = pair.qemu_args("A")
-        refused(pair, "A", UNPROTECTED, r"smp|vCPU|processor", args=[*args, "-smp", "2"])
+        lockstep = pair.write_pair(os.path.join(pair.dir, "lockstep.conf"), strategy="lockstep")
+        refused(pair, "A", UNPROTECTED, r"processor.*strategy = checkpoint",
+                args=[*args, "-smp", "2"], pair_file=lockstep)
+        refused(pair, "A", UNPROTECTED, r"more than 8 processors", args=[*args, "-smp", "9"])
         refused(pair, "A", UNPROTECTED, r"snapshot", args=[*args, "-snapshot"])
         refused(pair, "A", UNPROTECTED, r"e1000", args=[*args, "-device", "e1000"])
-        refused(pair, "A", UNPROTECTED, r"kvm", args=["kvm" if a == "tcg" else a for a in args])
+        refused(pair, "A", UNPROTECTED, r"KVM.*strategy = checkpoint", pair_file=lockstep,
+                args=["kvm" if a == "tcg" else a for a in args])
 
 
 @test("bad-images")

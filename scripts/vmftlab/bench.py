@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What scripts/bench measures: attaching a backup to a guest that runs."""
+"""What scripts/bench measures: attaching a backup to a guest that runs; taking dirty pages."""
 
 import argparse
 import os
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from .story import (ERRORS, EXIT_FAILED, EXIT_OK, guarded, nothing_left, write_j
 
 ME = "scripts/bench"
 LOGS = os.path.join(ROOT, "build", "bench-logs")
+COPY_OR_PROTECT = os.path.join(ROOT, "build", "tests", "vmft-copy-or-protect")
 DIRTY_PORT = 7779
 SETTLE_S = 1
 BEFORE_S = 2  # the guest's work is measured for so long before each attach
@@ -326,6 +328,27 @@ def attach(options):
     return EXIT_FAILED if failures else EXIT_OK
 
 
+COPY_LEGEND = """\
+Medians. 1 GiB, epochs of 25 ms; the writer dirties random pages, about half of them again in the
+next epoch. Dirty pages: of an epoch; a writer held up dirties fewer. Copy: while the writer is
+stopped. Protect: it is let go, its pages are write-protected with userfaultfd and copied while it
+runs, those it writes to first by the handler of the faults; with gaps: clean pages in between are
+protected too, which needs fewer calls; poll: who copies also handles the faults. Writer's work:
+pages written per second, stops included, against an epoch in which nothing is taken."""
+
+
+def copy(options):
+    command = f"{ME} copy --runs {options.runs}"
+    program = [COPY_OR_PROTECT, "--runs", str(options.runs)]
+    if options.json:
+        program += ["--json", options.json]
+    print(f"\n`{command}`\n", flush=True)
+    if subprocess.run(program, check=False).returncode:
+        return EXIT_FAILED
+    print(f"\n{COPY_LEGEND}")
+    return EXIT_OK
+
+
 def parse_arguments(words):
     parser = argparse.ArgumentParser(prog=ME, description="Measures, and prints Markdown tables.")
     # For the shell script, which would not install packages for a mistyped option.
@@ -341,6 +364,14 @@ def parse_arguments(words):
                        help="attaches for each row of the table, default 5")
     bench.add_argument("--json", metavar="FILE", help="write all figures there as JSON")
     bench.set_defaults(bench=attach)
+    bench = benches.add_parser(
+        "copy", help="an epoch's dirty pages: copied while the guest is stopped, or protected",
+        description="Takes the dirty pages of a writer, a thread and a KVM guest, by copying "
+                    "them while it is stopped and by write-protecting them.")
+    bench.add_argument("--runs", type=_runs_of_copy, default=5, metavar="N",
+                       help="runs of 20 epochs for each row of the table, default 5")
+    bench.add_argument("--json", metavar="FILE", help="write all figures there as JSON")
+    bench.set_defaults(bench=copy)
     return parser.parse_args(words)
 
 
@@ -355,6 +386,13 @@ def _count(text):
     value = int(text)
     if not 1 <= value <= 1000:
         raise argparse.ArgumentTypeError("from 1 to 1000")
+    return value
+
+
+def _runs_of_copy(text):
+    value = int(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError("from 1 to 100")
     return value
 
 

@@ -24,7 +24,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BIN = os.environ.get("VMFT_BIN", os.path.join(ROOT, "build", "bin"))
 # VMFT_QEMU: another QEMU binary than the default one
 
-MEMORY_MB = {"tiny": 256, "debian": 512}
+MEMORY_MB = {"tiny": 256, "debian": 512, "bare": 256}
+# The bare guest has no ACPI to find devices with, and drivers for these only.
+BARE_MACHINE = "microvm,rtc=on,isa-serial=on,pit=on,pic=on"
+# Of the package qemu-system-data: firmware that does nothing but start a kernel.
+QBOOT = "/usr/share/qemu/qboot.rom"
 READY = "vmft-guest: ready"
 # The pair file's sections; also the roles the hosts start with.
 HOST = {"A": "primary", "B": "backup"}
@@ -87,14 +91,20 @@ class Side:
 
 
 class Lab:
-    """Use as a context manager. Namespaces and captures are there from the beginning."""
+    """Use as a context manager. Namespaces and captures are there from the beginning.
 
-    def __init__(self, image="tiny", captures=True, pair=None):
+    `append` is more for the guest's command line; the bare guest takes the first of two words.
+    """
+
+    def __init__(self, image="tiny", captures=True, pair=None, accel="tcg", smp=1, append=""):
         self.prefix = f"vmft{os.getpid()}n{next(_numbers)}"
         self.image = image
         self.image_dir = None
         self.memory = MEMORY_MB[image]
-        self.machine = "pc"
+        self.machine = BARE_MACHINE if image == "bare" else "pc"
+        self.accel = accel
+        self.smp = smp
+        self.append = append
         self.pair_keys = {"silence-ms": "3000", "qemu": os.environ.get("VMFT_QEMU"),
                           **(pair or {})}
         self.dir = None
@@ -162,15 +172,32 @@ class Lab:
 
     def qemu_args(self, name, memory=None, disk=None):
         side = self.side[name]
-        image = self.image_dir
+        bare = self.image == "bare"
+        drive = (f"file={disk or side.disk},if={'none,id=d0' if bare else 'virtio'},"
+                 f"format=raw,cache=writeback")
         return ["-name", self.prefix, "-nodefaults", "-display", "none",
-                "-machine", self.machine, "-accel", "tcg", "-m", str(memory or self.memory),
-                "-kernel", f"{image}/vmlinuz", "-initrd", f"{image}/initrd",
-                "-append", _read(f"{image}/cmdline").decode().strip(),
+                "-machine", self.machine, *self._processor_args(),
+                "-m", str(memory or self.memory), *self._kernel_args(),
                 "-serial", f"file:{side.console_path}",
-                "-drive", f"file={disk or side.disk},if=virtio,format=raw,cache=writeback",
+                "-drive", drive, *(["-device", "virtio-blk-device,drive=d0"] if bare else []),
                 "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no",
-                "-device", f"virtio-net-pci,netdev=n0,mac={GUEST_MAC}"]
+                "-device", f"virtio-net-{'device' if bare else 'pci'},netdev=n0,"
+                           f"mac={GUEST_MAC}"]
+
+    def _processor_args(self):
+        if self.smp == 1:
+            return ["-accel", self.accel]
+        return ["-accel", "tcg,thread=multi" if self.accel == "tcg" else self.accel,
+                "-smp", str(self.smp)]
+
+    def _kernel_args(self):
+        image = self.image_dir
+        words = [*self.append.split(), *_read(f"{image}/cmdline").decode().split()]
+        if self.image != "bare":
+            return ["-kernel", f"{image}/vmlinuz", "-initrd", f"{image}/initrd",
+                    "-append", " ".join(words)]
+        return ["-bios", QBOOT, "-kernel", f"{image}/bare.elf",
+                "-append", " ".join([*words, f"aps={self.smp - 1}"])]
 
     # -- start
 

@@ -19,6 +19,8 @@ SHELL_PORT = 7778
 class Writer:
     """vmft-load: writes, and records each write the guest acknowledged."""
 
+    program = "vmft-load"
+
     def __init__(self, lab, protocol="kv", connections=1, interval_ms=0, name="writes"):
         self.lab = lab
         self.protocol = protocol
@@ -47,7 +49,7 @@ class Writer:
     def _end(self):
         out, said = self.process.communicate(timeout=60)
         if self.process.returncode != 0:
-            raise LabError(f"vmft-load ended with {self.process.returncode}: "
+            raise LabError(f"{self.program} ended with {self.process.returncode}: "
                            f"{said.decode().strip()}")
         self.report = json.loads(out)
 
@@ -55,7 +57,7 @@ class Writer:
         """Writes acknowledged so far; an error if vmft-load ended by itself."""
         if self.process.poll() is not None:
             self._end()
-            raise LabError("vmft-load ended before it was told to")
+            raise LabError(f"{self.program} ended before it was told to")
         return len(self._lines())
 
     def acks(self):

@@ -128,8 +128,8 @@ def _quiet_ipv6(ns):
     run("ip", "netns", "exec", ns, "sh", "-c", script)
 
 
-def tcp_socket(ns, timeout=30):
-    """A TCP socket that belongs to a namespace: a socket keeps the one it was made in.
+def _socket_in(ns, kind):
+    """A socket that belongs to a namespace: a socket keeps the one it was made in.
 
     setns(2) moves the calling thread only, and it is moved back at once.
     """
@@ -138,10 +138,21 @@ def tcp_socket(ns, timeout=30):
         if libc.setns(target.fileno(), CLONE_NEWNET) != 0:
             raise OSError(ctypes.get_errno(), f"setns {ns}")
         try:
-            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            return socket.socket(socket.AF_INET, kind)
         finally:
             if libc.setns(own.fileno(), CLONE_NEWNET) != 0:
                 os.abort()
+
+
+def udp_socket(ns, address, port):
+    """Packets go to and come from that address only. Nothing is sent yet."""
+    made = _socket_in(ns, socket.SOCK_DGRAM)
+    made.connect((address, port))
+    return made
+
+
+def tcp_socket(ns, timeout=30):
+    made = _socket_in(ns, socket.SOCK_STREAM)
     made.settimeout(timeout)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return made

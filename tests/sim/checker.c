@@ -87,7 +87,8 @@ void check_pair(struct world *w, int host)
 	/* Another life: the one that acked is gone, and the primary is about to hear of it. */
 	if (b->connection != w->connection)
 		return;
-	if (held < w->seen && w->spoil != SPOIL_FORM_BEFORE_SEAL)
+	if (held < w->seen && w->spoil != SPOIL_FORM_BEFORE_SEAL &&
+	    w->spoil != SPOIL_SEAL_EPOCH_SHORT)
 		broken(w, "a pair covers what was seen", "held %llu, frames seen up to %llu",
 		       (unsigned long long)held, (unsigned long long)w->seen);
 }
@@ -100,7 +101,6 @@ void check_go_live(struct world *w, int host)
 	if (at < w->seen)
 		broken(w, "nothing acknowledged lost", "live at %llu, frames seen up to %llu",
 		       (unsigned long long)at, (unsigned long long)w->seen);
-	w->ops->check_live(w, host);
 	if (!b->heard_pair && w->spoil != SPOIL_ATTACH_CLAIMS_EARLY)
 		broken(w, "live only out of a pair", "%s", host_name(host));
 }
@@ -202,6 +202,8 @@ void check_end(struct world *w)
 	check_survived(w, outcome <= OUTCOME_LIVE);
 	if (outcome <= OUTCOME_LIVE)
 		check_output(w);
+	if (w->ends && outcome == OUTCOME_ENDED && w->ops->check_ended)
+		w->ops->check_ended(w);
 	if (w->ends && outcome != OUTCOME_ENDED)
 		broken(w, "an orderly end is the end", "%s", outcome_names[outcome]);
 	if (w->struck == 0 && outcome != OUTCOME_PROTECTED)

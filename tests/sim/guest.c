@@ -141,5 +141,6 @@ void do_close_gate(struct world *w, int host, uint64_t attach)
 		return;
 	if (w->spoil != SPOIL_NO_CLOSE_GATE)
 		s->gate_open = false;
+	s->seal = w->ops->seal(w, host);
 	later(w, about(w, 200), JOB_GATE_CLOSED, host, attach);
 }

@@ -7,35 +7,63 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The promise each of them breaks; others may break on the way. */
-static const struct {
-	const char *name;
-	const char *promise;
-} spoils[SPOIL_COUNT] = {
-    [SPOIL_NONE] = {"none", ""},
-    [SPOIL_EARLY_RELEASE] = {"early-release", "no frame before its ack"},
-    [SPOIL_NO_CLAIM] = {"no-claim", "never two live"},
-    [SPOIL_LIVE_BEFORE_DRAIN] = {"live-before-drain", "nothing acknowledged lost"},
-    [SPOIL_ACK_BEFORE_HELD] = {"ack-before-held", "no frame before its ack"},
-    [SPOIL_ARBITER_RACE] = {"arbiter-race", "one winner a generation"},
-    [SPOIL_ARBITER_FORGETS] = {"arbiter-forgets", "the winner goes on"},
-    [SPOIL_NO_FENCE] = {"no-fence", "never two live"},
-    [SPOIL_GATE_ORPHAN] = {"gate-orphan", "never two live"},
-    [SPOIL_GATE_DROPS] = {"gate-drops", "frames leave in order"},
-    [SPOIL_NO_RETRY] = {"no-retry", "the winner goes on"},
-    [SPOIL_LOG_GAP] = {"log-gap", "equal state"},
-    [SPOIL_STALE_STATE] = {"stale-state", "equal state"},
-    [SPOIL_FORM_BEFORE_SEAL] = {"form-before-seal", "nothing acknowledged lost"},
-    [SPOIL_RELEASE_UNFORMED] = {"release-unformed", "no frame before its ack"},
-    [SPOIL_ATTACH_CLAIMS_EARLY] = {"attach-claims-early", "never two live"},
-    [SPOIL_NO_CLOSE_GATE] = {"no-close-gate", "no frame before its ack"},
-    [SPOIL_NO_ACK_AGAIN] = {"no-ack-again", "output goes on"},
+enum {
+	LOCKSTEP,
+	CHECKPOINT,
+	STRATEGIES,
 };
 
-static const struct strategy_ops *const strategies[] = {&strategy_lockstep};
+static const struct strategy_ops *const strategies[STRATEGIES] = {
+    [LOCKSTEP] = &strategy_lockstep,
+    [CHECKPOINT] = &strategy_checkpoint,
+};
 
-enum {
-	STRATEGIES = sizeof(strategies) / sizeof(strategies[0]),
+/*
+ * The promise each of them breaks, by strategy; others may break on the way. NULL: it means
+ * nothing there. Checkpoints keep being cut, and acked, while the guest waits for its output.
+ */
+static const struct {
+	const char *name;
+	const char *promise[STRATEGIES];
+} spoils[SPOIL_COUNT] = {
+    [SPOIL_NONE] = {"none", {NULL, NULL}},
+#define IN_BOTH(promise)                                                                           \
+	{                                                                                          \
+		promise, promise                                                                   \
+	}
+    [SPOIL_EARLY_RELEASE] = {"early-release", IN_BOTH("no frame before its ack")},
+    [SPOIL_NO_CLAIM] = {"no-claim", IN_BOTH("never two live")},
+    [SPOIL_LIVE_BEFORE_DRAIN] = {"live-before-drain", IN_BOTH("nothing acknowledged lost")},
+    [SPOIL_ACK_BEFORE_HELD] = {"ack-before-held", IN_BOTH("no frame before its ack")},
+    [SPOIL_ARBITER_RACE] = {"arbiter-race", IN_BOTH("one winner a generation")},
+    [SPOIL_ARBITER_FORGETS] = {"arbiter-forgets", IN_BOTH("the winner goes on")},
+    [SPOIL_NO_FENCE] = {"no-fence", IN_BOTH("never two live")},
+    [SPOIL_GATE_ORPHAN] = {"gate-orphan", IN_BOTH("never two live")},
+    [SPOIL_GATE_DROPS] = {"gate-drops", IN_BOTH("frames leave in order")},
+    [SPOIL_NO_RETRY] = {"no-retry", IN_BOTH("the winner goes on")},
+    [SPOIL_LOG_GAP] = {"log-gap", {"equal state", "memory is the epoch's"}},
+    [SPOIL_STALE_STATE] = {"stale-state", {"equal state", NULL}},
+    [SPOIL_FORM_BEFORE_SEAL] = {"form-before-seal", IN_BOTH("nothing acknowledged lost")},
+    [SPOIL_RELEASE_UNFORMED] = {"release-unformed", IN_BOTH("no frame before its ack")},
+    [SPOIL_ATTACH_CLAIMS_EARLY] = {"attach-claims-early", IN_BOTH("never two live")},
+    [SPOIL_NO_CLOSE_GATE] = {"no-close-gate", IN_BOTH("no frame before its ack")},
+    [SPOIL_NO_ACK_AGAIN] = {"no-ack-again", {"output goes on", NULL}},
+    [SPOIL_EPOCH_BEFORE] = {"epoch-before", {NULL, "no frame before its ack"}},
+    [SPOIL_ACK_FIRST_FRAME] = {"ack-first-frame", {NULL, "no frame before its ack"}},
+    [SPOIL_TORN_EPOCH] = {"torn-epoch", {NULL, "memory is the epoch's"}},
+    [SPOIL_MEMORY_EARLY] = {"memory-early", {NULL, "memory is the epoch's"}},
+    [SPOIL_DISK_EARLY] = {"disk-early", {NULL, "disks are the epoch's"}},
+    [SPOIL_OLD_DEVICES] = {"old-devices", {NULL, "device state is the epoch's"}},
+    [SPOIL_COMMIT_EARLY] = {"commit-early", {NULL, "disks are the epoch's"}},
+    [SPOIL_HALF_STAGED] = {"half-staged", {NULL, "memory is the epoch's"}},
+    [SPOIL_NO_STOP] = {"no-stop", {NULL, "memory is the epoch's"}},
+    [SPOIL_SEAL_EPOCH_SHORT] = {"seal-epoch-short", {NULL, "nothing acknowledged lost"}},
+    [SPOIL_LOST_DIRTY_BIT] = {"lost-dirty-bit", {NULL, "memory is the epoch's"}},
+    [SPOIL_NO_LAST_EPOCH] = {"no-last-epoch", {NULL, "an orderly end leaves equal disks"}},
+    [SPOIL_STAYS_STOPPED] = {"stays-stopped", {NULL, "output goes on"}},
+    [SPOIL_RUN_AHEAD] = {"run-ahead", {NULL, "output goes on"}},
+    [SPOIL_RESET_OVERTAKES] = {"reset-overtakes", {NULL, "an orderly end is the end"}},
+#undef IN_BOTH
 };
 
 struct options {
@@ -47,6 +75,7 @@ struct options {
 
 /* What the runs with one strategy share. */
 struct bench {
+	int which;
 	const struct strategy_ops *ops;
 	struct strategy *strategy;
 	struct world *w;
@@ -80,28 +109,38 @@ static bool run_seed(const struct options *o, uint64_t seed, struct tally *tally
 	return false;
 }
 
-/* Entries with a handler: those met in this simulation, or all there are. */
-static unsigned reached(const struct tally *t, bool only_met)
+/* Whether an entry of the core's table has a handler, and the strategy a way to get there. */
+static bool is_reachable(const struct strategy_ops *ops, int side, int state, int in)
+{
+	bool forms =
+	    state == VMFT_STATE_FORMING &&
+	    (in == VMFT_IN_PEER_READY ||
+	     (side == VMFT_SIDE_PRIMARY && (in == VMFT_IN_PEER_LOST || in == VMFT_IN_PEER_ENDED)));
+
+	return vmft_core_rule((enum vmft_side)side, (enum vmft_state)state, (enum vmft_in)in,
+			      NULL) == VMFT_RULE_HANDLED &&
+	       !(forms && ops->starts_alone);
+}
+
+/* Those met in this simulation, or all there are. */
+static unsigned reached(const struct strategy_ops *ops, const struct tally *t, bool only_met)
 {
 	unsigned count = 0;
 
 	for (int side = 0; side < VMFT_SIDE_COUNT; side++)
 		for (int state = 0; state < VMFT_STATE_COUNT; state++)
 			for (int in = 0; in < VMFT_IN_COUNT; in++)
-				count +=
-				    vmft_core_rule((enum vmft_side)side, (enum vmft_state)state,
-						   (enum vmft_in)in, NULL) == VMFT_RULE_HANDLED &&
-				    (!only_met || t->reached[side][state][in]);
+				count += is_reachable(ops, side, state, in) &&
+					 (!only_met || t->reached[side][state][in]);
 	return count;
 }
 
-static void print_unreached(const struct tally *t)
+static void print_unreached(const struct strategy_ops *ops, const struct tally *t)
 {
 	for (int side = 0; side < VMFT_SIDE_COUNT; side++)
 		for (int state = 0; state < VMFT_STATE_COUNT; state++)
 			for (int in = 0; in < VMFT_IN_COUNT; in++)
-				if (vmft_core_rule((enum vmft_side)side, (enum vmft_state)state,
-						   (enum vmft_in)in, NULL) == VMFT_RULE_HANDLED &&
+				if (is_reachable(ops, side, state, in) &&
 				    !t->reached[side][state][in])
 					printf("vmft-sim: not reached: %s %s %s\n",
 					       vmft_side_name((enum vmft_side)side),
@@ -132,9 +171,15 @@ static void print_tally(const struct options *o, const struct bench *b, const st
 		       (unsigned long long)t->outcomes[i], i + 1 < OUTCOME_COUNT ? "," : "");
 	printf(
 	    "\nvmft-sim: %u of %u entries of the core's table reached, %llu frames released late\n",
-	    reached(t, true), reached(t, false), (unsigned long long)t->late);
+	    reached(b->ops, t, true), reached(b->ops, t, false), (unsigned long long)t->late);
+	if (t->epochs)
+		printf("vmft-sim: %llu epochs cut, %llu held by a backup, %llu of them waited for "
+		       "the one before; thrown away: %llu torn, %llu half staged\n",
+		       (unsigned long long)t->epochs, (unsigned long long)t->commits,
+		       (unsigned long long)t->waits, (unsigned long long)t->torn,
+		       (unsigned long long)t->halves);
 	if (o->steps >= 5000000 && !o->runs)
-		print_unreached(t);
+		print_unreached(b->ops, t);
 	printf("vmft-sim: %llu runs broke a promise\n", (unsigned long long)t->failed);
 }
 
@@ -156,7 +201,7 @@ static uint64_t find_out(const struct options *o, const struct bench *b)
 
 	while (tally.runs < 5000)
 		if (!run_seed(o, o->seed + tally.runs, &tally, b) &&
-		    !strcmp(b->w->broken, spoils[o->spoil].promise))
+		    !strcmp(b->w->broken, spoils[o->spoil].promise[b->which]))
 			return tally.runs;
 	return 0;
 }
@@ -170,6 +215,8 @@ static bool prove(const struct options *o, const struct bench *b)
 		struct options spoilt = *o;
 		uint64_t runs;
 
+		if (!spoils[i].promise[b->which])
+			continue;
 		spoilt.spoil = (enum spoil)i;
 		spoilt.quiet = true;
 		runs = find_out(&spoilt, b);
@@ -184,9 +231,10 @@ static bool prove(const struct options *o, const struct bench *b)
 	return all;
 }
 
-static bool simulate(const struct options *o, const struct strategy_ops *ops)
+static bool simulate(const struct options *o, int which)
 {
-	struct bench b = {.ops = ops, .strategy = ops->open(), .w = malloc(sizeof(*b.w))};
+	const struct strategy_ops *ops = strategies[which];
+	struct bench b = {which, ops, ops->open(), malloc(sizeof(*b.w))};
 	bool ok = false;
 
 	if (b.strategy && b.w)
@@ -270,6 +318,6 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (int i = 0; i < STRATEGIES; i++)
 		if (!o.only || o.only == strategies[i])
-			ok &= simulate(&o, strategies[i]);
+			ok &= simulate(&o, i);
 	return ok ? 0 : 1;
 }

@@ -272,6 +272,8 @@ void do_connect(struct world *w, int host)
 	if (vmft_core_is_final(&p->core))
 		return;
 	later(w, about(w, 10 * MS), JOB_CONNECT, host, 0);
+	if (w->ops->starts_alone && p->core.state == VMFT_STATE_FORMING)
+		return;
 	if (!is_primary(p) || !accepts(p) || is_primary(b) || !accepts(b) ||
 	    w->now < w->cut_until[0] || w->now < w->cut_until[1])
 		return;
@@ -284,7 +286,8 @@ void do_connect(struct world *w, int host)
 		w->sides[i].connection = w->connection;
 		w->sides[i].last_heard = w->now;
 	}
-	w->ops->connect(w, host);
+	if (w->ops->connect)
+		w->ops->connect(w, host);
 	strike_on(w, one_in(w, 2) ? host : !host, VMFT_STATE_FORMING);
 	send_message(w, host, (struct message){.kind = MESSAGE_HELLO});
 }
@@ -342,8 +345,18 @@ void do_gate_closed(struct world *w, int host, uint64_t attach)
 	if (attach != p->attach || p->core.state != VMFT_STATE_SEALING)
 		return;
 	if (w->spoil != SPOIL_FORM_BEFORE_SEAL)
-		event.position = w->ops->seal(w, host);
+		event.position = p->seal;
 	feed(w, host, event);
+}
+
+static void take_copy(struct world *w, int host, const struct message *m)
+{
+	const struct side *b = &w->sides[host];
+
+	if (b->core.state == VMFT_STATE_ATTACHING && !b->core.pointed)
+		w->ops->take_copy(w, host, m);
+	else
+		feed_lost(w, host, VMFT_WHY_PEER_FAULT);
 }
 
 static void take_state(struct world *w, int host, const struct message *m)
@@ -403,12 +416,15 @@ static void take_start(struct world *w, int host, const struct message *m)
 
 static void take_log(struct world *w, int host, const struct message *m)
 {
+	struct vmft_event_in event = {.kind = VMFT_IN_LOG_HELD};
+
 	if (!acks(&w->sides[host]) || !w->ops->hold(w, host, m)) {
 		feed_lost(w, host, VMFT_WHY_PEER_FAULT);
 		return;
 	}
-	feed(w, host,
-	     (struct vmft_event_in){.kind = VMFT_IN_LOG_HELD, .position = w->ops->held(w, host)});
+	event.position = w->ops->held(w, host);
+	if (event.position != w->sides[host].core.held)
+		feed(w, host, event);
 }
 
 static struct vmft_event_in ack_event(const struct world *w, int host, const struct message *m)
@@ -448,6 +464,9 @@ static void take(struct world *w, int host, const struct message *m)
 		break;
 	case MESSAGE_START:
 		take_start(w, host, m);
+		break;
+	case MESSAGE_COPY:
+		take_copy(w, host, m);
 		break;
 	case MESSAGE_STATE:
 		take_state(w, host, m);
@@ -512,6 +531,29 @@ static void take_late(struct world *w, int host, const struct message *m)
 		feed(w, host, event);
 }
 
+/* While a side does not read what is there, nothing can be heard: that is no silence. */
+static bool is_blocked(struct world *w, int host)
+{
+	const struct side *s = &w->sides[host];
+	const struct queue *q = &w->to[host];
+
+	return w->ops->blocked && q->count && s->socket_open && s->monitor_alive && acks(s) &&
+	       w->now - s->last_heard <= silence_us && w->ops->blocked(w, host, &q->items[q->head]);
+}
+
+/* A side that was blocked still reads what arrived before: whoever closes after a goodbye leaves
+ * its end open until that has happened. */
+void do_reset(struct world *w, int host, uint64_t connection)
+{
+	if (connection != w->connection)
+		return;
+	if (w->ops->blocked && w->to[host].count && w->sides[host].socket_open &&
+	    w->spoil != SPOIL_RESET_OVERTAKES)
+		later(w, about(w, 300), JOB_RESET, host, connection);
+	else
+		feed_lost(w, host, VMFT_WHY_CONNECTION);
+}
+
 void do_deliver(struct world *w, int host, uint64_t flight)
 {
 	struct side *s = &w->sides[host];
@@ -525,6 +567,11 @@ void do_deliver(struct world *w, int host, uint64_t flight)
 		return;
 	}
 	m = q->items[q->head];
+	if (is_blocked(w, host)) {
+		s->last_heard = w->now;
+		later(w, about(w, 300), JOB_DELIVER, host, flight);
+		return;
+	}
 	q->head = (q->head + 1) % QUEUE_MAX;
 	q->count--;
 	q->logs -= m.kind == MESSAGE_LOG;

@@ -51,7 +51,7 @@ static void do_service(struct world *w, int host)
 /* Which process has to run for a job, so that a pause or a death stops the right things. */
 static bool is_guest_job(enum job job)
 {
-	return job <= JOB_CLOSE_GATE;
+	return job <= JOB_STAGE;
 }
 
 static bool is_world_job(enum job job)
@@ -85,6 +85,10 @@ static void perform_on_guest(struct world *w, const struct todo *t)
 	case JOB_CLOSE_GATE:
 		do_close_gate(w, t->side, t->arg);
 		break;
+	case JOB_CUT:
+	case JOB_STAGE:
+		w->ops->job(w, t);
+		break;
 	default:
 		break;
 	}
@@ -93,6 +97,9 @@ static void perform_on_guest(struct world *w, const struct todo *t)
 static void perform_on_monitor(struct world *w, const struct todo *t)
 {
 	switch (t->job) {
+	case JOB_COPY:
+		w->ops->job(w, t);
+		break;
 	case JOB_POINT:
 		do_point(w, t->side, t->arg);
 		break;
@@ -124,8 +131,7 @@ static void perform_on_monitor(struct world *w, const struct todo *t)
 		do_deliver(w, t->side, t->arg);
 		break;
 	case JOB_RESET:
-		if (t->arg == w->connection)
-			feed_lost(w, t->side, VMFT_WHY_CONNECTION);
+		do_reset(w, t->side, t->arg);
 		break;
 	default:
 		break;
@@ -140,6 +146,9 @@ static void perform_in_world(struct world *w, const struct todo *t)
 		break;
 	case JOB_ARBITER_SET:
 		do_arbiter_set(w, t);
+		break;
+	case JOB_DISK:
+		w->ops->job(w, t);
 		break;
 	case JOB_SERVICE:
 		do_service(w, t->side);
@@ -180,7 +189,7 @@ static void dispatch(struct world *w, const struct todo *t)
 
 static void world_start(struct world *w)
 {
-	bool alone = one_in(w, 4);
+	bool alone = w->ops->starts_alone || one_in(w, 4);
 
 	w->delay_us = one_in(w, 3) ? MS + chance(w, 9 * MS) : 20 + chance(w, 500);
 	w->guest_us = 500 + chance(w, 3500);

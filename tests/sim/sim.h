@@ -54,6 +54,22 @@ enum spoil {
 	SPOIL_ATTACH_CLAIMS_EARLY, /* a backup that was told of no pair takes over all the same */
 	SPOIL_NO_CLOSE_GATE,	   /* the gate says it is closed and is not */
 	SPOIL_NO_ACK_AGAIN,	   /* heartbeats are answered without the last ack */
+	/* checkpoint */
+	SPOIL_EPOCH_BEFORE,	/* a frame depends on the last epoch, not on the next */
+	SPOIL_ACK_FIRST_FRAME,	/* an epoch is acked with its first frame */
+	SPOIL_TORN_EPOCH,	/* what came of an epoch counts when the guest goes live */
+	SPOIL_MEMORY_EARLY,	/* memory is written to frame by frame, before COMMIT */
+	SPOIL_DISK_EARLY,	/* so are disks */
+	SPOIL_OLD_DEVICES,	/* the device state is that of the attach point */
+	SPOIL_COMMIT_EARLY,	/* COMMIT does not wait for the disk writes of the epoch before */
+	SPOIL_HALF_STAGED,	/* what was staged when QEMU died is shipped as an epoch */
+	SPOIL_NO_STOP,		/* the guest runs while it is staged */
+	SPOIL_SEAL_EPOCH_SHORT, /* the seal is the last epoch, not the next */
+	SPOIL_LOST_DIRTY_BIT,	/* what was written during the last round is not copied again */
+	SPOIL_NO_LAST_EPOCH,	/* an orderly end does not wait for a last epoch */
+	SPOIL_STAYS_STOPPED,	/* a cut that is given up leaves the guest stopped */
+	SPOIL_RUN_AHEAD,	/* epochs are cut however many of them wait to be acked */
+	SPOIL_RESET_OVERTAKES,	/* a closed connection is heeded before what arrived on it */
 	SPOIL_COUNT,
 };
 
@@ -93,6 +109,9 @@ enum job {
 	JOB_LIVE,	 /* backup: the agent has let the guest go live */
 	JOB_TAKE_STATE,	 /* primary: pre-copied, the agent takes the rest; arg = attach */
 	JOB_CLOSE_GATE,	 /* primary: the agent closes the gate; arg = attach */
+	JOB_CUT,	 /* checkpoint, primary: the agent begins an epoch; arg = attach */
+	JOB_STAGE,	 /* checkpoint, primary: it copies a little of it; arg = attach */
+	JOB_COPY,	 /* checkpoint, primary: a round of copying; arg = attach */
 	JOB_POINT,	 /* primary: its monitor has the state; arg = attach */
 	JOB_GATE_CLOSED, /* primary: its monitor hears of the gate; arg = attach */
 	JOB_ALONE,	 /* primary: started without waiting for a backup */
@@ -106,6 +125,7 @@ enum job {
 	JOB_RESET,	 /* side: its kernel learned of a reset, arg = connection */
 	JOB_ARBITER,	 /* side: its claim reaches the arbiter, arg = generation */
 	JOB_ARBITER_SET, /* SPOIL_ARBITER_RACE: the second half */
+	JOB_DISK,	 /* checkpoint, backup: a write reaches its disk; arg = which */
 	JOB_SERVICE,	 /* side: its host looks whether it has to be started */
 	JOB_WATCH,	 /* whether the run has come to rest */
 	JOB_FAULT,	 /* arg = index */
@@ -124,6 +144,7 @@ enum message_kind {
 	MESSAGE_HELLO,
 	MESSAGE_HELLO_OK,
 	MESSAGE_START, /* .attach: a pair is not formed by it, a state follows */
+	MESSAGE_COPY,  /* checkpoint: one part of the guest, before the attach point */
 	MESSAGE_STATE, /* the guest as it was at the attach point */
 	MESSAGE_FORM,  /* there is a pair now */
 	MESSAGE_LOG,   /* what protects the guest, whatever the strategy sends */
@@ -138,13 +159,16 @@ struct message {
 	bool attach;
 	bool formed; /* ACK: what it says of itself */
 	enum vmft_why why;
-	unsigned from, to;   /* lockstep: LOG: entries [from, to); STATE: before entry from */
+	unsigned from, to;   /* lockstep: LOG: entries [from, to); STATE: before entry from;
+			      * checkpoint: LOG: frame from of its epoch */
+	unsigned part;	     /* checkpoint: COPY, LOG */
+	uint64_t truth;	     /* checkpoint: STATE, LOG: which epoch this is */
 	uint64_t progress;   /* ACK */
-	uint64_t position;   /* ACK; LOG: its end */
+	uint64_t position;   /* ACK; LOG: its end; checkpoint: STATE */
 	uint64_t honest;     /* ACK: the last frame the world knows to be covered by a backup that
 			      * knows of the pair */
 	uint64_t generation; /* START */
-	uint64_t state;	     /* lockstep: STATE */
+	uint64_t state;	     /* STATE, COPY, LOG */
 };
 
 struct queue {
@@ -177,6 +201,7 @@ struct side {
 	bool told_end;	   /* the core knows that the guest is gone */
 	bool told_is_live; /* the core knows that the agent went live */
 	uint64_t told_pos; /* last position reported as replayed */
+	uint64_t seal;	   /* what the gate says depends on what has left */
 	uint64_t attach;   /* counts attaches and their ends: answers to older ones are stale */
 	/* QEMU and its agent */
 	bool guest_alive;
@@ -214,6 +239,9 @@ struct tally {
 	uint64_t late; /* frames a primary released, rightly, after its backup had gone live */
 	uint64_t attaches, attached, go_lives;
 	uint64_t longest; /* chain of generations */
+	/* checkpoint: epochs cut, held by a backup, half staged when QEMU died, torn when a
+	 * guest went live, and those whose COMMIT waited */
+	uint64_t epochs, commits, halves, torn, waits;
 	bool reached[VMFT_SIDE_COUNT][VMFT_STATE_COUNT][VMFT_IN_COUNT];
 	uint64_t faults[FAULT_COUNT];
 	uint64_t outcomes[OUTCOME_COUNT];
@@ -284,17 +312,19 @@ struct world {
 /* What the guest is made of and how it gets to the backup. */
 struct strategy_ops {
 	const char *name;
+	bool starts_alone;		/* a pair is formed by an attach, and in no other way */
 	struct strategy *(*open)(void); /* NULL: no memory */
 	void (*close)(struct strategy *strategy);
 
-	void (*begin)(struct world *w);		  /* a run */
-	void (*start)(struct world *w, int host); /* processes */
-	void (*connect)(struct world *w, int primary);
+	void (*begin)(struct world *w);		       /* a run */
+	void (*start)(struct world *w, int host);      /* processes */
+	void (*connect)(struct world *w, int primary); /* may be NULL */
 
+	void (*job)(struct world *w, const struct todo *t); /* one of its own */
 	/* QEMU and its agent: one job each, which sees to the next. */
 	void (*guest)(struct world *w, int host);
 	void (*apply)(struct world *w, int host);
-	void (*live)(struct world *w, int host); /* the guest's state is now what was applied */
+	void (*live)(struct world *w, int host);	   /* checks what the guest goes on from */
 	void (*power_off)(struct world *w, int host);	   /* by the guest; guest_ends() ends it */
 	unsigned (*room)(const struct world *w, int host); /* steps the run has room for */
 
@@ -303,6 +333,7 @@ struct strategy_ops {
 	void (*take_point)(struct world *w, int host);
 	uint64_t (*point)(const struct world *w, int host);
 	void (*send_state)(struct world *w, int host);
+	void (*take_copy)(struct world *w, int host, const struct message *m);
 	void (*take_state)(struct world *w, int host, const struct message *m);
 	bool (*follows)(const struct world *w, int host); /* the primary's new backup */
 	uint64_t (*seal)(const struct world *w, int host);
@@ -311,6 +342,8 @@ struct strategy_ops {
 	bool (*ship)(struct world *w, int host);
 	uint64_t (*shipped)(const struct world *w, int host); /* with the transport, whole */
 
+	/* Backup: no room for it now, so that it waits and all behind it; NULL: never. */
+	bool (*blocked)(struct world *w, int host, const struct message *m);
 	/* Backup: false if that cannot be what comes next. */
 	bool (*hold)(struct world *w, int host, const struct message *m);
 	uint64_t (*held)(const struct world *w, int host);
@@ -319,10 +352,10 @@ struct strategy_ops {
 
 	/* What the world knows: the last frame that was sent before a held position. */
 	uint64_t (*covers)(const struct world *w, int host, uint64_t position);
-	void (*check_live)(struct world *w, int host);
+	void (*check_ended)(struct world *w); /* the guest did, in order; may be NULL */
 };
 
-extern const struct strategy_ops strategy_lockstep;
+extern const struct strategy_ops strategy_lockstep, strategy_checkpoint;
 
 /* world.c */
 uint64_t mix(uint64_t x);
@@ -386,6 +419,7 @@ void do_alone(struct world *w, int host);
 void do_point(struct world *w, int host, uint64_t attach);
 void do_gate_closed(struct world *w, int host, uint64_t attach);
 void do_deliver(struct world *w, int host, uint64_t flight);
+void do_reset(struct world *w, int host, uint64_t connection);
 
 /* arbiter.c */
 bool is_claimant(const struct claimant *c, int host, unsigned life);

@@ -150,6 +150,10 @@ static void lockstep_live(struct world *w, int host)
 {
 	struct own *o = own_of(w, host);
 
+	if (o->replayed != o->entries)
+		broken(w, "live at the log's end", "%u of %u entries", o->replayed, o->entries);
+	if (o->replayed && o->state != o->source[o->replayed - 1].state)
+		broken(w, "equal state", "it differs after entry %u", o->replayed);
 	o->entries = o->replayed;
 }
 
@@ -275,16 +279,6 @@ static uint64_t lockstep_covers(const struct world *w, int host, uint64_t positi
 	return position < held ? position : held;
 }
 
-static void lockstep_check_live(struct world *w, int host)
-{
-	const struct own *o = own_of(w, host);
-
-	if (o->replayed != o->entries)
-		broken(w, "live at the log's end", "%u of %u entries", o->replayed, o->entries);
-	if (o->replayed && o->state != o->source[o->replayed - 1].state)
-		broken(w, "equal state", "it differs after entry %u", o->replayed);
-}
-
 const struct strategy_ops strategy_lockstep = {
     .name = "lockstep",
     .open = lockstep_open,
@@ -311,5 +305,4 @@ const struct strategy_ops strategy_lockstep = {
     .applied = lockstep_applied,
     .progress = lockstep_progress,
     .covers = lockstep_covers,
-    .check_live = lockstep_check_live,
 };

@@ -408,6 +408,7 @@ static void libc_functions(void)
 	*(void **)&vmft_agent.libc_pwrite64 = dlsym(RTLD_NEXT, "pwrite64");
 	*(void **)&vmft_agent.libc_pwritev64 = dlsym(RTLD_NEXT, "pwritev64");
 	*(void **)&vmft_agent.libc_fallocate64 = dlsym(RTLD_NEXT, "fallocate64");
+	*(void **)&vmft_agent.libc_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
 	*(void **)&vmft_agent.libc_ioctl = dlsym(RTLD_NEXT, "ioctl");
 	*(void **)&vmft_agent.libc_writev = dlsym(RTLD_NEXT, "writev");
 	*(void **)&vmft_agent.libc_fopen64 = dlsym(RTLD_NEXT, "fopen64");

@@ -170,8 +170,12 @@ struct vmft_checkpoint {
 	bool was_running;
 	bool clock_runs_on;
 	uint64_t stopped_ns, stopped_tsc;
+	uint64_t drain_ns; /* of the last stop: it waited for disk requests */
 
 	atomic_bool frozen, gate_full, ending;
+	atomic_uint flushing;	   /* images are being made durable */
+	atomic_bool waits;	   /* an epoch waits for that */
+	uint64_t waits_since_ns;   /* service thread */
 	_Atomic uint32_t throttle; /* permille, as last obeyed */
 	atomic_bool kvm_clock_runs_on;
 	_Atomic uint64_t kvm_clock_read_ns;
@@ -207,6 +211,7 @@ struct vmft_agent {
 	ssize_t (*libc_pwrite64)(int, const void *, size_t, off64_t);
 	ssize_t (*libc_pwritev64)(int, const struct iovec *, int, off64_t);
 	int (*libc_fallocate64)(int, int, off64_t, off64_t);
+	int (*libc_fdatasync)(int);
 	int (*libc_ioctl)(int, unsigned long, ...);
 	ssize_t (*libc_writev)(int, const struct iovec *, int);
 	FILE *(*libc_fopen64)(const char *, const char *);
@@ -320,6 +325,10 @@ VMFT_HIDDEN void vmft_checkpoint_gate_full(bool full);
 VMFT_HIDDEN void vmft_checkpoint_start(bool open); /* the guest may run */
 VMFT_HIDDEN void vmft_checkpoint_end(void);	   /* QEMU is to end, in order */
 VMFT_HIDDEN void vmft_checkpoint_service(void);
+/* Service thread: whether an epoch that is asked for had better end a little later. */
+VMFT_HIDDEN bool vmft_checkpoint_postpones(enum vmft_area_op op);
+VMFT_HIDDEN void vmft_checkpoint_flush_begins(void); /* any thread */
+VMFT_HIDDEN void vmft_checkpoint_flush_ends(void);
 VMFT_HIDDEN void vmft_checkpoint_before_wait(void);
 VMFT_HIDDEN void vmft_checkpoint_before_ioctl(unsigned long request, void *argument);
 VMFT_HIDDEN void vmft_checkpoint_after_ioctl(unsigned long request);

@@ -30,6 +30,7 @@
 #define QEMU_PHASE_MACHINE_READY  4
 #define QEMU_TIMERS_TICKS_OFFSET  8 /* cpu_ticks_offset in TimersState */
 #define QEMU_THROTTLE_PERCENT_MAX 90
+#define FLUSH_WAIT_NS		  UINT64_C(100000000)
 #define PERMILLE_A_PERCENT	  10
 
 /* Why a guest that could run does not. */
@@ -55,6 +56,7 @@ static void stop_guest(void)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
 	struct vmft_checkpoint *c = self();
+	uint64_t began;
 
 	c->was_running = q->runstate_is_running();
 	c->clock_runs_on = true;
@@ -67,9 +69,11 @@ static void stop_guest(void)
 		q->vm_state_notify(false, QEMU_RUN_STATE_SAVE_VM);
 	}
 	/* Nothing under way that only this QEMU knows of. */
+	began = vmft_agent_now();
 	q->drain_all();
 	if (vmft_agent.attach.flush)
 		(void)q->flush_all();
+	c->drain_ns = vmft_agent_now() - began;
 }
 
 static void add_to_timers(size_t offset, uint64_t what)
@@ -120,6 +124,7 @@ static void stop_for(unsigned reason)
 {
 	struct vmft_checkpoint *c = self();
 
+	c->drain_ns = 0;
 	if (c->stopped_by == 0)
 		stop_guest();
 	c->stopped_by |= reason;
@@ -186,7 +191,8 @@ static int begin_epoch(struct vmft_area *area, bool bounded, uint64_t at[static 
 
 	at[0] = vmft_agent_now();
 	stop_for(STOPPED_EPOCH);
-	at[1] = at[2] = vmft_agent_now();
+	at[2] = vmft_agent_now();
+	at[1] = at[2] - self()->drain_ns;
 	rc = vmft_state_save(area);
 	at[3] = vmft_agent_now();
 	if (rc == 0)
@@ -380,6 +386,39 @@ void vmft_checkpoint_gate_full(bool full)
 {
 	if (atomic_exchange(&self()->gate_full, full) != full)
 		schedule(settle_in_main_loop);
+}
+
+void vmft_checkpoint_flush_begins(void)
+{
+	atomic_fetch_add(&self()->flushing, 1);
+}
+
+void vmft_checkpoint_flush_ends(void)
+{
+	const uint64_t one = 1;
+
+	if (atomic_fetch_sub(&self()->flushing, 1) == 1 && atomic_load(&self()->waits))
+		(void)!write(vmft_agent.bell_agent, &one, sizeof(one));
+}
+
+/*
+ * Stopping the guest waits for its disk requests, and a flush takes as long as the disk wants.
+ * Output that would leave with this epoch waits for it either way; the guest need not.
+ */
+bool vmft_checkpoint_postpones(enum vmft_area_op op)
+{
+	struct vmft_checkpoint *c = self();
+	const bool flushing = op == VMFT_AREA_EPOCH && atomic_load(&c->flushing) > 0 &&
+			      !atomic_load(&vmft_agent.attach.area->more);
+
+	if (flushing && !atomic_exchange(&c->waits, true))
+		c->waits_since_ns = vmft_agent_now();
+	/* Looked at once more: the flush may have ended before it could see that we wait. */
+	if (flushing && atomic_load(&c->flushing) > 0 &&
+	    vmft_agent_now() - c->waits_since_ns < FLUSH_WAIT_NS)
+		return true;
+	atomic_store(&c->waits, false);
+	return false;
 }
 
 /* Service thread. */

@@ -64,7 +64,8 @@ void vmft_requests_service(void)
 	if (!attach->area)
 		return;
 	request = atomic_load_explicit(&attach->area->request, memory_order_acquire);
-	if (request == attach->scheduled)
+	if (request == attach->scheduled ||
+	    vmft_checkpoint_postpones(atomic_load(&attach->area->op)))
 		return;
 	attach->scheduled = request;
 	/* At once, not in the main loop: that may wait for a vCPU which waits for room. */

@@ -404,6 +404,18 @@ EXPORT ssize_t pwritev64(int fd, const struct iovec *iov, int count, off64_t off
 	return rc;
 }
 
+EXPORT int fdatasync(int fd)
+{
+	int rc;
+
+	if (!vmft_agent.libc_fdatasync)
+		return (int)syscall(SYS_fdatasync, fd);
+	vmft_checkpoint_flush_begins();
+	rc = vmft_agent.libc_fdatasync(fd);
+	vmft_checkpoint_flush_ends();
+	return rc;
+}
+
 EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t n)
 {
 	int rc;

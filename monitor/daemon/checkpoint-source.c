@@ -93,6 +93,7 @@ static void note(struct vmft_epoch_source *s, const struct vmft_area *area, uint
 	uint64_t *value = s->sample.value;
 
 	value[VMFT_FIGURE_STOP] += atomic_load(&area->stop_ns);
+	value[VMFT_FIGURE_DRAIN] += atomic_load(&area->drain_ns);
 	value[VMFT_FIGURE_SAVE] += atomic_load(&area->save_ns);
 	value[VMFT_FIGURE_SCAN] += atomic_load(&area->scan_ns);
 	value[VMFT_FIGURE_COPY] += atomic_load(&area->copy_ns);
@@ -106,9 +107,9 @@ static void note(struct vmft_epoch_source *s, const struct vmft_area *area, uint
 	}
 	value[VMFT_FIGURE_PAUSE] = value[VMFT_FIGURE_PAUSE] > 0
 				       ? now - s->asked_ns
-				       : value[VMFT_FIGURE_STOP] + value[VMFT_FIGURE_SAVE] +
-					     value[VMFT_FIGURE_SCAN] + value[VMFT_FIGURE_COPY] +
-					     value[VMFT_FIGURE_START];
+				       : value[VMFT_FIGURE_STOP] + value[VMFT_FIGURE_DRAIN] +
+					     value[VMFT_FIGURE_SAVE] + value[VMFT_FIGURE_SCAN] +
+					     value[VMFT_FIGURE_COPY] + value[VMFT_FIGURE_START];
 	value[VMFT_FIGURE_LENGTH] = vmft_loop_since(s->pacer.began_ns, s->asked_ns);
 	s->sample.asked_ns = s->asked_ns;
 	s->sample.output_ns = s->pacer.output ? s->output_ns : 0;

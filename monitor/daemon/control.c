@@ -252,11 +252,11 @@ static void add_epochs(struct json_object *object, const struct vmft_epoch_figur
 		bool bytes;
 	} kinds[] = {
 	    {"length", VMFT_FIGURE_LENGTH, false}, {"pause", VMFT_FIGURE_PAUSE, false},
-	    {"stop", VMFT_FIGURE_STOP, false},	   {"save", VMFT_FIGURE_SAVE, false},
-	    {"scan", VMFT_FIGURE_SCAN, false},	   {"copy", VMFT_FIGURE_COPY, false},
-	    {"start", VMFT_FIGURE_START, false},   {"commit", VMFT_FIGURE_COMMIT, false},
-	    {"output", VMFT_FIGURE_OUTPUT, false}, {"staged", VMFT_FIGURE_STAGED, true},
-	    {"sent", VMFT_FIGURE_SENT, true},
+	    {"stop", VMFT_FIGURE_STOP, false},	   {"drain", VMFT_FIGURE_DRAIN, false},
+	    {"save", VMFT_FIGURE_SAVE, false},	   {"scan", VMFT_FIGURE_SCAN, false},
+	    {"copy", VMFT_FIGURE_COPY, false},	   {"start", VMFT_FIGURE_START, false},
+	    {"commit", VMFT_FIGURE_COMMIT, false}, {"output", VMFT_FIGURE_OUTPUT, false},
+	    {"staged", VMFT_FIGURE_STAGED, true},  {"sent", VMFT_FIGURE_SENT, true},
 	};
 	static const struct {
 		const char *name;

@@ -11,6 +11,7 @@ enum vmft_epoch_figure {
 	VMFT_FIGURE_LENGTH, /* ns: the guest ran */
 	VMFT_FIGURE_PAUSE,  /* ns: it was stopped; its parts: */
 	VMFT_FIGURE_STOP,
+	VMFT_FIGURE_DRAIN, /* disk requests under way */
 	VMFT_FIGURE_SAVE,
 	VMFT_FIGURE_SCAN,
 	VMFT_FIGURE_COPY,

@@ -53,6 +53,18 @@ static bool is_locked(int fd, off_t byte)
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
+static int lock_writing(int fd, short type)
+{
+	struct flock lock = {
+	    .l_type = type,
+	    .l_whence = SEEK_SET,
+	    .l_start = LOCK_USES_WRITE,
+	    .l_len = 1,
+	};
+
+	return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
 static int refuse(struct vmft_image *image, int rc, const char *what, struct vmft_error *err)
 {
 	vmft_image_close(image);
@@ -73,11 +85,18 @@ int vmft_image_open(struct vmft_image *image, bool copy, struct vmft_error *err)
 	if (copy &&
 	    (is_locked(image->fd, LOCK_USES_WRITE) || is_locked(image->fd, LOCK_SHARES_WRITE)))
 		return refuse(image, -EBUSY, "in use by another program", err);
+	/* For as long as it is to become a copy, with checkpoints until the backup goes live. */
+	if (copy)
+		(void)lock_writing(image->fd, F_RDLCK);
 	return 0;
 }
 
 void vmft_image_close(struct vmft_image *image)
 {
+	/* By itself: an operation of io_uring that is under way still keeps the file, and with it
+	 * the lock, from QEMU, whose image it is now. */
+	if (image->fd >= 0)
+		(void)lock_writing(image->fd, F_UNLCK);
 	if (image->fd >= 0)
 		close(image->fd);
 	image->fd = -1;

@@ -112,6 +112,15 @@ static void let_go(struct scratch *s)
 	CU_ASSERT_EQUAL(status, 0);
 }
 
+/* An image that is becoming a copy is nobody else's: QEMU's programs see the same lock. */
+static bool second_copy_is_refused(const struct vmft_image *image)
+{
+	struct vmft_image second = *image;
+	struct vmft_error err = {0};
+
+	return vmft_image_open(&second, true, &err) == -EBUSY;
+}
+
 /* An image that another program writes, or that it wants nobody else to write, is not taken for
  * a copy; it may still be read, as the primary does beside its own QEMU. */
 static void test_open_locked(void)
@@ -144,6 +153,7 @@ static void test_open_locked(void)
 		vmft_image_close(&s.image);
 		let_go(&s);
 		CU_ASSERT_EQUAL(vmft_image_open(&s.image, true, &err), 0);
+		CU_ASSERT(second_copy_is_refused(&s.image));
 		CU_ASSERT_EQUAL(vmft_image_file_bytes(&s.image), 1000);
 		CU_ASSERT(!s.image.is_device);
 		vmft_image_close(&s.image);

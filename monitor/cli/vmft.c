@@ -183,11 +183,41 @@ static void describe_attach(struct json_object *object, char *text, size_t size)
 			       throttle / 10);
 }
 
+/* "pause_ms_p50" and its two companions are one line: print_quantiles(). */
+static const char *quantile_of(const char *key)
+{
+	const char *suffix = strrchr(key, '_');
+
+	if (!suffix || (strcmp(suffix, "_p50") != 0 && strcmp(suffix, "_p99") != 0 &&
+			strcmp(suffix, "_max") != 0))
+		return NULL;
+	return suffix + 1;
+}
+
+static void print_quantiles(struct json_object *object)
+{
+	json_object_object_foreach(object, key, value)
+	{
+		const char *quantile = quantile_of(key);
+		char other[64];
+		int stem;
+
+		if (!quantile || strcmp(quantile, "p50") != 0)
+			continue;
+		stem = (int)(quantile - key);
+		printf("%-24.*s median %s", stem - 1, key, json_object_get_string(value));
+		(void)snprintf(other, sizeof(other), "%.*sp99", stem, key);
+		printf(", p99 %s", text_of(object, other));
+		(void)snprintf(other, sizeof(other), "%.*smax", stem, key);
+		printf(", worst %s\n", text_of(object, other));
+	}
+}
+
 static void print_fields(struct json_object *object)
 {
 	json_object_object_foreach(object, key, value)
 	{
-		if (strcmp(key, "ok") == 0 || strcmp(key, "events") == 0)
+		if (strcmp(key, "ok") == 0 || strcmp(key, "events") == 0 || quantile_of(key))
 			continue;
 		printf("%-24s %s\n", key, value ? json_object_get_string(value) : "-");
 	}
@@ -230,6 +260,7 @@ static int print(const struct call *call, const char *answer)
 		(void)fprintf(stderr, "vmft: %s\n", object ? text_of(object, "error") : answer);
 	} else {
 		print_fields(object);
+		print_quantiles(object);
 		print_progress(object);
 		print_events(object);
 	}

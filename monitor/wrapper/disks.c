@@ -23,6 +23,26 @@ static void use_threads(struct vmft_arg *arg)
 	vmft_optset_remove(arg->set, "file.aio");
 }
 
+/*
+ * An image that QEMU takes over from its monitor, on the same host: by default QEMU would make all
+ * of it durable and throw it out of the page cache first, as if another host had written it
+ * (raw_co_invalidate_cache()), which takes longer than everything else of going live.
+ */
+static void keep_cache(struct vmft_rewrite *rw, struct vmft_arg *arg, bool drive)
+{
+	const char *driver = vmft_get(arg, "driver");
+	const char *below = vmft_get(arg, "file.driver");
+
+	if (!vmft_is_checkpoint(rw))
+		return;
+	if (drive)
+		vmft_optset_set(arg->set, "file.drop-cache", "off");
+	else if (vmft_value_in(driver, "file|host_device"))
+		vmft_optset_set_bool(arg->set, "drop-cache", false);
+	else if (below)
+		vmft_optset_set_bool(arg->set, "file.drop-cache", false);
+}
+
 static const struct vmft_key_rule drive_rules[] = {
     {.key = "file"},
     {.key = "id"},
@@ -142,6 +162,7 @@ int vmft_check_drive(struct vmft_rewrite *rw, struct vmft_arg *arg)
 		return r;
 	rw->nodes[rw->node_count - 1].auto_device = automatic;
 	use_threads(arg);
+	keep_cache(rw, arg, true);
 	vmft_optset_set(arg->set, "if", "none");
 	vmft_optset_remove(arg->set, "index");
 	return 0;
@@ -157,6 +178,7 @@ int vmft_check_blockdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	if (!vmft_get(arg, "driver") || !name)
 		return vmft_refuse(rw, arg, "no driver= or no node-name=", "give both");
 	use_threads(arg);
+	keep_cache(rw, arg, false);
 	return node_add(rw, arg, name, false);
 }
 

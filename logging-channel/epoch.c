@@ -296,13 +296,14 @@ size_t vmft_epoch_finish_pieces(struct vmft_epoch_packer *p, uint8_t *payload)
 	return n > 0 ? put_payload(p, VMFT_EPOCH_PIECES, p->batch, n, payload) : 0;
 }
 
-size_t vmft_epoch_put_state(struct vmft_epoch_packer *p, uint64_t at, const uint8_t *bytes,
-			    size_t n, uint8_t *payload)
+size_t vmft_epoch_put_input(struct vmft_epoch_packer *p, const struct vmft_epoch_input *input,
+			    uint8_t *payload)
 {
-	assert(n > 0 && n <= VMFT_EPOCH_STATE_MAX);
-	memcpy(put_u64(p->other, at), bytes, n);
-	p->counts.raw_bytes += n;
-	return put_payload(p, VMFT_EPOCH_STATE, p->other, 8 + n, payload);
+	assert(input->n > 0 && input->n <= VMFT_EPOCH_INPUT_MAX);
+	memcpy(put_u32(put_u64(p->other, input->epoch), input->tap), input->bytes, input->n);
+	p->counts.raw_bytes += input->n;
+	return put_payload(p, VMFT_EPOCH_INPUT, p->other, VMFT_EPOCH_INPUT_HEAD + input->n,
+			   payload);
 }
 
 size_t vmft_epoch_put_commit(struct vmft_epoch_packer *p, const struct vmft_epoch_commit *commit,
@@ -432,17 +433,20 @@ int vmft_epoch_next(struct vmft_epoch_view *view, struct vmft_epoch_piece *ret)
 	return 1;
 }
 
-int vmft_epoch_state(const struct vmft_epoch_view *view, uint64_t *ret_at,
-		     const uint8_t **ret_bytes, size_t *ret_n)
+int vmft_epoch_input(const struct vmft_epoch_view *view, struct vmft_epoch_input *ret)
 {
 	struct reader r = {.at = view->bytes, .left = view->n};
-	uint64_t at = get(&r, 8);
+	const uint64_t epoch = get(&r, 8);
+	const uint32_t tap = (uint32_t)get(&r, 4);
 
-	if (view->kind != VMFT_EPOCH_STATE || r.left == 0 || at > UINT64_MAX - r.left)
+	if (view->kind != VMFT_EPOCH_INPUT || r.left == 0)
 		return -EBADMSG;
-	*ret_at = at;
-	*ret_bytes = r.at;
-	*ret_n = r.left;
+	*ret = (struct vmft_epoch_input){
+	    .epoch = epoch,
+	    .tap = tap,
+	    .n = (uint32_t)r.left,
+	    .bytes = r.at,
+	};
 	return 0;
 }
 

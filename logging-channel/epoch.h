@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One epoch of a guest - the memory pages and disk ranges it changed, then its devices' state -
- * as payloads of frames, and back. Big-endian, every length capped:
+ * One epoch of a guest - the memory pages and disk ranges it changed, its devices' state among
+ * them - and the network frames it was given, as payloads of frames, and back. Big-endian, every
+ * length capped:
  *
  *   0 u8 kind   1 u8 packed: 0 as it is, 1 zstd   2 u16 zero   4 u32 raw bytes   8 body
  *
  * where the raw bytes are
  *   PIECES  pieces of { u64 offset, u32 region, u32 n, u8 how, u8 zero[3] }, then n bytes
  *           unless how is ZERO
- *   STATE   u64 at, then state bytes that begin there
+ *   INPUT   u64 epoch, u32 tap, then one frame that came in then and there
  *   COMMIT  u64 pieces, u64 bytes, u64 state bytes, u32 disks, u64 file length of each
  *
  * No I/O, no clock: what is sent when is for others to say. Damage is the frame's to find;
@@ -29,12 +30,13 @@
 #define VMFT_EPOCH_PAGE	      4096u
 #define VMFT_EPOCH_RANGE_MAX  (56u * 1024) /* of a disk, in one piece */
 #define VMFT_EPOCH_ZERO_MAX   (64u * 1024)
-#define VMFT_EPOCH_STATE_MAX  (VMFT_EPOCH_RAW_MAX - 8)
+#define VMFT_EPOCH_INPUT_HEAD 12u
+#define VMFT_EPOCH_INPUT_MAX  (VMFT_EPOCH_RAW_MAX - VMFT_EPOCH_INPUT_HEAD)
 #define VMFT_EPOCH_CACHE_MAX  (1u << 24) /* MiB */
 
 enum vmft_epoch_kind {
 	VMFT_EPOCH_PIECES = 1,
-	VMFT_EPOCH_STATE = 2,
+	VMFT_EPOCH_INPUT = 2,
 	VMFT_EPOCH_COMMIT = 3, /* all of the epoch came before it */
 };
 
@@ -52,6 +54,13 @@ struct vmft_epoch_commit {
 	uint64_t disk_bytes[VMFT_POINT_DISKS_MAX]; /* of each image's file; 0: a block device */
 };
 
+struct vmft_epoch_input {
+	uint64_t epoch; /* the first whose state has seen it */
+	uint32_t tap;	/* which of the guest's cards, by the order of its taps */
+	uint32_t n;	/* 1..VMFT_EPOCH_INPUT_MAX */
+	const uint8_t *bytes;
+};
+
 /* --- the primary's side --------------------------------------------------- */
 
 /* Since create or reset. pages = zero + unchanged + delta + whole. */
@@ -61,7 +70,7 @@ struct vmft_epoch_counts {
 	uint64_t unchanged; /* nothing was sent */
 	uint64_t delta;
 	uint64_t whole;
-	uint64_t raw_bytes;  /* of pages, ranges and state, taken */
+	uint64_t raw_bytes;  /* of pages, ranges and input, taken */
 	uint64_t sent_bytes; /* of the payloads made of them */
 };
 
@@ -93,9 +102,8 @@ int vmft_epoch_pack(struct vmft_epoch_packer *packer, uint32_t region, uint64_t 
  * batch is empty afterwards; 0 if it was before.
  */
 size_t vmft_epoch_finish_pieces(struct vmft_epoch_packer *packer, uint8_t *payload);
-/* n is 1..VMFT_EPOCH_STATE_MAX. */
-size_t vmft_epoch_put_state(struct vmft_epoch_packer *packer, uint64_t at, const uint8_t *bytes,
-			    size_t n, uint8_t *payload);
+size_t vmft_epoch_put_input(struct vmft_epoch_packer *packer, const struct vmft_epoch_input *input,
+			    uint8_t *payload);
 /* The batch must be empty. commit->pieces and commit->bytes are not looked at. */
 size_t vmft_epoch_put_commit(struct vmft_epoch_packer *packer,
 			     const struct vmft_epoch_commit *commit, uint8_t *payload);
@@ -132,8 +140,7 @@ struct vmft_epoch_piece {
 int vmft_epoch_next(struct vmft_epoch_view *view, struct vmft_epoch_piece *ret);
 
 /* 0, or -EBADMSG (so too when the view is of another kind) and nothing set. */
-int vmft_epoch_state(const struct vmft_epoch_view *view, uint64_t *ret_at,
-		     const uint8_t **ret_bytes, size_t *ret_n);
+int vmft_epoch_input(const struct vmft_epoch_view *view, struct vmft_epoch_input *ret);
 int vmft_epoch_commit(const struct vmft_epoch_view *view, struct vmft_epoch_commit *ret);
 
 #endif

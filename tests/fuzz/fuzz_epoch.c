@@ -66,18 +66,18 @@ static void try_pieces(struct vmft_epoch_view view)
 	}
 }
 
-static void try_state(struct vmft_epoch_view view)
+static void try_input(struct vmft_epoch_view view)
 {
-	const uint8_t *bytes, *bytes_again;
-	uint64_t at, at_again;
-	size_t n, n_again;
+	struct vmft_epoch_input input, got;
 
-	if (vmft_epoch_state(&view, &at, &bytes, &n) < 0)
+	if (vmft_epoch_input(&view, &input) < 0)
 		return;
-	must(n > 0 && n <= VMFT_EPOCH_STATE_MAX && bytes + n == view.bytes + view.n);
-	view = reopen(vmft_epoch_put_state(packer, at, bytes, n, again));
-	must(vmft_epoch_state(&view, &at_again, &bytes_again, &n_again) == 0);
-	must(at == at_again && n == n_again && memcmp(bytes, bytes_again, n) == 0);
+	must(input.n > 0 && input.n <= VMFT_EPOCH_INPUT_MAX);
+	must(input.bytes + input.n == view.bytes + view.n);
+	view = reopen(vmft_epoch_put_input(packer, &input, again));
+	must(vmft_epoch_input(&view, &got) == 0);
+	must(got.epoch == input.epoch && got.tap == input.tap && got.n == input.n);
+	must(memcmp(got.bytes, input.bytes, got.n) == 0);
 }
 
 static void try_commit(struct vmft_epoch_view view)
@@ -99,7 +99,7 @@ static void try_commit(struct vmft_epoch_view view)
 static void try_view(struct vmft_epoch_view view)
 {
 	try_pieces(view);
-	try_state(view);
+	try_input(view);
 	try_commit(view);
 }
 
@@ -227,8 +227,8 @@ static const uint8_t packed[] = {
     0x01, 0x00, 0x00, 0x10, 0x78, 0x00, 0x01, 0x7b, 0x01, 0x00, 0x00, 0x10, 0x00, 0x02, 0x00,
     0x00, 0x00, 0x09, 0x00, 0x23, 0xa0, 0x0a, 0x40, 0x7f, 0xe0, 0x21, 0x45, 0x5c, 0x2e, 0x63,
     0x66, 0xbb, 0x0b, 0x38, 0x30, 0x80, 0x70, 0xfc, 0xc7, 0x79, 0x36, 0x84, 0x59, 0x07};
-static const uint8_t state[] = {2, 0, 0, 0, 0, 0,   0,	 14,  0,   0,  0,
-				0, 0, 1, 0, 0, 100, 101, 118, 105, 99, 101};
+static const uint8_t input[] = {2, 0, 0, 0, 0, 0, 0, 18,  0,   0,   0,	 0,  0,
+				0, 0, 1, 0, 0, 0, 0, 100, 101, 118, 105, 99, 101};
 /* two disks */
 static const uint8_t commit[] = {0x03, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x2c, 0x00, 0x00, 0x00,
 				 0x00, 0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
@@ -243,10 +243,10 @@ static const uint8_t guest[] = {0,   0, 255, 120, 0,   9,   1, 1, 2, 0, 255, 5,	
 const struct vmft_fuzz_seed vmft_fuzz_seeds[] = {
     {pieces, sizeof(pieces)},
     {packed, sizeof(packed)},
-    {state, sizeof(state)},
+    {input, sizeof(input)},
     {commit, sizeof(commit)},
     {pieces + VMFT_EPOCH_HEAD, sizeof(pieces) - VMFT_EPOCH_HEAD},
-    {state + VMFT_EPOCH_HEAD, sizeof(state) - VMFT_EPOCH_HEAD},
+    {input + VMFT_EPOCH_HEAD, sizeof(input) - VMFT_EPOCH_HEAD},
     {commit + VMFT_EPOCH_HEAD, sizeof(commit) - VMFT_EPOCH_HEAD},
     {guest, sizeof(guest)},
     {0},

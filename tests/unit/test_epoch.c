@@ -215,35 +215,36 @@ static void test_batch_full(void)
 	vmft_epoch_packer_destroy(packer);
 }
 
-static void test_state(void)
+static void test_input(void)
 {
 	struct vmft_epoch_packer *packer = packer_of(0);
 	struct vmft_epoch_opener *opener = opener_new();
-	static uint8_t state[VMFT_EPOCH_STATE_MAX];
-	const size_t lengths[] = {1, 5000, sizeof(state)};
+	static uint8_t frame[VMFT_EPOCH_INPUT_MAX];
+	const uint32_t lengths[] = {1, 1514, sizeof(frame)};
+	struct vmft_epoch_input input = {.epoch = 1ull << 40, .tap = 7, .bytes = frame}, got;
 	struct vmft_epoch_view view;
-	const uint8_t *bytes;
-	uint64_t at;
 	size_t n;
 
-	fill_random(state, sizeof(state), 7);
+	fill_random(frame, sizeof(frame), 7);
 	for (size_t i = 0; i < 3; i++) {
-		n = vmft_epoch_put_state(packer, 1ull << 40, state, lengths[i], payload);
+		input.n = lengths[i];
+		n = vmft_epoch_put_input(packer, &input, payload);
 		CU_ASSERT(n <= sizeof(payload));
 		CU_ASSERT_EQUAL_FATAL(vmft_epoch_open(opener, payload, n, &view), 0);
-		CU_ASSERT_EQUAL(view.kind, VMFT_EPOCH_STATE);
-		CU_ASSERT_EQUAL_FATAL(vmft_epoch_state(&view, &at, &bytes, &n), 0);
-		CU_ASSERT_EQUAL(at, 1ull << 40);
-		CU_ASSERT_EQUAL(n, lengths[i]);
-		CU_ASSERT_EQUAL(memcmp(bytes, state, n), 0);
+		CU_ASSERT_EQUAL(view.kind, VMFT_EPOCH_INPUT);
+		CU_ASSERT_EQUAL_FATAL(vmft_epoch_input(&view, &got), 0);
+		CU_ASSERT_EQUAL(got.epoch, 1ull << 40);
+		CU_ASSERT_EQUAL(got.tap, 7);
+		CU_ASSERT_EQUAL_FATAL(got.n, lengths[i]);
+		CU_ASSERT_EQUAL(memcmp(got.bytes, frame, got.n), 0);
 	}
-	memset(state, 'x', sizeof(state));
-	n = vmft_epoch_put_state(packer, 0, state, sizeof(state), payload);
+	memset(frame, 'x', sizeof(frame));
+	n = vmft_epoch_put_input(packer, &input, payload);
 	CU_ASSERT(n < 256);
 	CU_ASSERT_EQUAL_FATAL(vmft_epoch_open(opener, payload, n, &view), 0);
-	CU_ASSERT_EQUAL(vmft_epoch_state(&view, &at, &bytes, &n), 0);
-	CU_ASSERT_EQUAL(n, sizeof(state));
-	CU_ASSERT_EQUAL(memcmp(bytes, state, n), 0);
+	CU_ASSERT_EQUAL(vmft_epoch_input(&view, &got), 0);
+	CU_ASSERT_EQUAL_FATAL(got.n, sizeof(frame));
+	CU_ASSERT_EQUAL(memcmp(got.bytes, frame, got.n), 0);
 	vmft_epoch_opener_destroy(opener);
 	vmft_epoch_packer_destroy(packer);
 }
@@ -481,7 +482,7 @@ static void test_bad_head(void)
 	struct vmft_epoch_opener *opener = opener_new();
 	static uint8_t raw[VMFT_EPOCH_RAW_MAX + 1];
 	struct vmft_epoch_view view = {.kind = 99};
-	size_t n = plain(payload, VMFT_EPOCH_STATE, raw, 20);
+	size_t n = plain(payload, VMFT_EPOCH_INPUT, raw, 20);
 
 	for (size_t cut = 0; cut < n; cut++)
 		CU_ASSERT_EQUAL(vmft_epoch_open(opener, payload, cut, &view), -EBADMSG);
@@ -510,7 +511,7 @@ static void test_bad_head(void)
 static size_t packed(uint32_t claim, size_t n)
 {
 	static uint8_t raw[2 * VMFT_EPOCH_RAW_MAX];
-	uint8_t *body = put_u32(put_u16(put_u8(put_u8(payload, VMFT_EPOCH_STATE), 1), 0), claim);
+	uint8_t *body = put_u32(put_u16(put_u8(put_u8(payload, VMFT_EPOCH_INPUT), 1), 0), claim);
 
 	memset(raw, 'x', n);
 	return VMFT_EPOCH_HEAD + ZSTD_compress(body, sizeof(payload) - VMFT_EPOCH_HEAD, raw, n, 1);
@@ -655,25 +656,17 @@ static void test_bad_pieces(void)
 	CU_ASSERT_EQUAL(next_of(UINT64_MAX, 8, zero, 0), -EBADMSG);
 }
 
-static void test_bad_state(void)
+static void test_bad_input(void)
 {
-	uint8_t raw[9];
-	struct vmft_epoch_view view = {.kind = VMFT_EPOCH_STATE, .bytes = raw};
-	const uint8_t *bytes = NULL;
-	uint64_t at = 99;
-	size_t n = 99;
+	const uint8_t raw[VMFT_EPOCH_INPUT_HEAD + 1] = {0};
+	struct vmft_epoch_view view = {.kind = VMFT_EPOCH_INPUT, .bytes = raw};
+	struct vmft_epoch_input got = {.n = 99};
 
-	(void)put_u8(put_u64(raw, UINT64_MAX - 1), 1);
-	for (view.n = 0; view.n <= 8; view.n++)
-		CU_ASSERT_EQUAL(vmft_epoch_state(&view, &at, &bytes, &n), -EBADMSG);
-	(void)put_u64(raw, UINT64_MAX);
-	CU_ASSERT_EQUAL(vmft_epoch_state(&view, &at, &bytes, &n), -EBADMSG);
-	CU_ASSERT_EQUAL(at, 99);
-	CU_ASSERT_EQUAL(n, 99);
-	CU_ASSERT_PTR_NULL(bytes);
-	(void)put_u64(raw, UINT64_MAX - 1);
-	CU_ASSERT_EQUAL(vmft_epoch_state(&view, &at, &bytes, &n), 0);
-	CU_ASSERT_EQUAL(n, 1);
+	for (view.n = 0; view.n < sizeof(raw); view.n++)
+		CU_ASSERT_EQUAL(vmft_epoch_input(&view, &got), -EBADMSG);
+	CU_ASSERT_EQUAL(got.n, 99);
+	CU_ASSERT_EQUAL(vmft_epoch_input(&view, &got), 0);
+	CU_ASSERT_EQUAL(got.n, 1);
 }
 
 static void test_bad_commit(void)
@@ -702,16 +695,14 @@ static void test_wrong_kind(void)
 {
 	const uint8_t raw[28] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8};
 	struct vmft_epoch_commit commit;
+	struct vmft_epoch_input input;
 	struct vmft_epoch_piece piece;
-	const uint8_t *bytes;
-	uint64_t at;
-	size_t n;
 
 	for (uint8_t kind = VMFT_EPOCH_PIECES; kind <= VMFT_EPOCH_COMMIT; kind++) {
 		struct vmft_epoch_view view = {kind, raw, sizeof(raw)};
 
-		CU_ASSERT_EQUAL(vmft_epoch_state(&view, &at, &bytes, &n),
-				kind == VMFT_EPOCH_STATE ? 0 : -EBADMSG);
+		CU_ASSERT_EQUAL(vmft_epoch_input(&view, &input),
+				kind == VMFT_EPOCH_INPUT ? 0 : -EBADMSG);
 		CU_ASSERT_EQUAL(vmft_epoch_commit(&view, &commit),
 				kind == VMFT_EPOCH_COMMIT ? 0 : -EBADMSG);
 		CU_ASSERT_EQUAL(vmft_epoch_next(&view, &piece),
@@ -725,12 +716,12 @@ int vmft_suite_epoch(void)
 
 	if (!suite || !CU_ADD_TEST(suite, test_page_ways) || !CU_ADD_TEST(suite, test_reset) ||
 	    !CU_ADD_TEST(suite, test_without_cache) || !CU_ADD_TEST(suite, test_short_page) ||
-	    !CU_ADD_TEST(suite, test_batch_full) || !CU_ADD_TEST(suite, test_state) ||
+	    !CU_ADD_TEST(suite, test_batch_full) || !CU_ADD_TEST(suite, test_input) ||
 	    !CU_ADD_TEST(suite, test_commit) || !CU_ADD_TEST(suite, test_create_limits) ||
 	    !CU_ADD_TEST(suite, test_epochs) || !CU_ADD_TEST(suite, test_bad_head) ||
 	    !CU_ADD_TEST(suite, test_bad_packed) || !CU_ADD_TEST(suite, test_frame_formats) ||
 	    !CU_ADD_TEST(suite, test_lying_frame) || !CU_ADD_TEST(suite, test_bad_pieces) ||
-	    !CU_ADD_TEST(suite, test_bad_state) || !CU_ADD_TEST(suite, test_bad_commit) ||
+	    !CU_ADD_TEST(suite, test_bad_input) || !CU_ADD_TEST(suite, test_bad_commit) ||
 	    !CU_ADD_TEST(suite, test_wrong_kind))
 		return -1;
 	return 0;

@@ -112,6 +112,19 @@ static_assert(offsetof(struct vmft_iface, agent_state) == 192, "shared layout");
 static_assert(offsetof(struct vmft_iface, command) == 320, "shared layout");
 static_assert(sizeof(struct vmft_iface) <= VMFT_IFACE_HEADER, "header fits its page");
 
+/*
+ * With checkpoints the ring carries frames that came in: from the agent of a primary, tagged with
+ * the epoch that is the first to have seen them; to the agent of a backup that goes live. The
+ * frame follows, padded to 8 bytes.
+ */
+struct vmft_input {
+	uint64_t epoch;
+	uint32_t tap; /* by the order of the descriptors */
+	uint32_t bytes;
+};
+
+#define VMFT_INPUT_MAX 60000u /* longer ones are left out */
+
 /* --- the attach area ------------------------------------------------------ */
 
 #define VMFT_AREA_MAGIC	      UINT64_C(0x746d667661726561)

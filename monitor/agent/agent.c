@@ -410,6 +410,7 @@ static void libc_functions(void)
 	*(void **)&vmft_agent.libc_fallocate64 = dlsym(RTLD_NEXT, "fallocate64");
 	*(void **)&vmft_agent.libc_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
 	*(void **)&vmft_agent.libc_ioctl = dlsym(RTLD_NEXT, "ioctl");
+	*(void **)&vmft_agent.libc_read = dlsym(RTLD_NEXT, "read");
 	*(void **)&vmft_agent.libc_writev = dlsym(RTLD_NEXT, "writev");
 	*(void **)&vmft_agent.libc_fopen64 = dlsym(RTLD_NEXT, "fopen64");
 	*(void **)&vmft_agent.libc_putc = dlsym(RTLD_NEXT, "putc");
@@ -493,16 +494,43 @@ __attribute__((visibility("default"))) ssize_t writev(int fd, const struct iovec
 	return vmft_gate_writev(fd, iov, count);
 }
 
+__attribute__((visibility("default"))) ssize_t read(int fd, void *bytes, size_t n)
+{
+	ssize_t rc;
+
+	if (!vmft_agent.libc_read)
+		return syscall(SYS_read, fd, bytes, n);
+	if (!vmft_agent.checkpoint.on || !atomic_load(&vmft_agent.armed))
+		return vmft_agent.libc_read(fd, bytes, n);
+	if (vmft_input_next(fd, bytes, n, &rc))
+		return rc;
+	rc = vmft_agent.libc_read(fd, bytes, n);
+	if (rc > 0)
+		vmft_input_taken(fd, bytes, (size_t)rc);
+	return rc;
+}
+
 /* The main loop's wait (qemu_poll_ns() in util/qemu-timer.c). */
 __attribute__((visibility("default"))) int
 ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct timespec slice;
+	struct pollfd *waits;
 	int ready;
 
 	if (!vmft_agent.libc_ppoll)
 		return (int)syscall(SYS_ppoll, fds, count, timeout, mask, sizeof(uint64_t));
 	vmft_checkpoint_before_wait();
+	waits = vmft_input_waits(fds, count);
+	if (waits) {
+		const struct timespec at_once = {0};
+
+		ready = vmft_agent.libc_ppoll(fds, count, &at_once, mask);
+		if (ready >= 0 && waits->revents == 0)
+			ready++;
+		waits->revents |= POLLIN;
+		return ready;
+	}
 	if (vmft_agent.checkpoint.on ||
 	    !atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
 		return vmft_agent.libc_ppoll(fds, count, timeout, mask);

@@ -181,6 +181,16 @@ struct vmft_checkpoint {
 	_Atomic uint64_t kvm_clock_read_ns;
 };
 
+struct vmft_input_state { /* main loop */
+	int tap[VMFT_AGENT_NICS];
+	unsigned tap_count;
+	uint64_t at;	/* position in the ring, of whichever end this side has */
+	uint64_t epoch; /* in which bytes were taken down */
+	uint64_t bytes;
+	bool handing_out;
+	uint64_t until_ns;
+};
+
 struct vmft_agent {
 	struct vmft_iface *iface; /* NULL: inert */
 	struct vmft_ring ring;
@@ -190,6 +200,7 @@ struct vmft_agent {
 	struct vmft_gate gate;
 	struct vmft_attach attach;
 	struct vmft_checkpoint checkpoint;
+	struct vmft_input_state input;
 	int bell_monitor;
 	int bell_agent;
 	int lifeline;
@@ -212,6 +223,7 @@ struct vmft_agent {
 	ssize_t (*libc_pwritev64)(int, const struct iovec *, int, off64_t);
 	int (*libc_fallocate64)(int, int, off64_t, off64_t);
 	int (*libc_fdatasync)(int);
+	ssize_t (*libc_read)(int, void *, size_t);
 	int (*libc_ioctl)(int, unsigned long, ...);
 	ssize_t (*libc_writev)(int, const struct iovec *, int);
 	FILE *(*libc_fopen64)(const char *, const char *);
@@ -333,8 +345,17 @@ VMFT_HIDDEN void vmft_checkpoint_before_wait(void);
 VMFT_HIDDEN void vmft_checkpoint_before_ioctl(unsigned long request, void *argument);
 VMFT_HIDDEN void vmft_checkpoint_after_ioctl(unsigned long request);
 
+/* input.c: frames that came in, with checkpoints. Main loop. */
+VMFT_HIDDEN void vmft_input_start(void);
+VMFT_HIDDEN void vmft_input_taken(int fd, const void *bytes, size_t n); /* QEMU has read it */
+VMFT_HIDDEN void vmft_input_hand_out(void); /* what the monitor has put into the ring */
+/* QEMU is to get this instead of what its tap has. */
+VMFT_HIDDEN bool vmft_input_next(int fd, void *bytes, size_t n, ssize_t *ret);
+VMFT_HIDDEN struct pollfd *vmft_input_waits(struct pollfd *fds, nfds_t count);
+
 /* nic.c: the taps themselves */
 VMFT_HIDDEN bool vmft_nic_is_tap(int fd);
+VMFT_HIDDEN unsigned vmft_nic_taps(int *fds, unsigned max); /* how many there are */
 VMFT_HIDDEN void vmft_nic_drain_all(void);
 VMFT_HIDDEN void vmft_nic_announce_all(void);
 

@@ -307,6 +307,7 @@ int vmft_checkpoint_load(struct vmft_area *area)
 	vmft_gate_open();
 	vmft_nic_announce_all();
 	vmft_agent.announcements = 1;
+	vmft_input_hand_out();
 	q->vm_start();
 	atomic_store(&vmft_agent.iface->live_at_ns, vmft_agent_now());
 	vmft_agent_state_set(VMFT_AGENT_LIVE);
@@ -464,6 +465,7 @@ void vmft_checkpoint_before_wait(void)
 		if (getpid() != gettid() || !c->phase_check(QEMU_PHASE_MACHINE_READY))
 			return;
 		vmft_agent_arm();
+		vmft_input_start();
 		(void)atexit(at_exit);
 		c->standby = vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_INMIGRATE);
 		vmft_agent_state_set(c->standby ? VMFT_AGENT_STANDBY : VMFT_AGENT_WAITING);

@@ -41,6 +41,16 @@ static void for_each_tap(void (*visit)(int fd, unsigned index))
 			visit(fd, index++);
 }
 
+unsigned vmft_nic_taps(int *fds, unsigned max)
+{
+	unsigned count = 0;
+
+	for (int fd = 3; fd < FD_SCAN_MAX && count < max; fd++)
+		if (vmft_nic_is_tap(fd))
+			fds[count++] = fd;
+	return count;
+}
+
 static void drain(int fd, unsigned index)
 {
 	uint8_t frame[69 * 1024]; /* NET_BUFSIZE of QEMU, and its header */

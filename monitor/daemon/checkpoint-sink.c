@@ -20,6 +20,7 @@
 
 /* An epoch may be all of the guest's memory, and as much of its disks at once. */
 #define HALF_SPARE_BYTES (UINT64_C(1) << 30)
+#define INPUT_MAX_BYTES	 (2u << 20)  /* of frames; the ring of a backup has nothing else */
 #define STEP_BYTES	 (8u << 20)  /* applied at a go */
 #define KEEP_BYTES	 (32u << 20) /* of a half's memory, for the next */
 
@@ -120,6 +121,67 @@ static void apply_next(struct vmft_epoch_sink *s)
 	vmft_loop_timer(s->world->loop, &s->step, 0);
 }
 
+static size_t input_record_bytes(const struct vmft_input *head)
+{
+	return sizeof(*head) + padded(head->bytes);
+}
+
+/* What the guest can be handed when it goes live. */
+static size_t input_room(const struct vmft_epoch_sink *s)
+{
+	const uint64_t ring = s->world->link->ring.size;
+	const size_t most = ring < INPUT_MAX_BYTES ? (size_t)ring : INPUT_MAX_BYTES;
+
+	return most - s->input_bytes;
+}
+
+/* One more than fits is a frame that the network has lost. */
+static int keep_input(struct vmft_epoch_sink *s, const struct vmft_epoch_view *view)
+{
+	struct vmft_epoch_input input;
+	struct vmft_input head;
+	int rc = vmft_epoch_input(view, &input);
+
+	if (rc < 0)
+		return rc;
+	head = (struct vmft_input){.epoch = input.epoch, .tap = input.tap, .bytes = input.n};
+	if (input.n > VMFT_INPUT_MAX || input.epoch <= s->held ||
+	    input_record_bytes(&head) > input_room(s))
+		return 0;
+	memcpy(s->input + s->input_bytes, &head, sizeof(head));
+	memcpy(s->input + s->input_bytes + sizeof(head), input.bytes, input.n);
+	s->input_bytes += input_record_bytes(&head);
+	return 0;
+}
+
+/* Those that the epoch just held has seen. They come in the order of their epochs. */
+static void forget_input(struct vmft_epoch_sink *s)
+{
+	size_t at = 0;
+
+	while (at < s->input_bytes) {
+		const struct vmft_input *head = (const void *)(s->input + at);
+
+		if (head->epoch > s->held)
+			break;
+		at += input_record_bytes(head);
+	}
+	memmove(s->input, s->input + at, s->input_bytes - at);
+	s->input_bytes -= at;
+}
+
+void vmft_epoch_sink_hand_out(struct vmft_epoch_sink *s)
+{
+	const struct vmft_ring *ring = &s->world->link->ring;
+	const uint64_t at = atomic_load(&s->world->link->iface->log_head);
+
+	if (vmft_ring_room(ring, at) < (int64_t)s->input_bytes)
+		return;
+	vmft_ring_write(ring, at, s->input, s->input_bytes);
+	vmft_ring_publish(ring, at + s->input_bytes);
+	s->input_bytes = 0;
+}
+
 static int keep_commit(struct vmft_epoch_sink *s, const struct vmft_epoch_view *view)
 {
 	struct vmft_epoch_half *half = &s->half[s->filling];
@@ -134,6 +196,7 @@ static int keep_commit(struct vmft_epoch_sink *s, const struct vmft_epoch_view *
 		return -EBADMSG;
 	half->whole = true;
 	s->held++;
+	forget_input(s);
 	s->filling ^= 1;
 	apply_next(s);
 	return 0;
@@ -155,7 +218,9 @@ int vmft_epoch_sink_hold(struct vmft_epoch_sink *s, uint64_t position, const uin
 		return rc;
 	if (view.kind == VMFT_EPOCH_PIECES)
 		return keep_pieces(s, &view);
-	return view.kind == VMFT_EPOCH_COMMIT ? keep_commit(s, &view) : -EBADMSG;
+	if (view.kind == VMFT_EPOCH_INPUT)
+		return keep_input(s, &view);
+	return keep_commit(s, &view);
 }
 
 bool vmft_epoch_sink_has_room(const struct vmft_epoch_sink *s)
@@ -405,6 +470,7 @@ int vmft_epoch_sink_restart(struct vmft_epoch_sink *s, uint64_t position)
 	clear(&s->half[1]);
 	s->held = s->applied = s->began = position;
 	s->filling = 0;
+	s->input_bytes = 0;
 	s->applying = s->failed = false;
 	return 0;
 }
@@ -438,12 +504,16 @@ int vmft_epoch_sink_init(struct vmft_epoch_sink *s, const struct vmft_strategy_w
 	rc = map_half(s, &s->half[0]);
 	if (rc == 0)
 		rc = map_half(s, &s->half[1]);
+	s->input = malloc(INPUT_MAX_BYTES);
+	if (rc == 0 && !s->input)
+		rc = -ENOMEM;
 	return rc < 0 ? rc : vmft_epoch_opener_create(&s->opener);
 }
 
 void vmft_epoch_sink_fini(struct vmft_epoch_sink *s)
 {
 	vmft_epoch_opener_destroy(s->opener);
+	free(s->input);
 	for (unsigned i = 0; i < 2; i++)
 		if (s->half[i].bytes)
 			(void)munmap(s->half[i].bytes, s->half_max);

@@ -270,13 +270,42 @@ static size_t commit(struct vmft_epoch_source *s, uint8_t *payload)
 	return n;
 }
 
+/* A frame that came in: it is of use only if it is ahead of the epoch that has seen it. */
+static ssize_t take_input(struct vmft_epoch_source *s, uint8_t *payload)
+{
+	const struct vmft_ring *ring = &s->world->link->ring;
+	const int64_t ready = vmft_ring_ready(ring, s->input_at);
+	uint8_t bytes[VMFT_INPUT_MAX];
+	struct vmft_epoch_input input = {.bytes = bytes};
+	struct vmft_input head;
+	uint64_t all;
+
+	if (ready <= 0)
+		return ready;
+	if (ready < (int64_t)sizeof(head))
+		return -EBADMSG;
+	vmft_ring_read(ring, s->input_at, (uint8_t *)&head, sizeof(head));
+	all = sizeof(head) + (head.bytes + UINT64_C(7)) / 8 * 8;
+	if (head.bytes == 0 || head.bytes > VMFT_INPUT_MAX || all > (uint64_t)ready)
+		return -EBADMSG;
+	vmft_ring_read(ring, s->input_at + sizeof(head), bytes, head.bytes);
+	s->input_at += all;
+	vmft_ring_release(ring, s->input_at);
+	input.epoch = head.epoch;
+	input.tap = head.tap;
+	input.n = head.bytes;
+	return (ssize_t)vmft_epoch_put_input(s->packer, &input, payload);
+}
+
 /* What is to be done next of the epoch; the length of a payload, 0: nothing now. */
 ssize_t vmft_epoch_source_take(struct vmft_epoch_source *s, uint8_t *payload,
 			       uint64_t *ret_position)
 {
-	int rc = 0;
+	int rc = (int)take_input(s, payload);
 
 	*ret_position = s->epoch + 1;
+	if (rc != 0)
+		return rc;
 	if (s->step == VMFT_SOURCE_PIECES) {
 		rc = pack_pieces(s);
 		if (rc > 0)
@@ -311,6 +340,8 @@ void vmft_epoch_source_restart(struct vmft_epoch_source *s, uint64_t position)
 	s->asked = s->last = s->more = s->drop_due = s->finishing = s->over = false;
 	s->step = VMFT_SOURCE_NONE;
 	s->epoch = s->acked = position;
+	s->input_at = atomic_load(&s->world->link->iface->log_head);
+	vmft_ring_release(&s->world->link->ring, s->input_at);
 	s->sent_before = 0;
 	s->commit = (struct vmft_epoch_commit){0};
 	s->sample = (struct vmft_epoch_sample){0};

@@ -43,6 +43,7 @@ struct vmft_epoch_source {
 	bool more;				     /* of this epoch is to be staged */
 	uint64_t piece_at, piece_done, staged_bytes; /* in the area's staging */
 	uint64_t state_at, state_bytes;
+	uint64_t input_at;    /* in the ring of frames that came in */
 	uint64_t sent_before; /* bytes given out before this epoch */
 	struct vmft_epoch_commit commit;
 	struct vmft_epoch_sample sample; /* of the epoch under way */
@@ -83,6 +84,8 @@ struct vmft_epoch_sink {
 	uint64_t began;
 	bool applying;
 	size_t memory_at, disk_at; /* in the half that is applied: where each pass is */
+	uint8_t *input;		   /* records of frames that no epoch held has seen, oldest first */
+	size_t input_bytes;
 	unsigned writing;
 	bool failed;
 	struct vmft_op step; /* memory is applied in steps, so that the channel is served */
@@ -107,6 +110,8 @@ void vmft_epoch_sink_fini(struct vmft_epoch_sink *s);
 int vmft_epoch_sink_restart(struct vmft_epoch_sink *s, uint64_t position);
 int vmft_epoch_sink_hold(struct vmft_epoch_sink *s, uint64_t position, const uint8_t *payload,
 			 size_t n);
+/* The frames that the guest is to get when it goes live, into the ring. */
+void vmft_epoch_sink_hand_out(struct vmft_epoch_sink *s);
 bool vmft_epoch_sink_has_room(const struct vmft_epoch_sink *s);
 
 #endif

@@ -146,6 +146,7 @@ static void checkpoint_go_live(struct vmft_strategy *s, uint64_t position)
 {
 	for (uint32_t i = 0; i < s->world.disk_count; i++)
 		vmft_image_close(&s->world.disk[i]);
+	vmft_epoch_sink_hand_out(&s->sink);
 	atomic_store(&s->world.link->area->load_position, position);
 	vmft_agent_link_command(s->world.link, VMFT_COMMAND_GO_LIVE);
 	vmft_agent_link_request(s->world.link, VMFT_AREA_LOAD);

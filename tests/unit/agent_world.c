@@ -29,6 +29,12 @@ void vmft_agent_arm(void)
 	atomic_store(&vmft_agent.armed, true);
 }
 
+unsigned vmft_nic_taps(int *fds, unsigned max)
+{
+	fds[0] = max > 0 ? world.tap[0] : -1;
+	return max > 0 ? 1 : 0;
+}
+
 void vmft_agent_serve(void)
 {
 }

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Frames that come in for a checkpointed guest. What reached it after its last whole epoch died
+ * with the primary, and a client that is not answered sends it again only after a fifth of a
+ * second: longer than all the rest of a takeover. So they go to the backup too, which keeps
+ * those that no whole epoch has seen, and hands them to its guest when that goes live. The guest
+ * has not seen them, nor has the outside seen any answer to them. A frame that is lost on
+ * this way, or comes twice, is no more than a network may do: all here is best effort.
+ *
+ * QEMU reads its taps in the main loop only. The ring is not used for a log with this strategy:
+ * on the primary the agent writes records into it, on a backup going live the monitor.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Of an epoch: a bulk transfer helps itself, and should not go over the channel too. */
+#define EPOCH_MAX (1u << 20)
+/* A guest whose card takes nothing for so long after going live gets the rest no more. */
+#define INJECT_NS UINT64_C(2000000000)
+
+static struct vmft_input_state *self(void)
+{
+	return &vmft_agent.input;
+}
+
+static int tap_of(int fd)
+{
+	const struct vmft_input_state *in = self();
+
+	for (unsigned i = 0; i < in->tap_count; i++)
+		if (in->tap[i] == fd)
+			return (int)i;
+	return -1;
+}
+
+static uint64_t record_bytes(uint32_t n)
+{
+	return sizeof(struct vmft_input) + (n + UINT64_C(7)) / 8 * 8;
+}
+
+void vmft_input_start(void)
+{
+	self()->tap_count = vmft_nic_taps(self()->tap, VMFT_AGENT_NICS);
+}
+
+/* --- the primary ---------------------------------------------------------- */
+
+static bool has_room(struct vmft_input_state *in, uint64_t epoch, size_t n)
+{
+	int64_t room = vmft_ring_room(&vmft_agent.ring, in->at);
+
+	if (in->epoch != epoch)
+		in->bytes = 0;
+	in->epoch = epoch;
+	return n <= VMFT_INPUT_MAX && in->bytes + n <= EPOCH_MAX && room > 0 &&
+	       record_bytes((uint32_t)n) <= (uint64_t)room;
+}
+
+void vmft_input_taken(int fd, const void *bytes, size_t n)
+{
+	struct vmft_input_state *in = self();
+	const int tap = tap_of(fd);
+	struct vmft_input head;
+
+	if (tap < 0 || !atomic_load_explicit(&vmft_agent.logging, memory_order_relaxed) ||
+	    atomic_load_explicit(&vmft_agent.fenced, memory_order_relaxed))
+		return;
+	head = (struct vmft_input){
+	    .epoch = vmft_checkpoint_output_depends_on(),
+	    .tap = (uint32_t)tap,
+	    .bytes = (uint32_t)n,
+	};
+	if (!has_room(in, head.epoch, n))
+		return;
+	vmft_ring_write(&vmft_agent.ring, in->at, (const uint8_t *)&head, sizeof(head));
+	vmft_ring_write(&vmft_agent.ring, in->at + sizeof(head), bytes, n);
+	in->at += record_bytes(head.bytes);
+	in->bytes += n;
+	vmft_ring_publish(&vmft_agent.ring, in->at);
+	/* The monitor's word for "I am about to sleep": monitor/agent/tap.c, publish(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_exchange(&vmft_agent.iface->monitor_sleeps, 0))
+		vmft_agent_ring_monitor();
+}
+
+/* --- a backup that goes live ---------------------------------------------- */
+
+/* What the monitor wrote: not trusted further than the guest's own network. */
+static bool next_record(struct vmft_input_state *in, struct vmft_input *ret)
+{
+	const int64_t ready = vmft_ring_ready(&vmft_agent.ring, in->at);
+
+	if (ready < (int64_t)sizeof(*ret) || vmft_agent_now() > in->until_ns)
+		return false;
+	vmft_ring_read(&vmft_agent.ring, in->at, (uint8_t *)ret, sizeof(*ret));
+	return ret->bytes > 0 && ret->bytes <= VMFT_INPUT_MAX && ret->tap < in->tap_count &&
+	       record_bytes(ret->bytes) <= (uint64_t)ready;
+}
+
+/* What is left is never handed out; the ring is the primary's from now on. */
+static void end(struct vmft_input_state *in)
+{
+	in->handing_out = false;
+	in->at = atomic_load(&vmft_agent.iface->log_head);
+	vmft_ring_release(&vmft_agent.ring, in->at);
+}
+
+void vmft_input_hand_out(void)
+{
+	struct vmft_input_state *in = self();
+
+	in->handing_out = true;
+	in->until_ns = vmft_agent_now() + INJECT_NS;
+}
+
+bool vmft_input_next(int fd, void *bytes, size_t n, ssize_t *ret)
+{
+	struct vmft_input_state *in = self();
+	struct vmft_input head;
+
+	if (!in->handing_out || tap_of(fd) < 0)
+		return false;
+	if (!next_record(in, &head)) {
+		end(in);
+		return false;
+	}
+	if ((int)head.tap != tap_of(fd))
+		return false;
+	if (n > head.bytes)
+		n = head.bytes;
+	vmft_ring_read(&vmft_agent.ring, in->at + sizeof(head), bytes, n);
+	in->at += record_bytes(head.bytes);
+	vmft_ring_release(&vmft_agent.ring, in->at);
+	*ret = (ssize_t)n;
+	return true;
+}
+
+/* Whether QEMU is about to wait for a tap that has a frame here. */
+struct pollfd *vmft_input_waits(struct pollfd *fds, nfds_t count)
+{
+	struct vmft_input_state *in = self();
+	struct vmft_input head;
+
+	if (!in->handing_out)
+		return NULL;
+	if (!next_record(in, &head)) {
+		end(in);
+		return NULL;
+	}
+	for (nfds_t i = 0; i < count; i++)
+		if (fds[i].fd == in->tap[head.tap] && fds[i].events & POLLIN)
+			return &fds[i];
+	return NULL;
+}

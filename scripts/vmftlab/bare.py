@@ -30,6 +30,10 @@ class BareWriter(Writer):
         self.command = [sys.executable, PROGRAM, "write", GUEST_IP, self.record, self.until,
                         "--keys", str(keys), "--first-key", str(first_key), *self.durable]
 
+    def stored(self):
+        """The last value of each key."""
+        return len({line.split()[2] for line in self._lines()})
+
     def verify(self):
         """Reads the last acknowledged value of each key back; returns (verified, lost)."""
         done = self.lab.client_run(sys.executable, PROGRAM, "verify", GUEST_IP, self.record,

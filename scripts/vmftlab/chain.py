@@ -5,7 +5,7 @@ import os
 import statistics
 
 from .lab import ROOT, progress
-from .story import ERRORS, Show, outage_ms, write_json
+from .story import EPOCH_KEYS, ERRORS, Show, outage_ms, write_json
 
 LOGS = os.path.join(ROOT, "build", "demo-logs")
 OTHER = {"A": "B", "B": "A"}
@@ -21,6 +21,10 @@ COLUMNS = (
     ("MB of disk", lambda row: f"{row['disk_bytes'] / 1e6:.1f}"),
     ("writes so far", lambda row: row["acknowledged"]),
 )
+EPOCH_COLUMNS = (
+    ("pause ms", lambda row: f"{row['pause_ms_p50']:.1f}"),
+    ("pause p99 ms", lambda row: f"{row['pause_ms_p99']:.1f}"),
+)
 TOTALS = (("outage_ms", "outage"), ("go_live_ms", "live after"), ("stun_ms", "stun"),
           ("attach_ms", "attach"), ("hold_ms", "output held"))
 
@@ -32,6 +36,7 @@ class Chain(Show):
         super().__init__(options)
         self.rounds = []
         self.lost = None  # not known
+        self.figures = dict.fromkeys(EPOCH_KEYS)  # of the last host that was killed
 
     def run(self):
         try:
@@ -49,10 +54,12 @@ class Chain(Show):
                    f"{len(self.rounds)} of {self.options.chain} came about")
         if self.good():
             self.check_web("first kill")
+            self.check_guest()
 
     def round(self, number):
         lab, victim, survivor = self.lab, self.live, OTHER[self.live]
         self.load(self.options.seconds)
+        self.figures = self.epoch_figures()
         self.fail_over(survivor, f"round {number}: KILL -9 of the QEMU on {victim}",
                        f"LIVE on {survivor}")
         lab.wait(lambda: self.writer.last_ack() > self.live_at,
@@ -67,13 +74,14 @@ class Chain(Show):
             "round": number, "from": victim, "to": survivor, "outage_ms": outage,
             "go_live_ms": go_live, "stun_ms": last["stun_ms"], "attach_ms": last["total_ms"],
             "hold_ms": last["hold_ms"], "ram_bytes": last["ram_bytes"],
-            "disk_bytes": last["disk_bytes"], "acknowledged": self.writer.progress()})
+            "disk_bytes": last["disk_bytes"], "acknowledged": self.writer.progress(),
+            **self.figures})
 
     def compare(self):
         progress("comparing memory and disks of both sides")
         position, differ = self.lab.compare(self.live, OTHER[self.live])
         self.check("sides", not differ,
-                   f"at log position {position} " +
+                   f"at {'epoch' if self.by_epochs() else 'log position'} {position} " +
                    (f"DIFFERENT: {differ}" if differ else "memory and disks are the same"))
 
     def failed(self, error):
@@ -89,12 +97,13 @@ class Chain(Show):
             self.check("writes", False, f"cannot be read back: {error}")
             return
         acknowledged = len(self.writer.acks())
-        self.check("writes", self.lost == 0 and verified == acknowledged,
+        self.check("writes", self.lost == 0 and verified == self.writer.stored(),
                    f"{acknowledged} acknowledged, {self.lost} lost")
 
     def report(self):
-        print(f"\nvmft demo, {self.lab.image} guest, {len(self.rounds)} failovers in a row\n")
-        for line in table(self.rounds):
+        print(f"\nvmft demo, {self.lab.image} guest, {len(self.rounds)} failovers in a row\n"
+              f"{self.protection()}\n")
+        for line in table(self.rounds, COLUMNS + (EPOCH_COLUMNS if self.by_epochs() else ())):
             print(f"  {line}")
         print()
         for key, name in TOTALS if self.rounds else ():
@@ -106,11 +115,12 @@ class Chain(Show):
 
     def write_json(self, path):
         write_json(path, {"image": self.lab.image, "rounds": self.rounds, "lost": self.lost,
-                          "acknowledged": len(self.writer.acks()) if self.writer else 0})
+                          "acknowledged": len(self.writer.acks()) if self.writer else 0,
+                          **self.how, **self.figures})
 
 
-def table(rows):
-    cells = [[name for name, _ in COLUMNS]]
-    cells += [[str(say(row)) for _, say in COLUMNS] for row in rows]
+def table(rows, columns):
+    cells = [[name for name, _ in columns]]
+    cells += [[str(say(row)) for _, say in columns] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in cells]

@@ -73,6 +73,10 @@ class Writer:
         """Key and value of each acknowledged write."""
         return [tuple(line.split()[2:4]) for line in self._lines()]
 
+    def stored(self):
+        """How many values verify() should find."""
+        return len(self._lines())
+
     def _lines(self):
         """All so far. It is asked for often, and a long run's record is long."""
         try:

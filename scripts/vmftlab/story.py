@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+from .bare import BareGuest, BareWriter
 from .control import ControlError
 from .lab import BIN, PATIENCE_S, Lab, LabError, close_all, handle_signals, progress
 from .load import Writer
@@ -22,6 +23,11 @@ EXIT_INTERRUPTED = 130
 ERRORS = (LabError, ControlError, RuntimeError, OSError, subprocess.SubprocessError)
 
 PROTOCOL = {"tiny": "kv", "debian": "redis"}
+IMAGES = ("tiny", "debian", "bare")
+
+# Of an epoch, with strategy = checkpoint; as status has them.
+EPOCH_KEYS = ("epochs", "pause_ms_p50", "pause_ms_p99", "pause_ms_max", "length_ms_p50",
+              "sent_bytes_p50")
 
 
 class Story:
@@ -57,7 +63,8 @@ class Show:
     def __init__(self, options):
         self.options = options
         self.story = Story()
-        self.lab = Lab(options.image, captures=False)
+        self.lab = lab_for(options)
+        self.how = {}  # the pair protects its guest: strategy, reason, accelerator, processors
         self.writer = None
         self.live = "A"  # the host the guest is live on
         self.killed_at = self.live_at = 0  # CLOCK_MONOTONIC, ns; of the last failover
@@ -69,12 +76,33 @@ class Show:
         story, lab = self.story, self.lab
         story.start(f"start: primary on {lab.net.host['A']}, backup on {lab.net.host['B']}")
         lab.start_protected()
-        story.tell("guest serves, backup replays and has caught up")
+        status = lab.status(self.live)
+        self.how = {"strategy": status["strategy"], "strategy_reason": status["strategy_reason"],
+                    "accel": lab.accel, "smp": lab.smp}
+        story.tell("guest serves, " + ("backup is sent its state, epoch by epoch"
+                                       if self.by_epochs() else
+                                       "backup replays and has caught up"))
         self._web = web_hash(lab) if lab.image == "debian" else None
-        self.writer = Writer(lab, PROTOCOL[lab.image])
+        self.writer = new_writer(lab)
         self.writer.start()
         lab.wait(self.writer.progress, "the first acknowledged write")
         story.tell("client writes", self.writer.acks()[0])
+
+    def by_epochs(self):
+        return self.how.get("strategy") == "checkpoint"
+
+    def epoch_figures(self):
+        """Of the live side's last epochs; None for each with lockstep."""
+        status = self.lab.status(self.live) if self.by_epochs() else {}
+        return {key: status.get(key) for key in EPOCH_KEYS}
+
+    def protection(self):
+        """One line for people."""
+        how = self.how
+        if not how:
+            return "not protected"
+        return (f"strategy {how['strategy']} ({how['strategy_reason']}), {how['accel']}, "
+                f"{how['smp']} processor{'s' if how['smp'] > 1 else ''}")
 
     def load(self, seconds):
         """Lets the client write for a while, and until writes are acknowledged in that while."""
@@ -101,11 +129,24 @@ class Show:
 
     def verify(self):
         """Reads every acknowledged write back; returns (verified, lost)."""
-        progress(f"reading {len(self.writer.acks())} acknowledged writes back")
-        verify = redis_verify if self.lab.image == "debian" else Writer.verify
-        verified, lost = verify(self.writer)
-        self.story.tell(f"every acknowledged write read back: {verified} there, {lost} lost")
+        what = ("last value of each key" if self.lab.image == "bare" else
+                "every acknowledged write")
+        progress(f"reading {self.writer.stored()} acknowledged values back")
+        verified, lost = (redis_verify(self.writer) if self.lab.image == "debian"
+                          else self.writer.verify())
+        self.story.tell(f"{what} read back: {verified} there, {lost} lost")
         return verified, lost
+
+    def check_guest(self):
+        """What the bare guest found wrong with its own memory, clocks and disk."""
+        if self.lab.image != "bare":
+            return
+        guest = BareGuest(self.lab)
+        stats = guest.stats()
+        guest.close()
+        self.check("guest", stats["bad"] == 0,
+                   f"looked after its own memory, clocks and disk {stats['ticks']} times, "
+                   f"{stats['bad']} faults")
 
     def check_web(self, since):
         if self._web:
@@ -127,14 +168,26 @@ class Show:
         lab = self.lab
         lab.kept = True
         client = f"ip netns exec {lab.net.client}"
-        ask = (f"{client} redis-cli -h {GUEST_IP}" if lab.image == "debian"
-               else f"{client} nc {GUEST_IP} 7777    # SET key value, GET key, LIST")
+        ask = {"debian": f"curl http://{GUEST_IP}/\n  {client} redis-cli -h {GUEST_IP}",
+               "tiny": f"curl http://{GUEST_IP}/\n"
+                       f"  {client} nc {GUEST_IP} 7777    # SET key value, GET key, LIST",
+               "bare": f"ping {GUEST_IP}"}[lab.image]
         print(f"\nThe survivor is left running:\n"
-              f"  {client} curl http://{GUEST_IP}/\n"
-              f"  {ask}\n"
+              f"  {client} {ask}\n"
               f"  {BIN}/vmft status {lab.side[self.live].control}\n"
               f"  tail -f {lab.side[self.live].console_path}\n"
               f"  scripts/demo --stop {lab.prefix}    # removes it")
+
+
+def lab_for(options):
+    """What the options ask for."""
+    return Lab(options.image, captures=False, accel=options.accel, smp=options.smp,
+               append="blk=1" if options.image == "bare" else "",
+               pair={} if options.strategy == "auto" else {"strategy": options.strategy})
+
+
+def new_writer(lab):
+    return BareWriter(lab) if lab.image == "bare" else Writer(lab, PROTOCOL[lab.image])
 
 
 def outage_ms(acks, live_at):

@@ -342,8 +342,8 @@ VMFT_HIDDEN bool vmft_checkpoint_postpones(enum vmft_area_op op);
 VMFT_HIDDEN void vmft_checkpoint_flush_begins(void); /* any thread */
 VMFT_HIDDEN void vmft_checkpoint_flush_ends(void);
 VMFT_HIDDEN void vmft_checkpoint_before_wait(void);
-VMFT_HIDDEN void vmft_checkpoint_before_ioctl(unsigned long request, void *argument);
-VMFT_HIDDEN void vmft_checkpoint_after_ioctl(unsigned long request);
+VMFT_HIDDEN void vmft_checkpoint_before_ioctl(uint32_t request, void *argument);
+VMFT_HIDDEN void vmft_checkpoint_after_ioctl(uint32_t request);
 
 /* input.c: frames that came in, with checkpoints. Main loop. */
 VMFT_HIDDEN void vmft_input_start(void);

@@ -144,8 +144,12 @@ static void go_on_after(unsigned reason)
 		start_guest();
 }
 
-/* Around QEMU's call of ioctl(), any thread: what it read last is what it will set. */
-void vmft_checkpoint_before_ioctl(unsigned long request, void *argument)
+/*
+ * Around QEMU's call of ioctl(), any thread: what it read last is what it will set. QEMU hands
+ * requests on as ints: KVM_GET_CLOCK, whose highest bit is set, comes to ioctl() with 32 more
+ * before it, which the kernel does not look at either.
+ */
+void vmft_checkpoint_before_ioctl(uint32_t request, void *argument)
 {
 	struct vmft_checkpoint *c = self();
 
@@ -154,7 +158,7 @@ void vmft_checkpoint_before_ioctl(unsigned long request, void *argument)
 		    vmft_agent_now() - atomic_load(&c->kvm_clock_read_ns);
 }
 
-void vmft_checkpoint_after_ioctl(unsigned long request)
+void vmft_checkpoint_after_ioctl(uint32_t request)
 {
 	if (request == KVM_GET_CLOCK)
 		atomic_store(&self()->kvm_clock_read_ns, vmft_agent_now());

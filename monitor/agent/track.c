@@ -439,9 +439,9 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_end(ap);
 	if (!vmft_agent.libc_ioctl)
 		return (int)syscall(SYS_ioctl, fd, request, argument);
-	vmft_checkpoint_before_ioctl(request, argument);
+	vmft_checkpoint_before_ioctl((uint32_t)request, argument);
 	rc = vmft_agent.libc_ioctl(fd, request, argument);
-	vmft_checkpoint_after_ioctl(request);
+	vmft_checkpoint_after_ioctl((uint32_t)request);
 	if (request == BLKZEROOUT || request == BLKDISCARD) {
 		const uint64_t *range = argument;
 

@@ -122,5 +122,5 @@ class Chain(Show):
 def table(rows, columns):
     cells = [[name for name, _ in columns]]
     cells += [[str(say(row)) for _, say in columns] for row in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in cells]

@@ -21,521 +21,8 @@
 #include <unistd.h>
 
 #include "../../monitor/common/area-setup.h"
-#include "agent_world.h"
+#include "fake_qemu.h"
 #include "suites.h"
-
-#define PAGE   VMFT_RAM_BLOCK_BYTES
-#define BLOCK  VMFT_DISK_BLOCK_BYTES
-#define BLOCKS 70u
-
-/* The guest's memory: an odd number of pages, more than one word of marks. */
-#define RAM_PAGES 130u
-
-enum { RAM = 2, BIOS, VRAM, REGIONS }; /* behind the two images */
-
-/* A RAMBlock of QEMU. */
-struct block {
-	const char *name;
-	uint8_t *host; /* exactly bytes long, so that AddressSanitizer sees one byte too far */
-	uint64_t bytes;
-	int fd;
-	uint64_t dirty[512];
-};
-
-/* What qio_channel_file_new_fd() and qemu_file_new_output() give. */
-struct file {
-	int fd;
-	unsigned references;
-};
-
-struct fake_qemu {
-	struct block block[BLOCKS];
-	unsigned blocks;
-	char calls[512]; /* what QEMU was told, in order, but for the dirty log */
-	unsigned log_starts, log_stops;
-	bool running;
-	bool synced;	    /* KVM's marks are in QEMU's */
-	unsigned snapshots; /* handed out and not freed */
-	struct file file;
-	bool deferred; /* the main loop does not come round */
-	unsigned scheduled;
-
-	/* saving */
-	const uint8_t *state;
-	size_t state_bytes;
-	uint64_t saved_at; /* where the log stood then */
-	int save_result;
-	/* loading */
-	void *activate_error;
-	const uint8_t *shadow_expected; /* in BIOS when the images are activated */
-	bool shadow_was_there;
-	int load_result;
-	uint8_t loaded[64];
-	size_t loaded_bytes;
-
-	unsigned written; /* calls that came through attach.c's stand-ins */
-};
-
-static struct fake_qemu qemu;
-static struct vmft_area *area;
-static int disk[2]; /* the images, open in "QEMU" */
-
-static __attribute__((format(printf, 1, 2))) void called(const char *format, ...)
-{
-	const size_t at = strlen(qemu.calls);
-	va_list ap;
-
-	va_start(ap, format);
-	(void)vsnprintf(qemu.calls + at, sizeof(qemu.calls) - at, format, ap);
-	va_end(ap);
-}
-
-/* --- QEMU's functions -------------------------------------------------------- */
-
-static int main_loop;
-
-static void *iohandler_context(void)
-{
-	return &main_loop;
-}
-
-static void schedule_oneshot(void *context, void (*call)(void *), void *user, const char *name)
-{
-	CU_ASSERT_PTR_EQUAL(context, &main_loop);
-	CU_ASSERT_PTR_NOT_NULL(name);
-	qemu.scheduled++;
-	if (!qemu.deferred)
-		call(user);
-}
-
-static int ram_foreach(int (*visit)(void *block, void *user), void *user)
-{
-	int rc = 0;
-
-	for (unsigned i = 0; i < qemu.blocks && rc == 0; i++)
-		rc = visit(&qemu.block[i], user);
-	return rc;
-}
-
-static const char *ram_idstr(void *block)
-{
-	return ((struct block *)block)->name;
-}
-
-static void *ram_host(void *block)
-{
-	return ((struct block *)block)->host;
-}
-
-static uint64_t ram_length(void *block)
-{
-	return ((struct block *)block)->bytes;
-}
-
-static int ram_fd(void *block)
-{
-	return ((struct block *)block)->fd;
-}
-
-static void *region_from_host(void *host, uint64_t *ret_offset)
-{
-	for (unsigned i = 0; i < qemu.blocks; i++) {
-		if (qemu.block[i].host == host) {
-			*ret_offset = 0;
-			return &qemu.block[i];
-		}
-	}
-	return NULL;
-}
-
-/* Whole words, as QEMU's: what is behind the block's last page is another block's. */
-static void dirty_log_sync(void)
-{
-	qemu.synced = true;
-}
-
-/* Once the guest is stopped there is nobody to wait for. */
-static void dirty_log_after_sync(void)
-{
-	CU_ASSERT(qemu.running);
-}
-
-static void *snapshot_and_clear(void *region, uint64_t at, uint64_t n, unsigned client)
-{
-	enum { DIRTY_MEMORY_MIGRATION = 2 };
-	struct block *block = region;
-	const uint64_t pages = (n + PAGE - 1) / PAGE;
-	const size_t words = (pages + 63) / 64;
-	uint64_t *snapshot = malloc((2 + words) * 8);
-
-	CU_ASSERT_FATAL(snapshot && at == 0 && n == block->bytes);
-	CU_ASSERT(qemu.synced);
-	CU_ASSERT_EQUAL(client, DIRTY_MEMORY_MIGRATION);
-	snapshot[0] = 0;
-	snapshot[1] = words * 64 * PAGE;
-	memcpy(snapshot + 2, block->dirty, words * 8);
-	if (pages % 64)
-		snapshot[1 + words] |= ~UINT64_C(0) << (pages % 64);
-	memset(block->dirty, 0, words * 8);
-	qemu.snapshots++;
-	return snapshot;
-}
-
-static void free_snapshot(void *memory)
-{
-	qemu.snapshots--;
-	free(memory);
-}
-
-enum { GLOBAL_DIRTY_MIGRATION = 1 };
-
-static void dirty_log_start(unsigned flags)
-{
-	CU_ASSERT_EQUAL(flags, GLOBAL_DIRTY_MIGRATION);
-	qemu.log_starts++;
-}
-
-static void dirty_log_stop(unsigned flags)
-{
-	CU_ASSERT_EQUAL(flags, GLOBAL_DIRTY_MIGRATION);
-	qemu.log_stops++;
-}
-
-static bool runstate_is_running(void)
-{
-	return qemu.running;
-}
-
-static int vm_stop(int run_state)
-{
-	called("vm-stop:%d ", run_state);
-	qemu.running = false;
-	return 0;
-}
-
-static void vm_start(void)
-{
-	called("vm-start ");
-	qemu.running = true;
-}
-
-static void disable_events(void)
-{
-	called("events-off ");
-}
-
-static void enable_events(void)
-{
-	called("events-on ");
-}
-
-static void drain_all(void)
-{
-	called("drain ");
-}
-
-static int flush_all(void)
-{
-	called("flush ");
-	return 0;
-}
-
-static void store_running(void)
-{
-	called("store-running ");
-}
-
-static void *channel_new_fd(int fd)
-{
-	qemu.file = (struct file){.fd = fd, .references = 1};
-	return &qemu.file;
-}
-
-static void *file_new(void *channel)
-{
-	((struct file *)channel)->references++;
-	return channel;
-}
-
-static void unref(void *object)
-{
-	((struct file *)object)->references--;
-}
-
-static int file_close(void *file)
-{
-	struct file *f = file;
-
-	called("close ");
-	CU_ASSERT_EQUAL(f->references, 1); /* the channel's own is gone */
-	f->references = 0;
-	return close(f->fd);
-}
-
-static const uint8_t clock_event[] = {29, 0, 0, 0, 0, 0, 0, 0x12, 0x34};
-static const uint8_t instruction[] = {0, 0, 0, 0, 9};
-
-/* Where the log goes on behind setup() and the events that saving still brings. */
-#define POINT (2 * sizeof(clock_event) + sizeof(instruction))
-
-/* The guest has run some since its last event. */
-static void save_instructions(void)
-{
-	called("instructions ");
-	vmft_tap_write(instruction, sizeof(instruction));
-}
-
-static void put_bytes(int fd, const uint8_t *bytes, size_t n)
-{
-	CU_ASSERT_EQUAL(write(fd, bytes, n), (ssize_t)n);
-}
-
-/* As QEMU's: on the way the log is asked for its position, and a device reads a clock. */
-static int save_device_state(void *file)
-{
-	called("save ");
-	put_bytes(((struct file *)file)->fd, qemu.state, qemu.state_bytes);
-	qemu.saved_at = (uint64_t)ftell(vmft_agent.tap.stream) - VMFT_LOG_HEADER_BYTES;
-	vmft_tap_write(clock_event, sizeof(clock_event));
-	return qemu.save_result;
-}
-
-static void activate_all(void **err)
-{
-	const struct block *bios = &qemu.block[BIOS - RAM];
-
-	called("activate ");
-	qemu.shadow_was_there =
-	    qemu.shadow_expected && memcmp(bios->host, qemu.shadow_expected, bios->bytes) == 0;
-	*err = qemu.activate_error;
-}
-
-static const char *error_get_pretty(const void *err)
-{
-	return err;
-}
-
-static void pre_loadvm(void)
-{
-	called("pre-load ");
-}
-
-static unsigned file_get_be32(void *file)
-{
-	uint8_t b[4] = {0};
-
-	called("be32 ");
-	CU_ASSERT_EQUAL(read(((struct file *)file)->fd, b, 4), 4);
-	return (unsigned)b[0] << 24 | (unsigned)b[1] << 16 | (unsigned)b[2] << 8 | b[3];
-}
-
-enum { HAS_UNREAD_DATA = 32, BLOCK_REQUEST_ID = 48 }; /* in QEMU's ReplayState */
-
-static const uint8_t load_event[] = {28, 0, 0, 0, 0, 0, 0, 0, 1};
-
-static int load_device_state(void *file)
-{
-	ssize_t n = read(((struct file *)file)->fd, qemu.loaded, sizeof(qemu.loaded));
-
-	called("load ");
-	qemu.loaded_bytes = n < 0 ? 0 : (size_t)n;
-	if (vmft_agent.tap.stream) {
-		/* A QEMU that records reads a clock and begins to count requests anew. */
-		vmft_tap_write(load_event, sizeof(load_event));
-		memset(world.replay_state + BLOCK_REQUEST_ID, 0, 8);
-	}
-	return qemu.load_result;
-}
-
-/* --- libc's, behind attach.c's ------------------------------------------------ */
-
-static ssize_t libc_pwrite64(int fd, const void *bytes, size_t n, off64_t offset)
-{
-	qemu.written++;
-	return syscall(SYS_pwrite64, fd, bytes, n, offset);
-}
-
-static ssize_t libc_pwritev64(int fd, const struct iovec *iov, int count, off64_t offset)
-{
-	qemu.written++;
-	return syscall(SYS_pwritev, fd, iov, count, offset, 0);
-}
-
-static int libc_fallocate64(int fd, int mode, off64_t offset, off64_t n)
-{
-	qemu.written++;
-	return (int)syscall(SYS_fallocate, fd, mode, offset, n);
-}
-
-/* There is no block device here: it is believed to have done it. */
-static int libc_ioctl(int fd, unsigned long request, ...)
-{
-	(void)fd;
-	(void)request;
-	qemu.written++;
-	return 0;
-}
-
-/* --- up and down ------------------------------------------------------------- */
-
-static struct block *add_block(const char *name, uint64_t bytes, int fd)
-{
-	struct block *block = &qemu.block[qemu.blocks++];
-
-	*block = (struct block){.name = name, .bytes = bytes, .fd = fd};
-	block->host = malloc(bytes ? bytes : 1);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(block->host);
-	for (uint64_t i = 0; i < bytes; i++)
-		block->host[i] = (uint8_t)(qemu.blocks + i / PAGE);
-	return block;
-}
-
-/* Known to the agent by device and inode, as the wrapper tells it. */
-static void name_disks(void)
-{
-	char text[128];
-	struct stat st[2];
-
-	for (unsigned i = 0; i < 2; i++)
-		CU_ASSERT_EQUAL_FATAL(fstat(disk[i], &st[i]), 0);
-	(void)snprintf(text, sizeof(text), "%llx.%llx+%llx.%llx", (unsigned long long)st[0].st_dev,
-		       (unsigned long long)st[0].st_ino, (unsigned long long)st[1].st_dev,
-		       (unsigned long long)st[1].st_ino);
-	CU_ASSERT(vmft_track_parse_disks(text));
-	CU_ASSERT_EQUAL(vmft_agent.attach.disk_count, 2);
-}
-
-static void qemu_functions(struct vmft_qemu *q)
-{
-	q->runstate_is_running = runstate_is_running;
-	q->vm_stop = vm_stop;
-	q->vm_start = vm_start;
-	q->disable_events = disable_events;
-	q->enable_events = enable_events;
-	q->drain_all = drain_all;
-	q->flush_all = flush_all;
-	q->activate_all = activate_all;
-	q->error_get_pretty = error_get_pretty;
-	q->dirty_log_start = dirty_log_start;
-	q->dirty_log_stop = dirty_log_stop;
-	q->region_from_host = region_from_host;
-	q->snapshot_and_clear = snapshot_and_clear;
-	q->dirty_log_sync = dirty_log_sync;
-	q->dirty_log_after_sync = dirty_log_after_sync;
-	q->ram_foreach = ram_foreach;
-	q->ram_idstr = ram_idstr;
-	q->ram_host = ram_host;
-	q->ram_length = ram_length;
-	q->ram_fd = ram_fd;
-	q->iohandler_context = iohandler_context;
-	q->schedule_oneshot = schedule_oneshot;
-	q->channel_new_fd = channel_new_fd;
-	q->file_new_output = file_new;
-	q->file_new_input = file_new;
-	q->file_close = file_close;
-	q->file_get_be32 = file_get_be32;
-	q->unref = unref;
-	q->save_device_state = save_device_state;
-	q->load_device_state = load_device_state;
-	q->pre_loadvm = pre_loadvm;
-	q->store_running = store_running;
-	q->save_instructions = save_instructions;
-	q->free = free_snapshot;
-}
-
-/* A guest that runs alone, recording into nowhere. */
-static void setup_memory(uint64_t ram_bytes)
-{
-	static const uint64_t disk_bytes[] = {100 * BLOCK, 3 * BLOCK + 100};
-	static const uint8_t state[] = "QEVM\0\0\0\3devices";
-
-	memset(&qemu, 0, sizeof(qemu));
-	world_up(ram_bytes, disk_bytes, 2);
-	area = vmft_agent.attach.area;
-	qemu_functions(&vmft_agent.qemu);
-	for (unsigned i = 0; i < 2; i++) {
-		disk[i] = memfd_create("disk", 0);
-		CU_ASSERT_FATAL(disk[i] >= 0);
-		CU_ASSERT_EQUAL(ftruncate(disk[i], (off_t)disk_bytes[i]), 0);
-	}
-	name_disks();
-	vmft_agent.libc_pwrite64 = libc_pwrite64;
-	vmft_agent.libc_pwritev64 = libc_pwritev64;
-	vmft_agent.libc_fallocate64 = libc_fallocate64;
-	vmft_agent.libc_ioctl = libc_ioctl;
-	qemu.running = true;
-	qemu.state = state;
-	qemu.state_bytes = sizeof(state);
-	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_OPEN);
-	CU_ASSERT_PTR_NOT_NULL(vmft_tap_open(0));
-	vmft_tap_write(clock_event, sizeof(clock_event));
-}
-
-static void setup(void)
-{
-	setup_memory(RAM_PAGES * PAGE);
-	add_block("vmft.ram", RAM_PAGES * PAGE, 7);
-	add_block("pc.bios", 3 * PAGE + 100, -1);
-	add_block("vga.vram", 70 * PAGE, -1);
-}
-
-static void teardown(void)
-{
-	CU_ASSERT_EQUAL(qemu.snapshots, 0);
-	CU_ASSERT_EQUAL(qemu.file.references, 0);
-	for (unsigned i = 0; i < qemu.blocks; i++)
-		free(qemu.block[i].host);
-	close(disk[0]);
-	close(disk[1]);
-	world_down();
-}
-
-/* As the monitor does it; the answer is there when this returns. */
-static int ask(enum vmft_area_op op)
-{
-	const uint32_t request = atomic_load(&area->request) + 1;
-
-	atomic_store(&area->op, op);
-	atomic_store(&area->request, request);
-	vmft_requests_service();
-	CU_ASSERT_EQUAL(atomic_load(&area->done), request);
-	if (atomic_load(&area->result) < 0)
-		CU_ASSERT_NOT_EQUAL(area->error[0], '\0');
-	return atomic_load(&area->result);
-}
-
-static void tracking(void)
-{
-	setup();
-	CU_ASSERT_EQUAL_FATAL(ask(VMFT_AREA_TRACK), 0);
-}
-
-static uint64_t marks(unsigned region, unsigned word)
-{
-	return atomic_load(&vmft_region_bitmap(area, &area->region[region])[word]);
-}
-
-static bool nothing_marked(unsigned region)
-{
-	for (unsigned w = 0; w < vmft_region_bitmap_bytes(&area->region[region]) / 8; w++)
-		if (marks(region, w))
-			return false;
-	return true;
-}
-
-/* The guest writes to a page. */
-static void guest_writes(unsigned region, unsigned page, uint8_t value)
-{
-	struct block *block = &qemu.block[region - RAM];
-
-	block->host[page * PAGE] = value;
-	block->dirty[page / 64] |= UINT64_C(1) << (page % 64);
-}
-
-static const uint8_t *shadow(unsigned region)
-{
-	return (const uint8_t *)area + area->region[region].shadow_at;
-}
 
 /* --- images ------------------------------------------------------------------ */
 
@@ -598,30 +85,30 @@ static void test_writes_are_marked(void)
 	struct iovec iov[2] = {{bytes, BLOCK}, {bytes, 1}};
 	uint64_t range[2] = {70 * BLOCK, 2 * BLOCK};
 
-	tracking();
+	qemu_up_tracking();
 	CU_ASSERT_EQUAL(pwrite(disk[0], bytes, 1, 0), 1);
-	CU_ASSERT_EQUAL(marks(0, 0), 1);
+	CU_ASSERT_EQUAL(area_marks(0, 0), 1);
 	CU_ASSERT_EQUAL(pwrite(disk[0], bytes, 2, 3 * BLOCK - 1), 2);
-	CU_ASSERT_EQUAL(marks(0, 0), 1 | 3 << 2);
+	CU_ASSERT_EQUAL(area_marks(0, 0), 1 | 3 << 2);
 	CU_ASSERT_EQUAL(pwrite(disk[0], bytes, 2 * BLOCK, 5 * BLOCK), 2 * BLOCK);
-	CU_ASSERT_EQUAL(marks(0, 0), 1 | 3 << 2 | 3 << 5);
+	CU_ASSERT_EQUAL(area_marks(0, 0), 1 | 3 << 2 | 3 << 5);
 	CU_ASSERT_EQUAL(pwritev(disk[0], iov, 2, 63 * BLOCK), BLOCK + 1);
-	CU_ASSERT_EQUAL(marks(0, 0), 1 | 3 << 2 | 3 << 5 | UINT64_C(1) << 63);
-	CU_ASSERT_EQUAL(marks(0, 1), 1);
+	CU_ASSERT_EQUAL(area_marks(0, 0), 1 | 3 << 2 | 3 << 5 | UINT64_C(1) << 63);
+	CU_ASSERT_EQUAL(area_marks(0, 1), 1);
 	CU_ASSERT_EQUAL(
 	    fallocate(disk[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 65 * BLOCK, BLOCK), 0);
-	CU_ASSERT_EQUAL(marks(0, 1), 1 | 1 << 1);
+	CU_ASSERT_EQUAL(area_marks(0, 1), 1 | 1 << 1);
 	CU_ASSERT_EQUAL(ioctl(disk[0], BLKDISCARD, range), 0);
-	CU_ASSERT_EQUAL(marks(0, 1), 1 | 1 << 1 | 3 << 6);
+	CU_ASSERT_EQUAL(area_marks(0, 1), 1 | 1 << 1 | 3 << 6);
 	range[0] = 80 * BLOCK;
 	CU_ASSERT_EQUAL(ioctl(disk[0], BLKZEROOUT, range), 0);
-	CU_ASSERT_EQUAL(marks(0, 1), 1 | 1 << 1 | 3 << 6 | 3 << 16);
+	CU_ASSERT_EQUAL(area_marks(0, 1), 1 | 1 << 1 | 3 << 6 | 3 << 16);
 	CU_ASSERT_EQUAL(ioctl(disk[0], BLKFLSBUF, range), 0); /* writes nothing */
 	CU_ASSERT_EQUAL(qemu.written, 8);
-	CU_ASSERT_EQUAL(marks(0, 1), 1 | 1 << 1 | 3 << 6 | 3 << 16);
-	CU_ASSERT(nothing_marked(1));
+	CU_ASSERT_EQUAL(area_marks(0, 1), 1 | 1 << 1 | 3 << 6 | 3 << 16);
+	CU_ASSERT(area_nothing_marked(1));
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_overflow), 0);
-	teardown();
+	qemu_down();
 }
 
 /* A write that fails may have written some of it: it is marked, and errno is the write's. */
@@ -630,36 +117,36 @@ static void test_failed_write_is_marked(void)
 	char path[64];
 	int fd;
 
-	tracking();
+	qemu_up_tracking();
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", disk[0]);
 	fd = open(path, O_RDONLY);
 	CU_ASSERT_FATAL(fd >= 0);
 	CU_ASSERT_EQUAL(pwrite(fd, "x", 1, 4 * BLOCK), -1);
 	CU_ASSERT_EQUAL(errno, EBADF);
-	CU_ASSERT_EQUAL(marks(0, 0), 1 << 4);
+	CU_ASSERT_EQUAL(area_marks(0, 0), 1 << 4);
 	close(fd);
-	teardown();
+	qemu_down();
 }
 
 /* Up to the last byte an image may ever have it is marked; one further is reported. */
 static void test_write_beyond_the_end(void)
 {
-	tracking();
+	qemu_up_tracking();
 	vmft_track_written(disk[1], 3 * BLOCK + 99, 1);
-	CU_ASSERT_EQUAL(marks(1, 0), 1 << 3);
+	CU_ASSERT_EQUAL(area_marks(1, 0), 1 << 3);
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_overflow), 0);
 	vmft_track_written(disk[1], 3 * BLOCK + 99, 2);
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_overflow), 1);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_TRACK), 0); /* the next attempt begins anew */
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), 0); /* the next attempt begins anew */
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_overflow), 0);
 	vmft_track_written(disk[1], UINT64_MAX, 1);
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_overflow), 1);
 	atomic_store(&area->disk_overflow, 0);
 	vmft_track_written(disk[1], 1, UINT64_MAX);
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_overflow), 1);
-	CU_ASSERT_EQUAL(marks(1, 0), 1 << 3);
-	CU_ASSERT_EQUAL(marks(RAM, 0), 0); /* what follows the image's bitmap */
-	teardown();
+	CU_ASSERT_EQUAL(area_marks(1, 0), 1 << 3);
+	CU_ASSERT_EQUAL(area_marks(RAM, 0), 0); /* what follows the image's bitmap */
+	qemu_down();
 }
 
 /* Files that are no image, nothing, and writes while nobody attaches: no marks. */
@@ -667,22 +154,22 @@ static void test_writes_not_marked(void)
 {
 	int other = memfd_create("other", 0);
 
-	tracking();
+	qemu_up_tracking();
 	CU_ASSERT_EQUAL(pwrite(other, "x", 1, 0), 1);
 	CU_ASSERT_EQUAL(pwrite(disk[0], "x", 0, 0), 0);
 	errno = EINTR;
 	vmft_track_written(-1, 0, 1);
 	CU_ASSERT_EQUAL(errno, EINTR); /* the write's own, for who asks */
-	CU_ASSERT(nothing_marked(0));
-	CU_ASSERT(nothing_marked(1));
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_DROP), 0);
+	CU_ASSERT(area_nothing_marked(0));
+	CU_ASSERT(area_nothing_marked(1));
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DROP), 0);
 	CU_ASSERT_EQUAL(pwrite(disk[0], "x", 1, 0), 1);
 	CU_ASSERT_EQUAL(pwrite(disk[1], "x", 1, 100 * BLOCK), 1);
-	CU_ASSERT(nothing_marked(0));
-	CU_ASSERT(nothing_marked(1));
+	CU_ASSERT(area_nothing_marked(0));
+	CU_ASSERT(area_nothing_marked(1));
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_overflow), 0);
 	close(other);
-	teardown();
+	qemu_down();
 }
 
 struct writer {
@@ -708,7 +195,7 @@ static void test_writers_at_once(void)
 	_Atomic uint64_t *word;
 	unsigned lost = 0;
 
-	tracking();
+	qemu_up_tracking();
 	word = vmft_region_bitmap(area, &area->region[0]);
 	CU_ASSERT_EQUAL_FATAL(pthread_create(&writer.thread, NULL, write_over_and_over, &writer),
 			      0);
@@ -724,8 +211,8 @@ static void test_writers_at_once(void)
 	(void)pthread_join(writer.thread, NULL);
 	CU_ASSERT_EQUAL(lost, 0);
 	CU_ASSERT_EQUAL(atomic_load(word), mine - 1);
-	CU_ASSERT_EQUAL(marks(0, 1), 0);
-	teardown();
+	CU_ASSERT_EQUAL(area_marks(0, 1), 0);
+	qemu_down();
 }
 
 /* --- memory ------------------------------------------------------------------ */
@@ -733,9 +220,9 @@ static void test_writers_at_once(void)
 /* The regions are listed as QEMU has them, nothing else is done. */
 static void test_describe(void)
 {
-	setup();
-	add_block("unused", 0, -1); /* not resized to its full length yet */
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_DESCRIBE), 0);
+	qemu_up();
+	qemu_add_block("unused", 0, -1); /* not resized to its full length yet */
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DESCRIBE), 0);
 	CU_ASSERT_EQUAL(atomic_load(&area->region_count), REGIONS);
 	CU_ASSERT_EQUAL(area->region[RAM].kind, VMFT_REGION_RAM);
 	CU_ASSERT_EQUAL(area->region[BIOS].kind, VMFT_REGION_SHADOW);
@@ -747,10 +234,10 @@ static void test_describe(void)
 	}
 	CU_ASSERT_STRING_EQUAL(qemu.calls, "");
 	CU_ASSERT(!atomic_load(&vmft_agent.attach.disks));
-	CU_ASSERT_EQUAL(shadow(BIOS)[0], 0);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_DESCRIBE), 0); /* the same again */
+	CU_ASSERT_EQUAL(area_shadow(BIOS)[0], 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DESCRIBE), 0); /* the same again */
 	CU_ASSERT_EQUAL(atomic_load(&area->region_count), REGIONS);
-	teardown();
+	qemu_down();
 }
 
 static bool apart(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes)
@@ -765,16 +252,16 @@ static void test_describe_regions_apart(void)
 	static char names[VMFT_AREA_REGIONS_MAX][16];
 	uint64_t left = VMFT_AREA_SHADOW_BYTES / PAGE;
 
-	setup_memory(RAM_PAGES * PAGE);
-	add_block("vmft.ram", RAM_PAGES * PAGE, 7);
+	qemu_up_with(RAM_PAGES * PAGE);
+	qemu_add_block("vmft.ram", RAM_PAGES * PAGE, 7);
 	for (unsigned i = 3; i < VMFT_AREA_REGIONS_MAX; i++) {
 		const uint64_t pages = i + 1 < VMFT_AREA_REGIONS_MAX ? 1 + i * 5 % 131 : left;
 
 		(void)snprintf(names[i], sizeof(names[i]), "block %u", i);
-		add_block(names[i], pages * PAGE - i % 3, -1);
+		qemu_add_block(names[i], pages * PAGE - i % 3, -1);
 		left -= pages;
 	}
-	CU_ASSERT_EQUAL_FATAL(ask(VMFT_AREA_DESCRIBE), 0);
+	CU_ASSERT_EQUAL_FATAL(agent_ask(VMFT_AREA_DESCRIBE), 0);
 	CU_ASSERT_EQUAL(atomic_load(&area->region_count), VMFT_AREA_REGIONS_MAX);
 	for (unsigned i = 0; i < VMFT_AREA_REGIONS_MAX; i++) {
 		const struct vmft_region *a = &area->region[i];
@@ -789,35 +276,35 @@ static void test_describe_regions_apart(void)
 				  apart(a->shadow_at, a->bytes, b->shadow_at, b->bytes));
 		}
 	}
-	teardown();
+	qemu_down();
 }
 
 static void describe_is_refused(void)
 {
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_DESCRIBE), -E2BIG);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DESCRIBE), -E2BIG);
 	CU_ASSERT_EQUAL(atomic_load(&area->region_count), 2);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_TRACK), -E2BIG);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), -E2BIG);
 	CU_ASSERT_EQUAL(qemu.log_starts, 0);
 	CU_ASSERT(!atomic_load(&vmft_agent.attach.disks));
-	teardown();
+	qemu_down();
 }
 
 /* More blocks, or more of them beside the guest's memory, than can be carried, and memory of
  * another length than the pair was set up with: refused before anything is begun. */
 static void test_describe_refuses(void)
 {
-	setup();
+	qemu_up();
 	while (qemu.blocks < VMFT_AREA_REGIONS_MAX - 2 + 1)
-		add_block("block", 1, -1);
+		qemu_add_block("block", 1, -1);
 	describe_is_refused();
 
-	setup();
+	qemu_up();
 	free(qemu.block[VRAM - RAM].host);
 	qemu.block[VRAM - RAM].host = malloc(1); /* nobody looks */
 	qemu.block[VRAM - RAM].bytes = VMFT_AREA_SHADOW_BYTES - 3 * PAGE;
 	describe_is_refused();
 
-	setup();
+	qemu_up();
 	qemu.block[0].bytes -= PAGE;
 	describe_is_refused();
 }
@@ -825,35 +312,35 @@ static void test_describe_refuses(void)
 /* What was written before does not count, all is copied once anyway; shadows are whole. */
 static void test_track(void)
 {
-	setup();
+	qemu_up();
 	guest_writes(RAM, 5, 1);
 	guest_writes(BIOS, 1, 1);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_TRACK), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), 0);
 	CU_ASSERT_EQUAL(qemu.log_starts, 1);
 	CU_ASSERT(atomic_load(&vmft_agent.attach.disks));
 	for (unsigned i = BIOS; i < REGIONS; i++)
 		CU_ASSERT_EQUAL(
-		    memcmp(shadow(i), qemu.block[i - RAM].host, qemu.block[i - RAM].bytes), 0);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_SCAN), 0);
+		    memcmp(area_shadow(i), qemu.block[i - RAM].host, qemu.block[i - RAM].bytes), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
 	for (unsigned i = 0; i < REGIONS; i++)
-		CU_ASSERT(nothing_marked(i));
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_TRACK), 0); /* not switched on twice */
+		CU_ASSERT(area_nothing_marked(i));
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), 0); /* not switched on twice */
 	CU_ASSERT_EQUAL(qemu.log_starts, 1);
 	CU_ASSERT_EQUAL(qemu.log_stops, 0);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_DROP), 0);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_DROP), 0); /* nor off */
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DROP), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DROP), 0); /* nor off */
 	CU_ASSERT_EQUAL(qemu.log_stops, 1);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, ""); /* nothing else was done to the guest */
 	CU_ASSERT(!atomic_load(&vmft_agent.attach.disks));
 	CU_ASSERT(qemu.running);
-	teardown();
+	qemu_down();
 }
 
 /* What was written since is marked, once, up to the last page and not beyond; a shadow is
  * refreshed where it was, and only there. */
 static void test_scan(void)
 {
-	tracking();
+	qemu_up_tracking();
 	guest_writes(RAM, 0, 0xee);
 	guest_writes(RAM, 63, 0xee);
 	guest_writes(RAM, 64, 0xee);
@@ -862,26 +349,26 @@ static void test_scan(void)
 	qemu.block[BIOS - RAM].host[3 * PAGE + 99] = 0xdd; /* its last byte */
 	qemu.block[BIOS - RAM].host[0] = 0xcc;		   /* QEMU did not say so */
 	(void)pwrite(disk[0], "x", 1, 0);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_SCAN), 0);
-	CU_ASSERT_EQUAL(marks(RAM, 0), 1 | UINT64_C(1) << 63);
-	CU_ASSERT_EQUAL(marks(RAM, 1), 1);
-	CU_ASSERT_EQUAL(marks(RAM, 2), 1 << 1);
-	CU_ASSERT_EQUAL(marks(BIOS, 0), 1 << 3);
-	CU_ASSERT(nothing_marked(VRAM));
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
+	CU_ASSERT_EQUAL(area_marks(RAM, 0), 1 | UINT64_C(1) << 63);
+	CU_ASSERT_EQUAL(area_marks(RAM, 1), 1);
+	CU_ASSERT_EQUAL(area_marks(RAM, 2), 1 << 1);
+	CU_ASSERT_EQUAL(area_marks(BIOS, 0), 1 << 3);
+	CU_ASSERT(area_nothing_marked(VRAM));
 	CU_ASSERT_EQUAL(atomic_load(&area->ram_marked), 5);
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_marked), 1);
-	CU_ASSERT_EQUAL(shadow(BIOS)[3 * PAGE], 0xee);
-	CU_ASSERT_EQUAL(shadow(BIOS)[3 * PAGE + 99], 0xdd);
-	CU_ASSERT_EQUAL(shadow(BIOS)[3 * PAGE + 100], 0);
-	CU_ASSERT_NOT_EQUAL(shadow(BIOS)[0], 0xcc);
+	CU_ASSERT_EQUAL(area_shadow(BIOS)[3 * PAGE], 0xee);
+	CU_ASSERT_EQUAL(area_shadow(BIOS)[3 * PAGE + 99], 0xdd);
+	CU_ASSERT_EQUAL(area_shadow(BIOS)[3 * PAGE + 100], 0);
+	CU_ASSERT_NOT_EQUAL(area_shadow(BIOS)[0], 0xcc);
 	/* The monitor has sent one of them; the rest is still to be sent, and a new one. */
 	atomic_store(&vmft_region_bitmap(area, &area->region[RAM])[0], 1);
 	guest_writes(RAM, 2, 1);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_SCAN), 0);
-	CU_ASSERT_EQUAL(marks(RAM, 0), 1 | 1 << 2);
-	CU_ASSERT_EQUAL(marks(RAM, 1), 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
+	CU_ASSERT_EQUAL(area_marks(RAM, 0), 1 | 1 << 2);
+	CU_ASSERT_EQUAL(area_marks(RAM, 1), 1);
 	CU_ASSERT_EQUAL(atomic_load(&area->ram_marked), 5);
-	teardown();
+	qemu_down();
 }
 
 static void *region_lost(void *host, uint64_t *ret_offset)
@@ -894,57 +381,22 @@ static void *region_lost(void *host, uint64_t *ret_offset)
 /* A block that has gone, has another length, or that QEMU does not find by its address. */
 static void test_scan_refuses(void)
 {
-	tracking();
+	qemu_up_tracking();
 	qemu.blocks--;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_SCAN), -ENOENT);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), -ENOENT);
 	qemu.blocks++;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_SCAN), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
 	qemu.block[BIOS - RAM].bytes -= PAGE;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_SCAN), -ENOENT);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), -ENOENT);
 	qemu.block[BIOS - RAM].bytes += PAGE;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_SCAN), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
 	vmft_agent.qemu.region_from_host = region_lost;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_SCAN), -ENOENT);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_TRACK), -ENOENT);
-	teardown();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), -ENOENT);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), -ENOENT);
+	qemu_down();
 }
 
 /* --- the attach point --------------------------------------------------------- */
-
-/* Where in what POINT has taken. */
-struct pieces {
-	uint64_t at;
-};
-
-/* The next piece is this one, with the bytes that memory or the image has there now. */
-static void piece_is(struct pieces *p, uint32_t region, uint64_t offset, uint32_t n)
-{
-	static uint8_t image[BLOCK];
-	const uint8_t *at = (const uint8_t *)area + area->staging_at + p->at, *want = image;
-	struct vmft_area_piece piece;
-
-	CU_ASSERT_FATAL(p->at < atomic_load(&area->staged_bytes));
-	memcpy(&piece, at, sizeof(piece));
-	CU_ASSERT_EQUAL(piece.region, region);
-	CU_ASSERT_EQUAL(piece.offset, offset);
-	CU_ASSERT_EQUAL_FATAL(piece.bytes, n);
-	if (region >= RAM)
-		want = qemu.block[region - RAM].host + offset;
-	else
-		CU_ASSERT_EQUAL(pread(disk[region], image, n, (off_t)offset), (ssize_t)n);
-	CU_ASSERT_EQUAL(memcmp(at + sizeof(piece), want, n), 0);
-	p->at += sizeof(piece) + (n + 15) / 16 * 16;
-}
-
-static void no_more(struct pieces *p)
-{
-	CU_ASSERT_EQUAL(p->at, atomic_load(&area->staged_bytes));
-}
-
-static void budget(uint64_t bytes)
-{
-	atomic_store(&area->budget_bytes, bytes);
-}
 
 static void is_alone_again(void)
 {
@@ -955,7 +407,6 @@ static void is_alone_again(void)
 
 #define STOPPED "events-off vm-stop:10 drain events-on "
 #define SAVED	"instructions store-running save close "
-#define LOADED	"pre-load be32 be32 load close "
 
 /* Everything that is marked, or was written since the last scan, is taken with its content and
  * its mark with it; how long the images are is told; the state is saved, and loaded again; the
@@ -965,19 +416,19 @@ static void test_point(void)
 	struct pieces p = {0};
 	uint8_t behind[sizeof(load_event)];
 
-	tracking();
+	qemu_up_tracking();
 	CU_ASSERT_EQUAL(qemu.log_stops, 0);
 	(void)pwrite(disk[0], "zero", 4, 0);
 	(void)pwrite(disk[0], "ninety-nine", 11, 100 * BLOCK - 11);
 	(void)pwrite(disk[1], "last", 4, 3 * BLOCK);
 	guest_writes(RAM, 0, 0xe0);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_SCAN), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
 	guest_writes(RAM, 0, 0xe1);
 	guest_writes(RAM, RAM_PAGES - 1, 0xe2);
 	guest_writes(BIOS, 3, 0xe3);
 	guest_writes(VRAM, 69, 0xe4);
-	budget(3 * BLOCK + 4 * PAGE);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), 0);
+	area_budget(3 * BLOCK + 4 * PAGE);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED SAVED LOADED "vm-start ");
 
 	piece_is(&p, 0, 0, VMFT_DISK_PART_BYTES);
@@ -989,10 +440,10 @@ static void test_point(void)
 	piece_is(&p, RAM, (RAM_PAGES - 1) * PAGE, PAGE);
 	piece_is(&p, BIOS, 3 * PAGE, 100);
 	piece_is(&p, VRAM, 69 * PAGE, PAGE);
-	no_more(&p);
-	CU_ASSERT_EQUAL(shadow(BIOS)[3 * PAGE], 0xe3);
+	no_more_pieces(&p);
+	CU_ASSERT_EQUAL(area_shadow(BIOS)[3 * PAGE], 0xe3);
 	for (unsigned i = 0; i < REGIONS; i++)
-		CU_ASSERT(nothing_marked(i));
+		CU_ASSERT(area_nothing_marked(i));
 
 	CU_ASSERT_EQUAL(atomic_load(&area->state_bytes), qemu.state_bytes);
 	CU_ASSERT_EQUAL(memcmp((uint8_t *)area + area->state_at, qemu.state, qemu.state_bytes), 0);
@@ -1011,14 +462,14 @@ static void test_point(void)
 	CU_ASSERT(!atomic_load(&vmft_agent.attach.busy));
 	CU_ASSERT(!atomic_load(&vmft_agent.attach.disks));
 	CU_ASSERT_EQUAL(qemu.log_stops, 1);
-	teardown();
+	qemu_down();
 }
 
 static int save_looks_at_unread_data(void *file)
 {
 	for (unsigned i = 0; i < 4; i++)
 		CU_ASSERT_EQUAL(world.replay_state[HAS_UNREAD_DATA + i], 0);
-	return save_device_state(file);
+	return qemu_save_device_state(file);
 }
 
 /* A guest that went live here still has the END that its feed was handed: QEMU's note that it
@@ -1026,17 +477,17 @@ static int save_looks_at_unread_data(void *file)
  * Nothing else of QEMU's is touched. */
 static void test_point_and_replay_state(void)
 {
-	tracking();
-	budget(0);
+	qemu_up_tracking();
+	area_budget(0);
 	memset(world.replay_state, 0x5a, sizeof(world.replay_state));
 	vmft_agent.qemu.save_device_state = save_looks_at_unread_data;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
 	for (unsigned i = 0; i < sizeof(world.replay_state); i++) {
 		const bool unread = i >= HAS_UNREAD_DATA && i < HAS_UNREAD_DATA + 4;
 
 		CU_ASSERT_EQUAL(world.replay_state[i], unread ? 0 : 0x5a);
 	}
-	teardown();
+	qemu_down();
 }
 
 /* An image with data of its own in QEMU's memory is flushed while nothing is under way, which
@@ -1045,25 +496,25 @@ static int flush_writes(void)
 {
 	CU_ASSERT(!qemu.running);
 	(void)pwrite(disk[1], "table", 5, BLOCK);
-	return flush_all();
+	return qemu_flush_all();
 }
 
 static void test_point_flushes(void)
 {
 	struct pieces p = {0};
 
-	tracking();
+	qemu_up_tracking();
 	vmft_agent.attach.flush = true;
 	vmft_agent.qemu.flush_all = flush_writes;
-	budget(BLOCK);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), 0);
+	area_budget(BLOCK);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
 	CU_ASSERT_STRING_EQUAL(
 	    qemu.calls, "events-off vm-stop:10 drain flush events-on " SAVED LOADED "vm-start ");
 	piece_is(&p, 0, 100 * BLOCK, 0);
 	piece_is(&p, 1, BLOCK, VMFT_DISK_PART_BYTES);
 	piece_is(&p, 1, 3 * BLOCK + 100, 0);
-	no_more(&p);
-	teardown();
+	no_more_pieces(&p);
+	qemu_down();
 }
 
 /* An image that has become shorter since it was written to: what is left of it is taken. */
@@ -1071,18 +522,18 @@ static void test_point_shorter_image(void)
 {
 	struct pieces p = {0};
 
-	tracking();
+	qemu_up_tracking();
 	for (int block = 0; block < 3; block++)
 		(void)pwrite(disk[0], "x", 1, block * (off_t)BLOCK);
 	CU_ASSERT_EQUAL(ftruncate(disk[0], BLOCK + 10), 0);
-	budget(3 * BLOCK);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), 0);
+	area_budget(3 * BLOCK);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
 	piece_is(&p, 0, 0, VMFT_DISK_PART_BYTES);
 	piece_is(&p, 0, BLOCK, 10);
 	piece_is(&p, 0, BLOCK + 10, 0);
 	piece_is(&p, 1, 3 * BLOCK + 100, 0);
-	no_more(&p);
-	teardown();
+	no_more_pieces(&p);
+	qemu_down();
 }
 
 /* One block over the budget: nothing is taken, all stays marked, the guest goes on alone, and a
@@ -1091,106 +542,106 @@ static void test_point_over_budget(void)
 {
 	struct pieces p = {0};
 
-	tracking();
+	qemu_up_tracking();
 	(void)pwrite(disk[0], "x", 1, 7 * BLOCK);
 	guest_writes(RAM, 3, 1);
 	guest_writes(VRAM, 4, 1);
-	budget(BLOCK + 2 * PAGE - 1);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), -E2BIG);
+	area_budget(BLOCK + 2 * PAGE - 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -E2BIG);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED "vm-start ");
-	CU_ASSERT_EQUAL(marks(0, 0), 1 << 7);
-	CU_ASSERT_EQUAL(marks(RAM, 0), 1 << 3);
-	CU_ASSERT_EQUAL(marks(VRAM, 0), 1 << 4);
+	CU_ASSERT_EQUAL(area_marks(0, 0), 1 << 7);
+	CU_ASSERT_EQUAL(area_marks(RAM, 0), 1 << 3);
+	CU_ASSERT_EQUAL(area_marks(VRAM, 0), 1 << 4);
 	CU_ASSERT_EQUAL(atomic_load(&area->ram_marked), 2);
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_marked), 1);
 	is_alone_again();
 	CU_ASSERT(atomic_load(&vmft_agent.attach.disks)); /* it is tracked on */
 	CU_ASSERT_EQUAL(qemu.log_stops, 0);
 	(void)pwrite(disk[0], "x", 1, 8 * BLOCK);
-	budget(2 * BLOCK + 2 * PAGE);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), 0);
+	area_budget(2 * BLOCK + 2 * PAGE);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
 	piece_is(&p, 0, 7 * BLOCK, VMFT_DISK_PART_BYTES);
 	piece_is(&p, 0, 8 * BLOCK, VMFT_DISK_PART_BYTES);
 	piece_is(&p, 0, 100 * BLOCK, 0);
 	piece_is(&p, 1, 3 * BLOCK + 100, 0);
 	piece_is(&p, RAM, 3 * PAGE, PAGE);
 	piece_is(&p, VRAM, 4 * PAGE, PAGE);
-	no_more(&p);
-	teardown();
+	no_more_pieces(&p);
+	qemu_down();
 }
 
 /* Refused before the guest is touched: nothing tracked, or the guest not running. */
 static void test_point_untouched(void)
 {
-	setup();
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), -EINVAL);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_TRACK), 0);
+	qemu_up();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -EINVAL);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), 0);
 	qemu.running = false;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), -EAGAIN);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -EAGAIN);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, ""); /* a paused guest is not started */
 	CU_ASSERT(!qemu.running);
 	qemu.running = true;
 	is_alone_again();
-	teardown();
+	qemu_down();
 }
 
 /* Whatever goes wrong while the guest is stopped, it goes on, alone. */
 static void test_point_fails_stopped(void)
 {
-	tracking();
-	budget(UINT64_MAX);
+	qemu_up_tracking();
+	area_budget(UINT64_MAX);
 	vmft_track_written(disk[1], 4 * BLOCK, 1);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), -EFBIG);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -EFBIG);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED "vm-start ");
 	is_alone_again();
-	teardown();
+	qemu_down();
 
-	tracking();
-	budget(UINT64_MAX);
+	qemu_up_tracking();
+	area_budget(UINT64_MAX);
 	close(disk[1]);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), -EBADF);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -EBADF);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED "vm-start ");
 	is_alone_again();
 	disk[1] = memfd_create("disk", 0);
-	teardown();
+	qemu_down();
 
-	tracking();
-	budget(UINT64_MAX);
+	qemu_up_tracking();
+	area_budget(UINT64_MAX);
 	qemu.blocks--;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), -ENOENT);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -ENOENT);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED "vm-start ");
 	is_alone_again();
 	qemu.blocks++;
-	teardown();
+	qemu_down();
 }
 
 /* QEMU fails to save: there is no point, and nothing is loaded over the guest. */
 static void test_point_save_fails(void)
 {
-	tracking();
-	budget(UINT64_MAX);
+	qemu_up_tracking();
+	area_budget(UINT64_MAX);
 	qemu.save_result = -1;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), -EIO);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -EIO);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED SAVED "vm-start ");
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_head), 0);
 	is_alone_again();
-	teardown();
+	qemu_down();
 }
 
 /* QEMU fails to load what it has saved, the log being kept already: it is not kept any more, who
  * waits for room in the ring is woken, and the guest goes on alone. */
 static void test_point_load_fails(void)
 {
-	tracking();
-	budget(UINT64_MAX);
+	qemu_up_tracking();
+	area_budget(UINT64_MAX);
 	qemu.load_result = -22;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), -EIO);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -EIO);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED SAVED LOADED "vm-start ");
 	CU_ASSERT_EQUAL(atomic_load(&world.woken), 1);
 	is_alone_again();
 	vmft_tap_write(clock_event, sizeof(clock_event));
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_head), POINT + sizeof(load_event));
-	teardown();
+	qemu_down();
 }
 
 static void test_point_state_too_large(void)
@@ -1198,17 +649,17 @@ static void test_point_state_too_large(void)
 	uint8_t *state = calloc(1, VMFT_AREA_STATE_BYTES);
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(state);
-	tracking();
-	budget(UINT64_MAX);
+	qemu_up_tracking();
+	area_budget(UINT64_MAX);
 	qemu.state = state;
 	qemu.state_bytes = VMFT_AREA_STATE_BYTES;
-	CU_ASSERT(ask(VMFT_AREA_POINT) < 0);
+	CU_ASSERT(agent_ask(VMFT_AREA_POINT) < 0);
 	is_alone_again();
 	/* one byte less is carried; of the larger one before nothing is left */
 	qemu.state_bytes--;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
 	CU_ASSERT_EQUAL(atomic_load(&area->state_bytes), VMFT_AREA_STATE_BYTES - 1);
-	teardown();
+	qemu_down();
 	free(state);
 }
 
@@ -1219,8 +670,8 @@ static const uint8_t saved[] = "QEVM\0\0\0\3devices";
 /* A backup's QEMU as it waits for its state, which has come; a ROM of the primary's too. */
 static void loadable(uint8_t rom)
 {
-	setup();
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_DESCRIBE), 0);
+	qemu_up();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DESCRIBE), 0);
 	qemu.running = false;
 	(void)fclose(vmft_agent.tap.stream); /* this one replays */
 	vmft_agent.tap.stream = NULL;
@@ -1238,7 +689,7 @@ static void test_load(void)
 	memset(rom, 0xbb, sizeof(rom));
 	loadable(0xbb);
 	qemu.shadow_expected = rom;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_LOAD), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), 0);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, "activate " LOADED "vm-start ");
 	CU_ASSERT(qemu.shadow_was_there);
 	CU_ASSERT_EQUAL(qemu.loaded_bytes, sizeof(saved) - 8);
@@ -1246,7 +697,7 @@ static void test_load(void)
 	CU_ASSERT(qemu.running);
 	/* the guest's memory is in its own memfd: nothing is written over it */
 	CU_ASSERT_EQUAL(qemu.block[0].host[0], 1);
-	teardown();
+	qemu_down();
 }
 
 static void test_load_images_busy(void)
@@ -1255,11 +706,11 @@ static void test_load_images_busy(void)
 
 	loadable(0);
 	qemu.activate_error = text;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_LOAD), -EBUSY);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), -EBUSY);
 	CU_ASSERT_STRING_EQUAL(area->error, text);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, "activate ");
 	CU_ASSERT(!qemu.running);
-	teardown();
+	qemu_down();
 }
 
 /* An error's text that is longer than its field ends with it. */
@@ -1270,19 +721,19 @@ static void test_load_long_error(void)
 	loadable(0);
 	memset(text, 'x', sizeof(text) - 1);
 	qemu.activate_error = text;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_LOAD), -EBUSY);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), -EBUSY);
 	CU_ASSERT_EQUAL(strnlen(area->error, sizeof(area->error)), sizeof(area->error) - 1);
-	teardown();
+	qemu_down();
 }
 
 static void test_load_fails(void)
 {
 	loadable(0);
 	qemu.load_result = -22;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_LOAD), -EIO);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), -EIO);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, "activate " LOADED);
 	CU_ASSERT(!qemu.running);
-	teardown();
+	qemu_down();
 }
 
 /* Refused before QEMU is touched: no state, one larger than its place, memory laid out anew. */
@@ -1293,15 +744,15 @@ static void test_load_refuses(void)
 	loadable(0xbb);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		atomic_store(&area->load_bytes, bad[i]);
-		CU_ASSERT_EQUAL(ask(VMFT_AREA_LOAD), -EINVAL);
+		CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), -EINVAL);
 	}
 	CU_ASSERT_NOT_EQUAL(qemu.block[BIOS - RAM].host[0], 0xbb);
 	atomic_store(&area->load_bytes, sizeof(saved));
 	qemu.block[VRAM - RAM].name = "vga2.vram";
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_LOAD), -ENOENT);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), -ENOENT);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, "");
 	CU_ASSERT(!qemu.running);
-	teardown();
+	qemu_down();
 }
 
 /* --- how requests come -------------------------------------------------------- */
@@ -1312,13 +763,13 @@ static void test_requests(void)
 {
 	unsigned rung;
 
-	setup();
+	qemu_up();
 	vmft_requests_service();
 	CU_ASSERT_EQUAL(qemu.scheduled, 0);
-	CU_ASSERT_EQUAL(ask((enum vmft_area_op)99), -EINVAL);
+	CU_ASSERT_EQUAL(agent_ask((enum vmft_area_op)99), -EINVAL);
 	CU_ASSERT_STRING_EQUAL(area->error, "unknown operation");
 	rung = atomic_load(&world.rung);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_DESCRIBE), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DESCRIBE), 0);
 	CU_ASSERT_STRING_EQUAL(area->error, "");
 	CU_ASSERT_EQUAL(atomic_load(&world.rung), rung + 1);
 	vmft_requests_service();
@@ -1327,16 +778,16 @@ static void test_requests(void)
 	vmft_agent.attach.area = NULL; /* no area, no attach */
 	vmft_requests_service();
 	CU_ASSERT_EQUAL(qemu.scheduled, 2);
-	teardown();
+	qemu_down();
 }
 
 /* The main loop may be waiting for a vCPU that waits for room in the log: an attempt that is
  * given up frees it before the main loop comes round. */
 static void test_drop_frees_a_writer(void)
 {
-	tracking();
-	budget(UINT64_MAX);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), 0);
+	qemu_up_tracking();
+	area_budget(UINT64_MAX);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
 	CU_ASSERT(atomic_load(&vmft_agent.logging));
 	qemu.deferred = true;
 	atomic_store(&area->op, VMFT_AREA_DROP);
@@ -1345,16 +796,7 @@ static void test_drop_frees_a_writer(void)
 	CU_ASSERT(!atomic_load(&vmft_agent.logging));
 	CU_ASSERT_EQUAL(atomic_load(&world.woken), 1);
 	CU_ASSERT_NOT_EQUAL(atomic_load(&area->done), atomic_load(&area->request));
-	teardown();
-}
-
-static uint64_t all_marks(unsigned region)
-{
-	uint64_t n = 0;
-
-	for (unsigned w = 0; w < vmft_region_bitmap_bytes(&area->region[region]) / 8; w++)
-		n += (uint64_t)__builtin_popcountll(marks(region, w));
-	return n;
+	qemu_down();
 }
 
 /* Staging runs full in the middle: what was staged before is marked again. */
@@ -1362,15 +804,15 @@ static void test_point_staging_full(void)
 {
 	const unsigned pages = 20000;
 
-	setup_memory(pages * (uint64_t)PAGE);
-	add_block("vmft.ram", pages * (uint64_t)PAGE, 7);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_TRACK), 0);
-	budget(UINT64_MAX);
+	qemu_up_with(pages * (uint64_t)PAGE);
+	qemu_add_block("vmft.ram", pages * (uint64_t)PAGE, 7);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), 0);
+	area_budget(UINT64_MAX);
 	for (unsigned i = 0; i < pages; i++)
 		guest_writes(RAM, i, 1);
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), -E2BIG);
-	CU_ASSERT_EQUAL(all_marks(RAM), pages);
-	teardown();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -E2BIG);
+	CU_ASSERT_EQUAL(area_all_marks(RAM), pages);
+	qemu_down();
 }
 
 /* What was staged and will not be sent is marked again, and it is no case for another round. */
@@ -1379,16 +821,16 @@ static void test_point_state_too_large_keeps_marks(void)
 	uint8_t *state = calloc(1, VMFT_AREA_STATE_BYTES);
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(state);
-	tracking();
-	budget(UINT64_MAX);
+	qemu_up_tracking();
+	area_budget(UINT64_MAX);
 	guest_writes(RAM, 3, 1);
 	(void)!pwrite(disk[0], "x", 1, 0);
 	qemu.state = state;
 	qemu.state_bytes = VMFT_AREA_STATE_BYTES;
-	CU_ASSERT_EQUAL(ask(VMFT_AREA_POINT), -EFBIG);
-	CU_ASSERT_EQUAL(marks(RAM, 0), 1 << 3);
-	CU_ASSERT_EQUAL(marks(0, 0), 1);
-	teardown();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -EFBIG);
+	CU_ASSERT_EQUAL(area_marks(RAM, 0), 1 << 3);
+	CU_ASSERT_EQUAL(area_marks(0, 0), 1);
+	qemu_down();
 	free(state);
 }
 

@@ -129,6 +129,8 @@ static void orphaned(void)
 	if (atomic_load(&vmft_agent.open)) {
 		/* Nobody takes the log of an attach under way out of the ring any more. */
 		vmft_tap_stop_keeping();
+		if (vmft_agent.checkpoint.on)
+			vmft_checkpoint_orphaned();
 		vmft_agent_say("the monitor is gone: the guest goes on, unprotected");
 		return;
 	}

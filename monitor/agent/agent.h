@@ -336,6 +336,8 @@ VMFT_HIDDEN uint64_t vmft_checkpoint_output_depends_on(void);
 VMFT_HIDDEN void vmft_checkpoint_gate_full(bool full);
 VMFT_HIDDEN void vmft_checkpoint_start(bool open); /* the guest may run */
 VMFT_HIDDEN void vmft_checkpoint_end(void);	   /* QEMU is to end, in order */
+/* A guest that is alone, and whose monitor is gone, is stopped and slowed for nobody. */
+VMFT_HIDDEN void vmft_checkpoint_orphaned(void);
 VMFT_HIDDEN void vmft_checkpoint_service(void);
 /* Service thread: whether an epoch that is asked for had better end a little later. */
 VMFT_HIDDEN bool vmft_checkpoint_postpones(enum vmft_area_op op);

@@ -386,6 +386,22 @@ void vmft_checkpoint_end(void)
 		schedule(end_in_main_loop);
 }
 
+static void abandon_in_main_loop(void *unused)
+{
+	(void)unused;
+	(void)vmft_track_end();
+	vmft_checkpoint_drop(vmft_agent.attach.area);
+	atomic_store(&self()->frozen, false);
+	go_on_after(STOPPED_FROZEN);
+	vmft_agent.qemu.cpu_throttle_stop();
+}
+
+/* Service thread. */
+void vmft_checkpoint_orphaned(void)
+{
+	schedule(abandon_in_main_loop);
+}
+
 /* Any thread: the gate has filled up, or has room again. */
 void vmft_checkpoint_gate_full(bool full)
 {

@@ -125,11 +125,12 @@ static void stop_for(unsigned reason)
 	struct vmft_checkpoint *c = self();
 
 	c->drain_ns = 0;
-	if (c->stopped_by == 0)
+	/* "cont" starts it whatever we have stopped it for. */
+	if (c->stopped_by == 0 || vmft_agent.qemu.runstate_is_running())
 		stop_guest();
 	c->stopped_by |= reason;
 	/* Stopped for longer than an epoch takes, its clock stands still, as for any pause. */
-	if (reason != STOPPED_EPOCH)
+	if (c->stopped_by != STOPPED_EPOCH)
 		c->clock_runs_on = false;
 }
 
@@ -226,7 +227,8 @@ static void report_times(struct vmft_area *area, const uint64_t at[static 6], ui
  */
 static int take(struct vmft_area *area, bool bounded)
 {
-	const bool begin = !atomic_load(&area->more);
+	/* Also anew: what was staged of a guest that was started in between is older than it. */
+	const bool begin = !atomic_load(&area->more) || vmft_agent.qemu.runstate_is_running();
 	uint64_t at[6] = {0}, copied;
 	int rc = 0;
 

@@ -325,7 +325,9 @@ int vmft_checkpoint_load(struct vmft_area *area)
 static void start_in_main_loop(void *unused)
 {
 	(void)unused;
-	vmft_agent.qemu.vm_start();
+	/* It would take a fence's request to stop with it. */
+	if (!atomic_load(&vmft_agent.fenced))
+		vmft_agent.qemu.vm_start();
 }
 
 static void end_in_main_loop(void *unused)

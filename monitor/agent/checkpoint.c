@@ -183,7 +183,6 @@ static void end_epoch(struct vmft_area *area)
 	struct vmft_checkpoint *c = self();
 	const uint64_t epoch = atomic_fetch_add(&c->epoch, 1) + 1;
 
-	atomic_store(&area->more, 0);
 	atomic_store(&vmft_agent.iface->log_position, epoch);
 	atomic_store(&area->point_position, epoch);
 	freeze(c);
@@ -247,6 +246,7 @@ static int take(struct vmft_area *area, bool bounded)
 		report_times(area, at, copied);
 		return 0;
 	}
+	atomic_store(&area->more, 0);
 	if (rc == 0)
 		end_epoch(area);
 	else

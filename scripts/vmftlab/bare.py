@@ -24,11 +24,13 @@ class BareWriter(Writer):
 
     program = "bare_client"
 
-    def __init__(self, lab, keys=1000, first_key=0, durable=False, name="writes"):
+    def __init__(self, lab, keys=1000, first_key=0, durable=False, name="writes",
+                 resend_ms=100):
         super().__init__(lab, name=name)
         self.durable = ["--durable"] if durable else []
         self.command = [sys.executable, PROGRAM, "write", GUEST_IP, self.record, self.until,
-                        "--keys", str(keys), "--first-key", str(first_key), *self.durable]
+                        "--keys", str(keys), "--first-key", str(first_key),
+                        "--resend-ms", str(resend_ms), *self.durable]
 
     def stored(self):
         """The last value of each key."""

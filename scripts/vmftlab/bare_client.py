@@ -2,6 +2,7 @@
 """The bare guest's key-value service as its clients see it. Also a program of its own:
 
     bare_client.py write HOST RECORD UNTIL-FILE [--keys N] [--first-key K] [--durable]
+                         [--resend-ms MS]
     bare_client.py verify HOST RECORD [--durable]      exit 1 if anything is lost
 
 A record line is `sent_ns acked_ns key value` (CLOCK_MONOTONIC) of an acknowledged write.
@@ -34,8 +35,9 @@ class NoAnswer(Exception):
 class Client:
     """One request at a time. It is repeated, under its number, until it is answered."""
 
-    def __init__(self, sock):
+    def __init__(self, sock, resend_s=RESEND_S):
         self.sock = sock
+        self.resend_s = resend_s
         self.number = 0
         self.resent = 0
 
@@ -54,8 +56,8 @@ class Client:
         return answer
 
     def _once(self, request):
-        """Sends, and waits RESEND_S for the answer to just that."""
-        end = time.monotonic() + RESEND_S
+        """Sends, and waits resend_s for the answer to just that."""
+        end = time.monotonic() + self.resend_s
         self._try(lambda: self.sock.send(request))
         while (left := end - time.monotonic()) > 0:
             self.sock.settimeout(left)
@@ -159,14 +161,16 @@ def main(words):
     parser.add_argument("until", nargs="?", help="stop once this file is there")
     parser.add_argument("--keys", type=int, default=1000)
     parser.add_argument("--first-key", type=int, default=0)
+    parser.add_argument("--resend-ms", type=int, default=int(RESEND_S * 1000))
     parser.add_argument("--durable", action="store_true", help="on the guest's disk")
     options = parser.parse_args(words)
     if options.action == "write" and not options.until:
         parser.error("write needs UNTIL-FILE")
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.connect((options.host, PORT))
+    client = Client(sock, options.resend_ms / 1000)
     try:
-        return (write if options.action == "write" else verify)(Client(sock), options)
+        return (write if options.action == "write" else verify)(client, options)
     except NoAnswer as error:
         print(f"bare_client: {error}", file=sys.stderr)
         return 2

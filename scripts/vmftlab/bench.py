@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What scripts/bench measures: attaching a backup to a guest that runs; taking dirty pages."""
+"""What scripts/bench measures: attaching a backup to a guest that runs; taking dirty pages.
+
+What epochs cost is in epochs.py.
+"""
 
 import argparse
 import os
@@ -9,6 +12,7 @@ import sys
 import threading
 import time
 
+from .epochs import PARTS as EPOCH_PARTS, epochs
 from .lab import READY, ROOT, Lab, progress
 from .load import GuestShell
 from .story import (ERRORS, EXIT_FAILED, EXIT_OK, guarded, nothing_left, write_json)
@@ -372,6 +376,19 @@ def parse_arguments(words):
                        help="runs of 20 epochs for each row of the table, default 5")
     bench.add_argument("--json", metavar="FILE", help="write all figures there as JSON")
     bench.set_defaults(bench=copy)
+    bench = benches.add_parser(
+        "epochs", help="protection by checkpoints: overhead, bytes, stops, latency, failovers",
+        description="Runs guests that are protected by checkpoints beside the same guests under "
+                    "plain QEMU. Kinds of guests that this machine cannot run are left out.")
+    bench.add_argument("--part", choices=list(EPOCH_PARTS), action="append",
+                       help="only this one; may be given several times, default all")
+    bench.add_argument("--quick", action="store_true",
+                       help="a minute's run that shows whether everything works, not how well")
+    bench.add_argument("--no-pin", action="store_true",
+                       help="let the primary's host and all else share all processors; otherwise "
+                            "the primary's host is the first, the backup and clients the rest")
+    bench.add_argument("--json", metavar="FILE", help="write all figures there as JSON")
+    bench.set_defaults(bench=epochs)
     return parser.parse_args(words)
 
 

@@ -96,9 +96,11 @@ class Lab:
     """Use as a context manager. Namespaces and captures are there from the beginning.
 
     `append` is more for the guest's command line; the bare guest takes the first of two words.
+    `cpus` are the host's processors all of a side runs on, as taskset writes them.
     """
 
-    def __init__(self, image="tiny", captures=True, pair=None, accel="tcg", smp=1, append=""):
+    def __init__(self, image="tiny", captures=True, pair=None, accel="tcg", smp=1, append="",
+                 cpus=None):
         self.prefix = f"vmft{os.getpid()}n{next(_numbers)}"
         self.image = image
         self.image_dir = None
@@ -107,6 +109,7 @@ class Lab:
         self.accel = accel
         self.smp = smp
         self.append = append
+        self.cpus = cpus or {}
         self.pair_keys = {"silence-ms": "3000", "qemu": os.environ.get("VMFT_QEMU"),
                           **self._strategy_keys(), **(pair or {})}
         self.dir = None
@@ -221,6 +224,19 @@ class Lab:
         if inside:
             command += ["sh", "-c", f'{inside}; exec "$@"', "sh"]
         command += [os.path.join(BIN, "vmft-qemu"), *(args or self.qemu_args(name))]
+        return self._start_process(side, command)
+
+    def start_plain(self, name):
+        """The same guest under QEMU alone: nothing of vmft is there."""
+        side = self.side[name]
+        self.copy_disk(name)
+        qemu = self.pair_keys["qemu"] or "qemu-system-x86_64"
+        return self._start_process(side, ["ip", "netns", "exec", side.ns, qemu,
+                                          *self.qemu_args(name)])
+
+    def _start_process(self, side, command):
+        if side.name in self.cpus:
+            command = ["taskset", "-c", self.cpus[side.name], *command]
         with open(side.log_path, "ab") as log:
             # A session of its own: Ctrl-C is for this program, which then stops the rest.
             side.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,

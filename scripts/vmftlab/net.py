@@ -12,6 +12,7 @@ learning which port the guest is behind, and a failover must make it learn anew.
 """
 
 import ctypes
+import json
 import os
 import socket
 import subprocess
@@ -76,6 +77,11 @@ class Network:
 
     def channel_is_cut(self):
         return "state UP" not in _ip(self.host["B"], "-o", "link", "show", "chan0")
+
+    def channel_bytes(self, side):
+        """What a host has sent on the channel so far, headers of all layers included."""
+        shown = json.loads(_ip(self.host[side], "-s", "-j", "link", "show", "chan0"))
+        return shown[0]["stats64"]["tx"]["bytes"]
 
     def guest_port(self):
         """The switch port the guest's MAC was last learnt on, or None."""

@@ -316,8 +316,9 @@ VMFT_HIDDEN void vmft_stage_undo(struct vmft_area *area, uint64_t used);
 
 /* state.c: device state, to and from area->state_at */
 VMFT_HIDDEN int vmft_state_save(struct vmft_area *area);
-VMFT_HIDDEN int vmft_state_put(struct vmft_area *area, uint64_t n); /* makes it ready to load */
-VMFT_HIDDEN int vmft_state_load(void);				    /* what was saved or put last */
+VMFT_HIDDEN int vmft_state_load(void); /* what was saved last */
+/* Backup: all that has arrived becomes this QEMU's; the guest does not run yet. */
+VMFT_HIDDEN int vmft_state_take_over(struct vmft_area *area);
 
 /* attach.c: the attach point of a lockstep pair, on either side */
 VMFT_HIDDEN int vmft_attach_point(struct vmft_area *area);

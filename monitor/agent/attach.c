@@ -135,20 +135,9 @@ int vmft_attach_point(struct vmft_area *area)
 
 int vmft_attach_load(struct vmft_area *area)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-	void *error = NULL;
-	int rc = vmft_state_put(area, atomic_load(&area->load_bytes));
+	int rc = vmft_state_take_over(area);
 
 	if (rc == 0)
-		rc = vmft_track_each_ram(area, vmft_track_apply_shadow);
-	if (rc < 0)
-		return rc;
-	/* Takes the images' locks and reads what QEMU keeps of them in memory. */
-	q->activate_all(&error);
-	if (error)
-		return vmft_track_fail(-EBUSY, q->error_get_pretty(error));
-	rc = vmft_state_load();
-	if (rc == 0)
-		q->vm_start();
+		vmft_agent.qemu.vm_start();
 	return rc;
 }

@@ -280,30 +280,13 @@ void vmft_checkpoint_drop(struct vmft_area *area)
 
 /* --- the backup goes live ------------------------------------------------- */
 
-static int load(struct vmft_area *area)
-{
-	struct vmft_qemu *q = &vmft_agent.qemu;
-	void *error = NULL;
-	int rc = vmft_state_put(area, atomic_load(&area->load_bytes));
-
-	if (rc == 0)
-		rc = vmft_track_each_ram(area, vmft_track_apply_shadow);
-	if (rc < 0)
-		return rc;
-	/* Takes the images' locks and reads what QEMU keeps of them in memory. */
-	q->activate_all(&error);
-	if (error)
-		return vmft_track_fail(-EBUSY, q->error_get_pretty(error));
-	return vmft_state_load();
-}
-
 /* The gate is open before the guest's first frame, and what piled up in the taps, seconds old,
  * is gone before it reads one. */
 int vmft_checkpoint_load(struct vmft_area *area)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
 	const uint64_t epoch = atomic_load(&area->load_position);
-	int rc = load(area);
+	int rc = vmft_state_take_over(area);
 
 	if (rc < 0)
 		return rc;

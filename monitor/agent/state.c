@@ -58,7 +58,7 @@ int vmft_state_save(struct vmft_area *area)
 	return 0;
 }
 
-int vmft_state_put(struct vmft_area *area, uint64_t n)
+static int put_state(struct vmft_area *area, uint64_t n)
 {
 	int fd;
 
@@ -88,4 +88,21 @@ int vmft_state_load(void)
 	rc = q->load_device_state(file);
 	(void)q->file_close(file);
 	return rc < 0 ? vmft_track_fail(-EIO, "QEMU could not load the device state") : 0;
+}
+
+int vmft_state_take_over(struct vmft_area *area)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+	void *error = NULL;
+	int rc = put_state(area, atomic_load(&area->load_bytes));
+
+	if (rc == 0)
+		rc = vmft_track_each_ram(area, vmft_track_apply_shadow);
+	if (rc < 0)
+		return rc;
+	/* Takes the images' locks and reads what QEMU keeps of them in memory. */
+	q->activate_all(&error);
+	if (error)
+		return vmft_track_fail(-EBUSY, q->error_get_pretty(error));
+	return vmft_state_load();
 }

@@ -118,10 +118,13 @@ static void note(struct vmft_epoch_source *s, const struct vmft_area *area, uint
 	vmft_pacer_began(&s->pacer, now, value[VMFT_FIGURE_PAUSE], value[VMFT_FIGURE_STAGED]);
 }
 
+/* No less than halt(): the agent still marks what is written, and may hold the guest stopped. */
 static void broken(struct vmft_epoch_source *s, const char *why)
 {
 	s->active = false;
 	s->over = true;
+	s->more = false;
+	s->drop_due = true;
 	s->world->broken(s->world->user, why);
 }
 

@@ -160,7 +160,7 @@ static void answered(struct vmft_epoch_source *s)
 
 static bool is_page(const struct vmft_epoch_source *s, uint32_t region)
 {
-	return region >= area_of(s)->disk_count;
+	return region >= s->world->disk_count;
 }
 
 /* Packs the piece at the cursor, a disk's in ranges. 1: done with it, 0: the batch is full. */
@@ -188,8 +188,7 @@ static int pack_piece(struct vmft_epoch_source *s, const struct vmft_area_piece 
 static int read_piece(const struct vmft_epoch_source *s, struct vmft_area_piece *ret,
 		      const uint8_t **ret_bytes)
 {
-	struct vmft_area *area = area_of(s);
-	const uint8_t *at = (uint8_t *)area + area->staging_at + s->piece_at;
+	const uint8_t *at = s->staging + s->piece_at;
 	const uint64_t left = s->staged_bytes - s->piece_at;
 
 	if (left < sizeof(*ret))
@@ -226,15 +225,12 @@ static int pack_pieces(struct vmft_epoch_source *s)
 /* In whole pages, the last with zeroes behind: a state of another length is still a delta. */
 static int pack_state(struct vmft_epoch_source *s)
 {
-	const struct vmft_area *area = area_of(s);
-	const uint8_t *state = (const uint8_t *)area + area->state_at;
-
 	while (s->state_at < s->state_bytes) {
 		const uint64_t left = s->state_bytes - s->state_at;
 		const size_t n = left < VMFT_EPOCH_PAGE ? (size_t)left : VMFT_EPOCH_PAGE;
 		uint8_t page[VMFT_EPOCH_PAGE] = {0};
 
-		memcpy(page, state + s->state_at, n);
+		memcpy(page, s->state + s->state_at, n);
 		if (!vmft_epoch_pack(s->packer, VMFT_EPOCH_STATE_REGION, s->state_at, page,
 				     VMFT_EPOCH_PAGE, true))
 			return 0;
@@ -264,7 +260,7 @@ static size_t commit(struct vmft_epoch_source *s, uint8_t *payload)
 	size_t n;
 
 	s->commit.state_bytes = s->state_bytes;
-	s->commit.disk_count = area_of(s)->disk_count;
+	s->commit.disk_count = s->world->disk_count;
 	n = vmft_epoch_put_commit(s->packer, &s->commit, payload);
 	s->epoch++;
 	count(s);
@@ -410,7 +406,11 @@ bool vmft_epoch_source_is_empty(const struct vmft_epoch_source *s)
 
 int vmft_epoch_source_init(struct vmft_epoch_source *s, const struct vmft_strategy_world *world)
 {
+	const struct vmft_area *area = world->link->area;
+
 	s->world = world;
+	s->staging = (const uint8_t *)area + area->staging_at;
+	s->state = (const uint8_t *)area + area->state_at;
 	s->timer = (struct vmft_op){.done = on_timer, .owner = s};
 	return vmft_epoch_packer_create(world->config->delta_cache_mib, &s->packer);
 }

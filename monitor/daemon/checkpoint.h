@@ -22,6 +22,8 @@
 
 struct vmft_epoch_source {
 	const struct vmft_strategy_world *world;
+	/* In the area, as its header had it when it was checked: the agent can write there. */
+	const uint8_t *staging, *state;
 	struct vmft_epoch_packer *packer;
 	struct vmft_pacer pacer;
 	struct vmft_epoch_figures figures;

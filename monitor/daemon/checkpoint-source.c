@@ -100,9 +100,9 @@ static void note(struct vmft_epoch_source *s, const struct vmft_area *area, uint
 	value[VMFT_FIGURE_START] += atomic_load(&area->start_ns);
 	value[VMFT_FIGURE_STAGED] += s->staged_bytes;
 	if (s->more) {
+		s->figures.split += value[VMFT_FIGURE_PAUSE] == 0;
 		/* Between the parts of an epoch the guest stays stopped. */
 		value[VMFT_FIGURE_PAUSE] = now - s->asked_ns;
-		s->figures.split++;
 		return;
 	}
 	value[VMFT_FIGURE_PAUSE] = value[VMFT_FIGURE_PAUSE] > 0

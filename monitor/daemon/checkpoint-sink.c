@@ -121,6 +121,20 @@ static void apply_next(struct vmft_epoch_sink *s)
 	vmft_loop_timer(s->world->loop, &s->step, 0);
 }
 
+static bool commit_is_sane(const struct vmft_epoch_sink *s, const struct vmft_epoch_half *half)
+{
+	const struct vmft_epoch_commit *commit = &half->commit;
+
+	if (commit->pieces != half->pieces || commit->bytes != half->piece_bytes ||
+	    commit->state_bytes > VMFT_AREA_STATE_BYTES ||
+	    commit->disk_count != s->world->disk_count)
+		return false;
+	for (uint32_t i = 0; i < commit->disk_count; i++)
+		if (commit->disk_bytes[i] > region_end(s, i))
+			return false;
+	return true;
+}
+
 static size_t input_record_bytes(const struct vmft_input *head)
 {
 	return sizeof(*head) + padded(head->bytes);
@@ -190,9 +204,7 @@ static int keep_commit(struct vmft_epoch_sink *s, const struct vmft_epoch_view *
 	rc = vmft_epoch_commit(view, &half->commit);
 	if (rc < 0)
 		return rc;
-	if (half->commit.pieces != half->pieces || half->commit.bytes != half->piece_bytes ||
-	    half->commit.state_bytes > VMFT_AREA_STATE_BYTES ||
-	    half->commit.disk_count != s->world->disk_count)
+	if (!commit_is_sane(s, half))
 		return -EBADMSG;
 	half->whole = true;
 	s->held++;

@@ -444,6 +444,8 @@ static void apply_more(struct vmft_epoch_sink *s)
 	if (!s->applying || s->failed)
 		return;
 	apply_disks(s);
+	if (s->failed)
+		return;
 	if (s->memory_at >= applied_half(s)->used && s->disk_at >= applied_half(s)->used &&
 	    s->writing == 0 && !s->step.pending)
 		applied(s);

@@ -177,6 +177,7 @@ int vmft_loop_run(struct vmft_loop *loop)
 			complete(&copy);
 		}
 	}
+	loop->stopped = false;
 	return 0;
 }
 

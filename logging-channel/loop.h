@@ -30,7 +30,8 @@ int vmft_loop_create(struct vmft_loop **ret);
 /* Closes the ring; operations still pending are forgotten. NULL is fine. */
 void vmft_loop_destroy(struct vmft_loop *loop);
 
-/* Runs callbacks until vmft_loop_stop(). 0 or a negative errno of the ring itself. */
+/* Runs callbacks until vmft_loop_stop(), and again if it is called again. 0 or a negative errno
+ * of the ring itself. */
 int vmft_loop_run(struct vmft_loop *loop);
 void vmft_loop_stop(struct vmft_loop *loop);
 

@@ -41,7 +41,7 @@ struct block {
 	uint8_t *host; /* exactly bytes long, so that AddressSanitizer sees one byte too far */
 	uint64_t bytes;
 	int fd;
-	uint64_t dirty[512];
+	uint64_t dirty[1024];
 };
 
 /* What qio_channel_file_new_fd() and qemu_file_new_output() give. */

@@ -8,10 +8,25 @@
 int main(void)
 {
 	static int (*const suites[])(void) = {
-	    vmft_suite_agent,	vmft_suite_attach, vmft_suite_event,   vmft_suite_ring,
-	    vmft_suite_frame,	vmft_suite_epoch,  vmft_suite_control, vmft_suite_lag,
-	    vmft_suite_arbiter, vmft_suite_iface,  vmft_suite_area,    vmft_suite_agent_link,
-	    vmft_suite_image,	vmft_suite_core,   vmft_suite_cmdline, vmft_suite_pair_config,
+	    vmft_suite_agent,
+	    vmft_suite_attach,
+	    vmft_suite_event,
+	    vmft_suite_ring,
+	    vmft_suite_frame,
+	    vmft_suite_epoch,
+	    vmft_suite_control,
+	    vmft_suite_lag,
+	    vmft_suite_arbiter,
+	    vmft_suite_iface,
+	    vmft_suite_area,
+	    vmft_suite_agent_link,
+	    vmft_suite_image,
+	    vmft_suite_core,
+	    vmft_suite_cmdline,
+	    vmft_suite_pair_config,
+	    vmft_suite_pacer,
+	    vmft_suite_checkpoint_agent,
+	    vmft_suite_checkpoint_daemon,
 	};
 	unsigned failed;
 

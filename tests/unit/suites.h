@@ -5,6 +5,9 @@
 
 int vmft_suite_agent(void);
 int vmft_suite_attach(void);
+int vmft_suite_checkpoint_agent(void);
+int vmft_suite_checkpoint_daemon(void);
+int vmft_suite_pacer(void);
 int vmft_suite_area(void);
 int vmft_suite_agent_link(void);
 int vmft_suite_image(void);

@@ -1,0 +1,1213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the agent does inside QEMU with a guest whose strategy is checkpoint: when it is stopped
+ * and goes on, what an epoch takes of it, and what its output waits for.
+ */
+#define _GNU_SOURCE
+#include <CUnit/CUnit.h>
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include "../../monitor/common/area-setup.h"
+#include "fake_qemu.h"
+#include "suites.h"
+
+#define PAUSED	"runstate:10 ticks-off pause notify:0:10 "
+#define STOPPED PAUSED "drain "
+#define SAVED	"store-running save close "
+#define WENT_ON "ticks-on runstate:9 notify:1:9 resume "
+
+#define GATE_LIMIT 1000u /* of world_up() */
+
+/* Of QEMU's TimersState; the second as world_up() has it. */
+enum { TICKS_OFFSET = 8, CLOCK_OFFSET = 56 };
+
+static void setup(void)
+{
+	qemu_up_checkpoint(RAM_PAGES * (uint64_t)PAGE);
+	area_budget(UINT64_MAX);
+}
+
+/* What QEMU was told since it was asked last. */
+static void calls_are(const char *want)
+{
+	CU_ASSERT_STRING_EQUAL(qemu.calls, want);
+	qemu.calls[0] = '\0';
+}
+
+/* A guest that a backup is sent the epochs of; one has been taken. */
+static void attached(void)
+{
+	setup();
+	CU_ASSERT_EQUAL_FATAL(agent_ask(VMFT_AREA_POINT), 0);
+	qemu.calls[0] = '\0';
+}
+
+static void lengths_of_images(struct pieces *p)
+{
+	piece_is(p, 0, 100 * BLOCK, 0);
+	piece_is(p, 1, 3 * BLOCK + 100, 0);
+}
+
+static uint64_t epochs(void)
+{
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_position),
+			atomic_load(&vmft_agent.checkpoint.epoch));
+	return atomic_load(&vmft_agent.iface->log_position);
+}
+
+static uint64_t timer(size_t offset)
+{
+	uint64_t value;
+
+	memcpy(&value, world.timers_state + offset, sizeof(value));
+	return value;
+}
+
+/* --- the first epoch ---------------------------------------------------------- */
+
+/* What is marked and what was written since is taken, with the state; the guest goes on and is
+ * tracked on. */
+static void test_point(void)
+{
+	struct pieces p = {0};
+
+	setup();
+	(void)!pwrite(disk[0], "x", 1, 7 * BLOCK);
+	guest_writes(RAM, 1, 0xe1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
+	guest_writes(RAM, 1, 0xe2);
+	guest_writes(BIOS, 3, 0xe3);
+	area_budget(BLOCK + 2 * PAGE);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
+	calls_are(STOPPED SAVED WENT_ON);
+	piece_is(&p, 0, 7 * BLOCK, VMFT_DISK_PART_BYTES);
+	lengths_of_images(&p);
+	piece_is(&p, RAM, PAGE, PAGE);
+	piece_is(&p, BIOS, 3 * PAGE, 100);
+	no_more_pieces(&p);
+	CU_ASSERT_EQUAL(atomic_load(&area->state_bytes), qemu.state_bytes);
+	CU_ASSERT_EQUAL(memcmp((uint8_t *)area + area->state_at, qemu.state, qemu.state_bytes), 0);
+	CU_ASSERT_EQUAL(epochs(), 1);
+	CU_ASSERT_EQUAL(atomic_load(&area->point_position), 1);
+	CU_ASSERT_EQUAL(atomic_load(&area->more), 0);
+	CU_ASSERT(atomic_load(&vmft_agent.logging));
+	CU_ASSERT(atomic_load(&vmft_agent.attach.disks));
+	CU_ASSERT_EQUAL(qemu.log_stops, 0);
+	for (unsigned i = 0; i < REGIONS; i++)
+		CU_ASSERT(area_nothing_marked(i));
+	qemu_down();
+}
+
+/* One page over the budget: the guest goes on as it was and all stays marked for another try. */
+static void test_point_over_budget(void)
+{
+	struct pieces p = {0};
+
+	setup();
+	(void)!pwrite(disk[0], "x", 1, 7 * BLOCK);
+	guest_writes(RAM, 3, 1);
+	guest_writes(VRAM, 4, 1);
+	area_budget(BLOCK + 2 * PAGE - 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -E2BIG);
+	calls_are(STOPPED SAVED WENT_ON);
+	CU_ASSERT_EQUAL(area_marks(0, 0), 1 << 7);
+	CU_ASSERT_EQUAL(area_marks(RAM, 0), 1 << 3);
+	CU_ASSERT_EQUAL(area_marks(VRAM, 0), 1 << 4);
+	CU_ASSERT_EQUAL(epochs(), 0);
+	CU_ASSERT_EQUAL(atomic_load(&area->more), 0);
+	CU_ASSERT(!atomic_load(&vmft_agent.logging));
+	area_budget(BLOCK + 2 * PAGE);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
+	piece_is(&p, 0, 7 * BLOCK, VMFT_DISK_PART_BYTES);
+	lengths_of_images(&p);
+	piece_is(&p, RAM, 3 * PAGE, PAGE);
+	piece_is(&p, VRAM, 4 * PAGE, PAGE);
+	no_more_pieces(&p);
+	CU_ASSERT_EQUAL(epochs(), 1);
+	qemu_down();
+}
+
+/* Within the budget and more than staging holds: what was staged is marked again. */
+static void test_point_staging_full(void)
+{
+	const unsigned pages = 20000;
+
+	qemu_up_checkpoint(pages * (uint64_t)PAGE);
+	area_budget(UINT64_MAX);
+	for (unsigned i = 0; i < pages; i++)
+		guest_writes(RAM, i, 1);
+	(void)!pwrite(disk[0], "x", 1, 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -E2BIG);
+	CU_ASSERT_EQUAL(area_all_marks(RAM), pages);
+	CU_ASSERT_EQUAL(area_all_marks(0), 1);
+	CU_ASSERT(qemu.running);
+	CU_ASSERT_EQUAL(epochs(), 0);
+	CU_ASSERT_EQUAL(atomic_load(&area->more), 0);
+	qemu_down();
+}
+
+/* Refused before the guest is touched. */
+static void test_untouched(void)
+{
+	setup();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DROP), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -EINVAL);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), -EINVAL);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), 0);
+	qemu.running = false;
+	world.run_state = QEMU_PAUSED;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -EAGAIN);
+	calls_are("");
+	CU_ASSERT_EQUAL(epochs(), 0);
+	qemu_down();
+}
+
+/* --- epochs ------------------------------------------------------------------- */
+
+/* Each takes what was written since the last. */
+static void test_epochs(void)
+{
+	struct pieces p = {0};
+
+	attached();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	calls_are(STOPPED SAVED WENT_ON);
+	lengths_of_images(&p);
+	no_more_pieces(&p);
+	CU_ASSERT_EQUAL(epochs(), 2);
+	guest_writes(RAM, RAM_PAGES - 1, 0xe1);
+	p.at = 0;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	lengths_of_images(&p);
+	piece_is(&p, RAM, (RAM_PAGES - 1) * PAGE, PAGE);
+	no_more_pieces(&p);
+	CU_ASSERT_EQUAL(epochs(), 3);
+	CU_ASSERT_EQUAL(atomic_load(&area->point_position), 3);
+	qemu_down();
+}
+
+/* Only what was written of a block of an image, runs of parts in one piece; of a block whose
+ * parts nobody has noted, all. */
+static void test_disk_parts(void)
+{
+	enum { PART = VMFT_DISK_PART_BYTES };
+	static char bytes[2 * PART];
+	struct pieces p = {0};
+
+	attached();
+	(void)!pwrite(disk[0], bytes, 1, 5 * BLOCK + 3 * PART);
+	(void)!pwrite(disk[0], bytes, PART + 1, 5 * BLOCK + 6 * PART - 1);
+	(void)!pwrite(disk[0], bytes, 2, 6 * BLOCK - 1);
+	vmft_track_mark(&area->region[1], 2, 3);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	piece_is(&p, 0, 5 * BLOCK + 3 * PART, PART);
+	piece_is(&p, 0, 5 * BLOCK + 5 * PART, 2 * PART);
+	piece_is(&p, 0, 5 * BLOCK + 15 * PART, PART);
+	piece_is(&p, 0, 6 * BLOCK, PART);
+	piece_is(&p, 0, 100 * BLOCK, 0);
+	piece_is(&p, 1, 2 * BLOCK, BLOCK);
+	piece_is(&p, 1, 3 * BLOCK, 100);
+	piece_is(&p, 1, 3 * BLOCK + 100, 0);
+	no_more_pieces(&p);
+	/* Nothing of it is left for the next. */
+	(void)!pwrite(disk[0], bytes, 1, 5 * BLOCK + 9 * PART);
+	p.at = 0;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	piece_is(&p, 0, 5 * BLOCK + 9 * PART, PART);
+	lengths_of_images(&p);
+	no_more_pieces(&p);
+	qemu_down();
+}
+
+/* An epoch that fails is marked again as a whole block, whatever of it had been written. */
+static void test_disk_parts_undone(void)
+{
+	struct pieces p = {0};
+
+	attached();
+	(void)!pwrite(disk[0], "x", 1, 5 * BLOCK);
+	qemu.blocks--;
+	CU_ASSERT(agent_ask(VMFT_AREA_EPOCH) < 0);
+	qemu.blocks++;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	piece_is(&p, 0, 5 * BLOCK, VMFT_DISK_PART_BYTES);
+	lengths_of_images(&p);
+	no_more_pieces(&p);
+
+	(void)!pwrite(disk[0], "x", 1, 5 * BLOCK);
+	guest_writes(RAM, 1, 1);
+	p.at = 0;
+	close(disk[1]);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), -EBADF);
+	CU_ASSERT_EQUAL(area_marks(0, 0), 1 << 5);
+	CU_ASSERT_EQUAL(area_marks(RAM, 0), 1 << 1);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_disk_parts(area, 0)[5]), UINT16_MAX);
+	disk[1] = memfd_create("disk", 0);
+	qemu_down();
+}
+
+/* An image with data in QEMU's memory is flushed while nothing is under way, and what that writes
+ * is taken; a raw one, durable or not, is not waited for. */
+static int flush_writes(void)
+{
+	CU_ASSERT(!qemu.running);
+	(void)!pwrite(disk[1], "table", 5, BLOCK);
+	return qemu_flush_all();
+}
+
+static void test_epoch_flushes(void)
+{
+	struct pieces p = {0};
+
+	attached();
+	vmft_agent.attach.flush = true;
+	vmft_agent.qemu.flush_all = flush_writes;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	calls_are(STOPPED "flush " SAVED WENT_ON);
+	piece_is(&p, 0, 100 * BLOCK, 0);
+	piece_is(&p, 1, BLOCK, VMFT_DISK_PART_BYTES);
+	piece_is(&p, 1, 3 * BLOCK + 100, 0);
+	no_more_pieces(&p);
+	qemu_down();
+}
+
+/* A device that is saved writes to the guest's memory: that belongs to the same epoch. */
+static int save_writes(void *file)
+{
+	guest_writes(RAM, 9, 0x99);
+	return qemu_save_device_state(file);
+}
+
+static void test_saved_before_scanned(void)
+{
+	struct pieces p = {0};
+
+	attached();
+	vmft_agent.qemu.save_device_state = save_writes;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	lengths_of_images(&p);
+	piece_is(&p, RAM, 9 * PAGE, PAGE);
+	no_more_pieces(&p);
+	qemu_down();
+}
+
+static void went_on_after_failure(const char *calls)
+{
+	calls_are(calls);
+	CU_ASSERT_EQUAL(epochs(), 1);
+	CU_ASSERT_EQUAL(area_marks(RAM, 0), 1 << 3);
+	CU_ASSERT_EQUAL(atomic_load(&area->more), 0);
+	CU_ASSERT(qemu.running);
+}
+
+/* Whatever goes wrong, it is no epoch, and the guest goes on with its marks. */
+static void test_epoch_fails(void)
+{
+	attached();
+	guest_writes(RAM, 3, 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
+	qemu.save_result = -1;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), -EIO);
+	went_on_after_failure(STOPPED SAVED WENT_ON);
+	qemu.save_result = 0;
+	qemu.blocks--;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), -ENOENT);
+	went_on_after_failure(STOPPED SAVED WENT_ON);
+	qemu.blocks++;
+	vmft_track_written(disk[1], 4 * BLOCK, 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), -EFBIG);
+	went_on_after_failure(STOPPED SAVED WENT_ON);
+	atomic_store(&area->disk_overflow, 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	CU_ASSERT_EQUAL(epochs(), 2);
+	qemu_down();
+}
+
+static void test_epoch_state_too_large(void)
+{
+	uint8_t *state = calloc(1, VMFT_AREA_STATE_BYTES);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(state);
+	attached();
+	guest_writes(RAM, 3, 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
+	qemu.state = state;
+	qemu.state_bytes = VMFT_AREA_STATE_BYTES;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), -EFBIG);
+	went_on_after_failure(STOPPED SAVED WENT_ON);
+	qemu_down();
+	free(state);
+}
+
+/* A guest that somebody has paused, or that has switched itself off, has epochs too, and is
+ * not started by them. */
+static void test_paused_is_not_started(void)
+{
+	static const int states[] = {QEMU_PAUSED, QEMU_SHUTDOWN};
+
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		struct pieces p = {0};
+
+		attached();
+		guest_writes(RAM, 3, 1);
+		qemu.running = false;
+		world.run_state = states[i];
+		CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+		calls_are("drain " SAVED);
+		lengths_of_images(&p);
+		piece_is(&p, RAM, 3 * PAGE, PAGE);
+		no_more_pieces(&p);
+		CU_ASSERT_EQUAL(epochs(), 2);
+		CU_ASSERT_EQUAL(world.run_state, states[i]);
+		qemu_down();
+	}
+}
+
+static void test_times(void)
+{
+	attached();
+	qemu.pause_takes_ns = 300;
+	qemu.save_takes_ns = 2000;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	CU_ASSERT_EQUAL(atomic_load(&area->stop_ns), 300);
+	CU_ASSERT_EQUAL(atomic_load(&area->save_ns), 2000);
+	CU_ASSERT_EQUAL(atomic_load(&area->scan_ns), 0);
+	CU_ASSERT_EQUAL(atomic_load(&area->copy_ns), 0);
+	CU_ASSERT_EQUAL(atomic_load(&area->start_ns), 0);
+	qemu_down();
+}
+
+/* --- more than staging holds -------------------------------------------------- */
+
+#define MANY_PAGES 40000u /* more than twice what staging holds */
+
+static void many_written(void)
+{
+	qemu_up_checkpoint(MANY_PAGES * (uint64_t)PAGE);
+	area_budget(UINT64_MAX);
+	CU_ASSERT_EQUAL_FATAL(agent_ask(VMFT_AREA_POINT), 0);
+	qemu.calls[0] = '\0';
+	for (unsigned i = 0; i < MANY_PAGES; i++)
+		guest_writes(RAM, i, (uint8_t)(i >> 8));
+	(void)!pwrite(disk[0], "x", 1, 0);
+}
+
+/* Notes which pages there are among what was staged. */
+static void count_pages(uint8_t *seen)
+{
+	const uint64_t end = atomic_load(&area->staged_bytes);
+	uint64_t at = 0;
+
+	CU_ASSERT_FATAL(end <= VMFT_AREA_STAGING_BYTES);
+	while (at < end) {
+		struct vmft_area_piece piece;
+
+		memcpy(&piece, (uint8_t *)area + area->staging_at + at, sizeof(piece));
+		if (piece.region == RAM)
+			seen[piece.offset / PAGE]++;
+		at += sizeof(piece) + (piece.bytes + 15u) / 16 * 16;
+	}
+}
+
+/* The guest stays stopped until the last of an epoch is staged, each page of it once. */
+static void test_more(void)
+{
+	uint8_t *seen = calloc(1, MANY_PAGES);
+	unsigned parts = 0, wrong = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(seen);
+	many_written();
+	do {
+		CU_ASSERT_EQUAL_FATAL(agent_ask(VMFT_AREA_EPOCH), 0);
+		count_pages(seen);
+		if (parts++ == 0)
+			calls_are(STOPPED SAVED);
+		if (!atomic_load(&area->more))
+			break;
+		CU_ASSERT(!qemu.running);
+		CU_ASSERT_EQUAL(epochs(), 1);
+		CU_ASSERT_EQUAL(atomic_load(&area->state_bytes), qemu.state_bytes);
+	} while (parts < 10);
+	calls_are(WENT_ON);
+	CU_ASSERT_EQUAL(parts, 3);
+	CU_ASSERT_EQUAL(epochs(), 2);
+	for (unsigned i = 0; i < MANY_PAGES; i++)
+		wrong += seen[i] != 1;
+	CU_ASSERT_EQUAL(wrong, 0);
+	CU_ASSERT(area_nothing_marked(RAM));
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	CU_ASSERT_EQUAL(atomic_load(&area->more), 0);
+	qemu_down();
+	free(seen);
+}
+
+/* The backup is lost in between: the guest goes on, and it was no epoch. */
+static void test_more_dropped(void)
+{
+	many_written();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	calls_are(STOPPED SAVED);
+	CU_ASSERT_EQUAL(atomic_load(&area->more), 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DROP), 0);
+	calls_are(WENT_ON);
+	CU_ASSERT_EQUAL(atomic_load(&area->more), 0);
+	CU_ASSERT_EQUAL(epochs(), 1);
+	CU_ASSERT_EQUAL(qemu.log_stops, 1);
+	CU_ASSERT(!atomic_load(&vmft_agent.logging));
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DROP), 0); /* again: nothing */
+	calls_are("");
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), -EINVAL);
+	qemu_down();
+}
+
+/* An error in a later part: the guest goes on, this is no epoch. */
+static void test_more_fails(void)
+{
+	many_written();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	qemu.blocks = 0;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), -ENOENT);
+	qemu.blocks = REGIONS - RAM;
+	calls_are(STOPPED SAVED WENT_ON);
+	CU_ASSERT_EQUAL(epochs(), 1);
+	CU_ASSERT_EQUAL(atomic_load(&area->more), 0);
+	qemu_down();
+}
+
+/* Somebody has QEMU start the guest in between ("cont"): what was staged so far is older than its
+ * memory, so the epoch ends with a state of now and all that was written since. */
+static void test_more_and_cont(void)
+{
+	uint8_t *seen = calloc(1, MANY_PAGES);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(seen);
+	many_written();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	calls_are(STOPPED SAVED);
+	qemu.ticks = true;
+	vmft_agent.qemu.vm_start();
+	calls_are("vm-start ");
+	guest_writes(RAM, 0, 0xff);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	calls_are(STOPPED SAVED);
+	count_pages(seen);
+	CU_ASSERT_EQUAL(seen[0], 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	calls_are(WENT_ON);
+	CU_ASSERT_EQUAL(epochs(), 2);
+	qemu_down();
+	free(seen);
+}
+
+/* --- clocks ------------------------------------------------------------------- */
+
+/* The end of an epoch takes nothing off the guest's clocks: what it was stopped for is added to
+ * each on its way, KVM's included, which is set as it was read. */
+static void test_clocks_run_on(void)
+{
+	uint64_t before, passed;
+
+	attached();
+	qemu.pause_takes_ns = 300;
+	qemu.save_takes_ns = 2000;
+	qemu.kvm_ahead = 77;
+	memset(world.timers_state, 0, sizeof(world.timers_state));
+	before = __rdtsc();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	passed = __rdtsc() - before;
+	/* The ticks stop before the vCPUs do. */
+	CU_ASSERT_EQUAL(timer(CLOCK_OFFSET), 2300);
+	CU_ASSERT(timer(TICKS_OFFSET) > 0 && timer(TICKS_OFFSET) <= passed);
+	CU_ASSERT_EQUAL(qemu.kvm_ahead, 77);
+	for (size_t i = 0; i < sizeof(world.timers_state); i++)
+		if (i / 8 != TICKS_OFFSET / 8 && i / 8 != CLOCK_OFFSET / 8)
+			CU_ASSERT_EQUAL(world.timers_state[i], 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	CU_ASSERT_EQUAL(timer(CLOCK_OFFSET), 4600);
+	CU_ASSERT_EQUAL(qemu.kvm_ahead, 77);
+	qemu_down();
+}
+
+/* Over all parts of an epoch. */
+static void test_clocks_run_on_over_parts(void)
+{
+	many_written();
+	memset(world.timers_state, 0, sizeof(world.timers_state));
+	while (agent_ask(VMFT_AREA_EPOCH) == 0 && atomic_load(&area->more))
+		world.now += 1000;
+	CU_ASSERT_EQUAL(timer(CLOCK_OFFSET), 2000);
+	CU_ASSERT_EQUAL(qemu.kvm_ahead, 0);
+	qemu_down();
+}
+
+/* What somebody else sets KVM's clock to is what it gets. */
+static void test_kvm_clock_of_others(void)
+{
+	struct kvm_clock_data data = {.clock = 5000};
+
+	attached();
+	CU_ASSERT_EQUAL(ioctl(-1, KVM_GET_CLOCK, &data), 0);
+	world.now += 700;
+	data.clock = 5000;
+	CU_ASSERT_EQUAL(ioctl(-1, KVM_SET_CLOCK, &data), 0);
+	CU_ASSERT_EQUAL(data.clock, 5000);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	data.clock = 6000;
+	CU_ASSERT_EQUAL(ioctl(-1, KVM_SET_CLOCK, &data), 0);
+	CU_ASSERT_EQUAL(data.clock, 6000);
+	qemu_down();
+}
+
+/* --- frozen ------------------------------------------------------------------- */
+
+/* A drill's guest stops where an epoch ends, is seen to, and goes on where it was; its clocks
+ * stood still, as of any paused guest. */
+static void test_frozen(void)
+{
+	unsigned rung;
+
+	attached();
+	memset(world.timers_state, 0, sizeof(world.timers_state));
+	atomic_store(&vmft_agent.iface->freeze, 1);
+	vmft_checkpoint_service();
+	CU_ASSERT(qemu.running);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->frozen_at), 0);
+	rung = atomic_load(&world.rung);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	calls_are(STOPPED SAVED);
+	CU_ASSERT(atomic_load(&world.rung) > rung);
+	CU_ASSERT_EQUAL(epochs(), 2);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->frozen_at), 3);
+	world.now += 1000;
+	vmft_checkpoint_service();
+	calls_are("");
+	atomic_store(&vmft_agent.iface->freeze, 0);
+	vmft_checkpoint_service();
+	calls_are(WENT_ON);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->frozen_at), 0);
+	CU_ASSERT_EQUAL(timer(CLOCK_OFFSET), 0);
+	CU_ASSERT_EQUAL(timer(TICKS_OFFSET), 0);
+	CU_ASSERT_EQUAL(qemu.kvm_ahead, (uint64_t)-1000);
+	vmft_checkpoint_service();
+	calls_are("");
+	qemu_down();
+}
+
+/* It may be asked for its last epoch, and be dropped, and stays where it is. */
+static void test_frozen_stays(void)
+{
+	attached();
+	atomic_store(&vmft_agent.iface->freeze, 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	calls_are(STOPPED SAVED);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	calls_are(SAVED);
+	CU_ASSERT_EQUAL(epochs(), 3);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DROP), 0);
+	calls_are("");
+	CU_ASSERT(!qemu.running);
+	atomic_store(&vmft_agent.iface->freeze, 0);
+	vmft_checkpoint_service();
+	calls_are(WENT_ON);
+	qemu_down();
+}
+
+/* Somebody has QEMU start it meanwhile: an epoch is not taken of a guest that runs. */
+static void test_frozen_and_cont(void)
+{
+	attached();
+	atomic_store(&vmft_agent.iface->freeze, 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	qemu.ticks = true;
+	vmft_agent.qemu.vm_start();
+	qemu.calls[0] = '\0';
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	calls_are(STOPPED SAVED);
+	qemu_down();
+}
+
+/* --- fenced ------------------------------------------------------------------- */
+
+static void fence(void)
+{
+	atomic_store(&vmft_agent.fenced, true);
+	vmft_gate_mode_changed();
+}
+
+/* Whatever it was stopped for, a guest that is fenced meanwhile never runs again. */
+static void test_fenced_stays(void)
+{
+	many_written();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	qemu.calls[0] = '\0';
+	fence();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DROP), 0);
+	calls_are("");
+	CU_ASSERT(!qemu.running);
+	qemu_down();
+
+	attached();
+	atomic_store(&vmft_agent.iface->freeze, 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	qemu.calls[0] = '\0';
+	fence();
+	atomic_store(&vmft_agent.iface->freeze, 0);
+	vmft_checkpoint_service();
+	calls_are("");
+	CU_ASSERT(!qemu.running);
+	qemu_down();
+}
+
+/* Also one that was told to start and has not come to it: starting it would take QEMU's own
+ * request to stop with it. */
+static void test_fenced_before_start(void)
+{
+	setup();
+	qemu.running = false;
+	qemu.deferred = true;
+	vmft_checkpoint_start(false);
+	fence();
+	main_loop_runs();
+	calls_are("");
+	CU_ASSERT(!qemu.running);
+	qemu_down();
+}
+
+/* --- the gate ----------------------------------------------------------------- */
+
+static void guest_sends(size_t n)
+{
+	static char frame[2 * GATE_LIMIT];
+	struct iovec iov = {.iov_base = frame, .iov_len = n};
+
+	CU_ASSERT_EQUAL(vmft_gate_writev(world.tap[1], &iov, 1), (ssize_t)n);
+}
+
+static void acked(uint64_t epoch)
+{
+	atomic_store(&vmft_agent.iface->release_until, UINT64_MAX);
+	atomic_store(&vmft_agent.iface->acked, epoch);
+	(void)vmft_gate_service();
+}
+
+static uint64_t held(void)
+{
+	return atomic_load(&vmft_agent.iface->gate_frames);
+}
+
+/* A frame depends on the epoch it is sent in, which ends later. */
+static void test_output_depends_on(void)
+{
+	attached();
+	guest_sends(10);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->gate_newest), 2);
+	acked(1);
+	CU_ASSERT_EQUAL(held(), 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	guest_sends(10);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->gate_newest), 3);
+	CU_ASSERT_EQUAL(held(), 2);
+	acked(2);
+	CU_ASSERT_EQUAL(held(), 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	acked(3);
+	CU_ASSERT_EQUAL(held(), 0);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->frames_released), 2);
+	CU_ASSERT_EQUAL(world.broken, 0);
+	guest_sends(10);
+	acked(4); /* there is no such epoch */
+	CU_ASSERT_EQUAL(held(), 1);
+	CU_ASSERT_EQUAL(world.broken, 1);
+	qemu_down();
+}
+
+/* A guest that is alone sends at once; when its gate closes, what has left is told. */
+static void test_gate_closes(void)
+{
+	attached();
+	vmft_gate_open();
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->gate_closed_at), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	guest_sends(10);
+	CU_ASSERT_EQUAL(held(), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	vmft_gate_close();
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->gate_closed_at), 3 + 1);
+	guest_sends(10);
+	CU_ASSERT_EQUAL(held(), 1);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->gate_newest), 4);
+	qemu_down();
+}
+
+/* A full gate does not keep the thread that sends, which may be the one that takes the epoch it
+ * waits for: the main loop stops the guest, epochs are taken all the same, and room lets it go
+ * on, with clocks that stood still. */
+static void test_gate_full(void)
+{
+	attached();
+	memset(world.timers_state, 0, sizeof(world.timers_state));
+	qemu.deferred = true;
+	guest_sends(600);
+	CU_ASSERT_EQUAL(qemu.bottom_halves, 0);
+	guest_sends(600);
+	guest_sends(600);
+	CU_ASSERT_EQUAL(held(), 3);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->gate_stalls), 1);
+	CU_ASSERT_EQUAL(qemu.bottom_halves, 1);
+	calls_are("");
+	main_loop_runs();
+	calls_are(STOPPED);
+	world.now += 1000;
+	qemu.deferred = false;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	calls_are(SAVED);
+	CU_ASSERT_EQUAL(epochs(), 2);
+	qemu.deferred = true;
+	acked(2);
+	CU_ASSERT_EQUAL(held(), 0);
+	main_loop_runs();
+	calls_are(WENT_ON);
+	CU_ASSERT_EQUAL(timer(CLOCK_OFFSET), 0);
+	/* It may fill up anew. */
+	guest_sends(900);
+	guest_sends(900);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->gate_stalls), 2);
+	main_loop_runs();
+	calls_are(STOPPED);
+	qemu_down();
+}
+
+/* Half of it must be free again, or the guest would stop and go on with each frame. */
+static void test_gate_half_full(void)
+{
+	attached();
+	guest_sends(450);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	qemu.calls[0] = '\0';
+	guest_sends(501);
+	guest_sends(100);
+	calls_are(STOPPED);
+	acked(2);
+	CU_ASSERT_EQUAL(held(), 2);
+	calls_are("");
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	acked(3);
+	calls_are(SAVED WENT_ON);
+	qemu_down();
+}
+
+/* It was full and has room before the main loop comes round, or the gate is opened: nothing is
+ * stopped for. */
+static void test_gate_full_for_a_moment(void)
+{
+	attached();
+	guest_sends(600);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	qemu.calls[0] = '\0';
+	qemu.deferred = true;
+	guest_sends(401);
+	acked(2);
+	main_loop_runs();
+	calls_are("");
+	guest_sends(600);
+	vmft_gate_open();
+	main_loop_runs();
+	calls_are("");
+	CU_ASSERT(qemu.running);
+	qemu_down();
+}
+
+/* The backup is lost and the arbiter says that this side goes on: the gate opens, the guest too. */
+static void test_gate_full_and_opened(void)
+{
+	attached();
+	guest_sends(600);
+	guest_sends(600);
+	calls_are(STOPPED);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DROP), 0);
+	calls_are("");
+	vmft_gate_open();
+	(void)vmft_gate_service();
+	calls_are(WENT_ON);
+	CU_ASSERT_EQUAL(held(), 0);
+	qemu_down();
+}
+
+/* Fenced: what is held is dropped, which makes room, but not for this guest. */
+static void test_gate_full_and_fenced(void)
+{
+	attached();
+	guest_sends(600);
+	guest_sends(600);
+	calls_are(STOPPED);
+	fence();
+	(void)vmft_gate_service();
+	calls_are("");
+	CU_ASSERT_EQUAL(held(), 0);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->frames_dropped), 2);
+	CU_ASSERT(!qemu.running);
+	qemu_down();
+}
+
+/* Two reasons: both must go. */
+static void test_gate_full_and_frozen(void)
+{
+	attached();
+	atomic_store(&vmft_agent.iface->freeze, 1);
+	guest_sends(600);
+	guest_sends(600);
+	calls_are(STOPPED);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	calls_are(SAVED);
+	acked(2);
+	calls_are("");
+	atomic_store(&vmft_agent.iface->freeze, 0);
+	vmft_checkpoint_service();
+	calls_are(WENT_ON);
+	qemu_down();
+}
+
+/* --- a backup goes live --------------------------------------------------------- */
+
+static const uint8_t saved[] = "QEVM\0\0\0\3devices";
+
+static unsigned drained_at_start, announced_at_start;
+static bool open_at_start, live_at_start;
+
+static void start_looks(void)
+{
+	drained_at_start = world.drained;
+	announced_at_start = world.announced;
+	open_at_start = atomic_load(&vmft_agent.open);
+	live_at_start = atomic_load(&vmft_agent.iface->agent_state) == VMFT_AGENT_LIVE;
+	strcat(qemu.calls, "vm-start ");
+}
+
+/* A backup's QEMU that waits, stopped, with the state of epoch 41 and a ROM of the primary's. */
+static void standby(void)
+{
+	setup();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DROP), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DESCRIBE), 0);
+	qemu.running = false;
+	world.run_state = QEMU_INMIGRATE;
+	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_STANDBY);
+	vmft_agent.qemu.vm_start = start_looks;
+	memset((uint8_t *)area + area->region[BIOS].shadow_at, 0xbb, 3 * PAGE + 100);
+	memcpy((uint8_t *)area + area->state_at, saved, sizeof(saved));
+	atomic_store(&area->load_bytes, sizeof(saved));
+	atomic_store(&area->load_position, 41);
+	world.now = 5000;
+}
+
+static void test_load(void)
+{
+	uint8_t rom[3 * PAGE + 100];
+
+	memset(rom, 0xbb, sizeof(rom));
+	standby();
+	qemu.shadow_expected = rom;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), 0);
+	calls_are("activate " LOADED "vm-start ");
+	CU_ASSERT(qemu.shadow_was_there);
+	CU_ASSERT_EQUAL(qemu.loaded_bytes, sizeof(saved) - 8);
+	CU_ASSERT_EQUAL(memcmp(qemu.loaded, saved + 8, sizeof(saved) - 8), 0);
+	/* All before the guest's first frame. */
+	CU_ASSERT_EQUAL(drained_at_start, 1);
+	CU_ASSERT_EQUAL(announced_at_start, 1);
+	CU_ASSERT(open_at_start);
+	CU_ASSERT(!live_at_start);
+	CU_ASSERT_EQUAL(vmft_agent.announcements, 1);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->agent_state), VMFT_AGENT_LIVE);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->live_at_ns), 5000);
+	/* Epochs are counted on. */
+	CU_ASSERT_EQUAL(epochs(), 41);
+	guest_sends(10);
+	CU_ASSERT_EQUAL(held(), 0);
+	vmft_gate_close();
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->gate_closed_at), 42 + 1);
+	qemu_down();
+}
+
+static void still_stands_by(const char *calls)
+{
+	calls_are(calls);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->agent_state), VMFT_AGENT_STANDBY);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->live_at_ns), 0);
+	CU_ASSERT(!atomic_load(&vmft_agent.open));
+	CU_ASSERT_EQUAL(world.drained, 0);
+	CU_ASSERT_EQUAL(world.announced, 0);
+	CU_ASSERT(!qemu.running);
+	CU_ASSERT_EQUAL(epochs(), 0);
+}
+
+/* Whichever step fails, the guest does not run here and nothing is said in its name. */
+static void test_load_fails(void)
+{
+	static char text[] = "Failed to get \"write\" lock";
+	static const uint64_t bad[] = {0, 8, VMFT_AREA_STATE_BYTES + 1, UINT64_MAX};
+
+	standby();
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		atomic_store(&area->load_bytes, bad[i]);
+		CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), -EINVAL);
+		still_stands_by("");
+	}
+	atomic_store(&area->load_bytes, sizeof(saved));
+	qemu.block[VRAM - RAM].name = "vga2.vram";
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), -ENOENT);
+	still_stands_by("");
+	qemu.block[VRAM - RAM].name = "vga.vram";
+	qemu.activate_error = text;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), -EBUSY);
+	CU_ASSERT_STRING_EQUAL(area->error, text);
+	still_stands_by("activate ");
+	qemu.activate_error = NULL;
+	qemu.load_result = -22;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), -EIO);
+	still_stands_by("activate " LOADED);
+	qemu_down();
+}
+
+/* --- orders, and the guest's end ------------------------------------------------ */
+
+static void test_start(void)
+{
+	setup();
+	qemu.running = false;
+	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_WAITING);
+	vmft_checkpoint_start(false);
+	calls_are("vm-start ");
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->agent_state), VMFT_AGENT_RECORDING);
+	CU_ASSERT(!atomic_load(&vmft_agent.open));
+	qemu_down();
+
+	setup();
+	qemu.running = false;
+	vmft_checkpoint_start(true);
+	calls_are("vm-start ");
+	CU_ASSERT(atomic_load(&vmft_agent.open));
+	qemu_down();
+}
+
+static void test_end(void)
+{
+	attached();
+	vmft_checkpoint_end();
+	vmft_checkpoint_end();
+	calls_are("quit ");
+	qemu_down();
+}
+
+/* In whole percent, as QEMU has it, at most what it goes on with. */
+static void test_throttle(void)
+{
+	static const struct {
+		uint32_t permille;
+		const char *calls;
+	} steps[] = {
+	    {0, ""},
+	    {455, "throttle:45 "},
+	    {455, ""},
+	    {459, "throttle:45 "},
+	    {9, "throttle-off "},
+	    {10, "throttle:1 "},
+	    {1000, "throttle:90 "},
+	    {0, "throttle-off "},
+	};
+
+	attached();
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		atomic_store(&vmft_agent.iface->throttle, steps[i].permille);
+		vmft_checkpoint_service();
+		calls_are(steps[i].calls);
+	}
+	/* It is lockstep's tap that slows a guest which is logged. */
+	vmft_agent.checkpoint.on = false;
+	atomic_store(&vmft_agent.iface->throttle, 500);
+	vmft_checkpoint_service();
+	calls_are("");
+	qemu_down();
+}
+
+/* The monitor is gone and the guest, alone already, was stopped for it: it goes on. */
+static void test_orphaned(void)
+{
+	many_written();
+	vmft_gate_open();
+	atomic_store(&vmft_agent.iface->throttle, 500);
+	vmft_checkpoint_service();
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	CU_ASSERT_EQUAL(atomic_load(&area->more), 1);
+	qemu.calls[0] = '\0';
+	vmft_checkpoint_orphaned();
+	calls_are(WENT_ON "throttle-off ");
+	CU_ASSERT_EQUAL(qemu.log_stops, 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), -EINVAL);
+	qemu_down();
+
+	attached();
+	vmft_gate_open();
+	atomic_store(&vmft_agent.iface->freeze, 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	qemu.calls[0] = '\0';
+	vmft_checkpoint_orphaned();
+	vmft_checkpoint_service();
+	calls_are(WENT_ON "throttle-off ");
+	qemu_down();
+}
+
+static uint32_t agent_state(void)
+{
+	return atomic_load(&vmft_agent.iface->agent_state);
+}
+
+/* The first wait of a main loop whose machine is ready is where QEMU is up. */
+static void test_comes_up(void)
+{
+	setup();
+	vmft_agent.checkpoint.on = false;
+	vmft_checkpoint_before_wait();
+	vmft_agent.checkpoint.on = true;
+	qemu.phase = 3;
+	vmft_checkpoint_before_wait();
+	CU_ASSERT(!atomic_load(&vmft_agent.armed));
+	qemu_down();
+}
+
+/* A guest that switches itself off is reported from then on, whoever ran it. */
+static void test_powered_off(void)
+{
+	static const uint32_t states[] = {VMFT_AGENT_RECORDING, VMFT_AGENT_LIVE};
+
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		attached();
+		atomic_store(&vmft_agent.armed, true);
+		atomic_store(&vmft_agent.iface->agent_state, states[i]);
+		vmft_checkpoint_before_wait();
+		CU_ASSERT_EQUAL(agent_state(), states[i]);
+		qemu.running = false;
+		world.run_state = QEMU_PAUSED;
+		vmft_checkpoint_before_wait();
+		CU_ASSERT_EQUAL(agent_state(), states[i]);
+		world.run_state = QEMU_SHUTDOWN;
+		vmft_checkpoint_before_wait();
+		CU_ASSERT_EQUAL(agent_state(), VMFT_AGENT_ENDED);
+		/* What it did last is there to be taken. */
+		CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+		CU_ASSERT_EQUAL(epochs(), 2);
+		qemu_down();
+	}
+	attached();
+	atomic_store(&vmft_agent.armed, true);
+	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_FENCED);
+	world.run_state = QEMU_SHUTDOWN;
+	vmft_checkpoint_before_wait();
+	CU_ASSERT_EQUAL(agent_state(), VMFT_AGENT_FENCED);
+	qemu_down();
+}
+
+/* In a process of its own: what runs at its exit must not run at this one's. */
+static void comes_up_and_exits(int run_state, uint32_t goes_to)
+{
+	pid_t child;
+	int status = -1;
+
+	setup();
+	qemu.phase = 4;
+	world.run_state = run_state;
+	(void)fflush(NULL);
+	child = fork();
+	CU_ASSERT_FATAL(child >= 0);
+	if (child == 0) {
+		const uint32_t want =
+		    run_state == QEMU_INMIGRATE ? VMFT_AGENT_STANDBY : VMFT_AGENT_WAITING;
+
+		vmft_checkpoint_before_wait();
+		if (!atomic_load(&vmft_agent.armed) || agent_state() != want)
+			_exit(1);
+		atomic_store(&vmft_agent.iface->agent_state, goes_to);
+		exit(0);
+	}
+	CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+	CU_ASSERT_EQUAL(status, 0);
+}
+
+/* An exit that nobody forced is the end of the guest that ran here, and of no other. */
+static void test_exits(void)
+{
+	static const uint32_t ends[][2] = {
+	    {VMFT_AGENT_RECORDING, VMFT_AGENT_ENDED}, {VMFT_AGENT_LIVE, VMFT_AGENT_ENDED},
+	    {VMFT_AGENT_WAITING, VMFT_AGENT_WAITING}, {VMFT_AGENT_STANDBY, VMFT_AGENT_STANDBY},
+	    {VMFT_AGENT_CRASHED, VMFT_AGENT_CRASHED}, {VMFT_AGENT_FENCED, VMFT_AGENT_FENCED},
+	};
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		comes_up_and_exits(i % 2 ? QEMU_INMIGRATE : QEMU_PAUSED, ends[i][0]);
+		CU_ASSERT_EQUAL(agent_state(), ends[i][1]);
+		qemu_down();
+	}
+}
+
+int vmft_suite_checkpoint_agent(void)
+{
+	static CU_TestInfo tests[] = {
+	    {"point", test_point},
+	    {"point over budget", test_point_over_budget},
+	    {"point with staging full", test_point_staging_full},
+	    {"the guest is left untouched", test_untouched},
+	    {"epochs", test_epochs},
+	    {"parts of an image's blocks", test_disk_parts},
+	    {"parts are marked again", test_disk_parts_undone},
+	    {"an epoch flushes", test_epoch_flushes},
+	    {"saved before it is scanned", test_saved_before_scanned},
+	    {"an epoch fails", test_epoch_fails},
+	    {"an epoch with too large a state", test_epoch_state_too_large},
+	    {"a paused guest is not started", test_paused_is_not_started},
+	    {"times", test_times},
+	    {"more than staging holds", test_more},
+	    {"more, and dropped", test_more_dropped},
+	    {"more, and it fails", test_more_fails},
+	    {"more, and started in between", test_more_and_cont},
+	    {"clocks run on", test_clocks_run_on},
+	    {"clocks run on over parts", test_clocks_run_on_over_parts},
+	    {"KVM's clock set by others", test_kvm_clock_of_others},
+	    {"frozen and thawed", test_frozen},
+	    {"frozen it stays", test_frozen_stays},
+	    {"frozen, and started", test_frozen_and_cont},
+	    {"fenced it stays", test_fenced_stays},
+	    {"fenced before it starts", test_fenced_before_start},
+	    {"what output depends on", test_output_depends_on},
+	    {"the gate closes", test_gate_closes},
+	    {"a full gate", test_gate_full},
+	    {"a gate half full", test_gate_half_full},
+	    {"a gate full for a moment", test_gate_full_for_a_moment},
+	    {"a full gate is opened", test_gate_full_and_opened},
+	    {"a full gate is fenced", test_gate_full_and_fenced},
+	    {"a full gate and frozen", test_gate_full_and_frozen},
+	    {"load", test_load},
+	    {"load fails", test_load_fails},
+	    {"start", test_start},
+	    {"end", test_end},
+	    {"throttle", test_throttle},
+	    {"orphaned", test_orphaned},
+	    {"QEMU comes up", test_comes_up},
+	    {"the guest switches itself off", test_powered_off},
+	    {"QEMU exits", test_exits},
+	    CU_TEST_INFO_NULL,
+	};
+	CU_SuiteInfo suites[] = {
+	    {"checkpoints, inside QEMU", NULL, NULL, NULL, NULL, tests},
+	    CU_SUITE_INFO_NULL,
+	};
+
+	return CU_register_suites(suites) == CUE_SUCCESS ? 0 : -1;
+}

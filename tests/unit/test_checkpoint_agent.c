@@ -7,6 +7,7 @@
 #include <CUnit/CUnit.h>
 #include <errno.h>
 #include <linux/kvm.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -977,6 +978,152 @@ static void test_load_fails(void)
 	qemu_down();
 }
 
+/* --- frames that come in ------------------------------------------------------------ */
+
+static const char frame[] = "a frame that came in";
+
+/* The next record of the ring, which the monitor's end is at. */
+static void record_is(uint64_t *at, uint64_t of_epoch, size_t n)
+{
+	struct vmft_input head;
+	uint8_t bytes[sizeof(frame)];
+
+	CU_ASSERT_FATAL(vmft_ring_ready(&vmft_agent.ring, *at) >= (int64_t)(sizeof(head) + n));
+	vmft_ring_read(&vmft_agent.ring, *at, (uint8_t *)&head, sizeof(head));
+	CU_ASSERT_EQUAL(head.epoch, of_epoch);
+	CU_ASSERT_EQUAL(head.tap, 0);
+	CU_ASSERT_EQUAL_FATAL(head.bytes, n);
+	vmft_ring_read(&vmft_agent.ring, *at + sizeof(head), bytes, n);
+	CU_ASSERT_EQUAL(memcmp(bytes, frame, n), 0);
+	*at += sizeof(head) + (n + 7) / 8 * 8;
+}
+
+/* Tagged with the epoch that will be the first to have seen it, only of taps and only while
+ * there is a backup; the monitor is woken if it sleeps. */
+static void test_input_taken(void)
+{
+	uint64_t at = 0;
+
+	setup();
+	vmft_input_start();
+	vmft_input_taken(world.tap[0], frame, sizeof(frame));
+	CU_ASSERT_EQUAL(vmft_ring_ready(&vmft_agent.ring, 0), 0);
+	CU_ASSERT_EQUAL_FATAL(agent_ask(VMFT_AREA_POINT), 0);
+	atomic_store(&vmft_agent.iface->monitor_sleeps, 1);
+	atomic_store(&world.rung, 0);
+	vmft_input_taken(world.tap[0], frame, sizeof(frame));
+	CU_ASSERT_EQUAL(atomic_load(&world.rung), 1);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->monitor_sleeps), 0);
+	vmft_input_taken(world.tap[1], frame, sizeof(frame)); /* no tap */
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	vmft_input_taken(world.tap[0], frame, 3);
+	record_is(&at, 2, sizeof(frame));
+	record_is(&at, 3, 3);
+	CU_ASSERT_EQUAL(vmft_ring_ready(&vmft_agent.ring, at), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DROP), 0);
+	vmft_input_taken(world.tap[0], frame, 3);
+	CU_ASSERT_EQUAL(vmft_ring_ready(&vmft_agent.ring, at), 0);
+	qemu_down();
+}
+
+/* A bulk transfer is not carried twice, a frame too long not at all, and a monitor that does not
+ * take anything costs the guest nothing. */
+static void test_input_bounded(void)
+{
+	static const uint8_t large[VMFT_INPUT_MAX + 1];
+	const uint64_t mib = 1u << 20;
+	int64_t kept;
+
+	attached();
+	vmft_input_start();
+	vmft_input_taken(world.tap[0], large, sizeof(large));
+	CU_ASSERT_EQUAL(vmft_ring_ready(&vmft_agent.ring, 0), 0);
+	for (unsigned i = 0; i < 100; i++)
+		vmft_input_taken(world.tap[0], large, VMFT_INPUT_MAX);
+	kept = vmft_ring_ready(&vmft_agent.ring, 0);
+	CU_ASSERT(kept > (int64_t)(mib - 2 * VMFT_INPUT_MAX) && kept <= (int64_t)WORLD_RING);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	for (unsigned i = 0; i < 100; i++)
+		vmft_input_taken(world.tap[0], large, VMFT_INPUT_MAX);
+	CU_ASSERT(vmft_ring_ready(&vmft_agent.ring, 0) <= (int64_t)WORLD_RING);
+	qemu_down();
+}
+
+/* What the monitor does before it has the state loaded. */
+static void hand_over(uint64_t *at, uint32_t tap, const void *bytes, uint32_t n)
+{
+	const struct vmft_input head = {.epoch = 42, .tap = tap, .bytes = n};
+
+	vmft_ring_write(&vmft_agent.ring, *at, (const uint8_t *)&head, sizeof(head));
+	vmft_ring_write(&vmft_agent.ring, *at + sizeof(head), bytes, n);
+	*at += sizeof(head) + (n + 7) / 8 * 8;
+	vmft_ring_publish(&vmft_agent.ring, *at);
+}
+
+static bool hands_out(size_t n)
+{
+	struct pollfd fds[] = {{.fd = world.tap[1], .events = POLLIN},
+			       {.fd = world.tap[0], .events = POLLIN}};
+	uint8_t bytes[64];
+	ssize_t got = 0;
+
+	if (vmft_input_waits(fds, 1) || vmft_input_waits(fds, 2) != &fds[1])
+		return false;
+	CU_ASSERT(!vmft_input_next(world.tap[1], bytes, sizeof(bytes), &got));
+	return vmft_input_next(world.tap[0], bytes, sizeof(bytes), &got) && got == (ssize_t)n &&
+	       memcmp(bytes, frame, n) == 0;
+}
+
+/* The guest gets them before anything that its tap has, and the ring is the primary's then. */
+static void test_input_handed_out(void)
+{
+	uint64_t at = 0;
+	uint8_t byte;
+	ssize_t got;
+
+	standby();
+	vmft_input_start();
+	hand_over(&at, 0, frame, sizeof(frame));
+	hand_over(&at, 0, frame, 5);
+	CU_ASSERT(!vmft_input_next(world.tap[0], &byte, 1, &got)); /* it is not live */
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), 0);
+	CU_ASSERT(hands_out(sizeof(frame)));
+	CU_ASSERT(hands_out(5));
+	CU_ASSERT(!hands_out(0));
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_tail), at);
+	qemu.running = true;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
+	vmft_input_taken(world.tap[0], frame, 7);
+	record_is(&at, 43, 7);
+	qemu_down();
+}
+
+/* What makes no sense, or comes too late, is forgotten with all behind it. */
+static void test_input_not_handed_out(void)
+{
+	static const struct {
+		uint32_t tap, n;
+		uint64_t late;
+	} bad[] = {{0, 0, 0}, {1, 5, 0}, {0, VMFT_INPUT_MAX + 1, 0}, {0, 5, 3000000000}};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		static const uint8_t zeroes[VMFT_INPUT_MAX + 1];
+		uint64_t at = 0;
+
+		standby();
+		vmft_input_start();
+		hand_over(&at, bad[i].tap, zeroes, bad[i].n);
+		hand_over(&at, 0, frame, 5);
+		CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), 0);
+		world.now += bad[i].late;
+		CU_ASSERT(!hands_out(5));
+		CU_ASSERT(!hands_out(5));
+		CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_tail), at);
+		qemu_down();
+	}
+}
+
 /* --- orders, and the guest's end ------------------------------------------------ */
 
 static void test_start(void)
@@ -1193,6 +1340,10 @@ int vmft_suite_checkpoint_agent(void)
 	    {"a full gate is opened", test_gate_full_and_opened},
 	    {"a full gate is fenced", test_gate_full_and_fenced},
 	    {"a full gate and frozen", test_gate_full_and_frozen},
+	    {"input is taken down", test_input_taken},
+	    {"input is bounded", test_input_bounded},
+	    {"input is handed out", test_input_handed_out},
+	    {"input is not handed out", test_input_not_handed_out},
 	    {"load", test_load},
 	    {"load fails", test_load_fails},
 	    {"start", test_start},

@@ -1149,6 +1149,94 @@ static void test_go_live(void)
 	teardown();
 }
 
+static const char frame[] = "a frame that came in";
+
+/* As the agent of the primary writes it. */
+static void comes_in(uint64_t *at, uint64_t of_epoch, uint32_t n)
+{
+	const struct vmft_ring *ring = &primary.link.ring;
+	const struct vmft_input head = {.epoch = of_epoch, .tap = 1, .bytes = n};
+
+	vmft_ring_write(ring, *at, (const uint8_t *)&head, sizeof(head));
+	vmft_ring_write(ring, *at + sizeof(head), (const uint8_t *)frame, n);
+	*at += sizeof(head) + (n + 7) / 8 * 8;
+	vmft_ring_publish(ring, *at);
+}
+
+/* What no epoch that is held has seen is handed out when the backup goes live, in its order. */
+static void test_input(void)
+{
+	const struct vmft_ring *ring = &backup.link.ring;
+	struct vmft_input head;
+	uint8_t bytes[sizeof(frame)];
+	uint64_t at = 0;
+
+	paired();
+	comes_in(&at, epoch + 1, 3);
+	CU_ASSERT(takes());
+	CU_ASSERT_EQUAL(holds(), 0);
+	next_epoch();		 /* it has seen that one */
+	comes_in(&at, epoch, 4); /* late: and this one */
+	comes_in(&at, epoch + 1, 5);
+	comes_in(&at, epoch + 2, sizeof(frame));
+	while (takes())
+		CU_ASSERT_EQUAL(holds(), 0);
+	CU_ASSERT_EQUAL(atomic_load(&primary.link.iface->log_tail), at);
+	all_applied();
+	CU_ASSERT_EQUAL(vmft_ring_ready(ring, 0), 0);
+	ops->go_live(backup.strategy, epoch);
+	CU_ASSERT_EQUAL_FATAL(vmft_ring_ready(ring, 0), (int64_t)(2 * sizeof(head) + 8 + 24));
+	vmft_ring_read(ring, 0, (uint8_t *)&head, sizeof(head));
+	CU_ASSERT_EQUAL(head.bytes, 5);
+	vmft_ring_read(ring, sizeof(head) + 8, (uint8_t *)&head, sizeof(head));
+	CU_ASSERT_EQUAL(head.epoch, epoch + 2);
+	CU_ASSERT_EQUAL(head.tap, 1);
+	CU_ASSERT_EQUAL_FATAL(head.bytes, sizeof(frame));
+	vmft_ring_read(ring, 2 * sizeof(head) + 8, bytes, sizeof(frame));
+	CU_ASSERT_EQUAL(memcmp(bytes, frame, sizeof(frame)), 0);
+	teardown();
+}
+
+/* More than the backup keeps is what a network loses; the epoch is whole without it. */
+static void test_input_too_much(void)
+{
+	uint64_t at = 0;
+
+	paired();
+	for (unsigned i = 0; i < 100000; i++) {
+		comes_in(&at, epoch + 2, sizeof(frame));
+		CU_ASSERT_FATAL(takes());
+		CU_ASSERT_FATAL(holds() == 0);
+	}
+	next_epoch();
+	all_applied();
+	backup_is(&now);
+	ops->go_live(backup.strategy, epoch);
+	CU_ASSERT(vmft_ring_ready(&backup.link.ring, 0) > 900000);
+	teardown();
+}
+
+/* The agent's memory is not trusted. */
+static void test_input_nonsense(void)
+{
+	static const uint32_t lengths[] = {0, VMFT_INPUT_MAX + 1, UINT32_MAX};
+
+	for (size_t i = 0; i < 3; i++) {
+		uint64_t at = 0;
+
+		paired();
+		comes_in(&at, epoch + 1, 3);
+		primary.link.ring.data[12] = (uint8_t)lengths[i];
+		primary.link.ring.data[13] = (uint8_t)(lengths[i] >> 8);
+		primary.link.ring.data[14] = (uint8_t)(lengths[i] >> 16);
+		primary.link.ring.data[15] = (uint8_t)(lengths[i] >> 24);
+		CU_ASSERT_EQUAL(ops->take(primary.strategy, message.bytes, sizeof(message.bytes),
+					  &message.position),
+				-EBADMSG);
+		teardown();
+	}
+}
+
 /* --- the primary alone --------------------------------------------------------------- */
 
 /* An epoch whose payloads nobody looks at. */
@@ -1564,6 +1652,9 @@ int vmft_suite_checkpoint_daemon(void)
 	    {"a short write", test_disk_short_write},
 	    {"a read-only image", test_disk_read_only},
 	    {"go live", test_go_live},
+	    {"input", test_input},
+	    {"input, too much", test_input_too_much},
+	    {"input that is nonsense", test_input_nonsense},
 	    {"so many not acknowledged", test_unacked},
 	    {"one at a time", test_one_at_a_time},
 	    {"output ends an epoch", test_output_ends_epoch},

@@ -736,6 +736,29 @@ static void test_figures(void)
 	teardown();
 }
 
+/* A new pair's begin with it. */
+static void test_figures_of_a_pair(void)
+{
+	const struct vmft_epoch_figures *figures;
+
+	paired();
+	guest_writes_all();
+	next_epoch();
+	all_applied();
+	ops->halt(primary.strategy);
+	while (!is_asked(VMFT_AREA_DROP))
+		answer(0);
+	answer(0);
+	pair_forms();
+	next_epoch();
+	figures = ops->figures(primary.strategy);
+	CU_ASSERT_EQUAL(figures->epochs, 1);
+	CU_ASSERT_EQUAL(figures->sample[epoch].value[VMFT_FIGURE_SENT],
+			ops->sent_bytes(primary.strategy));
+	CU_ASSERT_EQUAL(figures->sample[epoch - 1].epoch, 0);
+	teardown();
+}
+
 /* --- the backup alone ------------------------------------------------------------------ */
 
 static uint8_t *payload_head(enum vmft_epoch_kind kind, size_t raw)
@@ -1638,6 +1661,7 @@ int vmft_suite_checkpoint_daemon(void)
 	    {"many epochs without a cache", test_no_cache},
 	    {"an empty epoch", test_empty_epoch},
 	    {"figures", test_figures},
+	    {"figures of a pair", test_figures_of_a_pair},
 	    {"bad pieces", test_bad_pieces},
 	    {"pieces to the end", test_pieces_to_the_end},
 	    {"bad commits", test_bad_commits},

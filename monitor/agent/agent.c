@@ -297,6 +297,8 @@ static void checkpoint_symbols(struct vmft_qemu *q)
 	*(void **)&q->cpu_throttle_set = qemu_symbol("cpu_throttle_set");
 	*(void **)&q->cpu_throttle_stop = qemu_symbol("cpu_throttle_stop");
 	*(void **)&q->qmp_quit = qemu_symbol("qmp_quit");
+	*(void **)&q->reset_requested_get = qemu_symbol("qemu_reset_requested_get");
+	*(void **)&q->shutdown_requested_get = qemu_symbol("qemu_shutdown_requested_get");
 }
 
 void vmft_agent_arm(void)

@@ -140,6 +140,8 @@ struct vmft_qemu {
 	void (*cpu_throttle_set)(int percent);
 	void (*cpu_throttle_stop)(void);
 	void (*qmp_quit)(void **err);
+	int (*reset_requested_get)(void);    /* ShutdownCause, 0: none */
+	int (*shutdown_requested_get)(void); /* the same */
 };
 
 struct vmft_agent_disk {

@@ -24,8 +24,8 @@
 
 /* Of QEMU 7.2: RunState (qapi/run-state.json), MachineInitPhase (include/hw/qdev-core.h) */
 #define QEMU_RUN_STATE_INMIGRATE  1
+#define QEMU_RUN_STATE_STOPPED	  7 /* finish-migrate: the one that a reset leaves alone */
 #define QEMU_RUN_STATE_RUNNING	  9
-#define QEMU_RUN_STATE_SAVE_VM	  10
 #define QEMU_RUN_STATE_SHUTDOWN	  11
 #define QEMU_PHASE_MACHINE_READY  4
 #define QEMU_TIMERS_TICKS_OFFSET  8 /* cpu_ticks_offset in TimersState */
@@ -61,12 +61,12 @@ static void stop_guest(void)
 	c->was_running = q->runstate_is_running();
 	c->clock_runs_on = true;
 	if (c->was_running) {
-		q->runstate_set(QEMU_RUN_STATE_SAVE_VM);
+		q->runstate_set(QEMU_RUN_STATE_STOPPED);
 		q->cpu_disable_ticks();
 		c->stopped_ns = vmft_agent_now();
 		c->stopped_tsc = __rdtsc();
 		q->pause_all_vcpus();
-		q->vm_state_notify(false, QEMU_RUN_STATE_SAVE_VM);
+		q->vm_state_notify(false, QEMU_RUN_STATE_STOPPED);
 	}
 	/* Nothing under way that only this QEMU knows of. */
 	began = vmft_agent_now();
@@ -120,18 +120,36 @@ static void start_guest(void)
 	q->resume_all_vcpus();
 }
 
-static void stop_for(unsigned reason)
+/*
+ * A vCPU has asked for a reset or a power-off, and the main loop has not come to it: a wish that
+ * is in no device's state. A backup that went on from here would not know of it, and a power-off
+ * that comes to a guest that does not run is lost (main_loop_should_exit()).
+ */
+static bool wish_is_pending(void)
+{
+	return vmft_agent.qemu.reset_requested_get() != 0 ||
+	       vmft_agent.qemu.shutdown_requested_get() != 0;
+}
+
+/* False: not now, the main loop has something to do first; the guest goes on until then. */
+static bool stop_for(unsigned reason)
 {
 	struct vmft_checkpoint *c = self();
 
 	c->drain_ns = 0;
 	/* "cont" starts it whatever we have stopped it for. */
-	if (c->stopped_by == 0 || vmft_agent.qemu.runstate_is_running())
+	if (c->stopped_by == 0 || vmft_agent.qemu.runstate_is_running()) {
 		stop_guest();
+		if (c->was_running && wish_is_pending()) {
+			start_guest();
+			return false;
+		}
+	}
 	c->stopped_by |= reason;
 	/* Stopped for longer than an epoch takes, its clock stands still, as for any pause. */
 	if (c->stopped_by != STOPPED_EPOCH)
 		c->clock_runs_on = false;
+	return true;
 }
 
 static void go_on_after(unsigned reason)
@@ -171,7 +189,7 @@ static void freeze(struct vmft_checkpoint *c)
 {
 	if (!atomic_load(&vmft_agent.iface->freeze))
 		return;
-	stop_for(STOPPED_FROZEN);
+	(void)stop_for(STOPPED_FROZEN); /* it is stopped already */
 	atomic_store(&c->frozen, true);
 	atomic_store(&vmft_agent.iface->frozen_at, atomic_load(&c->epoch) + 1);
 	vmft_agent_ring_monitor();
@@ -194,7 +212,8 @@ static int begin_epoch(struct vmft_area *area, bool bounded, uint64_t at[static 
 	int rc;
 
 	at[0] = vmft_agent_now();
-	stop_for(STOPPED_EPOCH);
+	if (!stop_for(STOPPED_EPOCH))
+		return -EINPROGRESS;
 	at[2] = vmft_agent_now();
 	at[1] = at[2] - self()->drain_ns;
 	rc = vmft_state_save(area);
@@ -238,6 +257,8 @@ static int take(struct vmft_area *area, bool bounded)
 		rc = begin_epoch(area, bounded, at);
 	else
 		at[0] = at[1] = at[2] = at[3] = at[4] = vmft_agent_now();
+	if (rc == -EINPROGRESS)
+		return rc;
 	if (rc == 0)
 		rc = vmft_stage_copy(area);
 	copied = vmft_agent_now();
@@ -319,16 +340,23 @@ static void end_in_main_loop(void *unused)
 	vmft_agent.qemu.qmp_quit(NULL);
 }
 
+static void schedule(void (*call)(void *))
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+
+	q->schedule_oneshot(q->iohandler_context(), call, NULL, "vmft-checkpoint");
+}
+
 static void settle_in_main_loop(void *unused)
 {
 	struct vmft_checkpoint *c = self();
 	const bool full = atomic_load(&c->gate_full);
 
 	(void)unused;
-	if (full && !atomic_load(&vmft_agent.open))
-		stop_for(STOPPED_GATE);
-	else
+	if (!full || atomic_load(&vmft_agent.open))
 		go_on_after(STOPPED_GATE);
+	else if (!stop_for(STOPPED_GATE))
+		schedule(settle_in_main_loop);
 	if (atomic_load(&c->frozen) && !atomic_load(&vmft_agent.iface->freeze)) {
 		atomic_store(&c->frozen, false);
 		atomic_store(&vmft_agent.iface->frozen_at, 0);
@@ -348,13 +376,6 @@ static void throttle_in_main_loop(void *unused)
 		q->cpu_throttle_set((int)percent);
 	else
 		q->cpu_throttle_stop();
-}
-
-static void schedule(void (*call)(void *))
-{
-	struct vmft_qemu *q = &vmft_agent.qemu;
-
-	q->schedule_oneshot(q->iohandler_context(), call, NULL, "vmft-checkpoint");
 }
 
 /* Service thread. */

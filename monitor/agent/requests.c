@@ -42,14 +42,30 @@ static int perform(struct vmft_area *area)
 	}
 }
 
+static void in_main_loop(void *unused);
+
+static void schedule(void)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+
+	q->schedule_oneshot(q->iohandler_context(), in_main_loop, NULL, "vmft-request");
+}
+
 static void in_main_loop(void *unused)
 {
 	struct vmft_area *area = vmft_agent.attach.area;
 	const uint32_t request = atomic_load(&area->request);
+	int rc;
 
 	(void)unused;
 	area->error[0] = '\0';
-	atomic_store(&area->result, perform(area));
+	rc = perform(area);
+	/* The main loop has something to do first: then once more. */
+	if (rc == -EINPROGRESS) {
+		schedule();
+		return;
+	}
+	atomic_store(&area->result, rc);
 	/* Last: the monitor reads the answer once it sees this. */
 	atomic_store_explicit(&area->done, request, memory_order_release);
 	vmft_agent_ring_monitor();
@@ -58,7 +74,6 @@ static void in_main_loop(void *unused)
 void vmft_requests_service(void)
 {
 	struct vmft_attach *attach = &vmft_agent.attach;
-	struct vmft_qemu *q = &vmft_agent.qemu;
 	uint32_t request;
 
 	if (!attach->area)
@@ -71,5 +86,5 @@ void vmft_requests_service(void)
 	/* At once, not in the main loop: that may wait for a vCPU which waits for room. */
 	if (atomic_load(&attach->area->op) == VMFT_AREA_DROP)
 		vmft_tap_stop_keeping();
-	q->schedule_oneshot(q->iohandler_context(), in_main_loop, NULL, "vmft-request");
+	schedule();
 }

@@ -80,7 +80,8 @@ static void pace(struct vmft_tap *tap)
 	struct timespec pause = {0};
 	uint64_t now;
 
-	if (permille == 0)
+	/* A monitor that is gone takes nothing back. */
+	if (permille == 0 || atomic_load_explicit(&vmft_agent.orphaned, memory_order_relaxed))
 		return;
 	now = vmft_agent_now();
 	if (now < tap->run_until)

@@ -18,8 +18,9 @@
 
 #include "../common/area-setup.h"
 
-/* An epoch may be all of the guest's memory, and as much of its disks at once. */
-#define HALF_SPARE_BYTES (UINT64_C(1) << 30)
+/* Of address space: an epoch may be all of the guest's memory, and what it has written to its disks
+ * while a slow channel made the epoch long. */
+#define HALF_SPARE_BYTES (UINT64_C(16) << 30)
 #define INPUT_MAX_BYTES	 (2u << 20)  /* of frames; the ring of a backup has nothing else */
 #define STEP_BYTES	 (8u << 20)  /* applied at a go */
 #define KEEP_BYTES	 (32u << 20) /* of a half's memory, for the next */

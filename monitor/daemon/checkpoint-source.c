@@ -67,12 +67,13 @@ static void consider(struct vmft_epoch_source *s)
 	const uint64_t now = vmft_loop_now();
 	uint64_t due;
 
-	if (!may_ask(s))
-		return;
-	if (!s->pacer.output && output_waits(s)) {
+	/* Also while it is sent or waited for: status tells how long output waits. */
+	if (s->active && !s->pacer.output && output_waits(s)) {
 		s->pacer.output = true;
 		s->output_ns = now;
 	}
+	if (!may_ask(s))
+		return;
 	due = vmft_pacer_due(&s->pacer);
 	if (s->more || s->finishing || now >= due)
 		ask(s, now);

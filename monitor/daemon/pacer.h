@@ -3,7 +3,8 @@
  * When an epoch is to end. Pure: times are handed in, CLOCK_MONOTONIC ns.
  *
  * Output waits for the end of its epoch, so an epoch with output is short; each end stops the
- * guest, so it is no shorter than keeps the stops at a tenth of the guest's time. An
+ * guest, so it is no shorter than keeps the stops at a tenth of the guest's time, as long as
+ * that is no longer than an epoch has by default. An
  * epoch without output costs nobody anything: it doubles from one to the next while
  * little is changed in it.
  */

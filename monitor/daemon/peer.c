@@ -494,6 +494,10 @@ static int got_ack(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 	if (m->core.state == VMFT_STATE_PROTECTED && ack.formed)
 		m->strategy_ops->release(m->strategy, m->core.released,
 					 m->peer.echo_ns + silence_ns(m) / 5 * 4);
+	/* What a guest said before it switched itself off; QEMU and its gate are still there. */
+	if (m->core.state == VMFT_STATE_SHIPPING && m->guest_ended && ack.formed)
+		m->strategy_ops->release(m->strategy, m->core.acked,
+					 m->peer.echo_ns + silence_ns(m) / 5 * 4);
 	return 0;
 }
 

@@ -64,6 +64,8 @@ static const struct vmft_qemu_symbol symbols_7_2[] = {
     {"cpu_throttle_set", 0},
     {"cpu_throttle_stop", 0},
     {"qmp_quit", 0},
+    {"qemu_reset_requested_get", 0},
+    {"qemu_shutdown_requested_get", 0},
     {NULL, 0},
 };
 

@@ -61,6 +61,17 @@ void main_loop_runs(void)
 	qemu.bottom_halves = 0;
 }
 
+void main_loop_comes_round(void)
+{
+	const unsigned count = qemu.bottom_halves;
+
+	for (unsigned i = 0; i < count; i++)
+		qemu.bottom_half[i].call(qemu.bottom_half[i].user);
+	qemu.bottom_halves -= count;
+	memmove(qemu.bottom_half, qemu.bottom_half + count,
+		qemu.bottom_halves * sizeof(qemu.bottom_half[0]));
+}
+
 static int ram_foreach(int (*visit)(void *block, void *user), void *user)
 {
 	int rc = 0;
@@ -359,6 +370,16 @@ static void cpu_throttle_stop(void)
 	called("throttle-off ");
 }
 
+static int reset_requested_get(void)
+{
+	return qemu.reset_requested;
+}
+
+static int shutdown_requested_get(void)
+{
+	return qemu.shutdown_requested;
+}
+
 static void qmp_quit(void **err)
 {
 	called("quit ");
@@ -484,6 +505,8 @@ static void qemu_functions(struct vmft_qemu *q)
 	q->cpu_throttle_set = cpu_throttle_set;
 	q->cpu_throttle_stop = cpu_throttle_stop;
 	q->qmp_quit = qmp_quit;
+	q->reset_requested_get = reset_requested_get;
+	q->shutdown_requested_get = shutdown_requested_get;
 }
 
 static void up(uint64_t ram_bytes)

@@ -29,7 +29,7 @@ enum {
 	QEMU_INMIGRATE = 1,
 	QEMU_PAUSED = 4,
 	QEMU_RUNNING = 9,
-	QEMU_SAVE_VM = 10,
+	QEMU_FINISH_MIGRATE = 7,
 	QEMU_SHUTDOWN = 11,
 };
 
@@ -56,6 +56,7 @@ struct fake_qemu {
 	char calls[512]; /* what QEMU was told, in order, but for the dirty log */
 	unsigned log_starts, log_stops;
 	bool running;
+	int reset_requested, shutdown_requested;
 	bool synced;	    /* KVM's marks are in QEMU's */
 	unsigned snapshots; /* handed out and not freed */
 	struct file file;
@@ -115,6 +116,8 @@ int qemu_save_device_state(void *file);
 int qemu_flush_all(void);
 /* What was scheduled while deferred; more may be scheduled by it. */
 void main_loop_runs(void);
+/* Only what was scheduled before. */
+void main_loop_comes_round(void);
 
 /* As the monitor does it; the answer is there when this returns. */
 int agent_ask(enum vmft_area_op op);

@@ -241,6 +241,13 @@ bool vmft_epoch_sink_has_room(const struct vmft_epoch_sink *s)
 	return !s->half[s->filling].whole;
 }
 
+uint64_t vmft_epoch_sink_partial(const struct vmft_epoch_sink *s)
+{
+	const struct vmft_epoch_half *half = &s->half[s->filling];
+
+	return half->whole ? 0 : half->used;
+}
+
 /* --- applying ------------------------------------------------------------- */
 
 /* Epochs go into the two in turn, from restart() on. */

@@ -115,5 +115,7 @@ int vmft_epoch_sink_hold(struct vmft_epoch_sink *s, uint64_t position, const uin
 /* The frames that the guest is to get when it goes live, into the ring. */
 void vmft_epoch_sink_hand_out(struct vmft_epoch_sink *s);
 bool vmft_epoch_sink_has_room(const struct vmft_epoch_sink *s);
+/* Bytes kept of an epoch that is not whole. */
+uint64_t vmft_epoch_sink_partial(const struct vmft_epoch_sink *s);
 
 #endif

@@ -12,12 +12,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <json-c/json.h>
-#include <signal.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -27,7 +28,8 @@
 #include "epoch-figures.h"
 #include "monitor.h"
 
-#define MS UINT64_C(1000000)
+#define MS	 UINT64_C(1000000)
+#define DYING_MS 500 /* a monitor that holds on to its socket may take to die */
 
 /* Hashed at a go; between two pieces the loop serves the channel. */
 #define DIGEST_PIECE (16u * 1024 * 1024)
@@ -266,6 +268,7 @@ static void add_epochs(struct json_object *object, const struct vmft_epoch_figur
 	add_number(object, "epochs", f->epochs);
 	add_number(object, "epochs_early", f->early);
 	add_number(object, "epochs_split", f->split);
+	add_number(object, "partial_bytes", f->partial_bytes);
 	add_number(object, "pages", f->pages);
 	add_number(object, "pages_zero", f->zero);
 	add_number(object, "pages_unchanged", f->unchanged);
@@ -310,6 +313,9 @@ static struct json_object *status(struct vmft_monitor *m)
 	add_attach(object, m);
 	if (m->strategy_ops->figures && vmft_monitor_is_primary(m))
 		add_epochs(object, m->strategy_ops->figures(m->strategy));
+	else if (m->strategy_ops->figures)
+		add_number(object, "partial_bytes",
+			   m->strategy_ops->figures(m->strategy)->partial_bytes);
 	json_object_object_add(object, "events", events(&m->journal));
 	return object;
 }
@@ -557,6 +563,19 @@ static void on_accept(struct vmft_op *op, int result)
 	vmft_loop_accept(m->loop, op, m->control.fd);
 }
 
+/* One that was killed takes a moment to be gone: to let go of a guest's memory is work. */
+static bool is_gone(pid_t pid)
+{
+	struct pollfd process = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+	bool gone;
+
+	if (process.fd < 0)
+		return errno == ESRCH;
+	gone = poll(&process, 1, DYING_MS) > 0;
+	close(process.fd);
+	return gone;
+}
+
 /*
  * A socket file is left over from a monitor that was killed if nobody listens on it, or if
  * whoever did is gone: the kernel closes the sockets an io_uring was waiting on a little
@@ -575,7 +594,7 @@ static bool is_left_over(const struct sockaddr_un *addr)
 		dead = errno == ECONNREFUSED;
 	else
 		dead = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &n) == 0 &&
-		       listener.pid > 0 && kill(listener.pid, 0) < 0 && errno == ESRCH;
+		       listener.pid > 0 && is_gone(listener.pid);
 	close(fd);
 	return dead;
 }

@@ -36,6 +36,7 @@ struct vmft_epoch_figures {
 	uint64_t split;	   /* did not fit into staging at once */
 	uint64_t released; /* samples up to this epoch have their COMMIT and OUTPUT */
 	uint64_t pages, zero, unchanged, delta, whole; /* of memory: how they were sent */
+	uint64_t partial_bytes; /* had of an epoch that is not whole; never was, on a live side */
 	struct vmft_epoch_sample sample[VMFT_EPOCH_SAMPLES];
 };
 

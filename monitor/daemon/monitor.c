@@ -669,6 +669,8 @@ static void on_strategy_broken(void *user, const char *why)
 	struct vmft_monitor *m = user;
 
 	vmft_journal_say(&m->journal, "%s: this guest cannot be protected any longer", why);
+	if (!vmft_monitor_is_primary(m))
+		vmft_peer_refuse(m, why);
 	give_up_guest(m);
 }
 

@@ -431,6 +431,11 @@ static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *fra
 
 	(void)snprintf(why, sizeof(why), "%.*s", (int)(frame->length < 160 ? frame->length : 160),
 		       (const char *)frame->payload);
+	/* Of a pair: why the goodbye comes that is behind it. */
+	if (m->core.state == VMFT_STATE_PROTECTED) {
+		vmft_journal_say(&m->journal, "the peer gives up: %s", why);
+		return 0;
+	}
 	if (m->core.state == VMFT_STATE_ATTACHING || m->core.state == VMFT_STATE_SEALING) {
 		if (vmft_monitor_is_primary(m))
 			vmft_source_abort(m, "the backup gives up: %s", why);

@@ -123,7 +123,10 @@ static void checkpoint_release(struct vmft_strategy *s, uint64_t position, uint6
 static int checkpoint_hold(struct vmft_strategy *s, uint64_t position, const uint8_t *bytes,
 			   size_t n)
 {
-	return vmft_epoch_sink_hold(&s->sink, position, bytes, n);
+	int rc = vmft_epoch_sink_hold(&s->sink, position, bytes, n);
+
+	s->source.figures.partial_bytes = vmft_epoch_sink_partial(&s->sink);
+	return rc;
 }
 
 static bool checkpoint_has_room(const struct vmft_strategy *s)

@@ -9,7 +9,7 @@ import time
 
 from . import bare_client
 from .lab import PATIENCE_S, LabError
-from .load import Writer
+from .load import Load, Pings, Writer
 from .net import GUEST_IP, udp_socket
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bare_client.py")
@@ -55,6 +55,16 @@ class BareGuest:
         self.patience = patience
         self.client = bare_client.Client(udp_socket(lab.net.client, GUEST_IP, bare_client.PORT))
 
+    def set(self, key, value):
+        """Whether it was done."""
+        status, _, _ = self._ask(lambda client, until: client.ask(bare_client.SET, key, value, until))
+        return status == bare_client.OK
+
+    def get(self, key):
+        """The value, or None."""
+        status, value, _ = self._ask(lambda client, until: client.ask(bare_client.GET, key, 0, until))
+        return value if status == bare_client.OK else None
+
     def stats(self):
         return self._ask(bare_client.stats)
 
@@ -81,3 +91,23 @@ class BareGuest:
             return question(self.client, until=time.monotonic() + self.patience)
         except bare_client.NoAnswer as error:
             raise LabError(f"the bare guest: {error}") from error
+
+
+class BareLoad(Load):
+    """Writes to memory and to the disk at once, and pings; the guest looks after itself."""
+
+    KEYS, DURABLE_KEYS = 1000, 200
+
+    def __init__(self, lab):
+        super().__init__(lab, BareWriter(lab, keys=self.KEYS))
+        self.durable = BareWriter(lab, keys=self.DURABLE_KEYS, first_key=self.KEYS, durable=True,
+                                  name="durable")
+        self.writers.append(self.durable)
+        self.parts = {"pings": Pings(lab), "durable": self.durable}
+
+    def faults(self):
+        """What the guest found wrong with its memory, clocks and disk."""
+        guest = BareGuest(self.lab)
+        stats = guest.stats()
+        guest.close()
+        return f"{stats}" if stats["bad"] else ""

@@ -2,12 +2,11 @@
 """What scripts/demo shows: a guest's host dies under a writing client, nothing is lost."""
 
 import argparse
-import os
 import re
 import sys
 
 from .chain import Chain
-from .lab import KVM, READY, SMP_MAX, remove_kept
+from .lab import KVM, READY, SMP_MAX, has_kvm, remove_kept
 from .story import (EPOCH_KEYS, EXIT_FAILED, EXIT_OK, IMAGES, Show, events_ns, first_after,
                     guarded, nothing_left, outage_ms, write_json)
 
@@ -53,7 +52,7 @@ def parse_arguments(words):
 
 def cannot(options):
     """Why what is asked for cannot be shown; vmft-qemu would refuse it, too, but later."""
-    if options.accel == "kvm" and not options.stop and not os.access(KVM, os.R_OK | os.W_OK):
+    if options.accel == "kvm" and not options.stop and not has_kvm():
         return f"--accel kvm: cannot run here: no {KVM}"
     if options.strategy == "lockstep" and (options.accel == "kvm" or options.smp > 1):
         return "--strategy lockstep: only one processor on tcg can be replayed"

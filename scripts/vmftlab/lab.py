@@ -6,6 +6,7 @@ processes, namespaces and files go with it.
 """
 
 import atexit
+import fcntl
 import itertools
 import os
 import re
@@ -31,6 +32,7 @@ BARE_MACHINE = "microvm,rtc=on,isa-serial=on,pit=on,pic=on"
 QBOOT = "/usr/share/qemu/qboot.rom"
 READY = "vmft-guest: ready"
 KVM = "/dev/kvm"
+KVM_GET_API_VERSION, KVM_API_VERSION = 0xAE00, 12
 SMP_MAX = 8  # a guest vmft protects
 # The pair file's sections; also the roles the hosts start with.
 HOST = {"A": "primary", "B": "backup"}
@@ -365,7 +367,8 @@ class Lab:
         frozen = self.wait(lambda: self.status(primary)["frozen_at"], "the guest to freeze", 30)
         self.wait(lambda: self.status(backup)["log_replayed"] >= frozen,
                   "the backup to replay up to there")
-        time.sleep(1)  # what the last entry started, on both sides
+        # What the last entry started, on both sides; an epoch is applied whole.
+        time.sleep(1 if self.status(primary)["strategy"] == "lockstep" else 0.2)
         digest = {name: self.command(name, "digest", 60) for name in (primary, backup)}
         differ = [f"{key} {digest[primary][key]} and {digest[backup][key]}"
                   for key in ("position", "ram_bytes", "ram")
@@ -498,6 +501,14 @@ class Lab:
         left += [self.dir] if self.dir and os.path.exists(self.dir) else []
         left += [f"/dev/shm/{name}" for name in _shm() - self._shm_before]
         return ", ".join(left)
+
+
+def has_kvm():
+    try:
+        with open(KVM, "r+b", buffering=0) as kvm:
+            return fcntl.ioctl(kvm, KVM_GET_API_VERSION) == KVM_API_VERSION
+    except OSError:
+        return False
 
 
 def image_build(name):

@@ -106,15 +106,16 @@ class Writer:
 class Pings:
     """Many pings, one each 10 ms at least; bounded, should nobody stop it."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, size=56):
         self.lab = lab
+        self.size = size
         self.process = None
         self.output = os.path.join(lab.dir, "ping.txt")
 
     def start(self):
         with open(self.output, "wb") as output:
             self.process = self.lab.client_start("ping", "-n", "-i", "0.01", "-c", "30000",
-                                                 GUEST_IP, stdout=output)
+                                                 "-s", str(self.size), GUEST_IP, stdout=output)
 
     def progress(self):
         """Replies so far."""
@@ -252,26 +253,16 @@ class DiskWork:
                 self.failed += 1
 
 
-class Workload:
-    """All of it at once, and whether each part moves."""
+class Load:
+    """Several things at once, and whether each part moves."""
 
-    def __init__(self, lab, network=True, disk=True, connections=2):
+    def __init__(self, lab, writer):
         self.lab = lab
-        self.writer = Writer(lab, connections=connections)
+        self.writer = writer
+        self.writers = [writer]
         self.parts = {}
-        self._downloads = self._disk = None
-        self._network = network
-        self._want_disk = disk
 
     def start(self):
-        if self._network:
-            shell = GuestShell(self.lab)
-            sha256 = shell.run("sha256sum /www/big").split()[0]
-            shell.close()
-            self._downloads = self.parts["downloads"] = Downloads(self.lab, sha256)
-            self.parts["pings"] = Pings(self.lab)
-        if self._want_disk:
-            self._disk = self.parts["disk"] = DiskWork(self.lab)
         for part in self.parts.values():
             part.start()
         self.writer.start()
@@ -298,6 +289,27 @@ class Workload:
         for part in self.parts.values():
             part.stop()
         self.writer.stop()
+
+
+class Workload(Load):
+    """All of it, for a guest with the services of the tiny one."""
+
+    def __init__(self, lab, network=True, disk=True, connections=2):
+        super().__init__(lab, Writer(lab, connections=connections))
+        self._downloads = self._disk = None
+        self._network = network
+        self._want_disk = disk
+
+    def start(self):
+        if self._network:
+            shell = GuestShell(self.lab)
+            sha256 = shell.run("sha256sum /www/big").split()[0]
+            shell.close()
+            self._downloads = self.parts["downloads"] = Downloads(self.lab, sha256)
+            self.parts["pings"] = Pings(self.lab)
+        if self._want_disk:
+            self._disk = self.parts["disk"] = DiskWork(self.lab)
+        super().start()
 
     def faults(self):
         """What clients saw go wrong, as text; empty when all is well."""

@@ -75,6 +75,16 @@ class Network:
     def mend_channel(self):
         _ip(self.host["A"], "link", "set", "chan0", "up")
 
+    def slow_channel(self, rate):
+        """As tc(8) writes rates. In both directions; little is queued on the way."""
+        for ns in self.host.values():
+            run("tc", "-n", ns, "qdisc", "add", "dev", "chan0", "root", "tbf", "rate", rate,
+                "burst", "32kb", "limit", "128kb")
+
+    def fast_channel(self):
+        for ns in self.host.values():
+            run("tc", "-n", ns, "qdisc", "del", "dev", "chan0", "root")
+
     def channel_is_cut(self):
         return "state UP" not in _ip(self.host["B"], "-o", "link", "show", "chan0")
 

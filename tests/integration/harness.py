@@ -2,12 +2,14 @@
 """What the tests share: how one is declared, what it may assert, the pair under load."""
 
 import contextlib
+import functools
 import os
 import re
 import sys
 import time
 
-from vmftlab.lab import ROOT, Lab
+from vmftlab.bare import BareLoad
+from vmftlab.lab import KVM, ROOT, Lab, has_kvm
 from vmftlab.load import Workload
 
 LOGS = os.path.join(ROOT, "build", "test-logs")
@@ -19,10 +21,50 @@ class Failure(Exception):
     """A check did not hold."""
 
 
+class CannotRun(Exception):
+    """This machine lacks what a test needs. Neither passed nor failed."""
+
+
+class Way:
+    """How the guest of a drill is protected: what its lab is made with."""
+
+    def __init__(self, prefix, strategy, **options):
+        self.prefix = prefix  # of the test's name
+        self.strategy = strategy
+        self.options = options
+
+    def lab(self, name, **more):
+        return lab(name, **{**self.options, **more})
+
+    @property
+    def sends_state(self):
+        return self.strategy == "checkpoint"
+
+
+def bare(accel, smp):
+    prefix = f"bare-{accel}-" + (f"smp{smp}-" if smp > 1 else "")
+    return Way(prefix, "checkpoint", image="bare", accel=accel, smp=smp, append="blk=1")
+
+
+LOCKSTEP = Way("", "lockstep")
+CHECKPOINT = Way("checkpoint-", "checkpoint", smp=2)
+BOTH = (LOCKSTEP, CHECKPOINT)
+TCG_1, TCG_2, KVM_1, KVM_2 = (bare(accel, smp) for accel in ("tcg", "kvm") for smp in (1, 2))
+
+
 def test(name, limit=240):
     """Declares a test. `limit`: seconds after which it is stuck, not slow."""
     def declare(function):
         TESTS[name] = (function, limit)
+        return function
+    return declare
+
+
+def drill(name, *ways, limit=240):
+    """Declares a test for each of the ways to protect a guest; it is told which."""
+    def declare(function):
+        for way in ways or BOTH:
+            TESTS[way.prefix + name] = (functools.partial(function, way=way), limit)
         return function
     return declare
 
@@ -39,6 +81,8 @@ def equal(found, expected, what):
 @contextlib.contextmanager
 def lab(name, **options):
     """A lab whose logs are kept if the test fails, and which must leave nothing behind."""
+    if options.get("accel") == "kvm" and not has_kvm():
+        raise CannotRun(f"no {KVM}")
     made = Lab(**options)
     try:
         made.open()
@@ -80,7 +124,7 @@ class Loaded:
 
     def __init__(self, pair, **load):
         self.pair = pair
-        self.load = Workload(pair, **load)
+        self.load = (BareLoad if pair.image == "bare" else Workload)(pair, **load)
         self.fault_at = 0  # time.time_ns()
 
     def start(self):
@@ -102,9 +146,10 @@ class Loaded:
     def verify(self):
         self.load.stop()
         equal(self.load.faults(), "", "what clients saw go wrong")
-        verified, lost = self.load.writer.verify()
-        equal(lost, 0, "acknowledged writes lost")
-        equal(verified, len(self.load.writer.acks()), "acknowledged writes read back")
+        for writer in self.load.writers:
+            verified, lost = writer.verify()
+            equal(lost, 0, "acknowledged writes lost")
+            equal(verified, writer.stored(), "acknowledged writes read back")
 
     def outage_ms(self, live_ns):
         """Between the last ack before and the first after the guest was live again."""

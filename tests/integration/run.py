@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts")]
 
 import harness  # noqa: E402
+from harness import CannotRun  # noqa: E402
 from vmftlab.lab import close_all, handle_signals  # noqa: E402
 
 
@@ -43,7 +44,7 @@ def run_one(name, function, limit):
     signal.alarm(limit)
     try:
         function(name)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, CannotRun):
         raise
     except Exception as error:  # whatever goes wrong in a test is that test's failure
         keep_traceback(name)
@@ -78,14 +79,23 @@ def main():
     handle_signals()
     signal.signal(signal.SIGALRM, on_alarm)
     failed = 0
+    cannot = {}  # why: the tests
     names = choose(tests, options.name)
     for name in names:
         begin = time.monotonic()
-        why = run_one(name, *tests[name])
+        try:
+            why = run_one(name, *tests[name])
+        except CannotRun as error:
+            cannot.setdefault(str(error), []).append(name)
+            print(f"note {name}: cannot run here: {error}", flush=True)
+            continue
         took = f"({time.monotonic() - begin:.1f} s)"
         failed += why is not None
         print(f"ok {name} {took}" if why is None else f"FAIL {name}: {why} {took}", flush=True)
-    print(f"{len(names) - failed} passed, {failed} failed")
+    for why, tests_ in cannot.items():
+        print(f"{len(tests_)} cannot run here: {why}: {', '.join(tests_)}")
+    run = len(names) - sum(map(len, cannot.values()))
+    print(f"{run - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

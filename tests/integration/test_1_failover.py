@@ -3,7 +3,8 @@
 
 import time
 
-from harness import (Loaded, captures_whole, check, equal, lab, note, silent, test)
+from harness import (BOTH, KVM_1, KVM_2, LOCKSTEP, TCG_1, TCG_2, Loaded, captures_whole, check, drill,
+                     equal, note, silent)
 from vmftlab.pcap import RARP
 
 
@@ -28,9 +29,9 @@ def primary_went_on(loaded, what):
     equal(len(pair.capture["B"].frames()), 0, "frames from the backup's host")
 
 
-@test("kill9-qemu")
-def kill9_qemu(name):
-    with lab(name) as pair:
+@drill("kill9-qemu", *BOTH, TCG_1, KVM_2)
+def kill9_qemu(name, way):
+    with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.kill_qemu("A")
         killed = time.time_ns()
@@ -39,9 +40,9 @@ def kill9_qemu(name):
         captures_whole(pair)
 
 
-@test("kill9-monitor")
-def kill9_monitor(name):
-    with lab(name) as pair:
+@drill("kill9-monitor")
+def kill9_monitor(name, way):
+    with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.kill_monitor("A")
         pair.wait_state("B", "going-live", "alone")
@@ -54,9 +55,9 @@ def kill9_monitor(name):
         captures_whole(pair)
 
 
-@test("kill9-host")
-def kill9_host(name):
-    with lab(name) as pair:
+@drill("kill9-host")
+def kill9_host(name, way):
+    with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.kill_host("A")
         killed = time.time_ns()
@@ -65,8 +66,8 @@ def kill9_host(name):
         captures_whole(pair)
 
 
-def sigstop(name, stop):
-    with lab(name) as pair:
+def sigstop(name, way, stop):
+    with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         stop(pair)
         pair.wait_state("B", "alone")
@@ -86,19 +87,19 @@ def sigstop(name, stop):
         captures_whole(pair)
 
 
-@test("sigstop-primary")
-def sigstop_primary(name):
-    sigstop(name, lambda pair: pair.stop_host("A"))
+@drill("sigstop-primary", *BOTH, TCG_2, KVM_1)
+def sigstop_primary(name, way):
+    sigstop(name, way, lambda pair: pair.stop_host("A"))
 
 
-@test("sigstop-qemu-only")
-def sigstop_qemu_only(name):
-    sigstop(name, lambda pair: pair.stop_qemu("A"))
+@drill("sigstop-qemu-only")
+def sigstop_qemu_only(name, way):
+    sigstop(name, way, lambda pair: pair.stop_qemu("A"))
 
 
-@test("cut-channel")
-def cut_channel(name):
-    with lab(name) as pair:
+@drill("cut-channel", *BOTH, TCG_1, KVM_2)
+def cut_channel(name, way):
+    with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.cut_channel()
         winner = pair.wait(lambda: next((side for side in "AB" if pair.state(side) == "alone"),
@@ -116,28 +117,28 @@ def cut_channel(name):
         captures_whole(pair)
 
 
-@test("kill-backup")
-def kill_backup(name):
-    with lab(name) as pair:
+@drill("kill-backup")
+def kill_backup(name, way):
+    with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.kill_host("B")
         primary_went_on(loaded, "the backup's host was killed")
         captures_whole(pair)
 
 
-@test("kill-backup-qemu")
-def kill_backup_qemu(name):
-    with lab(name) as pair:
+@drill("kill-backup-qemu")
+def kill_backup_qemu(name, way):
+    with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.kill_qemu("B")
         primary_went_on(loaded, "the backup's QEMU was killed")
         captures_whole(pair)
 
 
-@test("link-and-arbiter-down")
-def link_and_arbiter_down(name):
+@drill("link-and-arbiter-down")
+def link_and_arbiter_down(name, way):
     """Nobody may go on; when the arbiter is back, exactly one does."""
-    with lab(name) as pair:
+    with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.hide_arbiter()
         pair.cut_channel()
@@ -167,19 +168,20 @@ def link_and_arbiter_down(name):
         captures_whole(pair)
 
 
-@test("q35")
-def q35(name):
-    with lab(name) as pair:
+@drill("q35")
+def q35(name, way):
+    with way.lab(name) as pair:
         pair.machine = "q35"
         loaded = Loaded(pair).start()
         pair.kill_qemu("A")
         backup_took_over(loaded, "kill -9 of the primary's QEMU")
 
 
-@test("slow-backup")
-def slow_backup(name):
+# The ring is lockstep's. What a slow backup does to epochs: test_7_checkpoint.py.
+@drill("slow-backup", LOCKSTEP)
+def slow_backup(name, way):
     """A backup whose log ring is full slows the primary down; it is not given up for it."""
-    with lab(name, pair={"log-bytes": 1 << 20}) as pair:
+    with way.lab(name, pair={"log-bytes": 1 << 20}) as pair:
         loaded = Loaded(pair).start()
         loaded.settle("with a full ring")
         equal(pair.state("A"), "protected", "state of A")

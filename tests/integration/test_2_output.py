@@ -4,9 +4,15 @@
 import os
 import time
 
-from harness import Loaded, captures_whole, check, equal, lab, note, silent, test
+from harness import (KVM_1, TCG_2, Loaded, captures_whole, check, drill, equal, note, silent)
+from vmftlab import bare_client
+from vmftlab.bare import BareGuest
 
 KV_PORT = 7777
+
+# With checkpoint the guest is stopped by the main loop, not by the thread that found the gate
+# full: what it had given to its card by then, a ring of the largest frames, comes on top.
+CARD_RING_BYTES = 256 * 1514
 
 
 def kv(lines, conn):
@@ -37,9 +43,9 @@ def hold_acks(pair):
     return time.time_ns()
 
 
-@test("output-rule")
-def output_rule(name):
-    with lab(name) as pair:
+@drill("output-rule")
+def output_rule(name, way):
+    with way.lab(name) as pair:
         pair.start_protected()
         conn = pair.client_connect(KV_PORT)
         file = conn.makefile("r")
@@ -55,7 +61,8 @@ def output_rule(name):
             time.sleep(0.05)
         time.sleep(2)
         pair.wait(lambda: pair.status("A")["gate_frames"] > 0, "frames in the gate", 30)
-        check(pair.status("A")["log_head"] > before["log_head"],
+        # Epochs are not taken for ever while acks are held; that it answers shows that it runs.
+        check(way.sends_state or pair.status("A")["log_head"] > before["log_head"],
               "the guest did not run while its output was held")
         equal(pair.state("A"), "protected", "state of A while acks were held")
         silent(pair, "A", held, "while the backup held its acks back")
@@ -79,11 +86,46 @@ def output_rule(name):
         captures_whole(pair)
 
 
-@test("gate-full")
-def gate_full(name):
+@drill("output-rule", TCG_2, KVM_1)
+def output_rule_bare(name, way):
+    """The same with a guest that answers a datagram with a datagram."""
+    with way.lab(name) as pair:
+        pair.start_protected()
+        guest = BareGuest(pair)
+        for key in range(50):
+            equal(guest.set(key, key + 1), True, "a write before")
+        check(pair.capture["A"].frames(), "the capture saw nothing before acks were held")
+
+        held = hold_acks(pair)
+        ping = pair.client_start("ping", "-q", "-n", "-i", "0.02", "-c", "100", "-W", "60",
+                                 "10.7.0.2")
+        pair.wait(lambda: pair.status("A")["gate_frames"] >= 100, "answers in the gate", 30)
+        try:
+            guest.client.ask(bare_client.GET, 1, until=time.monotonic() + 2)
+            check(False, "the client got an answer while acks were held back")
+        except bare_client.NoAnswer:
+            pass
+        equal(pair.state("A"), "protected", "state of A while acks were held")
+        silent(pair, "A", held, "while the backup held its acks back")
+        silent(pair, "B", 0, "at all")
+
+        pair.command("B", "release-acks")
+        equal([guest.get(key) for key in range(50)], [key + 1 for key in range(50)], "values")
+        ping.wait(90)
+        replies = [f.ping_reply()[1] for f in pair.capture["A"].frames(held) if f.ping_reply()]
+        equal(replies, list(range(1, 101)), "ping replies, in order, once each")
+        equal(pair.status("A")["frames_dropped"], 0, "frames dropped")
+        equal(guest.stats()["bad"], 0, "faults the guest found")
+        guest.close()
+        captures_whole(pair)
+
+
+@drill("gate-full")
+def gate_full(name, way):
     """A full gate stops the guest; nothing is dropped, all comes when acks come again."""
     gate = 65536
-    with lab(name, pair={"gate-bytes": gate}) as pair:
+    most = gate + (CARD_RING_BYTES if way.sends_state else 0)
+    with way.lab(name, pair={"gate-bytes": gate}) as pair:
         pair.start_protected()
         conn = pair.client_connect(KV_PORT)
         file = conn.makefile("r")
@@ -93,15 +135,20 @@ def gate_full(name):
 
         hold_acks(pair)
         held = time.time_ns()
+        # A guest that is let go on over a hundred requests answers as many as its ICMP socket has
+        # room for (OutErrors in its /proc/net/snmp are the rest): those are not waited for long.
         ping = pair.client_start("ping", "-q", "-n", "-s", "1400", "-i", "0.02", "-c", "150",
-                                 "-W", "60", "10.7.0.2")
+                                 "-W", "10", "10.7.0.2")
         pair.wait(lambda: pair.status("A")["gate_stalls"] > 0, "the gate to fill", 60)
         kv([f"GET n{i}" for i in range(20)], conn)
+        if way.sends_state:
+            time.sleep(1)  # until the main loop has stopped it
         full = pair.status("A")
-        check(full["gate_bytes"] <= gate, f"{full['gate_bytes']} bytes in a gate of {gate}")
+        check(full["gate_bytes"] <= most, f"{full['gate_bytes']} bytes in a gate of {gate}")
         check(full["gate_bytes"] > gate - 2000, f"stopped at {full['gate_bytes']} of {gate}")
         time.sleep(2)
         equal(pair.status("A")["log_head"], full["log_head"], "log position, the guest stopped")
+        equal(pair.status("A")["gate_bytes"], full["gate_bytes"], "gate, the guest stopped")
         equal(pair.state("A"), "protected", "state of A")
         equal(pair.state("B"), "protected", "state of B")
         silent(pair, "A", held, "while the backup held its acks back")
@@ -120,13 +167,13 @@ def gate_full(name):
         captures_whole(pair)
 
 
-@test("divergence", limit=240 + int(os.environ.get("VMFT_SECONDS", "5")))
-def divergence(name):
+@drill("divergence", limit=240 + int(os.environ.get("VMFT_SECONDS", "5")))
+def divergence(name, way):
     """After a loaded run, at an equal log position: same memory, same disk.
 
     VMFT_SECONDS=N makes the run that much longer.
     """
-    with lab(name) as pair:
+    with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         lag_under_load(pair, int(os.environ.get("VMFT_SECONDS", "5")))
         loaded.settle("once more")

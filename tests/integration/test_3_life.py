@@ -1,35 +1,45 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a guest may do to itself: shut down, reboot."""
 
-from harness import check, equal, lab, test
+from harness import check, drill, equal
 from vmftlab.lab import READY
+from vmftlab.net import run
 from vmftlab.load import GuestShell, Writer
 
 
-@test("guest-shutdown")
-def guest_shutdown(name):
-    with lab(name) as pair:
+@drill("guest-shutdown")
+def guest_shutdown(name, way):
+    with way.lab(name) as pair:
         pair.start_protected()
+        # With checkpoint the primary was alone before, while its backup was attached.
+        said = {name: len(side.log()) for name, side in pair.side.items()}
+        shell = GuestShell(pair)
+        shell.run("dd if=/dev/urandom of=/mnt/last bs=64k count=16 2>/dev/null")
         for side in pair.side.values():
             side.may_end = True
-        GuestShell(pair).send("sync; poweroff -f")
+        shell.send("sync; poweroff -f")
         for side in pair.side.values():
             equal(side.exit_code(120), 0, f"exit code of {side.name}'s QEMU")
         for side in pair.side.values():
             pair.wait(lambda: not side.monitor_pids(), f"{side.name}'s monitor to end", 30)
-            check("live" not in side.log() and "alone" not in side.log(),
+            since = side.log()[said[side.name]:]
+            check("live" not in since and "alone" not in since,
                   f"{side.name} went live:\n{side.log()}")
         equal(len(pair.capture["B"].frames()), 0, "frames from the backup")
+        # The last that was written, too, has come to the backup before both ended.
+        compared = run("cmp", *(side.disk for side in pair.side.values()), check=False)
+        equal(compared.stdout + compared.stderr, "", "difference of the disks")
 
 
-@test("guest-reboot")
-def guest_reboot(name):
-    with lab(name) as pair:
+@drill("guest-reboot")
+def guest_reboot(name, way):
+    with way.lab(name) as pair:
         pair.start_protected()
         GuestShell(pair).send("sync; reboot -f")
-        for side in pair.side.values():
-            pair.wait(lambda: side.console().count(READY.encode()) == 2,
-                      f"the guest's second boot on {side.name}")
+        # A backup that is sent state prints nothing.
+        for side in "A" if way.sends_state else "AB":
+            pair.wait(lambda: pair.side[side].console().count(READY.encode()) == 2,
+                      f"the guest's second boot on {side}")
         equal(pair.state("A"), "protected", "state of A")
         equal(pair.state("B"), "protected", "state of B")
         pair.wait_following()

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Twenty failovers in a row, each of a fresh pair, at a random moment under load."""
+"""Failovers in a row, each of a fresh pair, at a random moment under load."""
 
 import os
 import random
 import time
 
-from harness import equal, lab, note, test
+from harness import CHECKPOINT, LOCKSTEP, drill, equal, note
 from vmftlab.load import Workload
 
-PAIRS = 20
 MOMENT_S = (0.5, 4.0)
 
 
-def one_failover(name, moment):
+def one_failover(name, way, moment):
     """Returns (acknowledged writes, outage in ms)."""
-    with lab(name, captures=False) as pair:
+    with way.lab(name, captures=False) as pair:
         load = Workload(pair)
         pair.start_protected()
         load.start()
@@ -34,19 +33,28 @@ def one_failover(name, moment):
         return len(acks), (after - before) / 1e6
 
 
-@test("twenty-kills", limit=1800)
-def twenty_kills(name):
+@drill("twenty-kills", LOCKSTEP, limit=1800)
+def twenty_kills(name, way):
+    kills(name, way, 20)
+
+
+@drill("ten-kills", CHECKPOINT, limit=900)
+def ten_kills(name, way):
+    kills(name, way, 10)
+
+
+def kills(name, way, pairs):
     seed = int(os.environ.get("VMFT_SEED", time.time_ns() % 1000000))
     note(f"seed {seed} (repeat with VMFT_SEED={seed})")
     chance = random.Random(seed)
     outages = []
     total = 0
-    for number in range(1, PAIRS + 1):
+    for number in range(1, pairs + 1):
         moment = chance.uniform(*MOMENT_S)
-        acks, outage = one_failover(name, moment)
+        acks, outage = one_failover(name, way, moment)
         total += acks
         outages.append(outage)
         note(f"failover {number}: {acks} writes acknowledged, 0 lost, outage {outage:.0f} ms")
     outages.sort()
-    note(f"{PAIRS} failovers, {total} writes, 0 lost; outage median "
+    note(f"{pairs} failovers, {total} writes, 0 lost; outage median "
          f"{outages[len(outages) // 2]:.0f} ms, worst {outages[-1]:.0f} ms")

@@ -9,7 +9,8 @@ import socket
 import struct
 import time
 
-from harness import captures_whole, check, equal, lab, note, silent, test
+from harness import CHECKPOINT, LOCKSTEP, captures_whole, check, drill, equal, note, silent
+from vmftlab import control
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Workload, Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT
@@ -21,9 +22,9 @@ MONITOR_ANON_KB = 8 * 1024
 
 
 @contextlib.contextmanager
-def alone(name, memory=None, pair=None, captures=False):
+def alone(name, way, memory=None, pair=None, captures=False):
     """A guest that runs on A without a backup."""
-    with lab(name, captures=captures, pair={"start": "alone", **(pair or {})}) as made:
+    with way.lab(name, captures=captures, pair={"start": "alone", **(pair or {})}) as made:
         if memory:
             made.memory = memory
         start_alone(made)
@@ -41,20 +42,29 @@ def phase(pair, side="A"):
     return found["attach_phase"] if found else None
 
 
-@test("attach-thirty", limit=900)
-def attach_thirty(name):
-    """Thirty attaches in a row under dd with fsync, downloads, pings and writes.
+@drill("attach-thirty", LOCKSTEP, limit=900)
+def attach_thirty(name, way):
+    attaches(name, way, 30)
+
+
+@drill("attach-ten", CHECKPOINT, limit=400)
+def attach_ten(name, way):
+    attaches(name, way, 10)
+
+
+def attaches(name, way, count):
+    """So many attaches in a row under dd with fsync, downloads, pings and writes.
 
     The guest is told to stop at the first entry behind the attach point, where both sides
     are compared whole; then it goes on, protected, until the backup's host is lost.
     """
     # A guest that is kept frozen lets nothing be replayed: that is no lag of the backup's.
-    with alone(name, pair={"silence-ms": "20000"}) as pair:
+    with alone(name, way, pair={"silence-ms": "20000"}) as pair:
         load = Workload(pair)
         load.start()
         load.wait_progress("before")
         stuns = []
-        for number in range(30):
+        for number in range(count):
             before = len(load.writer.acks())
             pair.command("A", "freeze")
             pair.start_backup("B")
@@ -70,13 +80,14 @@ def attach_thirty(name):
         verified, lost = load.writer.verify()
         equal((verified, lost), (len(load.writer.acks()), 0), "writes verified and lost")
         stuns.sort()
-        note(f"30 attaches, identical; stun median {stuns[15]:.1f} ms, worst {stuns[-1]:.1f} ms")
+        note(f"{count} attaches, identical; stun median {stuns[count // 2]:.1f} ms, worst "
+             f"{stuns[-1]:.1f} ms")
 
 
-@test("attach-then-failover")
-def attach_then_failover(name):
+@drill("attach-then-failover")
+def attach_then_failover(name, way):
     """A guest that ran alone is protected, survives its host, and reboots on the new one."""
-    with alone(name, captures=True) as pair:
+    with alone(name, way, captures=True) as pair:
         load = Workload(pair)
         load.start()
         load.wait_progress("before")
@@ -99,10 +110,10 @@ def attach_then_failover(name):
                   "the guest to boot on the new host")
 
 
-@test("reprotect", limit=400)
-def reprotect(name):
+@drill("reprotect", limit=400)
+def reprotect(name, way):
     """A fails to B, B is protected by A, B fails to A; the backup dies, and another comes."""
-    with lab(name, captures=False) as pair:
+    with way.lab(name, captures=False) as pair:
         pair.start_protected()
         writer = Writer(pair)
         writer.start()
@@ -132,9 +143,16 @@ PHASES = ("tracking", "offered", "comparing", "copying", "scanning", "stopping",
           "catching-up", "sealing")
 
 
+def start_held(pair):
+    """A backup on B whose attach stays in its first phase, however soon it begins."""
+    pair.command("A", "hold-attach")
+    pair.start_backup("B")
+    # Without waiting for the next attempt's time; refused if it has begun.
+    control.ask(pair.side["A"].control, "attach")
+
+
 def lead_to(pair, wanted):
     """Step by step into a phase, in which the attach then stays."""
-    pair.command("A", "hold-attach")
     pair.wait(lambda: phase(pair) != "idle", "the attach to begin")
     while phase(pair) != wanted:
         now = phase(pair)
@@ -157,15 +175,13 @@ def goes_on(pair, writer, what):
     return status["attach_error"]
 
 
-def fault_in_each_phase(name, phases, fault, heal, expect):
-    with alone(name) as pair:
+def fault_in_each_phase(name, way, phases, fault, heal, expect):
+    with alone(name, way) as pair:
         writer = Writer(pair, interval_ms=10)
         writer.start()
         for wanted in phases:
             failures = pair.status("A")["attach_failures"]
-            pair.start_backup("B")
-            pair.command("A", "hold-attach")
-            pair.command("A", "attach")  # without waiting for the next attempt's time
+            start_held(pair)
             lead_to(pair, wanted)
             pair.side["B"].may_end = True
             fault(pair)
@@ -186,29 +202,30 @@ def fault_in_each_phase(name, phases, fault, heal, expect):
         equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
 
 
-@test("attach-backup-killed", limit=600)
-def attach_backup_killed(name):
-    fault_in_each_phase(name, PHASES, lambda pair: pair.kill_host("B"), lambda pair: None,
+@drill("attach-backup-killed", limit=600)
+def attach_backup_killed(name, way):
+    fault_in_each_phase(name, way, PHASES, lambda pair: pair.kill_host("B"), lambda pair: None,
                         "connection|silent|guest died")
 
 
-@test("attach-channel-cut", limit=600)
-def attach_channel_cut(name):
-    fault_in_each_phase(name, PHASES, lambda pair: pair.cut_channel(),
+@drill("attach-channel-cut", limit=600)
+def attach_channel_cut(name, way):
+    fault_in_each_phase(name, way, PHASES, lambda pair: pair.cut_channel(),
                         lambda pair: pair.net.mend_channel(), "connection|silent")
 
 
-@test("attach-qemu-killed", limit=400)
-def attach_qemu_killed(name):
+@drill("attach-qemu-killed", limit=400)
+def attach_qemu_killed(name, way):
     """The backup's QEMU dies, its monitor lives and says so."""
-    fault_in_each_phase(name, ("copying", "catching-up"), lambda pair: pair.kill_qemu("B"),
+    fault_in_each_phase(name, way, ("copying", "catching-up"), lambda pair: pair.kill_qemu("B"),
                         lambda pair: None, "guest died")
 
 
-@test("attach-target-full", limit=400)
-def attach_target_full(name):
+# A backup with checkpoint runs nothing that could stand still: test_7_checkpoint.py.
+@drill("attach-target-full", LOCKSTEP, limit=400)
+def attach_target_full(name, way):
     """The backup's image is on a file system that fills up, in the copy and behind it."""
-    with alone(name) as pair:
+    with alone(name, way) as pair:
         writer = Writer(pair, interval_ms=10)
         writer.start()
         shell = GuestShell(pair)
@@ -230,11 +247,11 @@ def attach_target_full(name):
         pair.end_side("B")
 
         # Room for the copy, but not for what the guest writes while the backup catches up.
+        pair.command("A", "hold-attach")
         pair.start_side("B", role="backup", args=args,
                         inside=inside.replace("size=4m", "size=24m"))
-        pair.command("A", "hold-attach")
         pair.wait(lambda: pair.peek("B"), "the monitor of backup B")
-        pair.command("A", "attach")
+        control.ask(pair.side["A"].control, "attach")
         lead_to(pair, "catching-up")
         pair.side["B"].may_end = True
         shell.run("dd if=/dev/urandom of=/mnt/more bs=1M count=24; sync")
@@ -251,12 +268,12 @@ def attach_target_full(name):
         equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
 
 
-@test("attach-primary-killed", limit=400)
-def attach_primary_killed(name):
+@drill("attach-primary-killed", limit=400)
+def attach_primary_killed(name, way):
     """An unprotected guest dies with its host: the half-made backup must never go live."""
     for wanted in ("copying", "catching-up"):
-        with alone(name, captures=True) as pair:
-            pair.start_backup("B")
+        with alone(name, way, captures=True) as pair:
+            start_held(pair)
             lead_to(pair, wanted)
             pair.side["B"].may_end = True
             pair.kill_host("A")
@@ -281,9 +298,9 @@ def refused(pair, pattern, what):
     equal(pair.state("A") in ("alone", "attaching"), True, "the primary goes on")
 
 
-@test("attach-refused", limit=400)
-def attach_refused(name):
-    with alone(name) as pair:
+@drill("attach-refused", limit=400)
+def attach_refused(name, way):
+    with alone(name, way) as pair:
         writer = Writer(pair, interval_ms=10)
         writer.start()
         target = pair.side["B"].disk
@@ -317,10 +334,10 @@ def attach_refused(name):
         equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
 
 
-@test("attach-by-hand")
-def attach_by_hand(name):
+@drill("attach-by-hand")
+def attach_by_hand(name, way):
     """reprotect = manual; and a primary that waits for its backup can be told not to."""
-    with lab(name, captures=False, pair={"reprotect": "manual"}) as pair:
+    with way.lab(name, captures=False, pair={"reprotect": "manual"}) as pair:
         pair.start_side("A")
         pair.wait_state("A", "forming")
         time.sleep(1)
@@ -339,11 +356,12 @@ def attach_by_hand(name):
         equal(pair.state("A"), "alone", "state of A, not asked again")
 
 
-@test("restart-at-once")
-def restart_at_once(name):
+# Before there is a strategy.
+@drill("restart-at-once", LOCKSTEP)
+def restart_at_once(name, way):
     """A side that was killed may be started again without waiting for the kernel to have closed
     what the dead monitor's io_uring held: its socket still answers, its process is gone."""
-    with lab(name, captures=False) as pair, socket.socket(socket.AF_UNIX) as held:
+    with way.lab(name, captures=False) as pair, socket.socket(socket.AF_UNIX) as held:
         child = os.fork()
         if child == 0:
             held.bind(pair.side["B"].control)
@@ -358,10 +376,10 @@ def restart_at_once(name):
             pair.start_backup("B")
 
 
-@test("attach-spare")
-def attach_spare(name):
+@drill("attach-spare")
+def attach_spare(name, way):
     """A third host takes the place of one that does not come back."""
-    with alone(name) as pair:
+    with alone(name, way) as pair:
         control = os.path.join(pair.dir, "spare.sock")
         with open(pair.pair_path, "a", encoding="utf-8") as file:
             # Another port of A's host, which has lost its first inhabitant by then.
@@ -388,13 +406,13 @@ def attach_spare(name):
 # --- output, time, memory -----------------------------------------------------
 
 
-@test("attach-output-open")
-def attach_output_open(name):
+@drill("attach-output-open")
+def attach_output_open(name, way):
     """Output leaves at once while a backup is attached, and waits for acks once there is a pair."""
-    with alone(name, captures=True) as pair:
+    with alone(name, way, captures=True) as pair:
         writer = Writer(pair, interval_ms=10)
         writer.start()
-        pair.start_backup("B")
+        start_held(pair)
         lead_to(pair, "catching-up")
         seen = len(writer.acks())
         pair.wait(lambda: len(writer.acks()) > seen + 20, "writes behind the attach point")
@@ -426,11 +444,11 @@ def anon_kb(pid):
         return int(re.search(r"RssAnon:\s+(\d+) kB", file.read())[1])
 
 
-@test("attach-slow-link", limit=400)
-def attach_slow_link(name):
+@drill("attach-slow-link", limit=400)
+def attach_slow_link(name, way):
     """Memory written faster than the cap lets it be copied: the guest is slowed, visibly, the
     attach comes to an end, and the monitors hold no more than for any other guest."""
-    with alone(name, pair={"attach-mib-per-s": "8", "stun-ms": "20"}) as pair:
+    with alone(name, way, pair={"attach-mib-per-s": "8", "stun-ms": "20"}) as pair:
         shell = GuestShell(pair)
         shell.send("while true; do dd if=/dev/zero of=/junk bs=64k count=512 2>/dev/null; "
                    "done")
@@ -455,10 +473,10 @@ def attach_slow_link(name):
         pair.wait(lambda: pair.status("A")["throttle_permille"] < 900, "its speed back", 60)
 
 
-@test("attach-qcow2")
-def attach_qcow2(name):
+@drill("attach-qcow2")
+def attach_qcow2(name, way):
     """Images that keep tables in QEMU's memory, and a target that is an older copy."""
-    with lab(name, captures=False, pair={"start": "alone"}) as pair:
+    with way.lab(name, captures=False, pair={"start": "alone"}) as pair:
         qcow2_images(pair)
         args = {side: pair.qemu_args(side, disk=f"{pair.side[side].dir}/disk.qcow2")
                 for side in "AB"}

@@ -23,7 +23,7 @@
 
 enum vmft_frame_type {
 	VMFT_FRAME_HELLO = 1,	  /* both ways, first: struct vmft_hello */
-	VMFT_FRAME_REFUSE = 2,	  /* why the hello was refused, the connection ends; or why BYE follows: text */
+	VMFT_FRAME_REFUSE = 2,	  /* text: why the hello was refused; in a pair, why BYE comes */
 	VMFT_FRAME_LOG = 3,	  /* primary: log bytes that begin at position */
 	VMFT_FRAME_ACK = 4,	  /* backup: all log before position is held; struct vmft_ack */
 	VMFT_FRAME_HEARTBEAT = 5, /* primary: position is the end of what was sent; u64 clock */

@@ -12,7 +12,7 @@ import socket
 import struct
 import time
 
-from harness import check, equal, lab, note, one_line, test
+from harness import check, drill, equal, lab, note, one_line, test
 from vmftlab.load import Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, tcp_connect, tcp_socket
 
@@ -185,9 +185,9 @@ def old_frame(version):
     return struct.pack(">IHHQQQII", FRAME_MAGIC, version, 1, 0, 0, 0, 0, 0)
 
 
-@test("garbage-on-channel")
-def garbage_on_channel(name):
-    with lab(name, captures=False) as pair:
+@drill("garbage-on-channel")
+def garbage_on_channel(name, way):
+    with way.lab(name, captures=False) as pair:
         serving = Serving(pair)
         serving.start()
         chance = random.Random(2)

@@ -15,6 +15,7 @@ DIRTY_PORT = 7779
 KV_PORT = 7777
 SILENCE_MS = 60000  # of guests that are stopped in turn: nobody is to take them for dead
 SETTLE_S = 0.3
+DRAIN_S = 0.2
 
 
 class Kind(NamedTuple):
@@ -64,9 +65,12 @@ def checkpoint(**keys):
 
 
 class Guest:
-    """One, in a lab of its own; a context manager. Without pair keys it is plain QEMU's."""
+    """One, in a lab of its own; a context manager. Without pair keys it is plain QEMU's.
 
-    def __init__(self, kind, writer=None, memory=256, pair=None, cpus=None):
+    With wait=True what has an operating system is not more than booted until begin().
+    """
+
+    def __init__(self, kind, writer=None, memory=256, pair=None, cpus=None, wait=False):
         words = WRITERS[writer].words(kind.smp) if writer else QUIET
         self.kind = kind
         self.pair = pair
@@ -76,6 +80,11 @@ class Guest:
         self.lab.memory = memory
         self.work = None
         self._writer = writer
+        self._wait = wait
+        # The epochs of an operating system that boots are not to be among the figures.
+        self._protect_later = bool(pair) and not self.alone and kind.image != "bare"
+        if self._protect_later:
+            self.lab.pair_keys["start"] = "alone"
         self._stack = contextlib.ExitStack()
 
     def __enter__(self):
@@ -84,10 +93,18 @@ class Guest:
             self._start()
             self.work = BareWork(self.lab) if self.kind.image == "bare" else TinyWork(self.lab)
             stack.callback(self.work.close)
-            if self._writer:
-                self.work.begin(self._writer)
+            if not self._wait:
+                self.begin()
             self._stack = stack.pop_all()
         return self
+
+    def begin(self):
+        if self._protect_later:
+            self.lab.start_backup("B")
+            self.lab.wait_attached("A", "B")
+            self._protect_later = False
+        if self._writer:
+            self.work.begin(self._writer)
 
     def __exit__(self, *_):
         self._stack.close()
@@ -96,7 +113,7 @@ class Guest:
         lab = self.lab
         if self.pair is None:
             lab.start_plain("A")
-        elif self.alone:
+        elif self.alone or self._protect_later:
             lab.start_side("A")
         else:
             lab.start()
@@ -107,12 +124,16 @@ class Guest:
         return f"{self.kind}{'' if self.pair else ', unprotected'}"
 
     def sides(self):
-        return ("A",) if self.pair is None or self.alone else ("A", "B")
+        alone = self.pair is None or self.alone or self._protect_later
+        return ("A",) if alone else ("A", "B")
 
     def hold(self):
-        """Both hosts stand still: another guest is measured."""
+        """Both hosts stand still: another guest is measured. The backup last, so that nothing is
+        under way, and not for half a minute: one whose epochs make no progress for that long is
+        given up."""
         for name in self.sides():
             self.lab.stop_host(name)
+            time.sleep(DRAIN_S)
 
     def go_on(self):
         for name in reversed(self.sides()):
@@ -120,14 +141,45 @@ class Guest:
         time.sleep(SETTLE_S)
 
     def rate(self, seconds):
-        """Pages written to per second."""
+        """Pages written to per second. If the primary's host has a processor, time that programs
+        which are none of ours had it is not counted."""
         pages, begin = self.work.count()
+        before = self._processor()
         time.sleep(seconds)
         more, end = self.work.count()
-        return (more - pages) * 1e9 / (end - begin)
+        after = self._processor()
+        counted = end - begin
+        if before:
+            wall, ours_or_idle = (late - early for early, late in zip(before, after))
+            counted *= min(1, ours_or_idle / wall)
+        return (more - pages) * 1e9 / counted
+
+    def _processor(self):
+        """(CLOCK_MONOTONIC, time the primary's host ran or nobody did) in ns."""
+        if "A" not in self.lab.cpus:
+            return None
+        side = self.lab.side["A"]
+        ran = sum(run_ns(pid) for pid in [side.qemu_pid(), *side.monitor_pids()])
+        return time.monotonic_ns(), ran + idle_ns(int(self.lab.cpus["A"]))
 
     def status(self):
         return self.lab.status("A")
+
+
+def run_ns(pid):
+    """For how long the threads of a process have run."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError):  # it has ended
+            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
+                total += int(file.read().split()[0])
+    return total
+
+
+def idle_ns(cpu):
+    with open("/proc/stat", encoding="ascii") as file:
+        words = next(line for line in file if line.startswith(f"cpu{cpu} ")).split()
+    return (int(words[4]) + int(words[5])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 # The answer to how far a guest has come waits for the end of an epoch. It was taken when the

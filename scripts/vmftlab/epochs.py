@@ -2,6 +2,7 @@
 """What scripts/bench epochs measures: what checkpoints cost a guest, and what they take."""
 
 import contextlib
+import itertools
 import os
 import random
 import re
@@ -12,7 +13,8 @@ from .bare import BareWriter
 from .epoch_guests import QUIET, WRITERS, Guest, Kind, checkpoint, fixed
 from .lab import Lab, progress
 from .net import GUEST_IP
-from .story import (ERRORS, EXIT_FAILED, EXIT_OK, events_ns, nothing_left, outage_ms, write_json)
+from .story import (ERRORS, EXIT_FAILED, EXIT_OK, events_ns, nothing_left, outage_ms,
+                    write_json)
 
 ME = "scripts/bench"
 KVM1, KVM2 = Kind("bare", "kvm", 1), Kind("bare", "kvm", 2)
@@ -23,6 +25,7 @@ GIB, SMALL = 1024, 256  # MiB
 STOP_PARTS = ("pause", "stop", "save", "scan", "copy", "start")
 PAGE_KINDS = ("pages_zero", "pages_unchanged", "pages_delta", "pages_whole")
 PING_S = 0.013  # no multiple of it is an epoch for long
+TURNS = 2  # guests that are measured in a row before plain QEMU is once more
 RESEND_MS = 20  # an outage seen by a client that asks again so soon is that exact
 GAP_S = (0.01, 0.05)  # between two requests, at random, so that they come anywhere in an epoch
 
@@ -35,12 +38,12 @@ class Plan:
         self.lengths = (100, 20) if quick else (200, 100, 40, 20, 10)
         self.writers = ("light", "heavy") if quick else tuple(WRITERS)
         self.rounds = 1 if quick else 3
-        self.rate_s = 0.4 if quick else 1
+        self.rate_s = 0.4 if quick else 1.2
         self.warm_s = 0.5 if quick else 2
         self.window_s = 1 if quick else 5
         self.stops_s = 1 if quick else 12
-        self.pings = 50 if quick else 500
-        self.requests = 20 if quick else 300
+        self.pings = 50 if quick else 300
+        self.requests = 20 if quick else 200
         self.failovers = 1 if quick else 5
         self.load_s = 0.5 if quick else 1.5
 
@@ -76,33 +79,47 @@ class Bench:
                 self.failures.append("left something behind")
         self._guests = []
 
+    def _each(self, measure, cases):
+        """What could be measured. Who fails is named, the others go on."""
+        found = []
+        for case in cases:
+            try:
+                found.append(measure(*case))
+            except ERRORS as error:
+                self.failures.append(f"{', '.join(map(str, case))}: {error}")
+        return found
+
     # -- overhead
 
     def overhead(self):
-        """Plain QEMU and all lengths side by side: one runs at a time, the others are held."""
-        with pinned(self.pin) as cpus:
-            return [self._overhead(kind, writer, cpus)
-                    for kind in self.plan.kinds(KVM1, TCG1, TCG2, TINY)
-                    for writer in self.plan.writers]
+        cases = itertools.product(self.plan.kinds(KVM1, TCG1, TCG2, TINY), self.plan.writers)
+        return self._each(self._overhead, cases)
 
-    def _overhead(self, kind, writer, cpus):
+    def _overhead(self, kind, writer):
+        with pinned(self.pin) as cpus:
+            return self._side_by_side(kind, writer, cpus)
+
+    def _side_by_side(self, kind, writer, cpus):
+        """Plain QEMU and all lengths: one runs at a time, the others are held."""
         pairs = {"alone": checkpoint(start="alone")}
         for length in self.plan.lengths:
             pairs[f"{length} ms"] = checkpoint(**fixed(length))
         found = {"kind": str(kind), "writer": writer, "plain_pages_per_s": [],
                  "variants": {name: {"pages_per_s": [], "overhead": []} for name in pairs}}
         with contextlib.ExitStack() as stack:
-            plain = stack.enter_context(self.guest(kind, writer, GIB, cpus=cpus))
-            plain.hold()
-            guests = {}
-            for name, pair in pairs.items():
-                guests[name] = stack.enter_context(
-                    self.guest(kind, writer, GIB, pair, cpus=cpus))
-                guests[name].hold()
+            plain, *others = (
+                self._held(stack, kind, writer, pair, cpus) for pair in (None, *pairs.values()))
+            guests = dict(zip(pairs, others))
+            for guest in (plain, *others):
+                guest.go_on()
+                guest.begin()
+                guest.hold()
             for number in range(self.plan.rounds):
-                for name, guest in guests.items():
-                    base, rate = self._in_turn(plain), self._in_turn(guest)
-                    found["plain_pages_per_s"].append(base)
+                for at, (name, guest) in enumerate(guests.items()):
+                    if at % TURNS == 0:
+                        base = self._in_turn(plain)
+                        found["plain_pages_per_s"].append(base)
+                    rate = self._in_turn(guest)
                     found["variants"][name]["pages_per_s"].append(rate)
                     found["variants"][name]["overhead"].append(100 * (base / rate - 1))
                 progress(f"overhead, {kind}, {writer}, round {number + 1} of "
@@ -115,6 +132,11 @@ class Bench:
                     found["variants"][name_of(guests, guest)]["status"] = figures(guest.status())
         return found
 
+    def _held(self, stack, kind, writer, pair, cpus):
+        guest = stack.enter_context(self.guest(kind, writer, GIB, pair, cpus=cpus, wait=True))
+        guest.hold()
+        return guest
+
     def _in_turn(self, guest):
         guest.go_on()
         try:
@@ -125,8 +147,8 @@ class Bench:
     # -- bytes
 
     def bytes(self):
-        return [self._bytes(kind, writer, cache) for kind in self.plan.kinds(KVM1, TINY)
-                for writer in self.plan.writers for cache in (64, 0)]
+        cases = itertools.product(self.plan.kinds(KVM1, TINY), self.plan.writers, (64, 0))
+        return self._each(self._bytes, cases)
 
     def _bytes(self, kind, writer, cache):
         pair = checkpoint(delta_cache_mib=str(cache), **fixed(LENGTH_MS))
@@ -154,9 +176,9 @@ class Bench:
     # -- stops
 
     def stops(self):
-        return [self._stops(kind, memory, writer)
-                for kind in self.plan.kinds(KVM1, KVM2, TCG1, TCG2, TINY)
-                for memory, writer in ((SMALL, "light"), (GIB, "medium"))]
+        return self._each(self._stops, (
+            (kind, memory, writer) for kind in self.plan.kinds(KVM1, KVM2, TCG1, TCG2, TINY)
+            for memory, writer in ((SMALL, "light"), (GIB, "medium"))))
 
     def _stops(self, kind, memory, writer):
         with self.guest(kind, writer, memory, checkpoint(**fixed(LENGTH_MS))) as guest:
@@ -172,8 +194,8 @@ class Bench:
     def latency(self):
         variants = {"unprotected": None, "adaptive": checkpoint(),
                     f"{LENGTH_MS} ms": checkpoint(**fixed(LENGTH_MS))}
-        return [self._latency(kind, name, pair) for kind in self.plan.kinds(KVM1, TCG1, TINY)
-                for name, pair in variants.items()]
+        return self._each(lambda kind, name: self._latency(kind, name, variants[name]),
+                          itertools.product(self.plan.kinds(KVM1, TCG1, TINY), variants))
 
     def _latency(self, kind, name, pair):
         with self.guest(kind, None, SMALL, pair) as guest:
@@ -208,7 +230,7 @@ class Bench:
     # -- going live
 
     def live(self):
-        return [self._live(kind) for kind in self.plan.kinds(KVM1, KVM2, TCG2)]
+        return self._each(self._live, ((kind,) for kind in self.plan.kinds(KVM1, KVM2, TCG2)))
 
     def _live(self, kind):
         lab = Lab(kind.image, captures=False, accel=kind.accel, smp=kind.smp,
@@ -368,15 +390,17 @@ def latency_aims(rows):
 
 
 PINNED = """\
-Either has one processor for all of its host, guest, QEMU and monitor, so that each thing done for
-protection is time the guest does not get; the backup and the clients have the other."""
+Either has
+one processor for all of its host, guest, QEMU and monitor, so that each thing done for protection
+is time the guest does not get; the backup and the clients have the other. Time other programs had
+the processor is not counted."""
 SHARED = "Everything shares all processors."
 LEGENDS = {
     "overhead": """\
 How many percent longer the same work takes than in the same guest under plain QEMU with the same
 accelerator (x N: N times as long). {cpus}
-Epochs of a fixed length; alone: vmft without a backup. Median of the rounds, least to most; in each
-plain QEMU was measured just before. Light writes to 64 pages, medium to 2600 (1 % of the guest's
+Epochs of a fixed length; alone: vmft without a backup. Median of the rounds, least to most; plain
+QEMU was measured seconds before. Light writes to 64 pages, medium to 2600 (1 % of the guest's
 1 GiB), heavy to 64 MiB: flat out, in order, a word of each page, so that most of the time lost is
 that of the first write to a page in an epoch, which KVM is told of by a fault.""",
     "bytes": """\
@@ -400,8 +424,8 @@ REFERENCES = {
     "overhead": """\
 For comparison, other machines and loads: Remus (Cully and others, NSDI 2008), Linux kernel
 compilation: 31, 52, 80 and 103 % at 10, 20, 30 and 40 checkpoints per second. QEMU's
-micro-checkpointing (Hines, docs/mc.txt of its patches, 2014), a Java application server of 4 GB over
-10 Gbit/s: on the order of 25 % without buffering of output, as high as 50 % with.""",
+micro-checkpointing (Hines, docs/mc.txt of its patches, 2014), a Java application server of 4 GB
+over 10 Gbit/s: on the order of 25 % without buffering of output, as high as 50 % with.""",
 }
 PARTS = {
     "overhead": (Bench.overhead, overhead_table, overhead_aims),
@@ -445,13 +469,8 @@ def epochs(options):
     print(f"\n`{command}`, load average {load_average()} at the start")
     for name in options.part or PARTS:
         measure, table, aims = PARTS[name]
-        try:
-            rows = measure(bench)
-        except ERRORS as error:
-            bench.failures.append(f"{name}: {error}")
-            rows = []
+        rows = result["parts"][name] = measure(bench)
         bench.leave_nothing()
-        result["parts"][name] = rows
         if not rows:
             continue
         legend = LEGENDS[name].format(cpus=SHARED if options.no_pin else PINNED,

@@ -454,10 +454,12 @@ uint64_t vmft_monitor_stalled_ns(const struct vmft_monitor *m, uint64_t now)
 	return vmft_loop_since(m->replayed_ns, now);
 }
 
-static void watch_replay(struct vmft_monitor *m, uint64_t now)
+/* slept: time this monitor did not run itself, in which it could not see replay move. */
+static void watch_replay(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 {
 	const struct vmft_event_in lost = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_STALLED};
 
+	m->replayed_ns += slept;
 	if (m->peer.replayed != m->replayed || m->replayed >= m->strategy_ops->taken(m->strategy) ||
 	    m->peer.stage == VMFT_PEER_NONE)
 		m->replayed_ns = now;
@@ -535,14 +537,15 @@ static void on_tick(struct vmft_op *op, int result)
 	struct vmft_monitor *m = op->owner;
 	const uint64_t now = vmft_loop_now();
 	const uint64_t passed = now - m->tick_ns;
+	const uint64_t slept = passed > 2 * TICK_NS ? passed - TICK_NS : 0;
 
 	(void)result;
 	m->tick_ns = now;
 	watch_beat(m, now);
 	look_at_agent(m);
-	watch_replay(m, now);
+	watch_replay(m, now, slept);
 	vmft_source_tick(m, now);
-	vmft_peer_tick(m, now, passed > 2 * TICK_NS ? passed - TICK_NS : 0);
+	vmft_peer_tick(m, now, slept);
 	control_lag(m, now);
 	watch_arbiter(m, now);
 	maybe_leave(m, now);

@@ -163,7 +163,10 @@ def lead_to(pair, wanted):
     while phase(pair) != wanted:
         now = phase(pair)
         check(now in PHASES, f"the attach is {now}: {pair.status('A')['attach_error']}")
-        pair.command("A", "step-attach")
+        # An offer is the backup's to answer, held or not: a step that comes behind its answer
+        # would be one more.
+        if now != "offered":
+            pair.command("A", "step-attach")
         pair.wait(lambda: phase(pair) != now, f"the attach to leave {now}")
 
 

@@ -160,14 +160,17 @@ def start_held(pair):
 def lead_to(pair, wanted):
     """Step by step into a phase, in which the attach then stays."""
     pair.wait(lambda: phase(pair) != "idle", "the attach to begin")
-    while phase(pair) != wanted:
-        now = phase(pair)
+    # Read once a turn: an offer ends by itself, also between two looks.
+    now = phase(pair)
+    while now != wanted:
         check(now in PHASES, f"the attach is {now}: {pair.status('A')['attach_error']}")
         # An offer is the backup's to answer, held or not: a step that comes behind its answer
         # would be one more.
         if now != "offered":
             pair.command("A", "step-attach")
-        pair.wait(lambda: phase(pair) != now, f"the attach to leave {now}")
+        before = now
+        pair.wait(lambda: phase(pair) != before, f"the attach to leave {before}")
+        now = phase(pair)
 
 
 def goes_on(pair, writer, what):

@@ -281,6 +281,10 @@ class Lab:
         self.start_side(name, role="backup")
         self.wait(lambda: self.peek(name), f"the monitor of backup {name}")
 
+    def attach_now(self, primary):
+        """Without waiting for the next attempt's time; refused if it has begun by itself."""
+        control.ask(self.side[primary].control, "attach")
+
     def wait_attached(self, primary, backup):
         """Until the guest on primary is protected by backup; returns the primary's status."""
         self.wait(lambda: self.state(primary) == self.state(backup) == "protected",

@@ -10,7 +10,6 @@ import struct
 import time
 
 from harness import CHECKPOINT, LOCKSTEP, captures_whole, check, drill, equal, note, silent
-from vmftlab import control
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Workload, Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT
@@ -153,24 +152,18 @@ def start_held(pair):
     """A backup on B whose attach stays in its first phase, however soon it begins."""
     pair.command("A", "hold-attach")
     pair.start_backup("B")
-    # Without waiting for the next attempt's time; refused if it has begun.
-    control.ask(pair.side["A"].control, "attach")
+    pair.attach_now("A")
 
 
 def lead_to(pair, wanted):
     """Step by step into a phase, in which the attach then stays."""
     pair.wait(lambda: phase(pair) != "idle", "the attach to begin")
-    # Read once a turn: an offer ends by itself, also between two looks.
-    now = phase(pair)
-    while now != wanted:
+    while (now := phase(pair)) != wanted:
         check(now in PHASES, f"the attach is {now}: {pair.status('A')['attach_error']}")
-        # An offer is the backup's to answer, held or not: a step that comes behind its answer
-        # would be one more.
+        # This one ends with the backup's answer, held or not: a step would be the next phase's.
         if now != "offered":
             pair.command("A", "step-attach")
-        before = now
-        pair.wait(lambda: phase(pair) != before, f"the attach to leave {before}")
-        now = phase(pair)
+        pair.wait(lambda: phase(pair) != now, f"the attach to leave {now}")
 
 
 def goes_on(pair, writer, what):
@@ -206,7 +199,7 @@ def fault_in_each_phase(name, way, phases, fault, heal, expect):
             pair.end_side("B")
             heal(pair)
         pair.start_backup("B")
-        pair.command("A", "attach")
+        pair.attach_now("A")
         pair.wait_attached("A", "B")
         equal(pair.status("A")["attach_error"], "", "error after an attach that went well")
         pair.wait_following()
@@ -263,7 +256,7 @@ def attach_target_full(name, way):
         pair.start_side("B", role="backup", args=args,
                         inside=inside.replace("size=4m", "size=24m"))
         pair.wait(lambda: pair.peek("B"), "the monitor of backup B")
-        control.ask(pair.side["A"].control, "attach")
+        pair.attach_now("A")
         lead_to(pair, "catching-up")
         pair.side["B"].may_end = True
         shell.run("dd if=/dev/urandom of=/mnt/more bs=1M count=24; sync")
@@ -274,7 +267,7 @@ def attach_target_full(name, way):
         pair.wait(lambda: len(writer.acks()) > seen + 5, "writes without that backup")
         shell.run("rm /mnt/more")
         pair.start_backup("B")
-        pair.command("A", "attach")
+        pair.attach_now("A")
         pair.wait_attached("A", "B")
         writer.stop()
         equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")

@@ -252,7 +252,7 @@ def disk_full(name, way):
 
         shell.run("rm /mnt/more")
         pair.start_backup("B")
-        pair.command("A", "attach")
+        pair.attach_now("A")
         pair.wait_attached("A", "B")
         equal(pair.compare("A", "B")[1], "", "differences to the new backup")
         writer.stop()

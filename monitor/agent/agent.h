@@ -163,7 +163,6 @@ struct vmft_attach {
 
 struct vmft_checkpoint {
 	bool on;			/* this is the strategy */
-	bool standby;			/* came up as a backup */
 	bool (*phase_check)(int phase); /* QEMU's, needed before the rest */
 	_Atomic uint64_t epoch;		/* taken so far */
 

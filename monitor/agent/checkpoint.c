@@ -495,8 +495,9 @@ void vmft_checkpoint_before_wait(void)
 		vmft_agent_arm();
 		vmft_input_start();
 		(void)atexit(at_exit);
-		c->standby = vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_INMIGRATE);
-		vmft_agent_state_set(c->standby ? VMFT_AGENT_STANDBY : VMFT_AGENT_WAITING);
+		vmft_agent_state_set(vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_INMIGRATE)
+					 ? VMFT_AGENT_STANDBY
+					 : VMFT_AGENT_WAITING);
 		/* Last: an order may be there already, and is obeyed by the state. */
 		vmft_agent_serve();
 		return;

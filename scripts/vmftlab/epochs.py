@@ -422,7 +422,8 @@ it asks again after {resend} ms without an answer. Median, least to most.""",
 }
 REFERENCES = {
     "overhead": """\
-For comparison, other machines and loads: Remus (Cully and others, NSDI 2008), Linux kernel
+For comparison, other machines and loads: Remus (Cully and others, NSDI 2008; quoted
+from memory, not checked against the paper), Linux kernel
 compilation: 31, 52, 80 and 103 % at 10, 20, 30 and 40 checkpoints per second. QEMU's
 micro-checkpointing (Hines, docs/mc.txt of its patches, 2014), a Java application server of 4 GB
 over 10 Gbit/s: on the order of 25 % without buffering of output, as high as 50 % with.""",

@@ -47,6 +47,7 @@ enum vmft_frame_type {
 enum vmft_bye {
 	VMFT_BYE_GUEST_DIED = 1,
 	VMFT_BYE_GUEST_ENDED = 2,
+	VMFT_BYE_DIVERGED = 3, /* the backup's guest is not what the primary's is */
 };
 
 struct vmft_frame_info {

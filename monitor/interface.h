@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define VMFT_IFACE_MAGIC   UINT64_C(0x746d6676656e6731)
-#define VMFT_IFACE_VERSION 3u
+#define VMFT_IFACE_VERSION 4u
 #define VMFT_IFACE_HEADER  4096u /* the ring begins here */
 
 /* The file name given to QEMU as rrfile: the agent takes over its stream. */
@@ -56,6 +56,19 @@ enum vmft_command {
 	VMFT_COMMAND_PREPARE = 5, /* backup: come up stopped, state comes by VMFT_AREA_LOAD */
 	VMFT_COMMAND_END = 6,	  /* checkpoint: the VM is over, QEMU ends in order */
 };
+
+/* How a backup's guest was found to differ from the primary's. */
+enum vmft_divergence_kind {
+	VMFT_DIVERGENCE_NONE = 0,
+	VMFT_DIVERGENCE_OUTPUT = 1,	 /* it would have sent another frame */
+	VMFT_DIVERGENCE_NO_OUTPUT = 2,	 /* it did not send a frame the primary sent */
+	VMFT_DIVERGENCE_MORE_OUTPUT = 3, /* it sent one the primary did not */
+	VMFT_DIVERGENCE_MEMORY = 4,	 /* sampled pages of RAM differ */
+	VMFT_DIVERGENCE_PROCESSOR = 5,	 /* registers differ */
+	VMFT_DIVERGENCE_KINDS = 6,
+};
+
+#define VMFT_DIVERGENCE_PAGES_MAX 64u
 
 struct vmft_iface {
 	/* Written once by whoever made the memfd, before either side maps it. */
@@ -104,12 +117,26 @@ struct vmft_iface {
 	_Atomic uint32_t exit_code; /* for QEMU's process, if the monitor leaves before the guest is
 				     * live here; 0: VMFT_EXIT_INTERNAL */
 	_Atomic uint32_t throttle;  /* permille of time the recording guest is to be paused */
+	_Atomic uint32_t digest_ms; /* recording: how often memory is sampled; 0: not at all */
+	_Atomic uint32_t digest_pages; /* recording: pages a sample */
+
+	/* Written by the agent only. */
+	_Atomic uint32_t disk_errno;  /* an image could not be read or written; 0: never yet */
+	_Atomic uint32_t diverged;    /* enum vmft_divergence_kind; last of what describes it */
+	_Atomic uint64_t diverged_at; /* log position of the entry that found it */
+	_Atomic uint64_t diverged_expected, diverged_found; /* digests, of whatever kind it is */
+	_Atomic uint32_t diverged_page_count; /* listed, VMFT_DIVERGENCE_PAGES_MAX at most */
+	_Atomic uint32_t reserved4;
+	_Atomic uint64_t diverged_page[VMFT_DIVERGENCE_PAGES_MAX]; /* offsets in vmft.ram */
+	_Atomic uint64_t outputs_compared, digests_compared;	   /* replaying */
+	_Atomic uint64_t digests_taken, digest_ns; /* recording: and what they cost */
 };
 
 static_assert(offsetof(struct vmft_iface, log_head) == 64, "shared layout");
 static_assert(offsetof(struct vmft_iface, log_tail) == 128, "shared layout");
 static_assert(offsetof(struct vmft_iface, agent_state) == 192, "shared layout");
 static_assert(offsetof(struct vmft_iface, command) == 320, "shared layout");
+static_assert(offsetof(struct vmft_iface, digest_ms) == 368, "shared layout");
 static_assert(sizeof(struct vmft_iface) <= VMFT_IFACE_HEADER, "header fits its page");
 
 /*

@@ -16,6 +16,7 @@ enum vmft_exit {
 	VMFT_EXIT_FENCED = 9,	   /* lost the arbitration: the other side is live */
 	VMFT_EXIT_GUEST = 10,	   /* the guest's QEMU died and this side does not carry it on */
 	VMFT_EXIT_ATTACH = 11,	   /* an attach to this backup failed half-way: start it again */
+	VMFT_EXIT_DIVERGED = 12,   /* this backup is not what the primary is: start it again */
 };
 
 #endif

@@ -16,16 +16,20 @@
 
 #include "exit-codes.h"
 
-#define DEFAULT_QEMU	   "/usr/bin/qemu-system-x86_64"
-#define DEFAULT_SILENCE_MS 1000u
-#define DEFAULT_LAG_MS	   300
-#define DEFAULT_STUN_MS	   300
-#define DEFAULT_GATE_BYTES (8u << 20)
-#define DEFAULT_LOG_BYTES  (64u << 20)
-#define DEFAULT_EPOCH_MS   25
-#define DEFAULT_EPOCH_MIN  5
-#define DEFAULT_EPOCH_MAX  500
-#define DEFAULT_CACHE_MIB  64
+#define DEFAULT_QEMU	     "/usr/bin/qemu-system-x86_64"
+#define DEFAULT_SILENCE_MS   1000u
+#define DEFAULT_LAG_MS	     300
+#define DEFAULT_STUN_MS	     300
+#define DEFAULT_GATE_BYTES   (8u << 20)
+#define DEFAULT_LOG_BYTES    (64u << 20)
+#define DEFAULT_EPOCH_MS     25
+#define DEFAULT_EPOCH_MIN    5
+#define DEFAULT_EPOCH_MAX    500
+#define DEFAULT_CACHE_MIB    64
+#define DEFAULT_STALL_MS     30000
+#define DEFAULT_DROP_MS	     60000
+#define DEFAULT_DIGEST_MS    1000
+#define DEFAULT_DIGEST_PAGES 128
 
 /* What one parse carries from line to line. */
 struct parser {
@@ -37,7 +41,8 @@ struct parser {
 	int failed_line;     /* of the first refusal, 0 while there is none */
 	int section_line[4]; /* where each section opened, 0 if it did not */
 	int epoch_line;	     /* where the last of the epoch's lengths was given */
-	unsigned seen;	     /* bit i: keys[i] was given */
+	uint64_t seen;	     /* bit i: keys[i] was given */
+	int grace_line;
 	struct vmft_pair_config config;
 	struct vmft_error *err;
 };
@@ -96,7 +101,7 @@ static int set_path(struct parser *p, const char *value, char *field, size_t siz
 	return 0;
 }
 
-static int set_qemu(struct parser *p, const char *value, void *field)
+static int set_any_path(struct parser *p, const char *value, void *field)
 {
 	return set_path(p, value, field, VMFT_PATH_MAX);
 }
@@ -248,6 +253,32 @@ static int set_delta_cache(struct parser *p, const char *value, void *field)
 	return set_u32(p, value, (struct number_range){.min = 0, .max = 4096}, field);
 }
 
+static int set_grace(struct parser *p, const char *value, void *field)
+{
+	p->grace_line = p->line;
+	return set_u32(p, value, (struct number_range){.min = 200, .max = 120000}, field);
+}
+
+static int set_stall(struct parser *p, const char *value, void *field)
+{
+	return set_u32(p, value, (struct number_range){.min = 1000, .max = 600000}, field);
+}
+
+static int set_lag_drop(struct parser *p, const char *value, void *field)
+{
+	return set_u32(p, value, (struct number_range){.min = 0, .max = 600000}, field);
+}
+
+static int set_digest(struct parser *p, const char *value, void *field)
+{
+	return set_u32(p, value, (struct number_range){.min = 0, .max = 60000}, field);
+}
+
+static int set_digest_pages(struct parser *p, const char *value, void *field)
+{
+	return set_u32(p, value, (struct number_range){.min = 1, .max = 1024}, field);
+}
+
 static int set_gate(struct parser *p, const char *value, void *field)
 {
 	return set_u32(p, value, (struct number_range){.min = 65536, .max = 1u << 30}, field);
@@ -343,7 +374,7 @@ static const struct key keys[] = {
     {"pair", "disk-check", set_disk_check, FIELD(disk_check), false, NULL},
     {"pair", "gate-bytes", set_gate, FIELD(gate_bytes), false, NULL},
     {"pair", "log-bytes", set_log, FIELD(log_bytes), false, NULL},
-    {"pair", "qemu", set_qemu, FIELD(qemu), false, NULL},
+    {"pair", "qemu", set_any_path, FIELD(qemu), false, NULL},
     {"pair", "start", set_start, FIELD(start), false, NULL},
     {"pair", "reprotect", set_reprotect, FIELD(reprotect), false, NULL},
     {"pair", "stun-ms", set_stun, FIELD(stun_ms), false, NULL},
@@ -355,6 +386,16 @@ static const struct key keys[] = {
     {"pair", "delta-cache-mib", set_delta_cache, FIELD(delta_cache_mib), false, NULL},
     {"primary", "channel", set_channel, SIDE(VMFT_HOST_PRIMARY, channel), true,
      "channel = 10.9.0.1:7700"},
+    {"pair", "grace-ms", set_grace, FIELD(grace_ms), false, NULL},
+    {"pair", "stall-ms", set_stall, FIELD(stall_ms), false, NULL},
+    {"pair", "lag-drop-ms", set_lag_drop, FIELD(lag_drop_ms), false, NULL},
+    {"pair", "digest-ms", set_digest, FIELD(digest_ms), false, NULL},
+    {"pair", "digest-pages", set_digest_pages, FIELD(digest_pages), false, NULL},
+    {"pair", "save-log", set_any_path, FIELD(save_log), false, NULL},
+    {"pair", "alarm", set_any_path, FIELD(alarm), false, NULL},
+    {"primary", "heartbeat", set_channel, SIDE(VMFT_HOST_PRIMARY, heartbeat), false, NULL},
+    {"backup", "heartbeat", set_channel, SIDE(VMFT_HOST_BACKUP, heartbeat), false, NULL},
+    {"spare", "heartbeat", set_channel, SIDE(VMFT_HOST_SPARE, heartbeat), false, NULL},
     {"primary", "control", set_control, SIDE(VMFT_HOST_PRIMARY, control), false, NULL},
     {"backup", "channel", set_channel, SIDE(VMFT_HOST_BACKUP, channel), true,
      "channel = 10.9.0.2:7700"},
@@ -372,9 +413,9 @@ static int key_set(struct parser *p, size_t index, const char *value)
 {
 	const struct key *key = &keys[index];
 
-	if (p->seen & (1u << index))
+	if (p->seen & (UINT64_C(1) << index))
 		return refuse(p, "second", key->name, "keep one of them");
-	p->seen |= 1u << index;
+	p->seen |= UINT64_C(1) << index;
 	if (value[0] == '\0')
 		return refuse(p, "no value for", key->name, "write one or take the line out");
 	return key->set(p, value, (char *)&p->config + key->field);
@@ -471,7 +512,7 @@ static int check_required(struct parser *p)
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		size_t s = 0;
 
-		if (!keys[i].required || (p->seen & (1u << i)))
+		if (!keys[i].required || (p->seen & (UINT64_C(1) << i)))
 			continue;
 		while (strcmp(sections[s], keys[i].section) != 0)
 			s++;
@@ -533,6 +574,21 @@ static int check_epoch(struct parser *p)
 		      "let none be less than the one before it");
 }
 
+/* The default follows from silence-ms, which may stand behind it. */
+static int check_grace(struct parser *p)
+{
+	struct vmft_pair_config *config = &p->config;
+	char values[32];
+
+	if (config->grace_ms == 0)
+		config->grace_ms = 2 * config->silence_ms;
+	if (config->grace_ms >= config->silence_ms)
+		return 0;
+	(void)snprintf(values, sizeof(values), "%u, %u", config->grace_ms, config->silence_ms);
+	p->line = p->grace_line;
+	return refuse(p, "grace-ms less than silence-ms:", values, "make it as long at least");
+}
+
 static void fill_defaults(struct vmft_pair_config *config)
 {
 	config->silence_ms = DEFAULT_SILENCE_MS;
@@ -546,6 +602,10 @@ static void fill_defaults(struct vmft_pair_config *config)
 	config->epoch_min_ms = DEFAULT_EPOCH_MIN;
 	config->epoch_max_ms = DEFAULT_EPOCH_MAX;
 	config->delta_cache_mib = DEFAULT_CACHE_MIB;
+	config->stall_ms = DEFAULT_STALL_MS;
+	config->lag_drop_ms = DEFAULT_DROP_MS;
+	config->digest_ms = DEFAULT_DIGEST_MS;
+	config->digest_pages = DEFAULT_DIGEST_PAGES;
 	memcpy(config->qemu, DEFAULT_QEMU, sizeof(DEFAULT_QEMU));
 }
 
@@ -594,6 +654,9 @@ static int parse(struct parser *p)
 		return r;
 	fill_controls(&p->config);
 	r = check_epoch(p);
+	if (r < 0)
+		return r;
+	r = check_grace(p);
 	if (r < 0)
 		return r;
 	return check_channels(p);

@@ -71,6 +71,7 @@ struct vmft_channel_address {
 
 struct vmft_pair_side {
 	struct vmft_channel_address channel;
+	struct vmft_channel_address heartbeat;			   /* addr_len 0: no second path */
 	char control[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* absolute, fits bind() */
 };
 
@@ -88,10 +89,18 @@ struct vmft_pair_config {
 	uint32_t stun_ms; /* 10..10000: the guest is to be stopped no longer by an attach */
 	uint32_t attach_mib_per_s; /* 0..100000: cap on an attach's copying; 0: none */
 	enum vmft_strategy_kind strategy;
-	uint32_t epoch_ms;		/* 5..500: the length of an epoch */
-	uint32_t epoch_min_ms;		/* 1..epoch_ms: not shorter, when output waits */
-	uint32_t epoch_max_ms;		/* epoch_ms..5000: not longer, when nothing waits */
-	uint32_t delta_cache_mib;	/* 0..4096: of the pages last sent; 0: none */
+	uint32_t epoch_ms;	  /* 5..500: the length of an epoch */
+	uint32_t epoch_min_ms;	  /* 1..epoch_ms: not shorter, when output waits */
+	uint32_t epoch_max_ms;	  /* epoch_ms..5000: not longer, when nothing waits */
+	uint32_t delta_cache_mib; /* 0..4096: of the pages last sent; 0: none */
+	uint32_t grace_ms;     /* silence_ms..120000: how long the channel may be silent while the
+				* heartbeat path says that the peer is there */
+	uint32_t stall_ms;     /* 1000..600000: replay that stands still this long has diverged */
+	uint32_t lag_drop_ms;  /* 0..600000: a backup that lags this long is given up; 0: never */
+	uint32_t digest_ms;    /* 0..60000: how often guest memory is compared; 0: never */
+	uint32_t digest_pages; /* 1..1024: pages compared each time */
+	char save_log[VMFT_PATH_MAX];	/* directory the backup saves the log in; "": it does not */
+	char alarm[VMFT_PATH_MAX];	/* program run when protection is lost; "": none */
 	bool has_host[VMFT_HOST_COUNT]; /* the section is there */
 	struct vmft_pair_side host[VMFT_HOST_COUNT];
 };

@@ -51,6 +51,8 @@ static enum vmft_why peer_why(const struct vmft_core *core, const struct vmft_ev
 	case VMFT_WHY_PEER_FAULT:
 	case VMFT_WHY_ATTACH_FAILED:
 	case VMFT_WHY_STALLED:
+	case VMFT_WHY_LAGGED:
+	case VMFT_WHY_PEER_DIVERGED:
 		return event->why;
 	default:
 		refuse(core, event, "no reason a peer is lost for");
@@ -192,7 +194,7 @@ static enum vmft_state on_gate_closed(struct vmft_core *core, const struct vmft_
 	return seal(core, ret);
 }
 
-/* PROTECTED and SHIPPING, primary */
+/* PROTECTED, LAGGING and SHIPPING, primary */
 
 static enum vmft_state primary_alone(struct vmft_core *core, enum vmft_why why,
 				     struct vmft_actions *ret)
@@ -225,10 +227,29 @@ static enum vmft_state on_ack(struct vmft_core *core, const struct vmft_event_in
 	core->acked = event->position;
 	/* A backup that is not yet told of the pair would not take over with it. */
 	if (!event->formed || event->position == core->released)
-		return VMFT_STATE_PROTECTED;
+		return core->state;
 	core->released = event->position;
 	ret->set |= VMFT_DO_SET_RELEASE;
 	ret->release = event->position;
+	return core->state;
+}
+
+/* Seen from outside nothing changes: the output rule holds whatever the lag is. */
+static enum vmft_state on_lags(struct vmft_core *core, const struct vmft_event_in *event,
+			       struct vmft_actions *ret)
+{
+	(void)core;
+	(void)event;
+	(void)ret;
+	return VMFT_STATE_LAGGING;
+}
+
+static enum vmft_state on_keeps_up(struct vmft_core *core, const struct vmft_event_in *event,
+				   struct vmft_actions *ret)
+{
+	(void)core;
+	(void)event;
+	(void)ret;
 	return VMFT_STATE_PROTECTED;
 }
 
@@ -351,6 +372,25 @@ static enum vmft_state on_replayed(struct vmft_core *core, const struct vmft_eve
 	if (core->state == VMFT_STATE_ENDING)
 		return drain_to_end(core, ret);
 	return core->state;
+}
+
+/*
+ * A backup that is not what the primary was may have answered differently to what the primary
+ * was asked: it never goes live, not even when the primary is gone and nobody else is there. A
+ * claim that is outstanding may be won with nobody to use it, as when the guest dies then.
+ */
+static enum vmft_state on_diverged(struct vmft_core *core, const struct vmft_event_in *event,
+				   struct vmft_actions *ret)
+{
+	(void)event;
+	ret->set |= VMFT_DO_FENCE_GUEST | VMFT_DO_STOP;
+	ret->stop = VMFT_WHY_DIVERGED;
+	if (core->lost == VMFT_WHY_NONE) {
+		say_bye(VMFT_WHY_DIVERGED, ret);
+		ret->set |= VMFT_DO_CLOSE_PEER;
+	}
+	core->why = VMFT_WHY_DIVERGED;
+	return VMFT_STATE_DIVERGED;
 }
 
 static enum vmft_state on_backup_gone(struct vmft_core *core, const struct vmft_event_in *event,
@@ -527,6 +567,16 @@ static const struct rule primary_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_ACK] = ON(on_ack, S(PROTECTED) | S(ARBITRATING)),
 		[VMFT_IN_GUEST_DIED] = ON(on_primary_gone, S(SHIPPING)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_primary_gone, S(SHIPPING)),
+		[VMFT_IN_LAGS] = ON(on_lags, S(LAGGING)),
+	    },
+	[VMFT_STATE_LAGGING] =
+	    {
+		[VMFT_IN_PEER_LOST] = ON(on_backup_lost, S(ARBITRATING)),
+		[VMFT_IN_PEER_ENDED] = ON(on_backup_lost, S(ARBITRATING)),
+		[VMFT_IN_ACK] = ON(on_ack, S(LAGGING) | S(ARBITRATING)),
+		[VMFT_IN_GUEST_DIED] = ON(on_primary_gone, S(SHIPPING)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_primary_gone, S(SHIPPING)),
+		[VMFT_IN_KEEPS_UP] = ON(on_keeps_up, S(PROTECTED)),
 	    },
 	[VMFT_STATE_SHIPPING] =
 	    {
@@ -601,6 +651,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_DIVERGED] = STALE,
 	    },
 	[VMFT_STATE_ATTACHING] =
 	    {
@@ -613,6 +664,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
 		[VMFT_IN_GUEST_DIED] = ON(on_backup_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_backup_gone, S(ENDED)),
+		[VMFT_IN_DIVERGED] = ON(on_diverged, S(DIVERGED)),
 	    },
 	[VMFT_STATE_PROTECTED] =
 	    {
@@ -623,6 +675,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
 		[VMFT_IN_GUEST_DIED] = ON(on_backup_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_backup_gone, S(ENDED)),
+		[VMFT_IN_DIVERGED] = ON(on_diverged, S(DIVERGED)),
 	    },
 	[VMFT_STATE_DRAINING] =
 	    {
@@ -633,6 +686,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_DIVERGED] = ON(on_diverged, S(DIVERGED)),
 	    },
 	[VMFT_STATE_ENDING] =
 	    {
@@ -643,6 +697,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_DIVERGED] = ON(on_diverged, S(DIVERGED)),
 	    },
 	[VMFT_STATE_ARBITRATING] =
 	    {
@@ -656,6 +711,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_DIVERGED] = ON(on_diverged, S(DIVERGED)),
 	    },
 	[VMFT_STATE_WAITING_ARBITER] =
 	    {
@@ -667,6 +723,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_DIVERGED] = ON(on_diverged, S(DIVERGED)),
 	    },
 	[VMFT_STATE_GOING_LIVE] =
 	    {
@@ -677,6 +734,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = ON(on_live, S(ALONE)),
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_DIVERGED] = ON(on_diverged, S(DIVERGED)),
 	    },
 	[VMFT_STATE_FENCED] =
 	    {
@@ -687,6 +745,22 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = STALE,
 		[VMFT_IN_GUEST_DIED] = STALE,
 		[VMFT_IN_GUEST_ENDED] = STALE,
+		[VMFT_IN_DIVERGED] = STALE,
+	    },
+	[VMFT_STATE_DIVERGED] =
+	    {
+		[VMFT_IN_PEER_LOST] = STALE,
+		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_LOG_HELD] = STALE,
+		[VMFT_IN_REPLAYED] = STALE,
+		[VMFT_IN_CLAIM_WON] = STALE,
+		[VMFT_IN_CLAIM_LOST] = STALE,
+		[VMFT_IN_CLAIM_UNREACHABLE] = STALE,
+		[VMFT_IN_RETRY_TIMER] = STALE,
+		[VMFT_IN_LIVE] = STALE,
+		[VMFT_IN_GUEST_DIED] = STALE,
+		[VMFT_IN_GUEST_ENDED] = STALE,
+		[VMFT_IN_DIVERGED] = STALE,
 	    },
 	[VMFT_STATE_ENDED] =
 	    {
@@ -701,6 +775,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = STALE,
 		[VMFT_IN_GUEST_DIED] = STALE,
 		[VMFT_IN_GUEST_ENDED] = STALE,
+		[VMFT_IN_DIVERGED] = STALE,
 	    },
 };
 
@@ -744,9 +819,15 @@ bool vmft_core_wants_peer(const struct vmft_core *core)
 	return core->state == VMFT_STATE_FORMING || core->state == VMFT_STATE_ALONE;
 }
 
+bool vmft_core_is_paired(const struct vmft_core *core)
+{
+	return core->state == VMFT_STATE_PROTECTED || core->state == VMFT_STATE_LAGGING;
+}
+
 bool vmft_core_is_final(const struct vmft_core *core)
 {
-	return core->state == VMFT_STATE_FENCED || core->state == VMFT_STATE_ENDED;
+	return core->state == VMFT_STATE_FENCED || core->state == VMFT_STATE_DIVERGED ||
+	       core->state == VMFT_STATE_ENDED;
 }
 
 enum vmft_core_rule vmft_core_rule(enum vmft_side side, enum vmft_state state, enum vmft_in kind,
@@ -781,6 +862,7 @@ const char *vmft_state_name(enum vmft_state state)
 	    [VMFT_STATE_ATTACHING] = "attaching",
 	    [VMFT_STATE_SEALING] = "sealing",
 	    [VMFT_STATE_PROTECTED] = "protected",
+	    [VMFT_STATE_LAGGING] = "lagging",
 	    [VMFT_STATE_SHIPPING] = "shipping",
 	    [VMFT_STATE_DRAINING] = "draining",
 	    [VMFT_STATE_ENDING] = "ending",
@@ -789,6 +871,7 @@ const char *vmft_state_name(enum vmft_state state)
 	    [VMFT_STATE_GOING_LIVE] = "going-live",
 	    [VMFT_STATE_ALONE] = "alone",
 	    [VMFT_STATE_FENCED] = "fenced",
+	    [VMFT_STATE_DIVERGED] = "diverged",
 	    [VMFT_STATE_ENDED] = "ended",
 	};
 
@@ -817,6 +900,9 @@ const char *vmft_in_name(enum vmft_in kind)
 	    [VMFT_IN_GUEST_DIED] = "guest-died",
 	    [VMFT_IN_GUEST_ENDED] = "guest-ended",
 	    [VMFT_IN_LOG_SHIPPED] = "log-shipped",
+	    [VMFT_IN_LAGS] = "lags",
+	    [VMFT_IN_KEEPS_UP] = "keeps-up",
+	    [VMFT_IN_DIVERGED] = "diverged",
 	};
 
 	return name_at(names, VMFT_IN_COUNT, kind);
@@ -871,6 +957,9 @@ const char *vmft_why_text(enum vmft_why why)
 	    [VMFT_WHY_CLAIM_LOST] = "the other side won the arbitration",
 	    [VMFT_WHY_ATTACH_FAILED] = "the attach did not come to an end",
 	    [VMFT_WHY_STALLED] = "the backup's replay stands still",
+	    [VMFT_WHY_LAGGED] = "the backup did not keep up",
+	    [VMFT_WHY_DIVERGED] = "this side's guest diverged from the primary's",
+	    [VMFT_WHY_PEER_DIVERGED] = "the backup's guest diverged",
 	};
 
 	return name_at(texts, VMFT_WHY_COUNT, why);

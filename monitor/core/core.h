@@ -32,6 +32,8 @@ enum vmft_state {
 	VMFT_STATE_SEALING,	    /* primary: its new backup follows; output is held until all
 				     * that was seen outside is acked */
 	VMFT_STATE_PROTECTED,	    /* pair formed: recording under acks / replaying */
+	VMFT_STATE_LAGGING,	    /* primary: protected, but its backup is behind the bound, and
+				     * the guest is slowed down for it */
 	VMFT_STATE_SHIPPING,	    /* primary: own guest is gone, its last log goes to the peer */
 	VMFT_STATE_DRAINING,	    /* backup: peer lost, replaying what is held before claiming */
 	VMFT_STATE_ENDING,	    /* backup: the guest ended in order, replaying up to its end */
@@ -40,6 +42,8 @@ enum vmft_state {
 	VMFT_STATE_GOING_LIVE,	    /* backup: won, the agent is leaving replay */
 	VMFT_STATE_ALONE,	    /* primary: live and unprotected */
 	VMFT_STATE_FENCED,	    /* final: lost the arbitration, the guest is stopped for good */
+	VMFT_STATE_DIVERGED,	    /* final, backup: its guest is not what the primary's was at the
+				     * same position; it may never go live */
 	VMFT_STATE_ENDED,	    /* final: this side's guest is gone; core.why says how */
 	VMFT_STATE_COUNT,
 };
@@ -58,6 +62,9 @@ enum vmft_why {
 	VMFT_WHY_CLAIM_LOST,	      /* the other side holds generation + 1 */
 	VMFT_WHY_ATTACH_FAILED,	      /* an attach was given up by this side */
 	VMFT_WHY_STALLED,	      /* peer: a backup whose replay does not move */
+	VMFT_WHY_LAGGED,	      /* peer: a backup that did not keep up for too long */
+	VMFT_WHY_DIVERGED,	      /* own guest is not what the primary's was */
+	VMFT_WHY_PEER_DIVERGED,	      /* peer said goodbye: its guest diverged from ours */
 	VMFT_WHY_COUNT,
 };
 
@@ -77,8 +84,9 @@ enum vmft_in {
 	VMFT_IN_CAUGHT_UP,   /* primary: the new backup replays and its lag is within the bound */
 	VMFT_IN_GATE_CLOSED, /* primary: nothing more leaves; all that left depends on no more
 			      * log than .position */
-	VMFT_IN_PEER_LOST,   /* .why: CONNECTION, SILENCE, PEER_GUEST_DIED, PEER_FAULT, STALLED or
-			      * ATTACH_FAILED (given up by this side) */
+	VMFT_IN_PEER_LOST,   /* .why: CONNECTION, SILENCE, PEER_GUEST_DIED, PEER_DIVERGED,
+			      * PEER_FAULT; or given up by this side: STALLED, LAGGED,
+			      * ATTACH_FAILED */
 	VMFT_IN_PEER_ENDED,  /* the peer's goodbye after an orderly end of its guest */
 	VMFT_IN_LOG_HELD,    /* backup: log held in memory up to .position */
 	VMFT_IN_ACK,	     /* primary: .position acked; .sent = last handed to transport */
@@ -91,6 +99,9 @@ enum vmft_in {
 	VMFT_IN_GUEST_DIED,	   /* own QEMU gone without an orderly end */
 	VMFT_IN_GUEST_ENDED,	   /* own QEMU ended in order */
 	VMFT_IN_LOG_SHIPPED,	   /* primary in SHIPPING: whole ring handed to the transport */
+	VMFT_IN_LAGS,		   /* primary, protected: the backup is behind the bound */
+	VMFT_IN_KEEPS_UP,	   /* primary, lagging: it is within it again */
+	VMFT_IN_DIVERGED,	   /* backup: its guest was found to differ from the primary's */
 	VMFT_IN_COUNT,
 };
 
@@ -106,7 +117,8 @@ struct vmft_event_in {
 enum vmft_do {
 	VMFT_DO_FENCE_GUEST = 1 << 0, /* stop the guest for good, shut its gate for good */
 	VMFT_DO_SEND_ACK = 1 << 1,    /* tell the peer .ack is held */
-	VMFT_DO_SEND_BYE = 1 << 2,    /* .bye: GUEST_DIED or GUEST_ENDED, after all log sent */
+	VMFT_DO_SEND_BYE = 1 << 2,    /* .bye: GUEST_DIED, GUEST_ENDED or DIVERGED, after all log
+				       * was sent */
 	VMFT_DO_CLOSE_PEER = 1 << 3,  /* with SEND_BYE: once it is flushed (bounded wait) */
 	VMFT_DO_CLAIM = 1 << 4,	      /* test-and-set .generation for this VM, asynchronously */
 	VMFT_DO_START_RETRY_TIMER = 1 << 5,
@@ -155,6 +167,9 @@ void vmft_core_step(struct vmft_core *core, const struct vmft_event_in *event,
 /* Whether a hello may be accepted now, for a pair to form or, by a primary that is alone, for
  * an attach; a peer that knocks at any other time is refused. */
 bool vmft_core_wants_peer(const struct vmft_core *core);
+
+/* Whether this side is a pair's, each other's protection: protected or lagging. */
+bool vmft_core_is_paired(const struct vmft_core *core);
 
 /* Whether nothing can change any more. */
 bool vmft_core_is_final(const struct vmft_core *core);

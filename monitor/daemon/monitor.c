@@ -47,6 +47,11 @@ static void pump_in(struct vmft_monitor *m, uint64_t nanoseconds)
 static void fence_guest(struct vmft_monitor *m)
 {
 	vmft_agent_link_command(&m->agent, VMFT_COMMAND_FENCE);
+	if (m->core.why == VMFT_WHY_DIVERGED) {
+		vmft_journal_say(&m->journal, "this backup's guest is not what the primary's is: "
+					      "it is stopped; start this backup anew");
+		return;
+	}
 	if (m->core.why == VMFT_WHY_ATTACH_FAILED) {
 		vmft_journal_say(&m->journal, "this half of an attach is thrown away; start this "
 					      "backup anew to try again");
@@ -70,6 +75,8 @@ static int exit_code_of(enum vmft_why why)
 		return VMFT_EXIT_FENCED;
 	case VMFT_WHY_ATTACH_FAILED:
 		return VMFT_EXIT_ATTACH;
+	case VMFT_WHY_DIVERGED:
+		return VMFT_EXIT_DIVERGED;
 	case VMFT_WHY_GUEST_ENDED:
 	case VMFT_WHY_PEER_GUEST_ENDED:
 		return VMFT_EXIT_OK;
@@ -201,6 +208,7 @@ static void tell_strategy(struct vmft_monitor *m)
 	case VMFT_STATE_ATTACHING:
 	case VMFT_STATE_SEALING:
 	case VMFT_STATE_PROTECTED:
+	case VMFT_STATE_LAGGING:
 	case VMFT_STATE_SHIPPING:
 		break;
 	default:
@@ -464,7 +472,7 @@ static void watch_replay(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 	    m->peer.stage == VMFT_PEER_NONE)
 		m->replayed_ns = now;
 	m->replayed = m->peer.replayed;
-	if (m->core.side != VMFT_SIDE_PRIMARY || m->core.state != VMFT_STATE_PROTECTED ||
+	if (m->core.side != VMFT_SIDE_PRIMARY || !vmft_core_is_paired(&m->core) ||
 	    vmft_monitor_stalled_ns(m, now) < REPLAY_STALL_NS)
 		return;
 	vmft_journal_say(&m->journal,
@@ -477,7 +485,7 @@ uint64_t vmft_monitor_lag_ms(struct vmft_monitor *m, uint64_t now)
 {
 	uint64_t lag, backlog;
 
-	if (m->core.state != VMFT_STATE_PROTECTED && !m->source.log_flows)
+	if (!vmft_core_is_paired(&m->core) && !m->source.log_flows)
 		return 0;
 	lag = vmft_lag_ms(&m->lag, m->peer.replayed, m->strategy_ops->taken(m->strategy), now);
 	backlog = m->strategy_ops->backlog_ns(m->strategy, now) / MS;

@@ -174,7 +174,7 @@ void vmft_peer_pump(struct vmft_monitor *m)
 	const struct vmft_event_in shipped = {.kind = VMFT_IN_LOG_SHIPPED};
 
 	if (m->peer.stage < VMFT_PEER_ATTACHING || m->peer.closing ||
-	    (m->core.state != VMFT_STATE_PROTECTED && !shipping && !m->source.log_flows))
+	    (!vmft_core_is_paired(&m->core) && !shipping && !m->source.log_flows))
 		return;
 	while (send_log(m))
 		;
@@ -248,8 +248,9 @@ void vmft_peer_flush_ack(struct vmft_monitor *m)
 
 void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why)
 {
-	const uint8_t bye =
-	    why == VMFT_WHY_GUEST_ENDED ? VMFT_BYE_GUEST_ENDED : VMFT_BYE_GUEST_DIED;
+	const uint8_t bye = why == VMFT_WHY_GUEST_ENDED ? VMFT_BYE_GUEST_ENDED
+			    : why == VMFT_WHY_DIVERGED	? VMFT_BYE_DIVERGED
+							: VMFT_BYE_GUEST_DIED;
 
 	if (m->peer.conn && !m->peer.closing)
 		(void)send_frame(m, m->peer.conn, VMFT_FRAME_BYE, 0, &bye, 1);
@@ -432,7 +433,7 @@ static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *fra
 	(void)snprintf(why, sizeof(why), "%.*s", (int)(frame->length < 160 ? frame->length : 160),
 		       (const char *)frame->payload);
 	/* Of a pair: why the goodbye comes that is behind it. */
-	if (m->core.state == VMFT_STATE_PROTECTED) {
+	if (vmft_core_is_paired(&m->core)) {
 		vmft_journal_say(&m->journal, "the peer gives up: %s", why);
 		return 0;
 	}
@@ -496,7 +497,7 @@ static int got_ack(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 	m->strategy_ops->acked(m->strategy, m->core.acked);
 	if (m->core.state == VMFT_STATE_SHIPPING)
 		vmft_peer_pump(m);
-	if (m->core.state == VMFT_STATE_PROTECTED && ack.formed)
+	if (vmft_core_is_paired(&m->core) && ack.formed)
 		m->strategy_ops->release(m->strategy, m->core.released,
 					 m->peer.echo_ns + silence_ns(m) / 5 * 4);
 	/* What a guest said before it switched itself off; QEMU and its gate are still there. */
@@ -558,6 +559,8 @@ static int got_bye(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 		return -EBADMSG;
 	if (frame->payload[0] == VMFT_BYE_GUEST_ENDED)
 		event.kind = VMFT_IN_PEER_ENDED;
+	else if (frame->payload[0] == VMFT_BYE_DIVERGED && vmft_monitor_is_primary(m))
+		event.why = VMFT_WHY_PEER_DIVERGED;
 	else if (frame->payload[0] != VMFT_BYE_GUEST_DIED)
 		return -EBADMSG;
 	vmft_monitor_event(m, &event);

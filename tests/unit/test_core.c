@@ -111,6 +111,10 @@ static bool reach(enum vmft_side side, enum vmft_state state, struct vmft_core *
 		if (primary)
 			*ret = sealing();
 		break;
+	case VMFT_STATE_LAGGING:
+		if (primary)
+			STEP(ret, VMFT_IN_LAGS);
+		break;
 	case VMFT_STATE_SHIPPING:
 		if (primary)
 			STEP(ret, VMFT_IN_GUEST_DIED);
@@ -134,6 +138,10 @@ static bool reach(enum vmft_side side, enum vmft_state state, struct vmft_core *
 		break;
 	case VMFT_STATE_FENCED:
 		STEP(ret, VMFT_IN_CLAIM_LOST);
+		break;
+	case VMFT_STATE_DIVERGED:
+		if (!primary)
+			STEP(ret, VMFT_IN_DIVERGED);
 		break;
 	case VMFT_STATE_ENDED:
 		STEP(ret, VMFT_IN_GUEST_DIED);
@@ -224,7 +232,7 @@ static void every_pair_of_state_and_event(void)
 				check_pair(&core, (enum vmft_in)in);
 		}
 	}
-	CU_ASSERT_EQUAL(reachable, 20); /* 10 of the primary, 10 of the backup */
+	CU_ASSERT_EQUAL(reachable, 22); /* 11 of the primary, 11 of the backup */
 }
 
 static void final_states_do_nothing(void)
@@ -483,6 +491,58 @@ static void orderly_end_is_replayed_to_the_end(void)
 	a = STEP(&core, VMFT_IN_PEER_ENDED);
 	STATE_IS(&core, ARBITRATING);
 	CU_ASSERT_EQUAL(core.lost, VMFT_WHY_PEER_GUEST_ENDED);
+}
+
+static void lag_changes_nothing_but_the_state(void)
+{
+	struct vmft_core core = protected_at(VMFT_SIDE_PRIMARY, 100);
+	struct vmft_actions actions = STEP(&core, VMFT_IN_LAGS);
+
+	STATE_IS(&core, LAGGING);
+	CU_ASSERT(vmft_core_is_paired(&core));
+	CU_ASSERT_EQUAL(actions.set, 0);
+	actions = STEP(&core, VMFT_IN_ACK, .position = 150, .sent = 200, .formed = true);
+	STATE_IS(&core, LAGGING);
+	CU_ASSERT_EQUAL(actions.set, VMFT_DO_SET_RELEASE);
+	CU_ASSERT_EQUAL(actions.release, 150);
+	actions = STEP(&core, VMFT_IN_KEEPS_UP);
+	STATE_IS(&core, PROTECTED);
+	CU_ASSERT_EQUAL(actions.set, 0);
+	/* One that never does is given up, and the arbiter asked, as for any other loss. */
+	STEP(&core, VMFT_IN_LAGS);
+	actions = STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_LAGGED);
+	STATE_IS(&core, ARBITRATING);
+	CU_ASSERT_EQUAL(actions.set, VMFT_DO_CLOSE_PEER | VMFT_DO_CLAIM);
+	STEP(&core, VMFT_IN_CLAIM_WON);
+	CU_ASSERT_EQUAL(core.why, VMFT_WHY_LAGGED);
+}
+
+static void diverged_backup_never_goes_live(void)
+{
+	static const enum vmft_state states[] = {
+	    VMFT_STATE_ATTACHING,   VMFT_STATE_PROTECTED,	VMFT_STATE_DRAINING,
+	    VMFT_STATE_ARBITRATING, VMFT_STATE_WAITING_ARBITER, VMFT_STATE_GOING_LIVE,
+	};
+
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		struct vmft_actions actions;
+		struct vmft_core core;
+		bool peer;
+
+		CU_ASSERT_FATAL(reach(VMFT_SIDE_BACKUP, states[i], &core));
+		peer = core.lost == VMFT_WHY_NONE;
+		actions = STEP(&core, VMFT_IN_DIVERGED);
+		STATE_IS(&core, DIVERGED);
+		CU_ASSERT(vmft_core_is_final(&core));
+		CU_ASSERT(actions.set & VMFT_DO_FENCE_GUEST);
+		CU_ASSERT(actions.set & VMFT_DO_STOP);
+		CU_ASSERT_EQUAL(actions.stop, VMFT_WHY_DIVERGED);
+		CU_ASSERT_EQUAL(!!(actions.set & VMFT_DO_SEND_BYE), peer);
+		CU_ASSERT_EQUAL(!!(actions.set & VMFT_DO_CLOSE_PEER), peer);
+		actions = STEP(&core, VMFT_IN_CLAIM_WON);
+		CU_ASSERT_EQUAL(actions.set, 0);
+		STATE_IS(&core, DIVERGED);
+	}
 }
 
 static void faulty_agent_is_fenced(void)
@@ -992,6 +1052,8 @@ int vmft_suite_core(void)
 	    {"a dead primary ships its log", dead_primary_ships_and_says_bye},
 	    {"a dead guest never claims", dead_guest_never_claims},
 	    {"an orderly end is replayed", orderly_end_is_replayed_to_the_end},
+	    {"lag changes nothing but the state", lag_changes_nothing_but_the_state},
+	    {"a diverged backup never goes live", diverged_backup_never_goes_live},
 	    {"a faulty agent is fenced", faulty_agent_is_fenced},
 	    {"the guest starts alone", guest_starts_alone},
 	    {"a primary attaches a backup", primary_attaches_a_backup},

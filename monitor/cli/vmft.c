@@ -8,14 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "../common/exit-codes.h"
 #include "../daemon/control-request.h"
-
-#define ANSWER_MAX (256u * 1024)
+#include "cli.h"
 
 #define WATCH	       "watch"
 #define WATCH_TTY_US   200000u
@@ -37,7 +34,9 @@ static const char doc[] =
     "  watch         follow an attach with a progress bar\n"
     "  hold-attach, step-attach, release-attach\n"
     "                for drills: an attach stays in its phase, goes on into\n"
-    "                the next, goes on\n\n"
+    "                the next, goes on\n"
+    "  drill         does a fault to a protected VM, on purpose, and reports what its\n"
+    "                clients saw; see vmft drill --help\n\n"
     "Exit status: 0 done, 1 refused by the monitor or (watch) the guest ended, 2 wrong usage, "
     "6 nobody answers on SOCKET.";
 
@@ -89,50 +88,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
-}
-
-static int connect_to(const char *path)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd;
-	int rc;
-
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
-		return fd;
-	rc = -errno;
-	close(fd);
-	return rc;
-}
-
-/* One line out, one line back, without its newline. */
-static int ask(int fd, const char *verb, char *answer, size_t size)
-{
-	char request[128];
-	int n = snprintf(request, sizeof(request), "{\"cmd\":\"%s\"}\n", verb);
-	size_t have = 0;
-
-	if (send(fd, request, (size_t)n, MSG_NOSIGNAL) != n)
-		return -EIO;
-	while (have < size - 1) {
-		ssize_t got = recv(fd, answer + have, size - 1 - have, 0);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return -EIO;
-		have += (size_t)got;
-		if (answer[have - 1] == '\n') {
-			answer[have - 1] = '\0';
-			return 0;
-		}
-	}
-	return -EMSGSIZE;
 }
 
 static const char *text_of(struct json_object *object, const char *key)
@@ -303,7 +258,7 @@ static int watch(int fd, char *answer, size_t size, int *ret_code)
 	int rc;
 
 	for (;;) {
-		rc = ask(fd, "status", answer, size);
+		rc = vmft_cli_ask(fd, "status", answer, size);
 		if (rc < 0)
 			break;
 		*ret_code = watch_once(answer, tty, &over);
@@ -324,21 +279,23 @@ int main(int argc, char *argv[])
 	    .args_doc = "COMMAND SOCKET",
 	    .doc = doc,
 	};
-	static char answer[ANSWER_MAX];
+	static char answer[VMFT_CLI_ANSWER_MAX];
 	struct call call = {0};
 	int code = VMFT_EXIT_OK;
 	int fd;
 	int rc;
 
 	argp_err_exit_status = VMFT_EXIT_CONFIG;
+	if (argc > 1 && strcmp(argv[1], "drill") == 0)
+		return vmft_cli_drill(argc - 1, argv + 1);
 	argp_parse(&argp, argc, argv, 0, NULL, &call);
-	fd = connect_to(call.socket);
+	fd = vmft_cli_connect(call.socket);
 	if (fd < 0)
 		rc = fd;
 	else if (strcmp(call.verb, WATCH) == 0)
 		rc = watch(fd, answer, sizeof(answer), &code);
 	else
-		rc = ask(fd, call.verb, answer, sizeof(answer));
+		rc = vmft_cli_ask(fd, call.verb, answer, sizeof(answer));
 	if (fd >= 0)
 		close(fd);
 	if (rc < 0) {

@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vmft drill: a fault done on purpose to a protected VM, on the host it runs on, and what its
+ * clients saw of it. It refuses to begin where the fault would cost the guest: the pair must be
+ * protected, and a client must be served.
+ */
+#define _GNU_SOURCE
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../common/exit-codes.h"
+#include "cli.h"
+#include "probe.h"
+
+#define MS UINT64_C(1000000)
+
+/* Long enough for two keep-alives of the connection that is kept. */
+#define KEPT_MS 2500
+
+enum fault {
+	FAULT_KILL_QEMU,
+	FAULT_KILL_MONITOR,
+	FAULT_STOP_QEMU,
+	FAULT_STOP_BOTH,
+	FAULTS,
+};
+
+static const struct {
+	const char *name;
+	const char *text;
+	bool stops; /* SIGSTOP, SIGCONT afterwards: its processes must be found fenced */
+} faults[FAULTS] = {
+    [FAULT_KILL_QEMU] = {"kill-qemu", "QEMU is killed (SIGKILL)", false},
+    [FAULT_KILL_MONITOR] = {"kill-monitor", "the monitor is killed (SIGKILL)", false},
+    [FAULT_STOP_QEMU] = {"stop-qemu", "QEMU is stopped (SIGSTOP), and let go on afterwards", true},
+    [FAULT_STOP_BOTH] = {"stop-host",
+			 "QEMU and monitor are stopped (SIGSTOP), and let go on afterwards", true},
+};
+
+static const char doc[] =
+    "Do a fault to the live side of a protected VM, on its host, and report what a client saw of "
+    "it. SOCKET is the control socket of the primary.\v"
+    "Faults (--fault): kill-qemu, kill-monitor, stop-qemu, stop-host.\n\n"
+    "The drill begins only if the pair is protected and ADDRESS answers. Afterwards this host's "
+    "processes are to be started anew as backup.\n\n"
+    "Exit status: 0 the guest was carried on, 1 it was not, or the drill could not begin, 2 wrong "
+    "usage, 6 nobody answers on SOCKET.";
+
+static const struct argp_option option_table[] = {
+    {"probe", 'p', "ADDRESS:PORT", 0, "a TCP service of the guest: connected to all the time", 0},
+    {"fault", 'f', "KIND", 0, "default kill-qemu", 0},
+    {"peer", 'P', "COMMAND", 0,
+     "prints the status of the backup's side, say 'ssh HOST vmft --json status SOCKET'", 0},
+    {"seconds", 's', "N", 0, "of probing before the fault and after it, default 3", 0},
+    {"timeout", 't', "N", 0, "seconds until the guest counts as lost, default 60", 0},
+    {"yes", 'y', NULL, 0, "do not ask", 0},
+    {"json", 'j', "FILE", 0, "write the result there", 0},
+    {0},
+};
+
+struct options {
+	const char *socket, *probe, *peer, *json;
+	enum fault fault;
+	int seconds, timeout;
+	bool yes;
+};
+
+/* What the backup's side says of itself, asked by a thread: ssh takes its time. */
+struct peer {
+	const char *command;
+	atomic_bool over;
+	_Atomic uint64_t live_seen_ns; /* first seen as a primary */
+	_Atomic uint64_t generation;
+	pthread_t thread;
+	bool started;
+};
+
+struct drill {
+	struct options options;
+	struct vmft_probe probe;
+	struct peer peer;
+	char name[128];
+	pid_t qemu, monitor;
+	uint64_t generation;
+	uint64_t lag_ms;
+	uint64_t fault_ns;
+	uint64_t served_ns; /* first success behind the fault that counts */
+	int kept;	    /* of the connection that was kept: 0 or a negative errno */
+	bool verified;
+	char fenced[64]; /* state of a side that was stopped, after it went on; "" else */
+};
+
+static bool parse_count(const char *text, int *ret)
+{
+	char *end;
+	long value = strtol(text, &end, 10);
+
+	if (*text == '\0' || *end != '\0' || value < 1 || value > 3600)
+		return false;
+	*ret = (int)value;
+	return true;
+}
+
+static bool parse_fault(const char *text, enum fault *ret)
+{
+	for (int i = 0; i < FAULTS; i++) {
+		if (strcmp(faults[i].name, text) == 0) {
+			*ret = (enum fault)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct options *o = state->input;
+
+	switch (key) {
+	case 'p':
+		o->probe = arg;
+		return 0;
+	case 'P':
+		o->peer = arg;
+		return 0;
+	case 'j':
+		o->json = arg;
+		return 0;
+	case 'y':
+		o->yes = true;
+		return 0;
+	case 'f':
+		if (!parse_fault(arg, &o->fault))
+			argp_error(state, "no such fault: %s", arg);
+		return 0;
+	case 's':
+	case 't':
+		if (!parse_count(arg, key == 's' ? &o->seconds : &o->timeout))
+			argp_error(state, "%s: write a number of seconds from 1 to 3600", arg);
+		return 0;
+	case ARGP_KEY_ARG:
+		if (state->arg_num > 0)
+			argp_error(state, "one socket: %s is too much", arg);
+		o->socket = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!o->socket || !o->probe)
+			argp_error(state, "needs the control socket of the primary and --probe");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const char *text_of(struct json_object *object, const char *key)
+{
+	struct json_object *value = NULL;
+
+	return json_object_object_get_ex(object, key, &value) && value
+		   ? json_object_get_string(value)
+		   : "";
+}
+
+static uint64_t number_of(struct json_object *object, const char *key)
+{
+	struct json_object *value = NULL;
+
+	return json_object_object_get_ex(object, key, &value) ? json_object_get_uint64(value) : 0;
+}
+
+/* The status of this host's side, owned by the caller; NULL: nobody answers. */
+static struct json_object *own_status(const struct options *o)
+{
+	char *answer = malloc(VMFT_CLI_ANSWER_MAX);
+	int fd = vmft_cli_connect(o->socket);
+	struct json_object *object = NULL;
+
+	if (answer && fd >= 0 && vmft_cli_ask(fd, "status", answer, VMFT_CLI_ANSWER_MAX) == 0)
+		object = json_tokener_parse(answer);
+	if (fd >= 0)
+		close(fd);
+	free(answer);
+	return object;
+}
+
+static int fail(const char *text, const char *detail)
+{
+	(void)fprintf(stderr, "vmft drill: %s%s\n", text, detail);
+	return VMFT_EXIT_INTERNAL;
+}
+
+/* Reads what the fault will be done to; refuses a pair that would not survive it. */
+static int look(struct drill *d)
+{
+	struct json_object *status = own_status(&d->options);
+	int code = VMFT_EXIT_OK;
+
+	if (!status) {
+		(void)fprintf(stderr,
+			      "vmft drill: %s: nobody answers; is this side of the VM "
+			      "running?\n",
+			      d->options.socket);
+		return VMFT_EXIT_ADDRESS;
+	}
+	(void)snprintf(d->name, sizeof(d->name), "%s", text_of(status, "name"));
+	d->qemu = (pid_t)number_of(status, "guest_pid");
+	d->monitor = (pid_t)number_of(status, "monitor_pid");
+	d->generation = number_of(status, "generation");
+	d->lag_ms = number_of(status, "lag_ms");
+	if (strcmp(text_of(status, "role"), "primary") != 0)
+		code = fail("the guest is not live here: drill its primary; this side is ",
+			    text_of(status, "role"));
+	else if (strcmp(text_of(status, "state"), "protected") != 0)
+		code = fail("the guest is not protected, a fault would cost it: its state is ",
+			    text_of(status, "state"));
+	else if (d->qemu <= 1 || d->monitor <= 1)
+		code = fail("the monitor does not say which processes are the VM's", "");
+	json_object_put(status);
+	return code;
+}
+
+static bool confirmed(const struct drill *d)
+{
+	char line[16] = "";
+
+	(void)fprintf(stderr, "%s: %s (pids %d and %d); its backup takes over. Go on? [y/N] ",
+		      d->name, faults[d->options.fault].text, d->qemu, d->monitor);
+	return d->options.yes || (fgets(line, sizeof(line), stdin) && (line[0] | 0x20) == 'y');
+}
+
+/* --- the other side ---------------------------------------------------------- */
+
+static struct json_object *peer_status(const char *command)
+{
+	char *answer = malloc(VMFT_CLI_ANSWER_MAX);
+	FILE *output = popen(command, "re");
+	struct json_object *object = NULL;
+	size_t n;
+
+	if (answer && output) {
+		n = fread(answer, 1, VMFT_CLI_ANSWER_MAX - 1, output);
+		answer[n] = '\0';
+		object = json_tokener_parse(answer);
+	}
+	if (output)
+		(void)pclose(output);
+	free(answer);
+	return object;
+}
+
+static void *follow_peer(void *arg)
+{
+	struct peer *peer = arg;
+
+	while (!atomic_load(&peer->over) && atomic_load(&peer->live_seen_ns) == 0) {
+		struct json_object *status = peer_status(peer->command);
+
+		if (status && strcmp(text_of(status, "role"), "primary") == 0) {
+			atomic_store(&peer->generation, number_of(status, "generation"));
+			atomic_store(&peer->live_seen_ns, vmft_probe_now());
+		}
+		json_object_put(status);
+		(void)usleep(50000);
+	}
+	return NULL;
+}
+
+static int check_peer(const struct options *o)
+{
+	struct json_object *status = o->peer ? peer_status(o->peer) : NULL;
+	const bool good = !o->peer || (status && strcmp(text_of(status, "role"), "backup") == 0);
+
+	json_object_put(status);
+	return good ? VMFT_EXIT_OK
+		    : fail("this does not print the status of the backup: ", o->peer);
+}
+
+/* --- the fault --------------------------------------------------------------- */
+
+static char process_state(pid_t pid)
+{
+	char path[64], line[512];
+	const char *at = NULL;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 'X';
+	/* The name, which may hold anything, is in parentheses. */
+	if (fgets(line, sizeof(line), file))
+		at = strrchr(line, ')');
+	(void)fclose(file);
+	return at && strlen(at) > 2 ? at[2] : 'X';
+}
+
+static bool has_happened(const struct drill *d)
+{
+	const char qemu = process_state(d->qemu), monitor = process_state(d->monitor);
+
+	switch (d->options.fault) {
+	case FAULT_KILL_QEMU:
+		return qemu == 'X' || qemu == 'Z';
+	case FAULT_KILL_MONITOR:
+		return monitor == 'X' || monitor == 'Z';
+	case FAULT_STOP_QEMU:
+		return qemu == 'T';
+	default:
+		return qemu == 'T' && monitor == 'T';
+	}
+}
+
+static int strike(struct drill *d)
+{
+	const enum fault fault = d->options.fault;
+	const int signal = faults[fault].stops ? SIGSTOP : SIGKILL;
+	const bool to_monitor = fault == FAULT_KILL_MONITOR || fault == FAULT_STOP_BOTH;
+	const bool to_qemu = fault != FAULT_KILL_MONITOR;
+
+	d->fault_ns = vmft_probe_now();
+	if ((to_qemu && kill(d->qemu, signal) < 0) || (to_monitor && kill(d->monitor, signal) < 0))
+		return fail("kill: ", strerror(errno));
+	for (int i = 0; i < 200 && !d->verified; i++) {
+		vmft_probe_run(&d->probe, 10);
+		d->verified = has_happened(d);
+	}
+	return d->verified ? VMFT_EXIT_OK : fail("the fault did not happen: ", faults[fault].name);
+}
+
+static bool peer_is_live(const struct drill *d)
+{
+	return !d->options.peer || atomic_load(&d->peer.live_seen_ns) > 0;
+}
+
+/*
+ * Connections under way at the fault may still be answered by what had left the host before. So
+ * the guest counts as served again when it has answered behind the longest gap there was, and
+ * the other side, if it can be asked, is live.
+ */
+static bool is_carried_on(struct drill *d)
+{
+	const struct vmft_probe *p = &d->probe;
+	const uint64_t now = vmft_probe_now();
+
+	if (!peer_is_live(d) || p->gap_from_ns + p->gap_ns < d->fault_ns)
+		return false;
+	/* One that has just been answered may be the last for a while. */
+	d->served_ns = p->gap_from_ns + p->gap_ns;
+	return now - d->served_ns > 500 * MS && now - p->last_good_ns < 200 * MS;
+}
+
+static int wait_carried_on(struct drill *d)
+{
+	const uint64_t until = d->fault_ns + (uint64_t)d->options.timeout * 1000 * MS;
+	uint64_t told = d->fault_ns + 2000 * MS;
+
+	while (!is_carried_on(d)) {
+		if (vmft_probe_now() > until)
+			return fail("the guest was not carried on in the time given", "");
+		if (vmft_probe_now() > told) {
+			(void)fprintf(stderr,
+				      "... %llu s since the fault, the guest does not answer "
+				      "yet\n",
+				      (unsigned long long)((told - d->fault_ns) / (1000 * MS)));
+			told += 2000 * MS;
+		}
+		vmft_probe_run(&d->probe, 20);
+	}
+	vmft_probe_run(&d->probe, d->options.seconds * 1000);
+	return VMFT_EXIT_OK;
+}
+
+/* A side that slept through a failover must find that it has lost, and say so. */
+static int let_go_on(struct drill *d)
+{
+	if (!faults[d->options.fault].stops)
+		return VMFT_EXIT_OK;
+	(void)kill(d->monitor, SIGCONT);
+	(void)kill(d->qemu, SIGCONT);
+	for (int i = 0; i < 100; i++) {
+		struct json_object *status = own_status(&d->options);
+
+		(void)snprintf(d->fenced, sizeof(d->fenced), "%s",
+			       status ? text_of(status, "state") : "ended");
+		json_object_put(status);
+		if (strcmp(d->fenced, "fenced") == 0 || strcmp(d->fenced, "ended") == 0)
+			return VMFT_EXIT_OK;
+		vmft_probe_run(&d->probe, 100);
+	}
+	return fail("the side that was stopped is not fenced, it is ", d->fenced);
+}
+
+/* --- the report -------------------------------------------------------------- */
+
+static double ms_between(uint64_t from, uint64_t to)
+{
+	return to > from ? (double)(to - from) / 1e6 : 0;
+}
+
+static const char *kept_text(const struct drill *d)
+{
+	if (d->kept == 0)
+		return "still open";
+	return d->kept == -EPIPE ? "closed by the service, in order" : strerror(-d->kept);
+}
+
+static void print_report(const struct drill *d)
+{
+	printf("%s: %s\n", d->name, faults[d->options.fault].text);
+	printf("  fault happened       %s\n", d->verified ? "yes" : "NO");
+	printf("  execution lag before %llu ms\n", (unsigned long long)d->lag_ms);
+	if (d->options.peer && peer_is_live(d))
+		printf("  backup seen live     after %.0f ms, generation %llu -> %llu\n",
+		       ms_between(d->fault_ns, atomic_load(&d->peer.live_seen_ns)),
+		       (unsigned long long)d->generation,
+		       (unsigned long long)atomic_load(&d->peer.generation));
+	if (d->served_ns > 0)
+		printf("  outage               %.0f ms between two connections; answered %.0f ms "
+		       "after the fault\n",
+		       (double)d->probe.gap_ns / 1e6, ms_between(d->fault_ns, d->served_ns));
+	else
+		printf("  outage               NOT OVER\n");
+	printf("  connections          %llu made, %llu failed\n", (unsigned long long)d->probe.good,
+	       (unsigned long long)d->probe.bad);
+	printf("  one from before it   %s\n", kept_text(d));
+	if (d->fenced[0])
+		printf("  the side let go on   %s\n", d->fenced);
+}
+
+static void add(struct json_object *object, const char *key, struct json_object *value)
+{
+	json_object_object_add(object, key, value);
+}
+
+static int write_report(const struct drill *d, bool good)
+{
+	struct json_object *o = json_object_new_object();
+	int rc;
+
+	add(o, "vm", json_object_new_string(d->name));
+	add(o, "fault", json_object_new_string(faults[d->options.fault].name));
+	add(o, "verified", json_object_new_boolean(d->verified));
+	add(o, "carried_on", json_object_new_boolean(good));
+	add(o, "lag_ms", json_object_new_uint64(d->lag_ms));
+	add(o, "outage_ms",
+	    d->served_ns ? json_object_new_double((double)d->probe.gap_ns / 1e6) : NULL);
+	add(o, "peer_live_ms",
+	    atomic_load(&d->peer.live_seen_ns)
+		? json_object_new_double(
+		      ms_between(d->fault_ns, atomic_load(&d->peer.live_seen_ns)))
+		: NULL);
+	add(o, "connections", json_object_new_uint64(d->probe.good));
+	add(o, "connections_failed", json_object_new_uint64(d->probe.bad));
+	add(o, "kept_connection", json_object_new_string(kept_text(d)));
+	rc = json_object_to_file_ext(d->options.json, o, JSON_C_TO_STRING_PRETTY);
+	json_object_put(o);
+	return rc < 0 ? fail("cannot write ", d->options.json) : VMFT_EXIT_OK;
+}
+
+static int begin(struct drill *d)
+{
+	int rc;
+
+	if (vmft_probe_init(&d->probe, d->options.probe) < 0) {
+		(void)fail("no address and port: ", d->options.probe);
+		return VMFT_EXIT_CONFIG;
+	}
+	rc = vmft_probe_keep(&d->probe);
+	if (rc < 0)
+		return fail("the guest does not answer before the fault: ", strerror(-rc));
+	vmft_probe_run(&d->probe, d->options.seconds * 1000);
+	if (d->probe.good == 0)
+		return fail("the guest does not answer before the fault: ", d->options.probe);
+	if (d->options.peer) {
+		d->peer.command = d->options.peer;
+		if (pthread_create(&d->peer.thread, NULL, follow_peer, &d->peer) != 0)
+			return fail("cannot start a thread", "");
+		d->peer.started = true;
+	}
+	/* Gaps from here on: those before the fault are the service's own. */
+	d->probe.gap_ns = d->probe.gap_from_ns = 0;
+	return VMFT_EXIT_OK;
+}
+
+static int run(struct drill *d)
+{
+	int rc = begin(d);
+
+	if (rc == VMFT_EXIT_OK)
+		rc = strike(d);
+	if (rc == VMFT_EXIT_OK)
+		rc = wait_carried_on(d);
+	if (rc == VMFT_EXIT_OK)
+		rc = let_go_on(d);
+	if (d->fault_ns == 0)
+		return rc;
+	vmft_probe_run(&d->probe, KEPT_MS);
+	d->kept = vmft_probe_kept(&d->probe);
+	/* One that broke means a guest that does not know it: it was started anew. */
+	if (rc == VMFT_EXIT_OK && d->kept < 0 && d->kept != -EPIPE)
+		rc = fail("a connection from before the fault broke: ", strerror(-d->kept));
+	print_report(d);
+	if (d->options.json && write_report(d, rc == VMFT_EXIT_OK) != VMFT_EXIT_OK)
+		rc = VMFT_EXIT_INTERNAL;
+	return rc;
+}
+
+int vmft_cli_drill(int argc, char *argv[])
+{
+	const struct argp argp = {
+	    .options = option_table,
+	    .parser = parse_option,
+	    .args_doc = "SOCKET",
+	    .doc = doc,
+	};
+	struct drill *d = calloc(1, sizeof(*d));
+	char name[] = "vmft drill";
+	int code;
+
+	if (!d)
+		return fail("no memory", "");
+	d->options = (struct options){.fault = FAULT_KILL_QEMU, .seconds = 3, .timeout = 60};
+	argv[0] = name;
+	argp_err_exit_status = VMFT_EXIT_CONFIG;
+	argp_parse(&argp, argc, argv, 0, NULL, &d->options);
+	code = look(d);
+	if (code == VMFT_EXIT_OK)
+		code = check_peer(&d->options);
+	if (code == VMFT_EXIT_OK && !confirmed(d))
+		code = fail("nothing was done", "");
+	else if (code == VMFT_EXIT_OK)
+		code = run(d);
+	atomic_store(&d->peer.over, true);
+	if (d->peer.started)
+		(void)pthread_join(d->peer.thread, NULL);
+	vmft_probe_fini(&d->probe);
+	free(d);
+	return code;
+}

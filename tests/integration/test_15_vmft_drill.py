@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""vmft drill: a fault done on purpose to a VM, by the command an administrator has."""
+
+import json
+import os
+
+from harness import Loaded, check, drill, equal, lab, test
+from vmftlab.lab import BIN
+from vmftlab.net import GUEST_IP
+
+VMFT = os.path.join(BIN, "vmft")
+HTTP = f"{GUEST_IP}:80"
+
+
+def run_drill(pair, *words):
+    """From where the guest's clients are: that is where the outage is to be seen."""
+    return pair.client_run(VMFT, "drill", "--yes", "--seconds", "1", "--probe", HTTP, *words,
+                           check=False, timeout=180)
+
+
+@drill("vmft-drill")
+def vmft_drill(name, way):
+    with way.lab(name) as pair:
+        loaded = Loaded(pair, network=False, disk=False).start()
+        report = os.path.join(pair.dir, "drill.json")
+        peer = f"{VMFT} --json status {pair.side['B'].control}"
+        pair.side["A"].may_end = True
+        done = run_drill(pair, "--peer", peer, "--json", report, pair.side["A"].control)
+        equal(done.returncode, 0, f"exit status ({done.stderr.strip()})")
+        check(not pair.side["A"].qemu_runs(), "the primary's QEMU still runs")
+        equal(pair.state("B"), "alone", "state of B")
+        with open(report, encoding="utf-8") as file:
+            result = json.load(file)
+        check(result["verified"] and result["carried_on"], f"the report says {result}")
+        check(result["outage_ms"] > 0 and result["peer_live_ms"] > 0, f"no outage in {result}")
+        check("outage" in done.stdout and "after the fault" in done.stdout, done.stdout)
+        loaded.settle("after the drill")
+        loaded.verify()
+
+
+@test("vmft-drill-stop")
+def vmft_drill_stop(name):
+    """Stopped and let go on: the command waits until that side knows that it has lost."""
+    with lab(name) as pair:
+        loaded = Loaded(pair, network=False, disk=False).start()
+        for side in pair.side.values():
+            side.may_end = True
+        done = run_drill(pair, "--fault", "stop-host", pair.side["A"].control)
+        equal(done.returncode, 0, f"exit status ({done.stderr.strip()})")
+        equal(pair.state("A"), "fenced", "state of A")
+        check("fenced" in done.stdout, f"the report does not say so: {done.stdout}")
+        # The backup of then is the one to drill now, and it is alone.
+        before = pair.status("B")["guest_pid"]
+        done = run_drill(pair, pair.side["B"].control)
+        equal(done.returncode, 1, "exit status where the fault would cost the guest")
+        check("not protected" in done.stderr, done.stderr)
+        equal(pair.status("B")["guest_pid"], before, "the guest's process")
+        check(pair.side["B"].qemu_runs(), "it was killed all the same")
+        loaded.settle("after the refusal")
+        loaded.verify()

@@ -30,7 +30,8 @@
 #define KV_PORT	     7777
 #define KV_KEY_MAX   128
 #define KV_VALUE_MAX 1024
-#define KV_LINE_MAX  (4 + KV_KEY_MAX + 1 + KV_VALUE_MAX) /* "SET " key " " value */
+/* "CAS " key " " old " " new */
+#define KV_LINE_MAX  (4 + KV_KEY_MAX + 1 + KV_VALUE_MAX + 1 + KV_VALUE_MAX)
 #define KV_REPLY_MAX (4 + KV_KEY_MAX + 1 + KV_VALUE_MAX + 1)
 #define KV_IN_BYTES  4096
 #define KV_OUT_BYTES 16384
@@ -429,6 +430,31 @@ static void client_get(struct kv_client *client, const struct kv_store *store, c
 		client_reply(client, "NONE\n");
 }
 
+/*
+ * An empty old stands for a key that is not there: no value is empty. Old ends at the first
+ * space, so a value that has one cannot be compared with.
+ */
+static int client_cas(struct kv_client *client, struct kv_store *store, const char *key, char *rest)
+{
+	const char *new = rest ? text_split(rest) : NULL;
+	const struct kv_entry *entry;
+
+	if (!key_valid(key) || !new || !value_valid(new) || (*rest && !value_valid(rest))) {
+		client_reply(client,
+			     "ERR use CAS key old new, with two spaces if there is no old\n");
+		return 0;
+	}
+	entry = store_get(store, key);
+	if (strcmp(entry ? entry->value : "", rest) == 0)
+		return client_set(client, store, key, new);
+	/* Like a GET's, this answer waits for the fsync of what it shows. */
+	if (entry)
+		client_reply(client, "CONFLICT %s\n", entry->value);
+	else
+		client_reply(client, "NONE\n");
+	return 0;
+}
+
 static int client_execute(struct kv_client *client, struct kv_store *store, char *line)
 {
 	char *rest = text_split(line);
@@ -438,13 +464,18 @@ static int client_execute(struct kv_client *client, struct kv_store *store, char
 
 		return client_set(client, store, rest, value);
 	}
+	if (strcmp(line, "CAS") == 0 && rest) {
+		char *old = text_split(rest);
+
+		return client_cas(client, store, rest, old);
+	}
 	if (strcmp(line, "GET") == 0 && rest) {
 		client_get(client, store, rest);
 	} else if (strcmp(line, "LIST") == 0 && !rest) {
 		client->listing = true;
 		client->list_next = 0;
 	} else {
-		client_reply(client, "ERR use SET key value, GET key or LIST\n");
+		client_reply(client, "ERR use SET key value, GET key, CAS key old new or LIST\n");
 	}
 	return 0;
 }

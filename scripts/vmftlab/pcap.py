@@ -10,10 +10,12 @@ import time
 from .net import GUEST_MAC
 
 MAGIC_NS = 0xA1B23C4D
-SNAP = 128
+SNAP = 128  # headers
+WHOLE = 262144  # what tcpdump keeps at most; a frame of segmentation offload is 64 KiB
 RARP = 0x8035
 IPV4 = 0x0800
 TCP = 6
+UDP = 17
 ICMP = 1
 
 
@@ -46,12 +48,41 @@ class Frame:
             return None
         return struct.unpack_from(">HH", self.data, self._transport())
 
+    def udp_ports(self):
+        """(source, destination), or None."""
+        if self.ip_protocol() != UDP or len(self.data) < self._transport() + 8:
+            return None
+        return struct.unpack_from(">HH", self.data, self._transport())
+
+    def udp_payload(self):
+        return self.data[self._transport() + 8:]
+
+    def tcp_end(self):
+        """The sequence number after this segment's last byte, or None if it has no data."""
+        at = self._transport()
+        sequence, = struct.unpack_from(">I", self.data, at + 4)
+        total, = struct.unpack_from(">H", self.data, 16)
+        count = 14 + total - at - (self.data[at + 12] >> 4) * 4
+        return (sequence + count) & 0xFFFFFFFF if count > 0 else None
+
+    def tcp_ack(self):
+        """The sequence number it acknowledges, or None."""
+        at = self._transport()
+        return struct.unpack_from(">I", self.data, at + 8)[0] if self.data[at + 13] & 16 else None
+
     def tcp_syn(self):
         return bool(self.data[self._transport() + 13] & 2)
 
     def ping_reply(self):
         """(identifier, sequence number) of an ICMP echo reply, or None."""
-        if self.ip_protocol() != ICMP or self.data[self._transport()] != 0:
+        return self._echo(0)
+
+    def ping_request(self):
+        """The same of a request."""
+        return self._echo(8)
+
+    def _echo(self, kind):
+        if self.ip_protocol() != ICMP or self.data[self._transport()] != kind:
             return None
         return struct.unpack_from(">HH", self.data, self._transport() + 4)
 
@@ -76,18 +107,19 @@ def parse(data):
 class Capture:
     """tcpdump of what comes in at one switch port with the guest's MAC as its source.
 
-    Only inwards: the switch floods the survivor's broadcasts out of every port, and those
+    `snap`: bytes kept of each frame. `which`: another choice of frames, in tcpdump's words; at
+    the client's port, what the client sends. Only inwards: the switch floods the survivor's broadcasts out of every port, and those
     are not the fenced side's doing.
     """
 
-    def __init__(self, ns, port, path):
+    def __init__(self, ns, port, path, snap=SNAP, which=f"ether src {GUEST_MAC}"):
         self.path = path
         self.errors = f"{path}.log"
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(
                 ["ip", "netns", "exec", ns, "tcpdump", "-i", port, "-Q", "in", "-w", path,
                  "--time-stamp-precision=nano", "--immediate-mode", "-U", "-n", "-B", "16384",
-                 "-s", str(SNAP), "-Z", "root", "ether", "src", GUEST_MAC],
+                 "-s", str(snap), "-Z", "root", which],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
                 start_new_session=True)
 

@@ -272,13 +272,13 @@ class Histories:
         return None
 
     def _choose(self, client, number, choose):
-        index = choose.randrange(len(self.keys))
-        op = Op(client, choose.choices(*zip(*MIX))[0], self.keys[index])
+        op = Op(client, choose.choices(*zip(*MIX))[0], choose.choice(self.keys))
         if self.protocol == "bare":
-            clients = len(self._records)
-            if op.kind == CAS or (op.kind == WRITE and index % clients != client):
-                op.kind = READ
-            op.value = (client + 1) << 32 | number if op.kind == WRITE else None
+            own = self.keys[client::len(self._records)]
+            op.kind = READ if op.kind == READ or not own else WRITE
+            if op.kind == WRITE:
+                op.key = choose.choice(own)
+                op.value = (client + 1) << 32 | number
             return op
         if op.kind != READ:
             op.value = f"{client}.{number}"

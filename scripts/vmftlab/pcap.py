@@ -107,9 +107,9 @@ def parse(data):
 class Capture:
     """tcpdump of what comes in at one switch port with the guest's MAC as its source.
 
-    `snap`: bytes kept of each frame. `which`: another choice of frames, in tcpdump's words; at
-    the client's port, what the client sends. Only inwards: the switch floods the survivor's broadcasts out of every port, and those
-    are not the fenced side's doing.
+    Only inwards: the switch floods the survivor's broadcasts out of every port, and those
+    are not the fenced side's doing. `snap`: bytes kept of each frame. `which`: other frames, in
+    tcpdump's words; what clients send comes in at portC.
     """
 
     def __init__(self, ns, port, path, snap=SNAP, which=f"ether src {GUEST_MAC}"):

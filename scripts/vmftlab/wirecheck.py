@@ -12,7 +12,6 @@ import dataclasses
 import struct
 
 from . import bare_client
-from .pcap import UDP
 
 LARGEST = 1514  # of Ethernet without segmentation offload
 
@@ -164,9 +163,8 @@ def answers_in(frames):
 def _request(frame):
     if ping := frame.ping_request():
         return ("ping", *ping)
-    if frame.ip_protocol() == UDP:
-        source, port = frame.udp_ports()
-        return _datagram(frame, source) if port == bare_client.PORT else None
+    if ports := frame.udp_ports():
+        return _datagram(frame, ports[0]) if ports[1] == bare_client.PORT else None
     if (ports := frame.tcp_ports()) and (end := frame.tcp_end()) is not None:
         return ("tcp", *ports, end)
     return None
@@ -175,9 +173,8 @@ def _request(frame):
 def _answer(frame):
     if ping := frame.ping_reply():
         return ("ping", *ping)
-    if frame.ip_protocol() == UDP:
-        port, destination = frame.udp_ports()
-        return _datagram(frame, destination) if port == bare_client.PORT else None
+    if ports := frame.udp_ports():
+        return _datagram(frame, ports[1]) if ports[0] == bare_client.PORT else None
     if (ports := frame.tcp_ports()) and (ack := frame.tcp_ack()) is not None:
         return ("tcp", *reversed(ports), ack)
     return None

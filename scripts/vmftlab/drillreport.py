@@ -11,7 +11,7 @@ OUTCOMES = ("failover", "went-on", "waited", "nothing")
 PRINTED = 1000  # units of the time line that a row of a printed page has
 PROBLEMS_SHOWN = 20
 
-# (key of the totals, what it is called, what it must be; None: it is only told)
+# (key of the totals, what it is called, what it must be)
 TOTALS = (
     ("lost", "writes lost", 0),
     ("double_live", "frames of two live sides", 0),
@@ -102,8 +102,9 @@ def _totals_text(result):
 
 
 def _value(value):
-    return {True: "yes", False: "no", None: "not known"}.get(value, str(value)) \
-        if value is None or isinstance(value, bool) else str(value)
+    if value is None:
+        return "not checked"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _problems(result):
@@ -194,8 +195,8 @@ def _tiles(result):
              ("operations checked", f"{totals.get('operations', 0):,}".replace(",", " "), "")]
     for key, name, wanted in TOTALS:
         value = totals.get(key)
-        good = value == wanted and value is not None
-        tiles.append((name, ("" if good else "✘ ") + _value(value), "good" if good else "bad"))
+        kind = "" if value is None else "good" if value == wanted else "bad"
+        tiles.append((name, ("✘ " if kind == "bad" else "") + _value(value), kind))
     for name, text in (("p50", "outage, median"), ("p99", "outage, 99th percentile"),
                        ("max", "outage, longest")):
         value = outage.get(name)

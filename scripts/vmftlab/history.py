@@ -227,6 +227,10 @@ class Histories:
         """When each completed operation returned: CLOCK_MONOTONIC in ns, oldest first."""
         return sorted(op.returned for op in self._completed())
 
+    def last_ack(self):
+        """When the last of them returned; 0 before the first."""
+        return max((op.returned for op in self._completed()), default=0)
+
     def latencies(self):
         """{"at_ns" (it was over), "ms", "ok" (it was answered)} of each, in order of time."""
         found = [{"at_ns": over, "ms": (over - op.invoked) / 1e6, "ok": op.returned is not None}

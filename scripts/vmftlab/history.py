@@ -204,10 +204,10 @@ class Histories:
             thread.start()
 
     def stop(self):
-        """What is under way is let come to its end."""
+        """What is under way is let come to its end, and each key is read once more."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(self.timeout_s + 2 * CONNECT_S + 5)
+            thread.join(2 * self.timeout_s + 2 * CONNECT_S + 5)
         if any(thread.is_alive() for thread in self._threads):
             raise LabError("a client of the history does not stop")
         if self._ended is None:
@@ -259,6 +259,9 @@ class Histories:
                                                     self._choose(client, number, choose)):
                     connection.close()
                     connection = None
+            if connection and client == 0:
+                # Or what was written last to a key would never be asked for.
+                all(self._operate(client, connection, Op(client, READ, key)) for key in self.keys)
         except Exception as error:
             # A client that is gone would be a history that says nothing: progress() tells.
             self.problems.append(f"client {client}: {error!r}")

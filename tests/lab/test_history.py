@@ -140,8 +140,12 @@ class KvTest(unittest.TestCase):
         self.assertEqual(len({op.client for op in ops}), 4)
         written = [op.value for op in ops if op.kind != linear.READ]
         self.assertEqual(len(written), len(set(written)))
+        last = [op for op in ops if op.client == 0][-len(histories.keys):]
+        self.assertEqual([(op.kind, op.key) for op in last],
+                         [(linear.READ, key) for key in histories.keys])
         acks = histories.acks()
         self.assertEqual(acks, sorted(acks))
+        self.assertEqual(histories.last_ack(), acks[-1])
         self.assertEqual(len(acks), histories.progress())
         latencies = histories.latencies()
         self.assertEqual(len(latencies), len(ops))

@@ -16,7 +16,9 @@ PAD = 16  # at both ends, so that a mark at the end is whole
 LANE, LANES = 15, 5  # labels of faults
 CHAR = 7.6  # width of a label's character, on the safe side
 LATENCY_H, BAND_H, LINE_H, GAP, AXIS_H = 170, 24, 74, 30, 24
-CELL = 2  # two points nearer than that are one
+CELL = 2  # two points nearer than that are one; farther, while there are too many
+POINTS_MAX = 40000
+LINE_STEP = 2  # a line has that many units for its least and largest
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
 TICK_GAP = 90
 
@@ -187,13 +189,13 @@ class Chart:
 
     def _points(self):
         """A point for each cell that something is in: its slowest. So a maximum stays."""
-        cells = {True: {}, False: {}}
-        for op in self.ops:
-            x, y = self.x(op["at_ns"]), self._latency(op["ms"])
-            cell = int(x // CELL), int(y // CELL)
-            kept = cells[bool(op["ok"])]
-            if cell not in kept or kept[cell][1] > y:
-                kept[cell] = (x, y)
+        placed = [(self.x(op["at_ns"]), self._latency(op["ms"]), bool(op["ok"]))
+                  for op in self.ops]
+        size = CELL
+        cells = _slowest(placed, size)
+        while sum(map(len, cells.values())) > POINTS_MAX:
+            size *= 1.5
+            cells = _slowest(placed, size)
         shapes = []
         if cells[True]:
             path = "".join(f"M{x:g} {y:g}h0" for x, y in sorted(cells[True].values()))
@@ -353,6 +355,17 @@ def legend_swatch(kind):
             f'<rect class="band{name}" width="26" height="14"{fill}/></svg>')
 
 
+def _slowest(placed, size):
+    """By whether it was answered: the highest point of each cell."""
+    cells = {True: {}, False: {}}
+    for x, y, ok in placed:
+        cell = int(x // size), int(y // size)
+        kept = cells[ok]
+        if cell not in kept or kept[cell][1] > y:
+            kept[cell] = (x, y)
+    return cells
+
+
 def _shown_state(status):
     return (status.get("role"), status.get("state"), status.get("generation")) if status else None
 
@@ -379,14 +392,14 @@ def _columns(samples, side, name, wanted, x_of):
         status = sample.get(side)
         value = status.get(name) if status and wanted(side, status) else None
         x = x_of(sample["at_ns"])
-        if value is None or int(x) != column:
+        if value is None or x // LINE_STEP != column:
             yield from _column(kept)
             kept = []
         if value is None:
             yield None
             column = None
             continue
-        column = int(x)
+        column = x // LINE_STEP
         kept.append((x, value))
     yield from _column(kept)
 
@@ -394,9 +407,7 @@ def _columns(samples, side, name, wanted, x_of):
 def _column(kept):
     if not kept:
         return
-    ends = {kept[0], kept[-1], min(kept, key=lambda pair: pair[1]),
-            max(kept, key=lambda pair: pair[1])}
-    yield sorted(ends)
+    yield sorted({min(kept, key=lambda pair: pair[1]), max(kept, key=lambda pair: pair[1])})
 
 
 def _round_up(value):

@@ -288,7 +288,7 @@ def _fault_row(number, fault, start):
     cells = (("at", seconds_text(round((fault["at_ns"] - start) / 1e9, 1))),
              ("fault", fault["kind"]), ("victim", fault["victim"]), ("lasted", lasted),
              ("outcome", fault.get("outcome")), ("outage ms", ms_text(fault.get("outage_ms"))),
-             ("protected again ms", ms_text(fault.get("protected_again_ms"))),
+             ("again after ms", ms_text(fault.get("protected_again_ms"))),
              ("evidence", fault.get("verified") or "none"), ("expected", fault.get("expected")))
     row = "".join(f'<td data-name="{name}">{escape(value)}</td>' for name, value in cells)
     more = (f'<tr class="bad"><td></td><td colspan="9"><ul>{problems}</ul></td></tr>'
@@ -392,10 +392,11 @@ text { font: 11px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; fill: var(--
 .ink { fill: var(--pattern); } .inkline { stroke: var(--pattern); fill: none; }
 .state { fill: var(--on-other); } .t-protected { fill: var(--on-protected); }
 .t-gone { fill: var(--soft); }
-@media (max-width: 760px) {
+@media screen and (max-width: 1040px) {
   body { padding: 12px; }
   .faults, .faults tbody { display: block; } .faults thead { display: none; }
-  .faults tr { display: grid; grid-template-columns: repeat(3, 1fr); gap: 2px 10px;
+  .faults tr { display: grid; gap: 2px 10px;
+    grid-template-columns: repeat(auto-fill, minmax(96px, 1fr));
     border: 1px solid var(--rule); border-radius: 8px; padding: 6px 10px; margin-bottom: 8px; }
   .faults tr.bad + tr.bad { margin-top: -8px; } .faults tr.bad { background: var(--bad-bg); }
   .faults th, .faults td, .faults td:nth-of-type(-n+7) { display: block; border: 0; padding: 0;

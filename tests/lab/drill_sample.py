@@ -37,7 +37,7 @@ LONG = {"stop-qemu": 8, "loss-5%": 6, "delay-200ms": 6, "rate-8mbit": 6, "cut-he
         "one-way-loss": 5, "clock-step": 5, "disk-full": 2}
 
 
-def sample(faults=16, per_fault=9.0, rate=90, seed=7, bad=False):
+def sample(faults=16, per_fault=9.0, rate=90, seed=7, bad=False, sample_s=0.1):
     """A result with so many faults, each `per_fault` seconds from the next."""
     random_ = random.Random(seed)
     start = 8_000_000 * 10**9
@@ -66,7 +66,7 @@ def sample(faults=16, per_fault=9.0, rate=90, seed=7, bad=False):
             "protected_again_ms": random_.uniform(1500, 4200) if outcome == "failover" else None})
         now += per_fault * random_.uniform(0.75, 1.25)
     end = now + 2
-    _samples(result, random_, start, end, changes)
+    _samples(result, random_, (start, end, sample_s), changes)
     _ops(result, random_, start, end, gaps, rate)
     result["totals"] = {"lost": 0, "double_live": 0, "output_before_ack": 0,
                         "undetected_divergence": 0, "linearizable": True,
@@ -80,13 +80,14 @@ def sample(faults=16, per_fault=9.0, rate=90, seed=7, bad=False):
     return drillreport.summarize(result)
 
 
-def _samples(result, random_, start, end, changes):
+def _samples(result, random_, times, changes):
+    start, end, step = times
     position, at = 0, 0.0
     while at < end:
         when, live, generation = [change for change in changes if change[0] <= at][-1]
         other = "B" if live == "A" else "A"
         since = at - when
-        position += random_.randrange(20000, 90000)
+        position += round(random_.uniform(100000, 450000) * step)
         lag = max(random_.gauss(220, 60), 5) + (900 if random_.random() < 0.01 else 0)
         first = generation == 1
         state = ("forming" if first and since < 1 else "alone" if since < 0.8 and not first
@@ -101,7 +102,7 @@ def _samples(result, random_, start, end, changes):
             theirs["state"] = random_.choice(("draining", "arbitrating"))
             ours = None if generation % 2 else ours
         result["samples"].append({"at_ns": round(start + at * 1e9), live: ours, other: theirs})
-        at += 0.2
+        at += step
 
 
 def _ops(result, random_, start, end, gaps, rate):

@@ -83,6 +83,12 @@ class Page(unittest.TestCase):
         self.assertGreater(len(result["ops"]), 45000)
         self.assertEqual(len(result["faults"]), 100)
 
+    def test_a_longer_one_is_not_larger(self):
+        """Three times as long and as many operations: of those hardly more is drawn."""
+        result = sample(faults=100, per_fault=54, rate=28)
+        self.assertGreater(len(result["ops"]), 130000)
+        self.assertLess(len(drillreport.html(result).encode()), PAGE_MAX)
+
     def test_nothing_happened(self):
         self.parse(drillreport.html(drillreport.summarize({"vm": "x", "ok": False})))
         result = {"vm": "x", "ok": True, "faults": [], "samples": [], "ops": [], "problems": []}

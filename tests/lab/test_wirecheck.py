@@ -103,6 +103,9 @@ class Lockstep(unittest.TestCase):
         found = wirecheck.output_before_ack([*parts, frame(13, b"b" * 60)], log)
         self.assertEqual(found.unmatched, parts)
         self.assertEqual([one.when for one in found.unlogged], [13])
+        # A longer one is no part of it.
+        longer = frame(14, b"M" * 5000)
+        self.assertEqual(wirecheck.output_before_ack([longer], log).unlogged, [longer])
         # With the large one seen whole there is nothing they could be parts of.
         whole = frame(9, b"L" * 4000)
         self.assertEqual(wirecheck.output_before_ack([whole, *parts], log).unlogged, parts)

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "etcd-endpoints.h"
 #include "exit-codes.h"
 
 #define DEFAULT_QEMU	     "/usr/bin/qemu-system-x86_64"
@@ -37,6 +38,7 @@ struct parser {
 	const char *text;
 	size_t size;
 	size_t offset;	     /* of the next line in text */
+	int tls_line;	     /* where the last of the arbiter's PEM files was given */
 	int line;	     /* the line inih works on, counted from 1 */
 	int failed_line;     /* of the first refusal, 0 while there is none */
 	int section_line[4]; /* where each section opened, 0 if it did not */
@@ -113,13 +115,26 @@ static int set_control(struct parser *p, const char *value, void *field)
 
 static int set_arbiter(struct parser *p, const char *value, void *field)
 {
-	if (strncmp(value, "file:/", 6) != 0)
-		return refuse(p, "unusable arbiter", value,
-			      "write file:/DIRECTORY, an absolute path both hosts share");
+	struct vmft_etcd_endpoints endpoints;
+	const char *todo = "write file:/DIRECTORY, an absolute path both hosts share, or "
+			   "etcd:https://HOST:PORT,...";
+
+	if (strncmp(value, "etcd:", 5) == 0) {
+		if (vmft_etcd_endpoints_parse(value + 5, &endpoints, &todo) < 0)
+			return refuse(p, "unusable arbiter", value, todo);
+	} else if (strncmp(value, "file:/", 6) != 0) {
+		return refuse(p, "unusable arbiter", value, todo);
+	}
 	if (strlen(value) >= VMFT_PATH_MAX)
 		return refuse(p, "arbiter path too long:", value, "use a shorter one");
 	memcpy(field, value, strlen(value) + 1);
 	return 0;
+}
+
+static int set_arbiter_pem(struct parser *p, const char *value, void *field)
+{
+	p->tls_line = p->line;
+	return set_path(p, value, field, VMFT_PATH_MAX);
 }
 
 /* 0 for the first, 1 for the second, or a refusal. */
@@ -369,6 +384,9 @@ static int set_channel(struct parser *p, const char *value, void *field)
 static const struct key keys[] = {
     {"pair", "name", set_name, FIELD(name), true, "name = web1"},
     {"pair", "arbiter", set_arbiter, FIELD(arbiter), true, "arbiter = file:/mnt/shared/vmft"},
+    {"pair", "arbiter-ca", set_arbiter_pem, FIELD(arbiter_ca), false, NULL},
+    {"pair", "arbiter-cert", set_arbiter_pem, FIELD(arbiter_cert), false, NULL},
+    {"pair", "arbiter-key", set_arbiter_pem, FIELD(arbiter_key), false, NULL},
     {"pair", "silence-ms", set_silence, FIELD(silence_ms), false, NULL},
     {"pair", "lag-ms", set_lag, FIELD(lag_ms), false, NULL},
     {"pair", "disk-check", set_disk_check, FIELD(disk_check), false, NULL},
@@ -504,6 +522,23 @@ static int check_bytes(struct parser *p)
 		}
 		line += c == '\n';
 	}
+	return 0;
+}
+
+/* A file that would not be used is a mistake about who is checked. */
+static int check_arbiter(struct parser *p)
+{
+	const struct vmft_pair_config *config = &p->config;
+
+	if (p->tls_line == 0)
+		return 0;
+	p->line = p->tls_line;
+	if (strncmp(config->arbiter, "etcd:https:", 11) != 0)
+		return refuse(p, "no TLS with arbiter", config->arbiter,
+			      "arbiter-ca, arbiter-cert and arbiter-key are for etcd:https://");
+	if ((config->arbiter_cert[0] == '\0') != (config->arbiter_key[0] == '\0'))
+		return refuse(p, "only one of", "arbiter-cert, arbiter-key",
+			      "give the certificate and its key, or neither");
 	return 0;
 }
 
@@ -650,6 +685,9 @@ static int parse(struct parser *p)
 	if (r < 0)
 		return r;
 	r = check_required(p);
+	if (r < 0)
+		return r;
+	r = check_arbiter(p);
 	if (r < 0)
 		return r;
 	fill_controls(&p->config);

@@ -77,9 +77,11 @@ struct vmft_pair_side {
 
 struct vmft_pair_config {
 	char name[VMFT_PAIR_NAME_MAX + 1]; /* [A-Za-z0-9._-], never "." or ".." */
-	char arbiter[VMFT_PATH_MAX];	   /* as written, "file:/..." */
-	uint32_t silence_ms;		   /* 200..60000 */
-	uint32_t lag_ms; /* 20..60000: execution lag beyond which the primary is slowed */
+	char arbiter[VMFT_PATH_MAX];	   /* as written, "file:/..." or "etcd:URL,..." */
+	/* Absolute paths or "": ca and the other two only with etcd:https, those two together. */
+	char arbiter_ca[VMFT_PATH_MAX], arbiter_cert[VMFT_PATH_MAX], arbiter_key[VMFT_PATH_MAX];
+	uint32_t silence_ms; /* 200..60000 */
+	uint32_t lag_ms;     /* 20..60000: execution lag beyond which the primary is slowed */
 	enum vmft_disk_check disk_check;
 	uint32_t gate_bytes;	  /* 64 KiB..1 GiB */
 	uint64_t log_bytes;	  /* a power of two, 1 MiB..4 GiB */

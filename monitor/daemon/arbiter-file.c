@@ -11,6 +11,11 @@
  * reply was lost is sent again and then finds the name taken, by itself (open(2), O_EXCL).
  * So the answer is read from the record: the side whose token stands in it has won. The
  * record never changes after that, so close-to-open caching cannot show it half.
+ *
+ * A claim is lost if a later generation has a record, looked for before the link and behind
+ * it: then whoever made that one was there first, or at the same time and will win. Both
+ * looks follow a change of our own to the directory, whose reply tells an NFS client of
+ * everybody else's (RFC 1813, weak cache consistency data), so that it lists it anew.
  */
 #define _GNU_SOURCE
 #include "arbiter.h"
@@ -102,9 +107,10 @@ static int read_owner(const char *path, char *owner, size_t size)
 	return 0;
 }
 
-static int file_open(const char *where, const char *vm, struct vmft_arbiter **ret,
+static int file_open(const struct vmft_arbiter_settings *settings, struct vmft_arbiter **ret,
 		     struct vmft_error *err)
 {
+	const char *where = settings->where, *vm = settings->vm;
 	struct vmft_arbiter *a = calloc(1, sizeof(*a));
 	struct path probe;
 	int rc;
@@ -147,27 +153,40 @@ static uint64_t generation_in(const struct vmft_arbiter *a, const char *name)
 	return errno == 0 && *end == '\0' ? generation : 0;
 }
 
+/* 0 if there is none. */
+static int latest_generation(const struct vmft_arbiter *a, uint64_t *ret)
+{
+	DIR *dir = opendir(a->dir);
+	struct dirent *entry;
+	uint64_t latest = 0;
+	int rc;
+
+	if (!dir)
+		return -errno;
+	/* An end of the listing and an error look the same but for errno. */
+	while (errno = 0, (entry = readdir(dir))) {
+		uint64_t generation = generation_in(a, entry->d_name);
+
+		if (generation > latest)
+			latest = generation;
+	}
+	rc = -errno;
+	closedir(dir);
+	if (rc == 0)
+		*ret = latest;
+	return rc;
+}
+
 static int file_latest(struct vmft_arbiter *a, struct vmft_arbiter_latest *ret,
 		       struct vmft_error *err)
 {
 	struct vmft_arbiter_latest latest = {0};
-	DIR *dir = opendir(a->dir);
-	struct dirent *entry;
 	struct path path;
-	int rc;
+	int rc = latest_generation(a, &latest.generation);
 
-	if (!dir) {
-		rc = -errno;
+	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_ARBITER, "arbiter file:%s: %s", a->dir,
 				      strerror(-rc));
-	}
-	while ((entry = readdir(dir))) {
-		uint64_t generation = generation_in(a, entry->d_name);
-
-		if (generation > latest.generation)
-			latest.generation = generation;
-	}
-	closedir(dir);
 	if (latest.generation > 0) {
 		path = path_of(a, "gen", latest.generation);
 		if (read_owner(path.text, latest.owner, sizeof(latest.owner)) < 0)
@@ -187,26 +206,42 @@ static enum vmft_claim unreachable(const struct vmft_arbiter *a, int rc, struct 
 	return VMFT_CLAIM_UNREACHABLE;
 }
 
-static enum vmft_claim file_claim(struct vmft_arbiter *a, uint64_t generation, const char *owner,
-				  struct vmft_error *err)
+/* Puts the record there, unless somebody else's or a later one is. */
+static int make_record(const struct vmft_arbiter *a, uint64_t generation, const char *owner)
 {
 	const struct path record = path_of(a, "gen", generation);
 	const struct path own = path_own(a, generation, owner);
 	char text[VMFT_ARBITER_OWNER_MAX + 2];
-	char winner[VMFT_ARBITER_OWNER_MAX];
+	uint64_t latest;
 	int rc;
 
 	(void)snprintf(text, sizeof(text), "%s\n", owner);
 	rc = write_durably(own.text, text);
 	if (rc < 0)
-		return unreachable(a, rc, err);
-	rc = link(own.text, record.text) < 0 ? -errno : 0;
+		return rc;
+	rc = latest_generation(a, &latest);
+	if (rc == 0 && latest <= generation && link(own.text, record.text) < 0 && errno != EEXIST)
+		rc = -errno;
 	(void)unlink(own.text);
-	if (rc < 0 && rc != -EEXIST)
-		return unreachable(a, rc, err);
+	return rc;
+}
+
+static enum vmft_claim file_claim(struct vmft_arbiter *a, uint64_t generation, const char *owner,
+				  struct vmft_error *err)
+{
+	const struct path record = path_of(a, "gen", generation);
+	char winner[VMFT_ARBITER_OWNER_MAX];
+	uint64_t latest = 0;
+	int rc = make_record(a, generation, owner);
+
 	/* Before anyone acts on it: a record lost with the server's power would let the
 	 * other side win the same generation. */
-	rc = directory_sync(a);
+	if (rc == 0)
+		rc = directory_sync(a);
+	if (rc == 0)
+		rc = latest_generation(a, &latest);
+	if (rc == 0 && latest > generation)
+		return VMFT_CLAIM_LOST;
 	if (rc == 0)
 		rc = read_owner(record.text, winner, sizeof(winner));
 	if (rc < 0)

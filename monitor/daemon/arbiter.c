@@ -9,9 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
-static const struct vmft_arbiter_ops *const backends[] = {&vmft_arbiter_file};
+static const struct vmft_arbiter_ops *const backends[] = {&vmft_arbiter_file, &vmft_arbiter_etcd};
 
 const struct vmft_arbiter_ops *vmft_arbiter_find(const char *spec, const char **ret_where)
 {
@@ -32,12 +33,43 @@ struct vmft_arbiter_worker {
 	char owner[VMFT_ARBITER_OWNER_MAX];
 	int done_fd;
 	pthread_mutex_t lock; /* over what follows */
-	pthread_cond_t asked;
-	uint64_t generation; /* 0: nothing asked */
-	bool answered;
-	enum vmft_claim answer;
-	struct vmft_error err;
+	pthread_cond_t moved; /* something was asked, or answered */
+	bool asked[VMFT_ASKS], answered[VMFT_ASKS];
+	unsigned open; /* questions without an answer yet */
+	uint64_t generation[VMFT_ASKS];
+	struct vmft_arbiter_answer answer[VMFT_ASKS];
 };
+
+/* With the lock held. A claim goes before all else, somebody's guest waits for it. */
+static enum vmft_arbiter_ask next_question(struct vmft_arbiter_worker *w, uint64_t *ret_generation)
+{
+	for (;;) {
+		for (enum vmft_arbiter_ask ask = 0; ask < VMFT_ASKS; ask++) {
+			if (!w->asked[ask])
+				continue;
+			w->asked[ask] = false;
+			*ret_generation = w->generation[ask];
+			return ask;
+		}
+		pthread_cond_wait(&w->moved, &w->lock);
+	}
+}
+
+static void put_question(struct vmft_arbiter_worker *w, uint64_t generation,
+			 struct vmft_arbiter_answer *a)
+{
+	switch (a->ask) {
+	case VMFT_ASK_CLAIM:
+		a->claim = w->ops->claim(w->arbiter, generation, w->owner, &a->err);
+		break;
+	case VMFT_ASK_LATEST:
+		a->rc = w->ops->latest(w->arbiter, &a->latest, &a->err);
+		break;
+	default:
+		a->rc = w->ops->end(w->arbiter, generation);
+		break;
+	}
+}
 
 static void *work(void *arg)
 {
@@ -45,27 +77,36 @@ static void *work(void *arg)
 	const uint64_t one = 1;
 
 	for (;;) {
-		struct vmft_error err = {0};
-		enum vmft_claim answer;
+		struct vmft_arbiter_answer answer = {0};
 		uint64_t generation;
 
 		pthread_mutex_lock(&w->lock);
-		while (w->generation == 0)
-			pthread_cond_wait(&w->asked, &w->lock);
-		generation = w->generation;
-		w->generation = 0;
+		answer.ask = next_question(w, &generation);
 		pthread_mutex_unlock(&w->lock);
 
-		answer = w->ops->claim(w->arbiter, generation, w->owner, &err);
+		put_question(w, generation, &answer);
 
 		pthread_mutex_lock(&w->lock);
-		w->answer = answer;
-		w->err = err;
-		w->answered = true;
+		w->answer[answer.ask] = answer;
+		w->answered[answer.ask] = true;
+		w->open--;
+		pthread_cond_broadcast(&w->moved);
 		pthread_mutex_unlock(&w->lock);
 		(void)!write(w->done_fd, &one, sizeof(one));
 	}
 	return NULL;
+}
+
+/* Waits by the clock that nobody sets. */
+static void init_locks(struct vmft_arbiter_worker *w)
+{
+	pthread_condattr_t attr;
+
+	(void)pthread_mutex_init(&w->lock, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&w->moved, &attr);
+	(void)pthread_condattr_destroy(&attr);
 }
 
 int vmft_arbiter_worker_start(const struct vmft_arbiter_ops *ops, struct vmft_arbiter *arbiter,
@@ -80,8 +121,7 @@ int vmft_arbiter_worker_start(const struct vmft_arbiter_ops *ops, struct vmft_ar
 	w->ops = ops;
 	w->arbiter = arbiter;
 	(void)snprintf(w->owner, sizeof(w->owner), "%s", owner);
-	(void)pthread_mutex_init(&w->lock, NULL);
-	(void)pthread_cond_init(&w->asked, NULL);
+	init_locks(w);
 	w->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->done_fd < 0) {
 		rc = -errno;
@@ -106,28 +146,51 @@ int vmft_arbiter_worker_fd(const struct vmft_arbiter_worker *worker)
 	return worker->done_fd;
 }
 
-void vmft_arbiter_worker_claim(struct vmft_arbiter_worker *w, uint64_t generation)
+void vmft_arbiter_worker_ask(struct vmft_arbiter_worker *w, enum vmft_arbiter_ask ask,
+			     uint64_t generation)
 {
 	pthread_mutex_lock(&w->lock);
-	w->generation = generation;
-	pthread_cond_signal(&w->asked);
+	w->asked[ask] = true;
+	w->generation[ask] = generation;
+	w->open++;
+	pthread_cond_broadcast(&w->moved);
 	pthread_mutex_unlock(&w->lock);
 }
 
-bool vmft_arbiter_worker_answer(struct vmft_arbiter_worker *w, enum vmft_claim *ret,
-				struct vmft_error *ret_err)
+bool vmft_arbiter_worker_answer(struct vmft_arbiter_worker *w, struct vmft_arbiter_answer *ret)
 {
+	bool found = false;
 	uint64_t count;
-	bool answered;
 
 	(void)!read(w->done_fd, &count, sizeof(count));
 	pthread_mutex_lock(&w->lock);
-	answered = w->answered;
-	if (answered) {
-		*ret = w->answer;
-		*ret_err = w->err;
-		w->answered = false;
+	for (enum vmft_arbiter_ask ask = 0; ask < VMFT_ASKS && !found; ask++) {
+		found = w->answered[ask];
+		if (found)
+			*ret = w->answer[ask];
+		w->answered[ask] = false;
 	}
 	pthread_mutex_unlock(&w->lock);
-	return answered;
+	return found;
+}
+
+bool vmft_arbiter_worker_wait(struct vmft_arbiter_worker *w, uint64_t milliseconds)
+{
+	struct timespec until;
+	bool done;
+	int rc = 0;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)(milliseconds / 1000);
+	until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&w->lock);
+	while (w->open > 0 && rc == 0)
+		rc = pthread_cond_timedwait(&w->moved, &w->lock, &until);
+	done = w->open == 0;
+	pthread_mutex_unlock(&w->lock);
+	return done;
 }

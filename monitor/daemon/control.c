@@ -302,6 +302,9 @@ static struct json_object *status(struct vmft_monitor *m)
 	add_text(object, "strategy", m->strategy_ops->name);
 	add_text(object, "strategy_reason", m->options.strategy_reason);
 	add_text(object, "arbiter", m->config.arbiter);
+	json_object_object_add(object, "arbiter_error",
+			       m->arbiter_error[0] ? json_object_new_string(m->arbiter_error)
+						   : NULL);
 	add_number(object, "silence_ms", m->config.silence_ms);
 	add_number(object, "since_ms", m->state_ns / MS);
 	add_number(object, "now_ms", vmft_loop_now() / MS);

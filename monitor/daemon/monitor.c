@@ -25,9 +25,13 @@
 #define PUMP_NS	 (1 * MS)
 #define DRAIN_NS (MS / 2)
 /* The agent beats every 20 ms; five missed beats are a QEMU that is not scheduled. */
-#define BEAT_FRESH_NS	  (100 * MS)
-#define ARBITER_RETRY_NS  (250 * MS)
-#define ARBITER_SILENT_NS (2000 * MS) /* then the log says that it does not answer */
+#define BEAT_FRESH_NS	 (100 * MS)
+#define ARBITER_RETRY_NS (250 * MS)
+/* Longer than an etcd cluster is tried for: that ends with a reason, which says more. */
+#define ARBITER_SILENT_NS (6000 * MS) /* then the log says that it does not answer */
+/* A guest's end that is not on record by then has to be vouched for by a person. */
+#define ARBITER_END_MS 12000u
+#define FIRST_CLAIMS   3u /* tries of the one a start begins with */
 /* How long this side lives on when its work is over. A goodbye that the network does not take
  * within this is given up: the peer will notice the closed connection or the silence. */
 #define FLUSH_NS (2000 * MS)
@@ -122,7 +126,7 @@ static void stop(struct vmft_monitor *m, enum vmft_why why)
 	m->stop_ns = vmft_loop_now();
 	m->claim = 0; /* one that still waited for its agent */
 	if (generation_is_over(m, why))
-		(void)m->arbiter_ops->end(m->arbiter, m->core.generation);
+		vmft_arbiter_worker_ask(m->worker, VMFT_ASK_END, m->core.generation);
 }
 
 /*
@@ -137,8 +141,7 @@ static void ask_arbiter(struct vmft_monitor *m)
 	if (m->claim == 0 || vmft_loop_since(m->beat_ns, now) > BEAT_FRESH_NS)
 		return;
 	m->asked_ns = now;
-	m->arbiter_silent_said = false;
-	vmft_arbiter_worker_claim(m->worker, m->claim);
+	vmft_arbiter_worker_ask(m->worker, VMFT_ASK_CLAIM, m->claim);
 	m->claim = 0;
 }
 
@@ -432,21 +435,37 @@ static void on_guest_exit(struct vmft_op *op, int result)
 	report_guest_gone(m);
 }
 
+void vmft_monitor_arbiter_error(struct vmft_monitor *m, const char *why)
+{
+	(void)snprintf(m->arbiter_error, sizeof(m->arbiter_error), "%s", why ? why : "");
+}
+
+static void report_claim(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer)
+{
+	const bool silent = answer->claim == VMFT_CLAIM_UNREACHABLE;
+
+	if (silent && m->core.why != VMFT_WHY_ARBITER_UNREACHABLE)
+		vmft_journal_say(&m->journal, "nobody goes on until the arbiter answers: %s",
+				 answer->err.text);
+	vmft_monitor_arbiter_error(m, silent ? answer->err.text : NULL);
+	m->arbiter_silent_said = silent;
+	m->asked_ns = 0;
+	simple_event(m, silent				  ? VMFT_IN_CLAIM_UNREACHABLE
+			: answer->claim == VMFT_CLAIM_WON ? VMFT_IN_CLAIM_WON
+							  : VMFT_IN_CLAIM_LOST);
+}
+
 static void on_answer(struct vmft_op *op, int result)
 {
 	struct vmft_monitor *m = op->owner;
-	struct vmft_error err;
-	enum vmft_claim answer;
+	struct vmft_arbiter_answer answer;
 
 	(void)result;
-	if (vmft_arbiter_worker_answer(m->worker, &answer, &err)) {
-		if (answer == VMFT_CLAIM_UNREACHABLE && m->core.why != VMFT_WHY_ARBITER_UNREACHABLE)
-			vmft_journal_say(&m->journal, "%s; nobody goes on until it answers",
-					 err.text);
-		m->asked_ns = 0;
-		simple_event(m, answer == VMFT_CLAIM_WON    ? VMFT_IN_CLAIM_WON
-				: answer == VMFT_CLAIM_LOST ? VMFT_IN_CLAIM_LOST
-							    : VMFT_IN_CLAIM_UNREACHABLE);
+	while (vmft_arbiter_worker_answer(m->worker, &answer)) {
+		if (answer.ask == VMFT_ASK_CLAIM)
+			report_claim(m, &answer);
+		else if (answer.ask == VMFT_ASK_LATEST)
+			vmft_peer_got_latest(m, &answer);
 	}
 	vmft_loop_poll(m->loop, op, vmft_arbiter_worker_fd(m->worker), POLLIN);
 }
@@ -523,8 +542,9 @@ static void watch_arbiter(struct vmft_monitor *m, uint64_t now)
 	    vmft_loop_since(m->asked_ns, now) < ARBITER_SILENT_NS)
 		return;
 	m->arbiter_silent_said = true;
-	vmft_journal_say(&m->journal, "arbiter %s does not answer; nobody goes on until it does",
-			 m->config.arbiter);
+	(void)snprintf(m->arbiter_error, sizeof(m->arbiter_error), "arbiter %.400s does not answer",
+		       m->config.arbiter);
+	vmft_journal_say(&m->journal, "%s; nobody goes on until it does", m->arbiter_error);
 }
 
 static void maybe_leave(struct vmft_monitor *m, uint64_t now)
@@ -563,8 +583,11 @@ static void on_tick(struct vmft_op *op, int result)
 void vmft_monitor_leave(struct vmft_monitor *m, int exit_code)
 {
 	m->exit_code = exit_code;
-	if (vmft_monitor_is_primary(m))
-		(void)m->arbiter_ops->end(m->arbiter, m->core.generation);
+	/* On record before QEMU ends: who sees that may start the VM again at once. */
+	if (vmft_monitor_is_primary(m)) {
+		vmft_arbiter_worker_ask(m->worker, VMFT_ASK_END, m->core.generation);
+		(void)vmft_arbiter_worker_wait(m->worker, ARBITER_END_MS);
+	}
 	atomic_store(&m->agent.iface->exit_code, (uint32_t)exit_code);
 	vmft_loop_stop(m->loop);
 }
@@ -586,6 +609,17 @@ static int make_owner(struct vmft_monitor *m)
 	return 0;
 }
 
+/* One without an answer may be on record: given up, it would have to be removed by hand. */
+static enum vmft_claim claim_first(struct vmft_monitor *m, uint64_t generation,
+				   struct vmft_error *err)
+{
+	enum vmft_claim claim = VMFT_CLAIM_UNREACHABLE;
+
+	for (unsigned i = 0; i < FIRST_CLAIMS && claim == VMFT_CLAIM_UNREACHABLE; i++)
+		claim = m->arbiter_ops->claim(m->arbiter, generation, m->owner, err);
+	return claim;
+}
+
 /* A primary starts the next generation; nobody may start a VM that somebody else runs. */
 static int take_first_generation(struct vmft_monitor *m, uint64_t *ret, struct vmft_error *err)
 {
@@ -602,7 +636,7 @@ static int take_first_generation(struct vmft_monitor *m, uint64_t *ret, struct v
 				      "remove %s",
 				      m->config.arbiter, (unsigned long long)latest.generation,
 				      m->config.name, latest.owner, latest.record);
-	claim = m->arbiter_ops->claim(m->arbiter, latest.generation + 1, m->owner, err);
+	claim = claim_first(m, latest.generation + 1, err);
 	if (claim == VMFT_CLAIM_UNREACHABLE)
 		return -EIO;
 	if (claim == VMFT_CLAIM_LOST)
@@ -615,17 +649,22 @@ static int take_first_generation(struct vmft_monitor *m, uint64_t *ret, struct v
 
 static int open_arbiter(struct vmft_monitor *m, struct vmft_error *err)
 {
-	const char *where;
+	struct vmft_arbiter_settings settings = {
+	    .vm = m->config.name,
+	    .ca = m->config.arbiter_ca,
+	    .cert = m->config.arbiter_cert,
+	    .key = m->config.arbiter_key,
+	};
 	int rc = make_owner(m);
 
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "getrandom: %s", strerror(-rc));
-	m->arbiter_ops = vmft_arbiter_find(m->config.arbiter, &where);
+	m->arbiter_ops = vmft_arbiter_find(m->config.arbiter, &settings.where);
 	if (!m->arbiter_ops)
 		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
-				      "%s: arbiter = %s: unknown kind; use file:/DIRECTORY",
+				      "%s: arbiter = %.200s: unknown kind; use file:/DIRECTORY",
 				      m->options.pair_file, m->config.arbiter);
-	rc = m->arbiter_ops->open(where, m->config.name, &m->arbiter, err);
+	rc = m->arbiter_ops->open(&settings, &m->arbiter, err);
 	if (rc < 0)
 		return rc;
 	rc = vmft_arbiter_worker_start(m->arbiter_ops, m->arbiter, m->owner, &m->worker);
@@ -805,5 +844,6 @@ int vmft_monitor_run(struct vmft_monitor *m)
 	}
 	vmft_control_fini(m);
 	m->strategy_ops->close(m->strategy);
+	(void)vmft_arbiter_worker_wait(m->worker, ARBITER_END_MS);
 	return m->exit_code;
 }

@@ -72,6 +72,12 @@ struct vmft_peer {
 	bool paused;		 /* backup: the channel is not read, what came finds no room */
 	bool closing;		 /* CLOSE_PEER was carried out */
 	struct vmft_op retry_op; /* primary: time to connect again */
+	/* Backup: whoever said hello while the arbiter is asked for the latest generation. */
+	struct vmft_conn *caller;
+	struct vmft_hello caller_hello;
+	uint64_t caller_generation;
+	bool latest_asked; /* a question is out */
+	bool latest_old;   /* it is older than that hello */
 };
 
 struct vmft_control_client;
@@ -112,6 +118,7 @@ struct vmft_monitor {
 	bool agent_broken; /* reported once */
 	bool stopping;	   /* STOP was carried out; waiting for the last bytes to leave */
 	bool arbiter_silent_said;
+	char arbiter_error[512]; /* why it gives no answer; "": it does, as far as is known */
 	int exit_code;
 	uint64_t tick_ns;    /* when the last tick ran */
 	uint64_t state_ns;   /* when the core's state last changed */
@@ -138,6 +145,9 @@ void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *even
 void vmft_monitor_agent_broken(struct vmft_monitor *m);
 /* Leaves the loop at once, for a side whose guest has not run. */
 void vmft_monitor_leave(struct vmft_monitor *m, int exit_code);
+
+/* The arbiter does not answer, for this reason; NULL: it does. For the status. */
+void vmft_monitor_arbiter_error(struct vmft_monitor *m, const char *why);
 
 /* Primary: the execution lag of its backup; 0 while there is none that replays. */
 uint64_t vmft_monitor_lag_ms(struct vmft_monitor *m, uint64_t now);
@@ -178,6 +188,8 @@ void vmft_peer_resume(struct vmft_monitor *m);
 void vmft_peer_form(struct vmft_monitor *m);
 /* Primary: looks for a backup, now or in a while. */
 void vmft_peer_look_for_backup(struct vmft_monitor *m);
+/* Backup: the arbiter has said which generation is the latest, or why it does not. */
+void vmft_peer_got_latest(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer);
 void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why);
 void vmft_peer_close(struct vmft_monitor *m);
 /* All that was given to the connection has left, or there is none. */

@@ -354,26 +354,84 @@ static void primary_got_hello(struct vmft_monitor *m, const struct vmft_frame_in
 	send_beat(m, vmft_loop_now());
 }
 
+static void refuse_stranger(struct vmft_monitor *m, struct vmft_conn *conn, const char *why)
+{
+	vmft_journal_say(&m->journal, "refused %s: it has %s", m->transport->peer_name(conn), why);
+	if (conn == m->peer.caller)
+		m->peer.caller = NULL;
+	send_refusal(m, conn, why);
+}
+
+static void take_primary(struct vmft_monitor *m, struct vmft_conn *conn, uint64_t generation,
+			 bool attached)
+{
+	const struct vmft_event_in attach = {.kind = VMFT_IN_ATTACH};
+
+	m->peer.strangers--;
+	m->peer.caller = NULL;
+	m->peer.conn = conn;
+	m->peer.stage = VMFT_PEER_HELLO;
+	m->peer.closing = false;
+	m->peer.heard_ns = vmft_loop_now();
+	vmft_core_init(&m->core, VMFT_SIDE_BACKUP, generation);
+	send_hello(m, conn);
+	if (!attached)
+		return;
+	m->peer.stage = VMFT_PEER_ATTACHING;
+	m->peer.echo_ns = 0;
+	vmft_monitor_event(m, &attach);
+}
+
+/* Not refused, which a primary that has not started takes for good: it tries again. */
+static void drop_caller(struct vmft_monitor *m)
+{
+	m->transport->close(m->peer.caller, false);
+	m->peer.caller = NULL;
+}
+
+/* A question that is out already may have been answered before this hello was said. */
+static void ask_latest(struct vmft_monitor *m)
+{
+	m->peer.latest_old = m->peer.latest_asked;
+	if (m->peer.latest_asked)
+		return;
+	m->peer.latest_asked = true;
+	vmft_arbiter_worker_ask(m->worker, VMFT_ASK_LATEST, 0);
+}
+
 /*
  * A primary of an older generation is one that slept through a failover: its guest must not
- * get a new backup. Asked here and now, for this side has nothing else to do yet.
+ * get a new backup.
  */
-static const char *stale(struct vmft_monitor *m, uint64_t generation)
+void vmft_peer_got_latest(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer)
 {
-	struct vmft_arbiter_latest latest;
-	struct vmft_error err;
+	struct vmft_conn *conn = m->peer.caller;
 
-	if (m->arbiter_ops->latest(m->arbiter, &latest, &err) < 0)
-		return "to wait: the arbiter does not say which generation is the latest";
-	if (latest.generation != generation || latest.ended)
-		return "another generation than the arbiter's latest";
-	return NULL;
+	m->peer.latest_asked = false;
+	if (answer->rc < 0 && m->arbiter_error[0] == '\0')
+		vmft_journal_say(&m->journal, "no primary is taken until the arbiter answers: %s",
+				 answer->err.text);
+	vmft_monitor_arbiter_error(m, answer->rc < 0 ? answer->err.text : NULL);
+	if (!conn)
+		return;
+	if (m->peer.latest_old) {
+		ask_latest(m);
+		return;
+	}
+	/* What has become of this side meanwhile. */
+	if (!vmft_core_wants_peer(&m->core) || m->stopping)
+		refuse_stranger(m, conn, "come to a side that has ended");
+	else if (answer->rc < 0)
+		drop_caller(m);
+	else if (answer->latest.generation != m->peer.caller_generation || answer->latest.ended)
+		refuse_stranger(m, conn, "another generation than the arbiter's latest");
+	else
+		take_primary(m, conn, m->peer.caller_generation, m->peer.caller_hello.attach);
 }
 
 static void backup_got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 			     const struct vmft_frame_info *frame, const struct vmft_hello *theirs)
 {
-	const struct vmft_event_in attach = {.kind = VMFT_IN_ATTACH};
 	const char *why = mismatch(m, theirs);
 
 	if (!why && (!vmft_core_wants_peer(&m->core) || m->peer.conn))
@@ -383,26 +441,17 @@ static void backup_got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 	if (!why && m->sink.prepared && !theirs->attach)
 		why =
 		    "a guest to start; this backup is made ready for one that runs: start it anew";
-	if (!why)
-		why = stale(m, frame->generation);
 	if (why) {
-		vmft_journal_say(&m->journal, "refused %s: it has %s",
-				 m->transport->peer_name(conn), why);
-		send_refusal(m, conn, why);
+		refuse_stranger(m, conn, why);
 		return;
 	}
-	m->peer.strangers--;
-	m->peer.conn = conn;
-	m->peer.stage = VMFT_PEER_HELLO;
-	m->peer.closing = false;
-	m->peer.heard_ns = vmft_loop_now();
-	vmft_core_init(&m->core, VMFT_SIDE_BACKUP, frame->generation);
-	send_hello(m, conn);
-	if (!theirs->attach)
-		return;
-	m->peer.stage = VMFT_PEER_ATTACHING;
-	m->peer.echo_ns = 0;
-	vmft_monitor_event(m, &attach);
+	/* The last one counts: the same primary, whose other connection is lost, or a stale one. */
+	if (m->peer.caller)
+		drop_caller(m);
+	m->peer.caller = conn;
+	m->peer.caller_hello = *theirs;
+	m->peer.caller_generation = frame->generation;
+	ask_latest(m);
 }
 
 static int got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
@@ -410,7 +459,7 @@ static int got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 {
 	struct vmft_hello theirs;
 
-	if (vmft_hello_decode(frame->payload, frame->length, &theirs) < 0)
+	if (vmft_hello_decode(frame->payload, frame->length, &theirs) < 0 || conn == m->peer.caller)
 		return -EBADMSG;
 	if (conn != m->peer.conn && vmft_monitor_is_primary(m)) {
 		send_refusal(m, conn, "come to the side that is live");
@@ -739,6 +788,8 @@ static void on_close(void *user, struct vmft_conn *conn, int error)
 
 	if (conn != m->peer.conn && m->transport->is_accepted(conn)) {
 		m->peer.strangers--;
+		if (conn == m->peer.caller)
+			m->peer.caller = NULL;
 		return;
 	}
 	if (conn != m->peer.conn) {

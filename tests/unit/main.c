@@ -17,6 +17,7 @@ int main(void)
 	    vmft_suite_control,
 	    vmft_suite_lag,
 	    vmft_suite_arbiter,
+	    vmft_suite_etcd,
 	    vmft_suite_iface,
 	    vmft_suite_area,
 	    vmft_suite_agent_link,

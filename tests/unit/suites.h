@@ -18,6 +18,7 @@ int vmft_suite_frame(void);
 int vmft_suite_control(void);
 int vmft_suite_lag(void);
 int vmft_suite_arbiter(void);
+int vmft_suite_etcd(void);
 int vmft_suite_iface(void);
 int vmft_suite_core(void);
 int vmft_suite_cmdline(void);

@@ -165,7 +165,9 @@ static void scratch_make(struct scratch *s)
 	memset(s, 0, sizeof(*s));
 	(void)snprintf(s->dir, sizeof(s->dir), "/tmp/vmft-unit-XXXXXX");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(s->dir));
-	CU_ASSERT_EQUAL_FATAL(vmft_arbiter_file.open(s->dir, "vm", &s->arbiter, &s->err), 0);
+	const struct vmft_arbiter_settings settings = {.where = s->dir, .vm = "vm"};
+
+	CU_ASSERT_EQUAL_FATAL(vmft_arbiter_file.open(&settings, &s->arbiter, &s->err), 0);
 }
 
 static void scratch_drop(struct scratch *s)
@@ -224,6 +226,26 @@ static void test_lost_reply(void)
 	scratch_drop(&s);
 }
 
+/* Whatever became of the generation that is claimed: a later one is on record. */
+static void test_stale_loses(void)
+{
+	char path[sizeof(((struct scratch *)0)->dir) + 16];
+	struct scratch s;
+
+	scratch_make(&s);
+	CU_ASSERT_EQUAL(claim(&s, 2, OWNER_A), VMFT_CLAIM_WON);
+	CU_ASSERT_EQUAL(claim(&s, 12, OWNER_B), VMFT_CLAIM_WON);
+	CU_ASSERT_EQUAL(claim(&s, 2, OWNER_A), VMFT_CLAIM_LOST);
+	CU_ASSERT_EQUAL(claim(&s, 3, OWNER_A), VMFT_CLAIM_LOST);
+	CU_ASSERT_EQUAL(claim(&s, 11, OWNER_B), VMFT_CLAIM_LOST);
+	/* A claim that was lost so has left no record. */
+	(void)snprintf(path, sizeof(path), "%s/vm.gen-3", s.dir);
+	CU_ASSERT_EQUAL(access(path, F_OK), -1);
+	CU_ASSERT_EQUAL(claim(&s, 12, OWNER_B), VMFT_CLAIM_WON);
+	CU_ASSERT_EQUAL(claim(&s, 13, OWNER_A), VMFT_CLAIM_WON);
+	scratch_drop(&s);
+}
+
 static void test_unreachable(void)
 {
 	char away[sizeof(((struct scratch *)0)->dir) + 8];
@@ -241,16 +263,18 @@ static void test_unreachable(void)
 
 static void test_open_refuses(void)
 {
+	const struct vmft_arbiter_settings settings = {.where = "/nonexistent/dir", .vm = "vm"};
 	struct vmft_arbiter *arbiter = NULL;
 	struct vmft_error err;
 
-	CU_ASSERT(vmft_arbiter_file.open("/nonexistent/dir", "vm", &arbiter, &err) < 0);
+	CU_ASSERT(vmft_arbiter_file.open(&settings, &arbiter, &err) < 0);
 	CU_ASSERT_EQUAL(err.exit_code, VMFT_EXIT_ARBITER);
 	CU_ASSERT_PTR_NULL(arbiter);
 }
 
 struct racer {
 	struct scratch *s;
+	pthread_barrier_t *start;
 	char owner[64];
 	unsigned won;
 };
@@ -263,9 +287,13 @@ static void *race(void *arg)
 	struct racer *r = arg;
 	struct vmft_error err;
 
-	for (uint64_t g = 1; g <= RACES; g++)
+	/* Together: who is behind a generation loses, and nobody may have won it. */
+	for (uint64_t g = 1; g <= RACES; g++) {
+		(void)pthread_barrier_wait(r->start);
 		r->won +=
 		    vmft_arbiter_file.claim(r->s->arbiter, g, r->owner, &err) == VMFT_CLAIM_WON;
+		(void)pthread_barrier_wait(r->start);
+	}
 	return NULL;
 }
 
@@ -273,12 +301,14 @@ static void test_race(void)
 {
 	struct racer racers[RACERS];
 	pthread_t threads[RACERS];
+	pthread_barrier_t start;
 	struct scratch s;
 	unsigned won = 0;
 
 	scratch_make(&s);
+	(void)pthread_barrier_init(&start, NULL, RACERS);
 	for (unsigned i = 0; i < RACERS; i++) {
-		racers[i] = (struct racer){.s = &s};
+		racers[i] = (struct racer){.s = &s, .start = &start};
 		(void)snprintf(racers[i].owner, sizeof(racers[i].owner), "%032u racer", i);
 		CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
 	}
@@ -287,6 +317,38 @@ static void test_race(void)
 		won += racers[i].won;
 	}
 	CU_ASSERT_EQUAL(won, RACES);
+	(void)pthread_barrier_destroy(&start);
+	scratch_drop(&s);
+}
+
+/* One of each kind at once; an answer wakes whoever polls, and is there once. */
+static void test_worker(void)
+{
+	struct vmft_arbiter_worker *worker;
+	struct vmft_arbiter_answer answer;
+	bool seen[VMFT_ASKS] = {false};
+	struct scratch s;
+
+	scratch_make(&s);
+	CU_ASSERT_EQUAL_FATAL(
+	    vmft_arbiter_worker_start(&vmft_arbiter_file, s.arbiter, OWNER_A, &worker), 0);
+	CU_ASSERT(!vmft_arbiter_worker_answer(worker, &answer));
+	vmft_arbiter_worker_ask(worker, VMFT_ASK_CLAIM, 7);
+	CU_ASSERT(vmft_arbiter_worker_wait(worker, 60000));
+	vmft_arbiter_worker_ask(worker, VMFT_ASK_LATEST, 0);
+	vmft_arbiter_worker_ask(worker, VMFT_ASK_END, 6);
+	CU_ASSERT(vmft_arbiter_worker_wait(worker, 60000));
+	while (vmft_arbiter_worker_answer(worker, &answer)) {
+		CU_ASSERT(!seen[answer.ask]);
+		seen[answer.ask] = true;
+		if (answer.ask == VMFT_ASK_CLAIM)
+			CU_ASSERT_EQUAL(answer.claim, VMFT_CLAIM_WON);
+		CU_ASSERT_EQUAL(answer.rc, 0);
+		if (answer.ask == VMFT_ASK_LATEST)
+			CU_ASSERT_EQUAL(answer.latest.generation, 7);
+	}
+	CU_ASSERT(seen[VMFT_ASK_CLAIM] && seen[VMFT_ASK_LATEST] && seen[VMFT_ASK_END]);
+	/* The thread sleeps for good and never looks at the backend again. */
 	scratch_drop(&s);
 }
 
@@ -295,8 +357,9 @@ int vmft_suite_arbiter(void)
 	CU_pSuite suite = CU_add_suite("file arbiter", NULL, NULL);
 
 	if (!suite || !CU_ADD_TEST(suite, test_one_wins) || !CU_ADD_TEST(suite, test_lost_reply) ||
-	    !CU_ADD_TEST(suite, test_unreachable) || !CU_ADD_TEST(suite, test_open_refuses) ||
-	    !CU_ADD_TEST(suite, test_race))
+	    !CU_ADD_TEST(suite, test_stale_loses) || !CU_ADD_TEST(suite, test_unreachable) ||
+	    !CU_ADD_TEST(suite, test_open_refuses) || !CU_ADD_TEST(suite, test_race) ||
+	    !CU_ADD_TEST(suite, test_worker))
 		return -1;
 	return 0;
 }

@@ -16,6 +16,7 @@
 int vmft_suite_pair_config(void);
 
 #define PAIR	"[pair]\nname = web1\narbiter = file:/mnt/shared/vmft\n"
+#define ETCD	"[pair]\nname = web1\narbiter = etcd:https://[::1]:2379,https://e-2.lan:2379\n"
 #define PRIMARY "[primary]\nchannel = 10.9.0.1:7700\n"
 #define BACKUP	"[backup]\nchannel = 10.9.0.2:7700\n"
 #define SPARE	"[spare]\nchannel = 10.9.0.3:7700\n"
@@ -23,6 +24,23 @@ int vmft_suite_pair_config(void);
 static int parse(const char *text, struct vmft_pair_config *config, struct vmft_error *err)
 {
 	return vmft_pair_config_parse("f", text, strlen(text), config, err);
+}
+
+static void test_etcd(void)
+{
+	struct vmft_pair_config config;
+	struct vmft_error err;
+
+	CU_ASSERT_EQUAL_FATAL(parse(ETCD PRIMARY BACKUP, &config, &err), 0);
+	CU_ASSERT_STRING_EQUAL(config.arbiter, "etcd:https://[::1]:2379,https://e-2.lan:2379");
+	CU_ASSERT_STRING_EQUAL(config.arbiter_ca, "");
+	CU_ASSERT_EQUAL_FATAL(
+	    parse(ETCD "arbiter-key = /k\narbiter-ca = /ca\narbiter-cert = /c\n" PRIMARY BACKUP,
+		  &config, &err),
+	    0);
+	CU_ASSERT_STRING_EQUAL(config.arbiter_ca, "/ca");
+	CU_ASSERT_STRING_EQUAL(config.arbiter_cert, "/c");
+	CU_ASSERT_STRING_EQUAL(config.arbiter_key, "/k");
 }
 
 static void test_defaults(void)
@@ -191,7 +209,36 @@ static const struct {
     {"[pair]\nname = " LONG64 "a\n", "f:2: bad name"},
     {"[pair]\narbiter = /mnt\n", "f:2: unusable arbiter '/mnt'"},
     {"[pair]\narbiter = file:mnt\n", "f:2: unusable arbiter 'file:mnt'"},
+    {"[pair]\narbiter = etcd:\n", "f:2: unusable arbiter 'etcd:'; write etcd:https://HOST:PORT"},
     {"[pair]\narbiter = etcd:http://x\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:ftp://x:1\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:https://10.0.0.1:2379,\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:https://10.0.0.1:2379/\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:https://10.0.0.1:65536\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:https://10.0.0.1:0\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:https://10.0.0.1:\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:https://10.0.0.256:1\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:https://[::g]:1\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:https://::1:1\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:https://u@h:1\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:https://-h:1\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:https://a:1 https://b:1\n", "f:2: unusable arbiter"},
+    {"[pair]\narbiter = etcd:http://a:1,https://b:1\n",
+     "f:2: unusable arbiter 'etcd:http://a:1,https://b:1'; use https for all of them"},
+    {"[pair]\narbiter = etcd:http://a:1,http://b:1,http://a:1\n",
+     "f:2: unusable arbiter 'etcd:http://a:1,http://b:1,http://a:1'; name each member once"},
+    {"[pair]\narbiter = etcd:http://a:1,http://a:2,http://a:3,http://a:4,http://a:5,http://a:6,"
+     "http://a:7,http://a:8,http://a:9,http://a:10\n",
+     "f:2: unusable arbiter"},
+    {"[pair]\narbiter-ca = ca.pem\n", "f:2: not an absolute path: 'ca.pem'"},
+    {PAIR "arbiter-ca = /ca.pem\n" PRIMARY BACKUP,
+     "f:4: no TLS with arbiter 'file:/mnt/shared/vmft'; arbiter-ca, arbiter-cert and arbiter-key "
+     "are for etcd:https://"},
+    {ETCD "arbiter-ca = /ca\narbiter-cert = /c\n" PRIMARY BACKUP,
+     "f:5: only one of 'arbiter-cert, arbiter-key'; give the certificate and its key"},
+    {ETCD "arbiter-key = /k\n" PRIMARY BACKUP, "f:4: only one of 'arbiter-cert, arbiter-key'"},
+    {"[pair]\nname = a\narbiter = etcd:http://h:1\narbiter-ca = /ca\n" TAIL,
+     "f:4: no TLS with arbiter"},
     {"[pair]\nsilence-ms = 199\n", "f:2: bad number '199'; write a whole number from 200 to 60000"},
     {"[pair]\nlag-ms = 19\n", "f:2: bad number '19'; write a whole number from 20 to 60000"},
     {"[pair]\nlag-ms = 60001\n", "f:2: bad number"},
@@ -396,7 +443,7 @@ int vmft_suite_pair_config(void)
 	    !CU_add_test(suite, "everything set", test_everything_set) ||
 	    !CU_add_test(suite, "lower ends", test_lower_ends) ||
 	    !CU_add_test(suite, "strategies", test_strategies) ||
-	    !CU_add_test(suite, "spare", test_spare) ||
+	    !CU_add_test(suite, "etcd", test_etcd) || !CU_add_test(suite, "spare", test_spare) ||
 	    !CU_add_test(suite, "ports tell channels apart", test_ports_tell_channels_apart) ||
 	    !CU_add_test(suite, "refused", test_refused) ||
 	    !CU_add_test(suite, "torn at every byte", test_torn) ||

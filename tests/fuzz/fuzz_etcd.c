@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What an etcd cluster answers, to each of the questions. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../monitor/daemon/etcd-wire.h"
+#include "driver.h"
+
+#define OWNER "me"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const char *text = (const char *)data;
+	enum vmft_claim claim = VMFT_CLAIM_UNREACHABLE;
+	struct vmft_arbiter_latest latest;
+	char said[64];
+
+	/* An answer is one of the two, or none. */
+	if ((vmft_etcd_claim_parse(text, size, "vm", 3, OWNER, &claim) == 0) !=
+	    (claim == VMFT_CLAIM_WON || claim == VMFT_CLAIM_LOST))
+		abort();
+	memset(&latest, 0xff, sizeof(latest));
+	if (vmft_etcd_latest_parse(text, size, "vm", &latest) == 0 &&
+	    (!memchr(latest.owner, '\0', sizeof(latest.owner)) ||
+	     (latest.generation == 0 && (latest.ended || latest.owner[0]))))
+		abort();
+	(void)vmft_etcd_end_parse(text, size);
+	vmft_etcd_error_text(text, size, said, sizeof(said));
+	if (!memchr(said, '\0', sizeof(said)))
+		abort();
+	return 0;
+}
+
+#define HEADER                                                                                     \
+	"{\"header\":{\"cluster_id\":\"32\",\"member_id\":\"33\",\"revision\":\"4\","              \
+	"\"raft_term\":\"2\"}"
+/* vmft/vm/gen/...3 */
+#define GEN3  "dm1mdC92bS9nZW4vMDAwMDAwMDAwMDAwMDAwMDAwMDM="
+#define GEN4  "dm1mdC92bS9nZW4vMDAwMDAwMDAwMDAwMDAwMDAwMDQ="
+#define END4  "dm1mdC92bS9lbmQvMDAwMDAwMDAwMDAwMDAwMDAwMDQ="
+#define ME    "bWU="
+#define RANGE "{\"response_range\":{\"header\":{\"revision\":\"4\"}"
+
+static const char put[] = HEADER
+    ",\"succeeded\":true,\"responses\":[{\"response_put\":{\"header\":{\"revision\":\"4\"}}}]}";
+static const char mine[] =
+    HEADER ",\"responses\":[" RANGE ",\"kvs\":[{\"key\":\"" GEN3
+	   "\",\"create_revision\":\"2\",\"mod_revision\":\"2\",\"version\":\"1\",\"value\":\"" ME
+	   "\"}],\"count\":\"1\"}}]}";
+static const char later[] =
+    HEADER ",\"responses\":[" RANGE ",\"kvs\":[{\"key\":\"" GEN3 "\",\"value\":\"" ME
+	   "\"},{\"key\":\"" GEN4 "\",\"value\":\"QQ==\"}],\"count\":\"7\",\"more\":true}}]}";
+static const char latest_ended[] =
+    HEADER ",\"responses\":[" RANGE ",\"kvs\":[{\"key\":\"" GEN4
+	   "\",\"value\":\"QQ==\"}],\"more\":true,\"count\":\"2\"}}," RANGE
+	   ",\"kvs\":[{\"key\":\"" END4 "\",\"value\":\"ZW5kZWQ=\"}],\"count\":\"1\"}}]}\n";
+static const char none[] = HEADER ",\"responses\":[" RANGE "}}," RANGE "}}]}";
+static const char failed[] =
+    "{\"error\":\"etcdserver: request timed out\",\"message\":\"x\",\"code\":14}";
+
+const struct vmft_fuzz_seed vmft_fuzz_seeds[] = {
+    {put, sizeof(put) - 1},
+    {mine, sizeof(mine) - 1},
+    {later, sizeof(later) - 1},
+    {latest_ended, sizeof(latest_ended) - 1},
+    {none, sizeof(none) - 1},
+    {failed, sizeof(failed) - 1},
+    {0},
+};

@@ -467,10 +467,11 @@ class Lab:
     # -- the end
 
     def keep_logs(self, directory):
-        """Copies logs, consoles and captures, not the disks."""
+        """Copies logs, consoles and captures, not the disks, nor an etcd member's data."""
         shutil.rmtree(directory, ignore_errors=True)
         shutil.copytree(self.dir, directory,
-                        ignore=lambda _, names: [n for n in names if n.endswith((".raw", ".sock"))])
+                        ignore=lambda _, names: [n for n in names
+                                                 if n.endswith((".raw", ".sock", ".etcd"))])
 
     def close(self):
         """Ends everything, once; a second Ctrl-C in here must not leave half of it."""

@@ -48,9 +48,7 @@ class Network:
 
     def create(self):
         for ns in self.all:
-            run("ip", "netns", "add", ns)
-            _quiet_ipv6(ns)
-            _ip(ns, "link", "set", "lo", "up")
+            _namespace(ns)
         _bridge(self.switch)
         for side, ns in self.host.items():
             _bridge(ns)
@@ -69,6 +67,28 @@ class Network:
         for side, ns in self.host.items():
             _address(ns, "chan0", f"{CHANNEL_IP[side]}/30")
 
+    def add_namespace(self, name, switch=False):
+        """One more; it is removed with the others. Returns its whole name."""
+        ns = f"{self.prefix}-{name}"
+        self.all.append(ns)
+        _namespace(ns)
+        if switch:
+            _bridge(ns)
+        return ns
+
+    def plug(self, ns, device, address, switch, port):
+        """A device of a namespace's own at a port of a switch."""
+        _ip(ns, "link", "add", device, "type", "veth", "peer", "name", port, "netns", switch)
+        _enslave(switch, port)
+        _address(ns, device, address)
+
+    def set_port(self, switch, port, up):
+        """Down: whoever is plugged in there is cut off, and sees its own device lose its link."""
+        _ip(switch, "link", "set", port, "up" if up else "down")
+
+    def has_link(self, ns, device):
+        return "state UP" in _ip(ns, "-o", "link", "show", device)
+
     def cut_channel(self):
         _ip(self.host["A"], "link", "set", "chan0", "down")
 
@@ -86,7 +106,7 @@ class Network:
             run("tc", "-n", ns, "qdisc", "del", "dev", "chan0", "root")
 
     def channel_is_cut(self):
-        return "state UP" not in _ip(self.host["B"], "-o", "link", "show", "chan0")
+        return not self.has_link(self.host["B"], "chan0")
 
     def channel_bytes(self, side):
         """What a host has sent on the channel so far, headers of all layers included."""
@@ -120,6 +140,12 @@ class Network:
 
 def _ip(ns, *words):
     return run("ip", "-n", ns, *words).stdout
+
+
+def _namespace(ns):
+    run("ip", "netns", "add", ns)
+    _quiet_ipv6(ns)
+    _ip(ns, "link", "set", "lo", "up")
 
 
 def _bridge(ns):

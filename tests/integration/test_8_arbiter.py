@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An etcd cluster as arbiter: failover over TLS, members that die, hosts that cannot reach it."""
+
+import contextlib
+import os
+import time
+
+from harness import (BOTH, LOCKSTEP, Loaded, captures_whole, check, drill, equal, lab, note, silent,
+                     test)
+from test_1_failover import backup_took_over, primary_went_on
+from test_4_bad_input import ARBITER, refused
+from vmftlab.etcd import Asker, Certificates, Etcd
+from vmftlab.load import GuestShell
+
+WAITING = ("waiting-arbiter", "arbitrating")
+
+
+def one_goes_on(pair):
+    """Returns who is live and who lost."""
+    for side in pair.side.values():
+        side.may_end = True
+    winner = pair.wait(lambda: next((side for side in "AB" if pair.state(side) == "alone"), None),
+                       "one side to go on")
+    loser = "B" if winner == "A" else "A"
+    note(f"{pair.side[winner].role} went on")
+    pair.wait_said(loser, "fenced")
+    return winner, loser
+
+
+def says_why(pair, side, pattern="https://"):
+    """The status has the reason, with the member it was asked of."""
+    error = pair.wait(lambda: pair.status(side)["arbiter_error"], f"{side}'s status to say why", 30)
+    check(pattern in error, f"{side}'s arbiter_error: {error}")
+    note(f"{side}: {error}")
+
+
+def waits(pair, *sides):
+    for side in sides:
+        check(pair.state(side) in WAITING, f"{side} did not wait: {pair.state(side)}")
+
+
+def winner_verified(loaded, winner, what):
+    if winner == "B":
+        backup_took_over(loaded, what)
+    else:
+        primary_went_on(loaded, what)
+
+
+@drill("etcd-kill9-qemu", *BOTH)
+def etcd_kill9_qemu(name, way):
+    with way.lab(name) as pair:
+        etcd = Etcd(pair)
+        loaded = Loaded(pair).start()
+        equal(pair.status("B")["arbiter_error"], None, "arbiter_error before the fault")
+        pair.kill_qemu("A")
+        killed = time.time_ns()
+        backup_took_over(loaded, "kill -9 of the primary's QEMU")
+        silent(pair, "A", killed, "after its QEMU was killed")
+        with Asker(etcd) as asker:
+            check(asker.ask("latest").startswith("latest 2 running "), "the cluster's record")
+        equal(pair.status("B")["arbiter_error"], None, "arbiter_error afterwards")
+        captures_whole(pair)
+
+
+@drill("etcd-member-dead", LOCKSTEP)
+def etcd_member_dead(name, way):
+    """The one that is asked first is gone, and with it the leader or a follower."""
+    with way.lab(name) as pair:
+        etcd = Etcd(pair)
+        loaded = Loaded(pair).start()
+        etcd.kill(1)
+        pair.kill_qemu("A")
+        backup_took_over(loaded, "kill -9 of a member of the cluster and the primary's QEMU")
+        captures_whole(pair)
+
+
+@drill("etcd-no-quorum", LOCKSTEP)
+def etcd_no_quorum(name, way):
+    """Nobody may go on; when a majority is back, exactly one does."""
+    with way.lab(name) as pair:
+        etcd = Etcd(pair)
+        loaded = Loaded(pair).start()
+        etcd.kill(1, 3)
+        pair.cut_channel()
+        for side in "AB":
+            pair.wait_state(side, *WAITING)
+            says_why(pair, side)
+        quiet = time.time_ns()
+        acks = len(loaded.load.writer.acks())
+        time.sleep(5)
+        waits(pair, "A", "B")
+        for side in "AB":
+            silent(pair, side, quiet, "while nobody could be sure to be the only one")
+        equal(len(loaded.load.writer.acks()), acks, "writes acknowledged meanwhile")
+        etcd.start(1, 3)
+        winner, loser = one_goes_on(pair)
+        winner_verified(loaded, winner, "the cluster has a majority again")
+        equal(pair.status(winner)["arbiter_error"], None, "arbiter_error of the winner")
+        silent(pair, loser, quiet, "after it was fenced")
+        captures_whole(pair)
+
+
+@drill("etcd-host-cut", LOCKSTEP)
+def etcd_host_cut(name, way):
+    """The primary, which asks first, cannot reach the cluster: it waits, and the backup wins."""
+    with way.lab(name) as pair:
+        etcd = Etcd(pair)
+        loaded = Loaded(pair).start()
+        etcd.cut("A")
+        pair.cut_channel()
+        pair.wait_state("B", "alone")
+        live = time.time_ns()
+        says_why(pair, "A")
+        waits(pair, "A")
+        silent(pair, "A", live, "cut off, while the backup is live")
+        pair.side["A"].may_end = True
+        etcd.mend("A")
+        pair.wait_said("A", "fenced")
+        backup_took_over(loaded, "the primary was cut off from channel and arbiter")
+        silent(pair, "A", live, "after it was fenced")
+        captures_whole(pair)
+
+
+@drill("etcd-stale-generation", LOCKSTEP)
+def etcd_stale_generation(name, way):
+    """A primary that slept through two failovers loses, though its generation's record is gone."""
+    with way.lab(name) as pair:
+        etcd = Etcd(pair)
+        loaded = Loaded(pair).start()
+        pair.stop_host("A")
+        pair.wait_state("B", "alone")
+        live = time.time_ns()
+        with Asker(etcd, "B") as next_owner:
+            equal(next_owner.ask("claim 3 somebody after B"), "won", "the claim of generation 3")
+            etcd.forget(2)
+            equal(next_owner.ask("latest"), "latest 3 running somebody after B", "the record")
+        pair.side["A"].may_end = True
+        pair.cont_host("A")
+        pair.wait_state("A", "fenced")
+        silent(pair, "A", live, "stopped or let go on")
+        with Asker(etcd) as asker:
+            equal(asker.ask("latest"), "latest 3 running somebody after B", "the record, still")
+        backup_took_over(loaded, "the primary was let go on")
+        captures_whole(pair)
+
+
+@drill("etcd-guest-shutdown", LOCKSTEP)
+def etcd_guest_shutdown(name, way):
+    """A guest that ended in order is on record as ended, and may be started again."""
+    with way.lab(name, captures=False) as pair:
+        etcd = Etcd(pair)
+        pair.start_protected()
+        for side in pair.side.values():
+            side.may_end = True
+        GuestShell(pair).send("poweroff -f")
+        for side in pair.side.values():
+            equal(side.exit_code(120), 0, f"exit code of {side.name}'s QEMU")
+            pair.wait(lambda gone=side: not gone.monitor_pids(), f"{side.name}'s monitor to end", 30)
+        with Asker(etcd) as asker:
+            check(asker.ask("latest").startswith("latest 1 ended "), "the record of its end")
+        pair.start_protected()
+        equal(pair.status("A")["generation"], 2, "generation of the second start")
+
+
+@test("etcd-hello-waits")
+def etcd_hello_waits(name):
+    """A backup that cannot ask which generation is the latest takes no primary, and refuses none."""
+    with lab(name, captures=False) as pair:
+        etcd = Etcd(pair)
+        pair.start_side("B")
+        pair.wait(lambda: pair.peek("B"), "the backup's monitor")
+        etcd.cut("B")
+        pair.start_side("A")
+        pair.wait(lambda: pair.peek("A"), "the primary's monitor")
+        says_why(pair, "B")
+        pair.wait_said("B", "no primary is taken until the arbiter answers: arbiter etcd: https://", 10)
+        for side in "AB":
+            equal(pair.state(side), "forming", f"state of {side}")
+        etcd.mend("B")
+        pair.wait(lambda: pair.state("A") == pair.state("B") == "protected", "the pair to form")
+        equal(pair.status("B")["arbiter_error"], None, "arbiter_error afterwards")
+
+
+@test("etcd-claims")
+def etcd_claims(name):
+    """The backend against a real cluster, without guests."""
+    with lab(name, captures=False) as pair, contextlib.ExitStack() as stack:
+        etcd = Etcd(pair)
+        askers = [stack.enter_context(Asker(etcd, "AB"[n % 2])) for n in range(6)]
+        a, b = askers[:2]
+        equal(a.ask("latest"), "latest 0 running ", "what nobody has claimed")
+        race(askers)
+        stale(a, b)
+        members_die(pair, etcd, a, b)
+        other_vms(etcd, a)
+
+
+def race(askers):
+    for generation in range(1, 21):
+        for number, asker in enumerate(askers):
+            asker.tell(f"claim {generation} racer {number}")
+        answers = [asker.answer() for asker in askers]
+        equal(sorted(answers), ["lost"] * (len(askers) - 1) + ["won"],
+              f"answers to claims of generation {generation}")
+        winner = answers.index("won")
+        equal(askers[0].ask("latest"), f"latest {generation} running racer {winner}", "the record")
+        # Asked again, as after an answer that got lost.
+        equal(askers[winner].ask(f"claim {generation} racer {winner}"), "won", "the second answer")
+
+
+def stale(a, b):
+    equal(a.ask("claim 30 a"), "won", "30, with a gap before it")
+    for generation in (1, 20, 21, 29):
+        equal(b.ask(f"claim {generation} b"), "lost", f"{generation}, below the latest")
+    equal(b.ask("claim 31 b"), "won", "31")
+    equal(a.ask("claim 30 a"), "lost", "30, won once, now that there is a 31")
+    equal(b.ask("end 30"), "ended", "the end of 30")
+    equal(a.ask("latest"), "latest 31 running b", "the record of 31")
+    equal(b.ask("end 31"), "ended", "the end of 31")
+    equal(a.ask("latest"), "latest 31 ended b", "the record of 31")
+
+
+def members_die(pair, etcd, a, b):
+    etcd.kill(1)
+    etcd.wait_quorum()
+    pair.wait(lambda: a.ask("claim 32 a") == "won", "a claim with two of three members", 30)
+    equal(b.ask("claim 32 b"), "lost", "the same claim of another")
+    etcd.kill(2)
+    said = a.ask("claim 33 a")
+    check(said.startswith("unreachable: arbiter etcd: ") and etcd.member[2].url in said,
+          f"a claim with one of three members: {said}")
+    note(said)
+    check(b.ask("latest").startswith("unreachable: "), "what is latest, without a majority")
+    equal(b.ask("end 32"), "unreachable", "an end without a majority")
+    with Asker(etcd) as late:
+        check(late.said.startswith("refused: arbiter etcd: "), f"opened: {late.said}")
+    etcd.start(1, 2)
+    # It may have been committed late, by the member that lived; whether or not, it is a's.
+    pair.wait(lambda: a.ask("claim 33 a") == "won", "the claim that had no answer", 60)
+    equal(b.ask("claim 33 b"), "lost", "the same claim of another")
+    etcd.wait_quorum()
+
+
+def other_vms(etcd, a):
+    """Names that begin alike have nothing to do with each other."""
+    latest = a.ask("latest")
+    for vm in (f"{etcd.lab.prefix}.", f"{etcd.lab.prefix}0", etcd.lab.prefix[:-1]):
+        with Asker(etcd, vm=vm) as other:
+            equal(other.ask("latest"), "latest 0 running ", f"what {vm} has")
+            equal(other.ask("claim 1 other"), "won", f"the first claim of {vm}")
+    equal(a.ask("latest"), latest, "the record of the VM in between")
+
+
+@test("etcd-refused")
+def etcd_refused(name):
+    """Who is not let in, or is not sure whom it talks to, does not start: one line, nothing ran."""
+    with lab(name, captures=False) as pair:
+        etcd = Etcd(pair)
+        bad = os.path.join(pair.dir, "bad.conf")
+        stranger = Certificates(os.path.join(pair.dir, "stranger"))
+        cert, key = stranger.sign("stranger", "extendedKeyUsage=clientAuth")
+        # Whom etcd does not let in it hangs up on; what of that is seen first differs.
+        for side in "AB":
+            refused(pair, side, ARBITER, r"arbiter etcd: https://10\.98\.0\.11:2379: .*certificate",
+                    pair_file=pair.write_pair(bad, arbiter_ca=stranger.ca))
+            refused(pair, side, ARBITER, r"arbiter etcd: https://10\.98\.0\.11:2379: .*arbiter-cert",
+                    pair_file=pair.write_pair(bad, arbiter_cert=None, arbiter_key=None))
+            refused(pair, side, ARBITER, r"arbiter etcd: https://10\.98\.0\.11:2379: .*arbiter-cert",
+                    pair_file=pair.write_pair(bad, arbiter_cert=cert, arbiter_key=key))
+        refused(pair, "A", ARBITER, r"arbiter-key = /nothere\.key: cannot read",
+                pair_file=pair.write_pair(bad, arbiter_key="/nothere.key"))
+        refused(pair, "A", ARBITER, r"arbiter etcd: ", pair_file=pair.write_pair(
+            bad, arbiter=etcd.spec.replace("https", "http"), arbiter_ca=None, arbiter_cert=None,
+            arbiter_key=None))
+        # A name that is not in the member's certificate: whoever answers is somebody else.
+        etcd.also_at(1, "10.98.0.21")
+        refused(pair, "A", ARBITER, r"arbiter etcd: https://10\.98\.0\.21:2379: .*name",
+                pair_file=pair.write_pair(bad, arbiter="etcd:https://10.98.0.21:2379"))
+        etcd.kill(2, 3)
+        refused(pair, "A", ARBITER, r"arbiter etcd: .*majority")

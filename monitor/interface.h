@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define VMFT_IFACE_MAGIC   UINT64_C(0x746d6676656e6731)
-#define VMFT_IFACE_VERSION 4u
+#define VMFT_IFACE_VERSION 5u
 #define VMFT_IFACE_HEADER  4096u /* the ring begins here */
 
 /* The file name given to QEMU as rrfile: the agent takes over its stream. */
@@ -121,7 +121,8 @@ struct vmft_iface {
 	_Atomic uint32_t digest_pages; /* recording: pages a sample */
 
 	/* Written by the agent only. */
-	_Atomic uint32_t disk_errno;  /* an image could not be read or written; 0: never yet */
+	_Atomic uint32_t disk_error;  /* vmft_disk_error_pack(): of the call on an image that
+				       * failed last; 0: none did yet */
 	_Atomic uint32_t diverged;    /* enum vmft_divergence_kind; last of what describes it */
 	_Atomic uint64_t diverged_at; /* log position of the entry that found it */
 	_Atomic uint64_t diverged_expected, diverged_found; /* digests, of whatever kind it is */
@@ -130,7 +131,38 @@ struct vmft_iface {
 	_Atomic uint64_t diverged_page[VMFT_DIVERGENCE_PAGES_MAX]; /* offsets in vmft.ram */
 	_Atomic uint64_t outputs_compared, digests_compared;	   /* replaying */
 	_Atomic uint64_t digests_taken, digest_ns; /* recording: and what they cost */
+	_Atomic uint32_t disk_failures; /* how many have failed, counted behind disk_error */
+	_Atomic uint32_t disk_paused;	/* alone: QEMU has paused the guest for it */
 };
+
+/* A call on an image, by what can be done when it fails. */
+enum vmft_disk_call {
+	VMFT_DISK_READ = 1,
+	VMFT_DISK_WRITE = 2,
+	VMFT_DISK_ALLOCATE = 3, /* fallocate() and its like: space, zeroes, holes */
+	VMFT_DISK_FLUSH = 4,	/* fdatasync(): cannot be made again */
+};
+
+/* One word, so that whoever reads it has all of one failure. */
+static inline uint32_t vmft_disk_error_pack(unsigned disk, enum vmft_disk_call call, int error)
+{
+	return disk << 24 | (uint32_t)call << 16 | ((uint32_t)error & 0xffffu);
+}
+
+static inline unsigned vmft_disk_error_disk(uint32_t packed)
+{
+	return packed >> 24;
+}
+
+static inline unsigned vmft_disk_error_call(uint32_t packed) /* enum vmft_disk_call */
+{
+	return packed >> 16 & 0xffu;
+}
+
+static inline int vmft_disk_error_errno(uint32_t packed)
+{
+	return (int)(packed & 0xffffu);
+}
 
 static_assert(offsetof(struct vmft_iface, log_head) == 64, "shared layout");
 static_assert(offsetof(struct vmft_iface, log_tail) == 128, "shared layout");

@@ -210,6 +210,7 @@ static void *service(void *unused)
 		announce();
 		vmft_checkpoint_service();
 		vmft_requests_service();
+		vmft_disk_service();
 		tap = vmft_gate_service();
 		atomic_fetch_add_explicit(&vmft_agent.iface->agent_beat, 1, memory_order_relaxed);
 	}
@@ -421,6 +422,8 @@ static void libc_functions(void)
 	*(void **)&vmft_agent.libc_getc = dlsym(RTLD_NEXT, "getc");
 	*(void **)&vmft_agent.libc_ppoll = dlsym(RTLD_NEXT, "ppoll");
 	*(void **)&vmft_agent.libc_exit = dlsym(RTLD_NEXT, "exit");
+	*(void **)&vmft_agent.libc_pread64 = dlsym(RTLD_NEXT, "pread64");
+	*(void **)&vmft_agent.libc_preadv64 = dlsym(RTLD_NEXT, "preadv64");
 }
 
 __attribute__((constructor)) static void agent_start(void)

@@ -13,7 +13,8 @@
  * - No network, no file, no QMP: all of that is the monitor's. The descriptors written to
  *   are the guest's own taps; images are read through QEMU's, at an attach point only.
  * - A QEMU thread may be put to sleep (that is how the guest is stopped) but only in
- *   vmft_agent_sleep() and in the gate, both of which the service thread can always end.
+ *   vmft_agent_sleep() and in the gate, both of which the service thread can always end, and in
+ *   disk.c, which looks by itself whether it must still wait.
  * - Until QEMU opens VMFT_LOG_NAME, or with checkpoints until it is up, the library does
  *   nothing at all; in a child of QEMU never, because the constructor takes its settings out
  *   of the environment.
@@ -232,6 +233,10 @@ struct vmft_agent {
 	int (*libc_getc)(FILE *);
 	int (*libc_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
 	void (*libc_exit)(int);
+
+	ssize_t (*libc_pread64)(int, void *, size_t, off64_t);
+	ssize_t (*libc_preadv64)(int, const struct iovec *, int, off64_t);
+	uint64_t disk_resume_ns; /* service thread: a guest paused by its disk is let go on then */
 };
 
 /* The one instance; all files of this folder work on it. */
@@ -362,5 +367,14 @@ VMFT_HIDDEN bool vmft_nic_is_tap(int fd);
 VMFT_HIDDEN unsigned vmft_nic_taps(int *fds, unsigned max); /* how many there are */
 VMFT_HIDDEN void vmft_nic_drain_all(void);
 VMFT_HIDDEN void vmft_nic_announce_all(void);
+
+/* disk.c: images that cannot be read or written. */
+/*
+ * A call on fd, made for QEMU by any of its threads, has failed with errno. Returns true: it is
+ * to be made again; false: QEMU may have the error, which errno is again. May take for ever.
+ * *tries counts up, 0 at first.
+ */
+VMFT_HIDDEN bool vmft_disk_again(int fd, enum vmft_disk_call call, unsigned *tries);
+VMFT_HIDDEN void vmft_disk_service(void); /* service thread */
 
 #endif

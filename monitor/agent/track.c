@@ -381,31 +381,64 @@ int vmft_track_end(void)
 
 EXPORT ssize_t pwrite64(int fd, const void *bytes, size_t n, off64_t offset)
 {
+	unsigned tries = 0;
 	ssize_t rc;
 
 	if (!vmft_agent.libc_pwrite64)
 		return syscall(SYS_pwrite64, fd, bytes, n, offset);
-	rc = vmft_agent.libc_pwrite64(fd, bytes, n, offset);
+	do
+		rc = vmft_agent.libc_pwrite64(fd, bytes, n, offset);
+	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_WRITE, &tries));
 	vmft_track_written(fd, (uint64_t)offset, n);
 	return rc;
 }
 
 EXPORT ssize_t pwritev64(int fd, const struct iovec *iov, int count, off64_t offset)
 {
+	unsigned tries = 0;
 	size_t n = 0;
 	ssize_t rc;
 
 	if (!vmft_agent.libc_pwritev64)
 		return syscall(SYS_pwritev, fd, iov, count, offset, 0);
-	rc = vmft_agent.libc_pwritev64(fd, iov, count, offset);
+	do
+		rc = vmft_agent.libc_pwritev64(fd, iov, count, offset);
+	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_WRITE, &tries));
 	for (int i = 0; i < count; i++)
 		n += iov[i].iov_len;
 	vmft_track_written(fd, (uint64_t)offset, n);
 	return rc;
 }
 
+EXPORT ssize_t pread64(int fd, void *bytes, size_t n, off64_t offset)
+{
+	unsigned tries = 0;
+	ssize_t rc;
+
+	if (!vmft_agent.libc_pread64)
+		return syscall(SYS_pread64, fd, bytes, n, offset);
+	do
+		rc = vmft_agent.libc_pread64(fd, bytes, n, offset);
+	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_READ, &tries));
+	return rc;
+}
+
+EXPORT ssize_t preadv64(int fd, const struct iovec *iov, int count, off64_t offset)
+{
+	unsigned tries = 0;
+	ssize_t rc;
+
+	if (!vmft_agent.libc_preadv64)
+		return syscall(SYS_preadv, fd, iov, count, offset, 0);
+	do
+		rc = vmft_agent.libc_preadv64(fd, iov, count, offset);
+	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_READ, &tries));
+	return rc;
+}
+
 EXPORT int fdatasync(int fd)
 {
+	unsigned tries = 0;
 	int rc;
 
 	if (!vmft_agent.libc_fdatasync)
@@ -413,16 +446,21 @@ EXPORT int fdatasync(int fd)
 	vmft_checkpoint_flush_begins();
 	rc = vmft_agent.libc_fdatasync(fd);
 	vmft_checkpoint_flush_ends();
+	if (rc < 0)
+		(void)vmft_disk_again(fd, VMFT_DISK_FLUSH, &tries);
 	return rc;
 }
 
 EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t n)
 {
+	unsigned tries = 0;
 	int rc;
 
 	if (!vmft_agent.libc_fallocate64)
 		return (int)syscall(SYS_fallocate, fd, mode, offset, n);
-	rc = vmft_agent.libc_fallocate64(fd, mode, offset, n);
+	do
+		rc = vmft_agent.libc_fallocate64(fd, mode, offset, n);
+	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_ALLOCATE, &tries));
 	vmft_track_written(fd, (uint64_t)offset, (uint64_t)n);
 	return rc;
 }
@@ -430,6 +468,7 @@ EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t n)
 /* Of a block device: BLKZEROOUT and BLKDISCARD, a range of two numbers. Of KVM: its clock. */
 EXPORT int ioctl(int fd, unsigned long request, ...)
 {
+	unsigned tries = 0;
 	va_list ap;
 	void *argument;
 	int rc;
@@ -440,7 +479,10 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	if (!vmft_agent.libc_ioctl)
 		return (int)syscall(SYS_ioctl, fd, request, argument);
 	vmft_checkpoint_before_ioctl((uint32_t)request, argument);
-	rc = vmft_agent.libc_ioctl(fd, request, argument);
+	do
+		rc = vmft_agent.libc_ioctl(fd, request, argument);
+	while (rc < 0 && (request == BLKZEROOUT || request == BLKDISCARD) &&
+	       vmft_disk_again(fd, VMFT_DISK_ALLOCATE, &tries));
 	vmft_checkpoint_after_ioctl((uint32_t)request);
 	if (request == BLKZEROOUT || request == BLKDISCARD) {
 		const uint64_t *range = argument;

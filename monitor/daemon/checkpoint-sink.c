@@ -24,6 +24,7 @@
 #define INPUT_MAX_BYTES	 (2u << 20)  /* of frames; the ring of a backup has nothing else */
 #define STEP_BYTES	 (8u << 20)  /* applied at a go */
 #define KEEP_BYTES	 (32u << 20) /* of a half's memory, for the next */
+#define DISK_RETRY_NS	 UINT64_C(100000000)
 
 struct kept {
 	uint64_t offset;
@@ -303,16 +304,29 @@ static void apply_step(struct vmft_epoch_sink *s)
 			apply_memory(s, kept, (const uint8_t *)(kept + 1));
 }
 
-static void fail(struct vmft_epoch_sink *s, uint32_t disk, const char *what, int rc)
+/* A call that can be made again may yet do what it should; a flush cannot (agent/disk.c). */
+enum vmft_again { NEVER_AGAIN, MAYBE_AGAIN };
+
+/* True: it is to be tried again in a while. */
+static bool fail(struct vmft_epoch_sink *s, uint32_t disk, const char *what, int rc,
+		 enum vmft_again again)
 {
-	char why[300];
+	char why[161];
 
 	if (s->failed)
-		return;
+		return false;
+	vmft_image_fault(&s->world->disk[disk], what, -rc, why, sizeof(why));
+	if (again == MAYBE_AGAIN && s->world->disk_failed(s->world->user, why))
+		return true;
 	s->failed = true;
-	(void)snprintf(why, sizeof(why), "%.200s: cannot be %s: %s", s->world->disk[disk].path,
-		       what, strerror(-rc));
 	s->world->broken(s->world->user, why);
+	return false;
+}
+
+static void wait_a_while(struct vmft_epoch_write *write)
+{
+	write->waits = true;
+	vmft_loop_timer(write->sink->world->loop, &write->op, DISK_RETRY_NS);
 }
 
 static void write_more(struct vmft_epoch_write *write)
@@ -324,21 +338,41 @@ static void write_more(struct vmft_epoch_write *write)
 			write->offset + write->done);
 }
 
+/* What was left of it; returns as if it had been written at once. */
+static int zero_again(struct vmft_epoch_write *write)
+{
+	const struct vmft_image *image = &write->sink->world->disk[write->disk];
+	int rc = vmft_image_zero(image, write->offset, write->n);
+
+	return rc < 0 ? rc : (int)write->n;
+}
+
 static void on_written(struct vmft_op *op, int result)
 {
 	struct vmft_epoch_write *write = op->owner;
 	struct vmft_epoch_sink *s = write->sink;
 
+	if (write->waits && write->bytes) {
+		write->waits = false;
+		write_more(write);
+		return;
+	}
+	if (write->waits)
+		result = zero_again(write);
+	write->waits = false;
 	if (result > 0)
 		write->done += (uint32_t)result;
 	if (result > 0 && write->done < write->n) {
 		write_more(write);
 		return;
 	}
+	if (result <= 0 &&
+	    fail(s, write->disk, "written", result < 0 ? result : -EIO, MAYBE_AGAIN)) {
+		wait_a_while(write);
+		return;
+	}
 	write->busy = false;
 	s->writing--;
-	if (result <= 0)
-		fail(s, write->disk, "written", result < 0 ? result : -EIO);
 	apply_more(s);
 }
 
@@ -353,23 +387,26 @@ static struct vmft_epoch_write *free_write(struct vmft_epoch_sink *s)
 static void start_write(struct vmft_epoch_sink *s, const struct kept *kept)
 {
 	struct vmft_epoch_write *write = free_write(s);
-	int rc;
+	const bool zero = kept->how == VMFT_EPOCH_ZERO;
+	int rc = 0;
 
 	s->dirty[kept->region] = true;
-	if (kept->how == VMFT_EPOCH_ZERO) {
+	if (zero) {
 		rc = vmft_image_zero(&s->world->disk[kept->region], kept->offset, kept->n);
-		if (rc < 0)
-			fail(s, kept->region, "written", rc);
-		return;
+		if (rc == 0 || !fail(s, kept->region, "written", rc, MAYBE_AGAIN))
+			return;
 	}
 	write->busy = true;
 	write->disk = kept->region;
 	write->offset = kept->offset;
 	write->n = kept->n;
 	write->done = 0;
-	write->bytes = (const uint8_t *)(kept + 1);
+	write->bytes = zero ? NULL : (const uint8_t *)(kept + 1);
 	s->writing++;
-	write_more(write);
+	if (zero)
+		wait_a_while(write);
+	else
+		write_more(write);
 }
 
 /* The pieces of an epoch do not overlap: each is of what was there at its end. */
@@ -391,7 +428,8 @@ static int cut_images(struct vmft_epoch_sink *s)
 		if (image->is_device || bytes == 0 || vmft_image_file_bytes(image) == bytes)
 			continue;
 		if (ftruncate(image->fd, (off_t)bytes) < 0) {
-			fail(s, i, "made as long as the primary's", -errno);
+			if (fail(s, i, "made as long as the primary's", -errno, MAYBE_AGAIN))
+				vmft_loop_timer(s->world->loop, &s->step, DISK_RETRY_NS);
 			return -EIO;
 		}
 	}
@@ -419,7 +457,7 @@ static void on_synced(struct vmft_op *op, int result)
 	const uint32_t disk = (uint32_t)(sync - s->sync);
 
 	if (result < 0 && s->world->disk[disk].fd >= 0)
-		fail(s, disk, "made durable", result);
+		(void)fail(s, disk, "made durable", result, NEVER_AGAIN);
 }
 
 static void clear(struct vmft_epoch_half *half)

@@ -94,10 +94,10 @@ struct vmft_epoch_sink {
 	struct vmft_epoch_write {
 		struct vmft_epoch_sink *sink;
 		struct vmft_op op;
-		bool busy;
+		bool busy, waits; /* to be tried again */
 		uint32_t disk, n, done;
 		uint64_t offset;
-		const uint8_t *bytes;
+		const uint8_t *bytes; /* NULL: zeroes */
 	} write[VMFT_EPOCH_WRITES];
 	struct vmft_epoch_sync {
 		struct vmft_epoch_sink *sink;

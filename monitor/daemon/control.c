@@ -289,6 +289,27 @@ static void add_epochs(struct json_object *object, const struct vmft_epoch_figur
 		}
 }
 
+/* With what the peer said of it, of a pair that ended by that. */
+static void add_reason(struct json_object *object, const struct vmft_monitor *m)
+{
+	char reason[300];
+
+	(void)snprintf(reason, sizeof(reason), "%s", vmft_why_text(m->core.why));
+	if (m->core.why == VMFT_WHY_PEER_GUEST_DIED && m->peer.gave_up[0])
+		(void)snprintf(reason, sizeof(reason), "%s: %s", vmft_why_text(m->core.why),
+			       m->peer.gave_up);
+	add_text(object, "reason", reason);
+}
+
+static void add_disk(struct json_object *object, const struct vmft_monitor *m)
+{
+	add_number(object, "disk_errors", m->disk.counted);
+	add_text(object, "disk_error", m->disk.text);
+	json_object_object_add(
+	    object, "disk_paused",
+	    json_object_new_boolean(atomic_load(&m->agent.iface->disk_paused) != 0));
+}
+
 static struct json_object *status(struct vmft_monitor *m)
 {
 	struct json_object *object = answer_new(true);
@@ -297,7 +318,7 @@ static struct json_object *status(struct vmft_monitor *m)
 	add_text(object, "role", vmft_side_name(m->core.side));
 	add_text(object, "host", vmft_host_name(m->options.host));
 	add_text(object, "state", vmft_state_name(m->core.state));
-	add_text(object, "reason", vmft_why_text(m->core.why));
+	add_reason(object, m);
 	add_number(object, "generation", m->core.generation);
 	add_text(object, "strategy", m->strategy_ops->name);
 	add_text(object, "strategy_reason", m->options.strategy_reason);
@@ -313,6 +334,7 @@ static struct json_object *status(struct vmft_monitor *m)
 	json_object_object_add(object, "monitor_pid", json_object_new_int(getpid()));
 	add_log(object, m);
 	add_gate(object, m->agent.iface);
+	add_disk(object, m);
 	add_attach(object, m);
 	if (m->strategy_ops->figures && vmft_monitor_is_primary(m))
 		add_epochs(object, m->strategy_ops->figures(m->strategy));

@@ -141,6 +141,18 @@ int vmft_image_zero(const struct vmft_image *image, uint64_t offset, uint64_t n)
 	return write_zeroes(image->fd, offset, n);
 }
 
+/* The end of a long path says more than its beginning. */
+void vmft_image_fault(const struct vmft_image *image, const char *what, int error, char *ret,
+		      size_t size)
+{
+	const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+	const size_t most = 80, n = strlen(image->path);
+
+	(void)snprintf(ret, size, "%s: %s%s: cannot be %s: %s", full ? "disk full" : "disk error",
+		       n > most ? "..." : "", n > most ? image->path + n - most : image->path, what,
+		       strerror(error));
+}
+
 /* --- digests -------------------------------------------------------------- */
 
 static bool all_zero(const uint8_t *bytes, size_t n)

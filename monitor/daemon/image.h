@@ -4,6 +4,7 @@
 #define VMFT_IMAGE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "../../logging-channel/frame.h"
@@ -39,6 +40,11 @@ uint64_t vmft_image_file_bytes(const struct vmft_image *image);
 
 /* Makes a range read as zeroes, giving its space back where the file system can. */
 int vmft_image_zero(const struct vmft_image *image, uint64_t offset, uint64_t n);
+
+/* One line, short enough for a refusal: which image, what could not be done, why. error is a
+ * positive errno. */
+void vmft_image_fault(const struct vmft_image *image, const char *what, int error, char *ret,
+		      size_t size);
 
 /*
  * The digests of up to VMFT_SUMS_MAX blocks, read a few at a time without waiting. A block of

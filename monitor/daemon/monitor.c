@@ -357,6 +357,7 @@ static void look_at_agent(struct vmft_monitor *m)
 		vmft_monitor_agent_broken(m);
 		return;
 	}
+	vmft_disk_fault_look(m);
 	if (m->core.side == VMFT_SIDE_BACKUP)
 		vmft_sink_look(m);
 	else
@@ -724,6 +725,11 @@ static void on_strategy_broken(void *user, const char *why)
 	give_up_guest(m);
 }
 
+static bool on_strategy_disk_failed(void *user, const char *why)
+{
+	return vmft_disk_fault_waits(user, why);
+}
+
 static int open_strategy(struct vmft_monitor *m, struct vmft_error *err)
 {
 	const struct vmft_strategy_world world = {
@@ -734,6 +740,7 @@ static int open_strategy(struct vmft_monitor *m, struct vmft_error *err)
 	    .disk_count = m->options.disk_count,
 	    .moved = on_strategy_moved,
 	    .broken = on_strategy_broken,
+	    .disk_failed = on_strategy_disk_failed,
 	    .user = m,
 	};
 	int rc;

@@ -21,6 +21,7 @@
 #include "agent-link.h"
 #include "arbiter.h"
 #include "attach.h"
+#include "disk-fault.h"
 #include "image.h"
 #include "journal.h"
 #include "lag.h"
@@ -68,6 +69,7 @@ struct vmft_peer {
 	bool said_waiting;	 /* "waiting for the backup" has been printed */
 	bool form_due;		 /* primary: the backup is still to be told of the pair */
 	char refusal[161];	 /* the last that was said, of those that come again and again */
+	char gave_up[161];	 /* why the peer of the last pair said it would give up; or "" */
 	bool connecting;	 /* primary: a connection is being tried */
 	bool paused;		 /* backup: the channel is not read, what came finds no room */
 	bool closing;		 /* CLOSE_PEER was carried out */
@@ -107,6 +109,7 @@ struct vmft_monitor {
 	struct vmft_control control;
 	struct vmft_journal journal;
 	struct vmft_lag lag;
+	struct vmft_disk_fault disk;
 	struct vmft_source source;	/* primary: attaching a backup */
 	struct vmft_sink sink;		/* backup: being attached */
 	uint64_t replayed, replayed_ns; /* primary: by the backup, and when that last moved */

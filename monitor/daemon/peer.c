@@ -307,6 +307,7 @@ static void formed(struct vmft_monitor *m)
 
 	m->peer.stage = VMFT_PEER_FORMED;
 	m->peer.echo_ns = 0;
+	m->peer.gave_up[0] = '\0';
 	m->replayed_ns = vmft_loop_now();
 	vmft_monitor_event(m, &ready);
 }
@@ -483,6 +484,7 @@ static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *fra
 		       (const char *)frame->payload);
 	/* Of a pair: why the goodbye comes that is behind it. */
 	if (vmft_core_is_paired(&m->core)) {
+		(void)snprintf(m->peer.gave_up, sizeof(m->peer.gave_up), "%s", why);
 		vmft_journal_say(&m->journal, "the peer gives up: %s", why);
 		return 0;
 	}
@@ -577,6 +579,7 @@ static int got_formed(struct vmft_monitor *m, const struct vmft_frame_info *fram
 	if (rc < 0 || !m->core.pointed || !m->sink.loaded)
 		return -EBADMSG;
 	m->peer.stage = VMFT_PEER_FORMED;
+	m->peer.gave_up[0] = '\0';
 	m->sink.phase = VMFT_ATTACH_IDLE;
 	vmft_monitor_event(m, &ready);
 	return 0;
@@ -588,6 +591,7 @@ void vmft_peer_form(struct vmft_monitor *m)
 	uint8_t payload[8];
 
 	m->peer.stage = VMFT_PEER_FORMED;
+	m->peer.gave_up[0] = '\0';
 	m->source.log_flows = false;
 	/* The lease: only what the backup heard from now on counts. */
 	m->peer.echo_ns = 0;

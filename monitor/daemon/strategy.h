@@ -31,6 +31,9 @@ struct vmft_strategy_world {
 	void (*moved)(void *user);
 	/* This side's guest cannot be protected, or applied to, any longer; why is one line. */
 	void (*broken)(void *user, const char *why);
+	/* Backup: an image cannot be written. True: try again in a while, nobody else has this
+	 * guest; false: it is broken. */
+	bool (*disk_failed)(void *user, const char *why);
 	void *user;
 };
 

@@ -56,6 +56,13 @@ static void on_broken(void *user, const char *why)
 	abort();
 }
 
+static bool on_disk_failed(void *user, const char *why)
+{
+	(void)user;
+	(void)why;
+	return false;
+}
+
 /* --- once ------------------------------------------------------------------- */
 
 static void describe(struct vmft_area *area)
@@ -113,6 +120,7 @@ static void start(void)
 	    .disk_count = DISKS,
 	    .moved = on_moved,
 	    .broken = on_broken,
+	    .disk_failed = on_disk_failed,
 	};
 	struct vmft_error err;
 	int fd = vmft_area_create(RAM_BYTES, disk_bytes, DISKS, &err);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Checkpoints: every kind of writer is caught, an epoch that is torn, a full disk, clocks, sizes.
+"""Checkpoints: every kind of writer is caught, an epoch that is torn, clocks, sizes.
 
 What either strategy must survive is in the other files, a test for each (drill()).
 """
@@ -210,53 +210,6 @@ def tear(pair):
             return status["log_held"]
         pair.net.mend_channel()
         time.sleep(1)
-
-
-# --- what happens to the backup ---------------------------------------------------
-
-
-@drill("disk-full", CHECKPOINT)
-def disk_full(name, way):
-    """No room for what an epoch writes: the backup ends and says why, the primary goes on."""
-    with way.lab(name, captures=False) as pair:
-        source = os.path.join(pair.image_dir, "disk.raw")
-        pair.copy_disk("B")
-        size = os.path.getsize(pair.side["B"].disk)
-        small = os.path.join(pair.side["B"].dir, "small")
-        os.mkdir(small)
-        args = pair.qemu_args("B", disk=f"{small}/disk.raw")
-        inside = (f"mount -t tmpfs -o size=24m tmpfs {small} && "
-                  f"cp --sparse=always {source} {small}/disk.raw && "
-                  f"truncate -s {size} {small}/disk.raw")
-        pair.start_side("B", args=args, inside=inside)
-        pair.wait(lambda: pair.peek("B"), "the backup's monitor")
-        pair.start_side("A")
-        pair.wait(lambda: pair.state("A") == pair.state("B") == "protected", "the pair to form")
-        pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
-        writer = Writer(pair, interval_ms=10)
-        writer.start()
-        pair.wait(lambda: len(writer.acks()) > 5, "writes")
-        pair.side["B"].may_end = True
-        shell = GuestShell(pair)
-        shell.run("dd if=/dev/urandom of=/mnt/more bs=1M count=24 2>/dev/null; sync")
-        note(pair.wait_said("B", r".*disk\.raw: cannot be written: No space left on device.*")[0])
-        pair.wait_state("A", "alone", "attaching")
-        pair.wait(lambda: not pair.side["B"].qemu_runs(), "the backup to end")
-        status = pair.status("A")
-        note(f"the primary: {status['reason']}")
-        check(re.search("gives up: .*No space left", pair.side["A"].log()),
-              f"the primary does not say why it is alone:\n{pair.side['A'].log()}")
-        seen = len(writer.acks())
-        pair.wait(lambda: len(writer.acks()) > seen + 5, "writes without the backup")
-        check(pair.state("A") != "protected", "still protected by a backup that is gone")
-
-        shell.run("rm /mnt/more")
-        pair.start_backup("B")
-        pair.attach_now("A")
-        pair.wait_attached("A", "B")
-        equal(pair.compare("A", "B")[1], "", "differences to the new backup")
-        writer.stop()
-        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
 
 
 # --- time ------------------------------------------------------------------------

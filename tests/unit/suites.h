@@ -6,6 +6,7 @@
 int vmft_suite_agent(void);
 int vmft_suite_attach(void);
 int vmft_suite_checkpoint_agent(void);
+int vmft_suite_disk(void);
 int vmft_suite_checkpoint_daemon(void);
 int vmft_suite_pacer(void);
 int vmft_suite_area(void);

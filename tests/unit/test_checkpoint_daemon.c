@@ -58,6 +58,8 @@ struct side {
 	char path[DISKS][32];
 	struct vmft_strategy *strategy;
 	unsigned moved, broken;
+	bool only_copy; /* of the guest: a disk that fails is waited for */
+	unsigned disk_failed;
 	char why[300];
 };
 
@@ -481,6 +483,15 @@ static void on_broken(void *user, const char *why)
 	(void)snprintf(side->why, sizeof(side->why), "%s", why);
 }
 
+static bool on_disk_failed(void *user, const char *why)
+{
+	struct side *side = user;
+
+	side->disk_failed++;
+	(void)snprintf(side->why, sizeof(side->why), "%s", why);
+	return side->only_copy;
+}
+
 /* As the agent lists them. */
 static void describe(struct side *side)
 {
@@ -536,6 +547,7 @@ static void side_up(struct side *side)
 	    .disk_count = DISKS,
 	    .moved = on_moved,
 	    .broken = on_broken,
+	    .disk_failed = on_disk_failed,
 	    .user = side,
 	};
 
@@ -672,6 +684,7 @@ static void test_no_cache(void)
 								      .disk_count = DISKS,
 								      .moved = on_moved,
 								      .broken = on_broken,
+								      .disk_failed = on_disk_failed,
 								      .user = &primary},
 					&primary.strategy),
 			      0);
@@ -1143,6 +1156,64 @@ static void test_disk_read_only(void)
 	CU_ASSERT_EQUAL(send_piece(0, 0, PART, VMFT_EPOCH_ZERO), 0);
 	CU_ASSERT_EQUAL(send_plain_commit(1, PART), 0);
 	is_broken_by("cannot be written");
+}
+
+/* The primary is gone: what cannot be written is tried until it can, and is applied whole. */
+static void waits_for_disk(void (*write)(void))
+{
+	char path[64];
+	int good;
+
+	paired();
+	backup.only_copy = true;
+	good = fcntl(backup.disk[0].fd, F_DUPFD_CLOEXEC, 0);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", good);
+	replace_image(0, open(path, O_RDONLY | O_CLOEXEC));
+	write();
+	for (unsigned i = 0; i < 5000 && backup.disk_failed < 3; i++)
+		spin(MS);
+	CU_ASSERT(backup.disk_failed >= 3);
+	CU_ASSERT_PTR_NOT_NULL(strstr(backup.why, "disk error: "));
+	CU_ASSERT_EQUAL(ops->applied(backup.strategy), epoch - 1);
+	CU_ASSERT_EQUAL(backup.moved, 0);
+	replace_image(0, good);
+	for (unsigned i = 0; i < 5000 && ops->applied(backup.strategy) < epoch; i++)
+		spin(MS);
+	CU_ASSERT_EQUAL(ops->applied(backup.strategy), epoch);
+	backup_is(&now);
+	CU_ASSERT_EQUAL(backup.broken, 0);
+	teardown();
+}
+
+static void write_disk(void)
+{
+	memset(now.disk[0], 0xa5, 2 * BLOCK);
+	history[++epoch % HISTORY] = now;
+	for (unsigned i = 0; i < 2 * BLOCK / PART; i++)
+		CU_ASSERT_EQUAL(send_piece(0, i * PART, PART, VMFT_EPOCH_AS_IS), 0);
+	CU_ASSERT_EQUAL(send_plain_commit(2 * BLOCK / PART, 2 * BLOCK), 0);
+}
+
+static void zero_disk(void)
+{
+	memset(now.disk[0] + PART, 0, PART);
+	history[++epoch % HISTORY] = now;
+	CU_ASSERT_EQUAL(send_piece(0, PART, PART, VMFT_EPOCH_ZERO), 0);
+	CU_ASSERT_EQUAL(send_plain_commit(1, PART), 0);
+}
+
+static void lengthen_disk(void)
+{
+	now.disk_bytes[0]++;
+	history[++epoch % HISTORY] = now;
+	CU_ASSERT_EQUAL(send_plain_commit(0, 0), 0);
+}
+
+static void test_disk_waited_for(void)
+{
+	waits_for_disk(write_disk);
+	waits_for_disk(zero_disk);
+	waits_for_disk(lengthen_disk);
 }
 
 static void test_go_live(void)
@@ -1675,6 +1746,7 @@ int vmft_suite_checkpoint_daemon(void)
 	    {"a full disk", test_disk_full},
 	    {"a short write", test_disk_short_write},
 	    {"a read-only image", test_disk_read_only},
+	    {"a disk that is waited for", test_disk_waited_for},
 	    {"go live", test_go_live},
 	    {"input", test_input},
 	    {"input, too much", test_input_too_much},

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A host's disk that fails (full, EIO, read-only) is that host's fault, not the guest's: to a
+ * guest that QEMU told of it, or paused for it, the other side's would not be the same any more.
+ * So a call on an image that fails does not return to QEMU as long as something depends on
+ * its answer:
+ *
+ * - Primary whose log or epochs are kept for a backup: the request stays under way, as one to a
+ *   disk that does not answer. What was logged before is whole and true, nothing of the
+ *   failure is logged, no epoch is taken (that drains the disks first), no output comes of
+ *   it. The monitor ends this QEMU and the backup takes over; or it gives the backup up, and
+ *   then the call returns.
+ * - Replaying backup: the same, and what can be repeated is. While the primary lives the monitor
+ *   ends this backup; when it is gone, this is the only guest there is, and it waits for room.
+ * - Alone: QEMU gets the error. What it does with it (werror=, rerror=) concerns nobody else.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <time.h>
+
+/* RunState of QEMU 7.2 (qapi/run-state.json) */
+#define QEMU_RUN_STATE_IO_ERROR 3
+
+#define LOOK_NS	  50000000L
+#define RESUME_NS UINT64_C(1000000000)
+
+/*
+ * What QEMU makes something of itself (block/file-posix.c) is none: interrupted, not implemented
+ * there, and the EINVAL by which it finds out what a file's alignment is or that a file
+ * system cannot zero a range.
+ */
+static bool is_fault(int error, enum vmft_disk_call call)
+{
+	switch (error) {
+	case EINTR:
+	case EAGAIN:
+	case ENOSYS:
+	case EOPNOTSUPP:
+		return false;
+	case EINVAL:
+		return call == VMFT_DISK_WRITE || call == VMFT_DISK_FLUSH;
+	case EBUSY:
+	case ENODEV:
+	case ENOTTY:
+		return call != VMFT_DISK_ALLOCATE;
+	default:
+		return true;
+	}
+}
+
+/* Before the caller looks whether the log is kept: a monitor that begins to keep it later knows. */
+static void note(int disk, enum vmft_disk_call call, int error)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+
+	atomic_store(&iface->disk_error, vmft_disk_error_pack((unsigned)disk, call, error));
+	atomic_fetch_add(&iface->disk_failures, 1);
+	vmft_agent_ring_monitor();
+}
+
+static bool is_replica(void)
+{
+	return vmft_agent.feed.stream && atomic_load(&vmft_agent.feed.phase) != VMFT_FEED_LEFT;
+}
+
+static bool is_depended_on(void)
+{
+	return !atomic_load(&vmft_agent.fenced) &&
+	       (is_replica() || atomic_load(&vmft_agent.logging));
+}
+
+/* A flush that failed is not repeated: the kernel reports lost pages once, and the next call
+ * would succeed without them. */
+bool vmft_disk_again(int fd, enum vmft_disk_call call, unsigned *tries)
+{
+	const struct timespec look = {.tv_nsec = LOOK_NS};
+	const int error = errno;
+	int disk;
+
+	if (!vmft_agent.iface || !is_fault(error, call))
+		return false;
+	disk = vmft_track_disk_of(fd);
+	errno = error;
+	if (disk < 0)
+		return false;
+	if ((*tries)++ == 0)
+		note(disk, call, error);
+	while (is_depended_on()) {
+		(void)nanosleep(&look, NULL);
+		if (is_replica() && call != VMFT_DISK_FLUSH)
+			return true;
+	}
+	errno = error;
+	return false;
+}
+
+/* --- a guest that is alone, paused by QEMU -------------------------------- */
+
+static void resume_in_main_loop(void *unused)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+
+	(void)unused;
+	if (q->runstate_check(QEMU_RUN_STATE_IO_ERROR) && !atomic_load(&vmft_agent.fenced))
+		q->vm_start();
+}
+
+/*
+ * QEMU pauses a guest whose disk is full until somebody says "cont" to it, and there is no QMP
+ * here to say it by. It is let go on once a second: its request is made again, and pauses it again
+ * if there is still no room.
+ */
+void vmft_disk_service(void)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+	const bool paused = q->runstate_check(QEMU_RUN_STATE_IO_ERROR);
+
+	if (atomic_exchange(&vmft_agent.iface->disk_paused, paused) != paused)
+		vmft_agent_ring_monitor();
+	if (!paused || !atomic_load(&vmft_agent.open) || atomic_load(&vmft_agent.fenced)) {
+		vmft_agent.disk_resume_ns = 0;
+		return;
+	}
+	if (vmft_agent.disk_resume_ns == 0) {
+		vmft_agent.disk_resume_ns = vmft_agent_now() + RESUME_NS;
+	} else if (vmft_agent_now() >= vmft_agent.disk_resume_ns) {
+		vmft_agent.disk_resume_ns += RESUME_NS;
+		q->schedule_oneshot(q->iohandler_context(), resume_in_main_loop, NULL, "vmft-disk");
+	}
+}

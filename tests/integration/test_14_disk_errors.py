@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A disk of one host that is full, or fails: that host's fault, never the guest's.
+
+Full: the image is sparse and lies on a small tmpfs of the side's own mount namespace; the guest
+writes where nothing is allocated yet. EIO: the image is a loop device whose file lies there, and
+what the page cache took finds no room when it is to be made durable.
+"""
+
+import os
+import re
+import subprocess
+import time
+
+from harness import (BOTH, CHECKPOINT, LOCKSTEP, CannotRun, captures_whole, check, drill, equal,
+                     note, silent)
+from vmftlab.lab import READY
+from vmftlab.load import GuestShell, Pings, Writer
+
+SMALL_MB = 24  # holds the image as it is, and the guest's next 24 MB not
+FILL = "dd if=/dev/urandom of=/mnt/more bs=1M count=24 2>/dev/null; sync"
+
+
+class SmallDisk:
+    """A side's image on a file system of its own, in its mount namespace."""
+
+    def __init__(self, pair, name, megabytes=SMALL_MB):
+        self.pair = pair
+        self.name = name
+        self.dir = os.path.join(pair.side[name].dir, "small")
+        self.file = os.path.join(self.dir, "disk.raw")
+        source = os.path.join(pair.image_dir, "disk.raw")
+        os.makedirs(self.dir, exist_ok=True)
+        if not os.path.exists(pair.side[name].disk):
+            pair.copy_disk(name)
+        self.size = os.path.getsize(source)
+        self.inside = (f"mount -t tmpfs -o size={megabytes}m tmpfs {self.dir} && "
+                       f"cp --sparse=always {source} {self.file} && "
+                       f"truncate -s {self.size} {self.file}")
+
+    def start(self, role=None, disk=None):
+        args = self.pair.qemu_args(self.name, disk=disk or self.file)
+        self.pair.start_side(self.name, role=role, args=args, inside=self.inside)
+        self.pair.wait(lambda: self.pair.peek(self.name), f"the monitor of {self.name}")
+
+    def run(self, *command):
+        """On that host, where the file system can be seen."""
+        done = subprocess.run(["nsenter", "-t", str(self.pair.side[self.name].qemu_pid()), "-m",
+                               *command], capture_output=True, text=True, check=False)
+        equal(done.returncode, 0, f"{command}: {done.stderr.strip()}")
+        return done.stdout
+
+    def compare(self):
+        """pair.compare(), with the image that this side really uses."""
+        side = self.pair.side[self.name]
+        side.disk = f"/proc/{side.qemu_pid()}/root{self.file}"
+        return self.pair.compare("A", "B")[1]
+
+    def make_room(self):
+        self.run("mount", "-o", "remount,size=256m", self.dir)
+
+
+def start_pair(pair, small, **how):
+    """Protected, the guest up, one of its images on a small disk. Returns a client's writes."""
+    if small.name == "B":
+        small.start(**how)
+        pair.start_side("A")
+    else:
+        pair.start_side("B")
+        pair.wait(lambda: pair.peek("B"), "the backup's monitor")
+        small.start(**how)
+    pair.wait(lambda: pair.state("A") == pair.state("B") == "protected", "the pair to form")
+    pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
+    pair.wait_following()
+    writer = Writer(pair, interval_ms=10)
+    writer.start()
+    pair.wait(lambda: len(writer.acks()) > 5, "writes")
+    return writer
+
+
+def more_writes(pair, writer, what):
+    seen = len(writer.acks())
+    pair.wait(lambda: len(writer.acks()) > seen + 5, f"writes {what}")
+
+
+def nothing_lost(writer):
+    writer.stop()
+    equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+
+
+def backup_takes_over(pair, small, what, errno, **how):
+    """The guest fills its disk; the command that did ends well, on the other host."""
+    writer = start_pair(pair, small, **how)
+    pings = Pings(pair)
+    pings.start()
+    shell = GuestShell(pair)
+    pair.side["A"].may_end = True
+    equal(shell.run(FILL), "", "what dd and sync said")
+    pair.wait_state("B", "alone")
+    said = pair.wait_said("A", rf"(disk (full|error): .*{errno})\n")[1]
+    note(said)
+    check(what in said, f"which image: {said}")
+    reason = pair.status("B")["reason"]
+    check(re.search(f"guest died: disk (full|error): .*{errno}", reason),
+          f"why B took over: {reason}")
+    pair.wait_said("A", "ended before its guest sees that, the backup takes over")
+    equal(pair.side["A"].exit_code(), -9, "how the primary's QEMU ended")
+    pair.wait(lambda: not pair.side["A"].monitor_pids(), "its monitor to end")
+    ended = time.time_ns()
+    more_writes(pair, writer, "after the takeover")
+    pings.stop()
+    check(int(shell.run("stat -c %s /mnt/more")) == 24 << 20, "the file that filled A's disk")
+    equal(shell.run("dmesg | grep -iE 'i/o error|remount'"), "", "what the guest's kernel saw")
+    equal(pair.net.guest_port(), "portB", "switch port of the guest's MAC")
+    silent(pair, "A", ended, "after it had given up")
+    first = pair.capture["B"].frames()[0].when
+    check(pair.capture["A"].frames()[-1].when < first, "frames from A behind the first from B")
+    nothing_lost(writer)
+    captures_whole(pair)
+
+
+@drill("disk-full-primary", limit=400)
+def disk_full_primary(name, way):
+    with way.lab(name) as pair:
+        small = SmallDisk(pair, "A")
+        backup_takes_over(pair, small, small.file, "No space left on device")
+
+
+@drill("disk-eio-primary", limit=400)
+def disk_eio_primary(name, way):
+    """The disk takes the writes, and fails when it is to make them durable."""
+    with way.lab(name) as pair:
+        small = SmallDisk(pair, "A")
+        device = loop_device()
+        # Given back by the kernel when the last who has it open is gone.
+        small.inside += (f" && losetup {device} {small.file} && exec 9<{device} && "
+                         f"losetup -d {device}")
+        backup_takes_over(pair, small, device, "Input/output error", disk=device)
+
+
+def loop_device():
+    done = subprocess.run(["losetup", "-f"], capture_output=True, text=True, check=False)
+    if done.returncode != 0 or not os.path.exists(done.stdout.strip()):
+        raise CannotRun(f"no loop device: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+@drill("disk-full", limit=400)
+def disk_full_backup(name, way):
+    """The backup ends and says why, the primary goes on and says it too; with room, a pair."""
+    with way.lab(name, captures=False) as pair:
+        small = SmallDisk(pair, "B")
+        writer = start_pair(pair, small)
+        shell = GuestShell(pair)
+        pair.side["B"].may_end = True
+        shell.run(FILL)
+        note(pair.wait_said("B", r".*disk full: .*disk\.raw: cannot be written: No space left.*")[0])
+        pair.wait_state("A", "alone", "attaching")
+        pair.wait(lambda: not pair.side["B"].qemu_runs(), "the backup to end")
+        reason = pair.status("A")["reason"]
+        note(f"the primary: {reason}")
+        check(re.search(r"guest died: disk full: .*disk\.raw: .*No space left", reason),
+              f"the primary does not say why it is alone: {reason}")
+        pair.wait_said("A", "gives up: .*No space left")
+        more_writes(pair, writer, "without the backup")
+        check(pair.state("A") != "protected", "still protected by a backup that is gone")
+
+        pair.end_side("B")
+        roomy = SmallDisk(pair, "B", 256)
+        roomy.start(role="backup")
+        pair.attach_now("A")
+        pair.wait_attached("A", "B")
+        equal(pair.status("A")["reason"], "none", "reason, protected again")
+        equal(roomy.compare(), "", "differences to the new backup")
+        nothing_lost(writer)
+
+
+@drill("disk-full-alone", limit=400)
+def disk_full_alone(name, way):
+    """Nobody to take over: the guest waits for room, and goes on by itself when there is."""
+    with way.lab(name, captures=False, pair={"start": "alone"}) as pair:
+        small = SmallDisk(pair, "A")
+        small.start()
+        pair.wait_state("A", "alone")
+        pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
+        writer = Writer(pair, interval_ms=10)
+        writer.start()
+        pair.wait(lambda: len(writer.acks()) > 5, "writes")
+        shell = GuestShell(pair)
+        shell.send(f"({FILL}); echo filled")
+        pair.wait(lambda: pair.status("A")["disk_paused"], "the guest to be paused")
+        status = pair.status("A")
+        equal(status["state"], "alone", "state of A")
+        check("No space left" in status["disk_error"], f"the error: {status['disk_error']}")
+        # It is let go on once a second, and stops again: more than one failure.
+        pair.wait(lambda: pair.status("A")["disk_errors"] > status["disk_errors"], "another try")
+        pair.wait_said("A", "no backup to take over")
+        small.make_room()
+        equal(shell.file.readline().strip(), "filled", "what the guest said when it could go on")
+        more_writes(pair, writer, "with room")
+        equal(shell.run("dmesg | grep -iE 'i/o error|remount'"), "", "what the guest's kernel saw")
+        pair.start_backup("B")
+        pair.attach_now("A")
+        pair.wait_attached("A", "B")
+        equal(small.compare(), "", "differences to the backup")
+        nothing_lost(writer)
+
+
+# With checkpoints what a backup still has to write when its primary dies is an epoch or two, gone
+# in milliseconds: tests/unit/test_checkpoint_daemon.c.
+@drill("disk-full-draining", LOCKSTEP, limit=400)
+def disk_full_draining(name, way):
+    """The last copy of the guest finds its disk full: it waits for room, live for nobody before."""
+    # Its replay stands still for as long as the guest writes, and it is not silent for it.
+    with way.lab(name, pair={"silence-ms": "60000"}) as pair:
+        small = SmallDisk(pair, "B", 64)
+        writer = start_pair(pair, small)
+        writer.stop()
+        pair.wait_following()
+        free = int(small.run("stat", "-f", "-c", "%a", small.dir)) * 4096
+        small.run("dd", "if=/dev/zero", f"of={small.dir}/filler", "bs=64k",
+                  f"count={(free >> 16) - 32}")
+        shell = GuestShell(pair)
+        pair.stop_qemu("B")
+        equal(shell.run("dd if=/dev/urandom of=/mnt/more bs=1M count=8 2>/dev/null; sync"), "",
+              "what dd and sync said")
+        total = shell.run("md5sum /mnt/more")
+        equal(pair.state("B"), "protected", "state of B before the fault")
+        pair.kill_host("A")
+        pair.cont_host("B")
+        note(pair.wait_said("B", r".*only copy of the guest.*")[0])
+        status = pair.status("B")
+        equal(status["state"], "draining", "state of B")
+        check("No space left" in status["disk_error"], f"the error: {status['disk_error']}")
+        time.sleep(2)  # in which it would have gone live
+        equal(pair.state("B"), "draining", "state of B, still without room")
+        equal(len(pair.capture["B"].frames()), 0, "frames from B before it is live")
+        small.run("rm", f"{small.dir}/filler")
+        pair.wait_state("B", "alone")
+        # What the guest said was so is so.
+        equal(shell.run("md5sum /mnt/more"), total, "the file written before the fault")
+        equal(shell.run("dmesg | grep -iE 'i/o error|remount'"), "", "what the guest's kernel saw")
+        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+        captures_whole(pair)

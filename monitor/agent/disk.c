@@ -65,10 +65,20 @@ static bool is_replica(void)
 	return vmft_agent.feed.stream && atomic_load(&vmft_agent.feed.phase) != VMFT_FEED_LEFT;
 }
 
+/*
+ * Behind an attach point, before there is a pair, the attach is given up for it. In lockstep its
+ * log must be without the failure until then; with checkpoints an epoch that waits for the
+ * request would keep the end of the attach from being carried out.
+ */
+static bool is_kept(void)
+{
+	return atomic_load(&vmft_agent.logging) &&
+	       !(vmft_agent.checkpoint.on && atomic_load(&vmft_agent.open));
+}
+
 static bool is_depended_on(void)
 {
-	return !atomic_load(&vmft_agent.fenced) &&
-	       (is_replica() || atomic_load(&vmft_agent.logging));
+	return !atomic_load(&vmft_agent.fenced) && (is_replica() || is_kept());
 }
 
 /* A flush that failed is not repeated: the kernel reports lost pages once, and the next call

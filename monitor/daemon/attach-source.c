@@ -779,7 +779,9 @@ static void gate_closed(struct vmft_monitor *m)
 	    .position = closed_at - 1,
 	};
 
-	if (closed_at != 0 && !m->core.sealed)
+	/* A disk that failed while the gate was open did so before it was closed. */
+	vmft_disk_fault_look(m);
+	if (closed_at != 0 && m->core.state == VMFT_STATE_SEALING && !m->core.sealed)
 		vmft_monitor_event(m, &event);
 }
 

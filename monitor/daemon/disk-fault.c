@@ -55,10 +55,11 @@ static void primary_is_alone(struct vmft_monitor *m)
 	if (m->disk.said_ns != 0 && vmft_loop_since(m->disk.said_ns, now) < SAY_AGAIN_NS)
 		return;
 	m->disk.said_ns = now;
-	vmft_journal_say(&m->journal,
-			 "%s; no backup to take over: what becomes of it is QEMU's werror= and "
-			 "rerror= (full: the guest is paused, and tried again every second)",
-			 m->disk.text);
+	vmft_journal_say(&m->journal, "%s", m->disk.text);
+	vmft_journal_say(
+	    &m->journal,
+	    "no backup to take over: what becomes of it is said by werror= and rerror= "
+	    "(if full: the guest is paused, and let go on when there is room)");
 }
 
 static bool decide_primary(struct vmft_monitor *m)
@@ -91,12 +92,18 @@ static void backup_ends(struct vmft_monitor *m)
 {
 	const struct vmft_event_in died = {.kind = VMFT_IN_GUEST_DIED};
 
+	vmft_journal_say(&m->journal, "%s", m->disk.text);
 	vmft_journal_say(&m->journal,
-			 "%s: this backup cannot go on; see to the disk, then start it "
-			 "anew",
-			 m->disk.text);
+			 "this backup cannot go on: see to the disk, then start it anew");
 	vmft_peer_refuse(m, m->disk.text);
 	vmft_monitor_event(m, &died);
+}
+
+static void only_copy_waits(struct vmft_monitor *m)
+{
+	vmft_journal_say(&m->journal, "%s", m->disk.text);
+	vmft_journal_say(&m->journal, "this is the only copy of the guest: it is tried again until "
+				      "there is room, and goes live only then");
 }
 
 static bool decide_backup(struct vmft_monitor *m, bool again)
@@ -106,10 +113,7 @@ static bool decide_backup(struct vmft_monitor *m, bool again)
 	case VMFT_STATE_ENDING:
 		if (!again)
 			break;
-		vmft_journal_say(&m->journal,
-				 "%s; this is the only copy of the guest: replay waits and tries "
-				 "again until there is room, nobody is live before",
-				 m->disk.text);
+		only_copy_waits(m);
 		return true;
 	case VMFT_STATE_ARBITRATING:
 	case VMFT_STATE_WAITING_ARBITER:
@@ -160,10 +164,7 @@ bool vmft_disk_fault_waits(struct vmft_monitor *m, const char *text)
 	if (!last)
 		return false;
 	if (m->disk.said_ns == 0)
-		vmft_journal_say(&m->journal,
-				 "%s; this is the only copy of the guest: it is tried again until "
-				 "there is room, nobody is live before",
-				 text);
+		only_copy_waits(m);
 	m->disk.said_ns = vmft_loop_now();
 	return true;
 }

@@ -13,6 +13,7 @@ import time
 
 from harness import (BOTH, CHECKPOINT, LOCKSTEP, CannotRun, captures_whole, check, drill, equal,
                      note, silent)
+from test_6_attach import goes_on, lead_to, start_held
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Pings, Writer
 
@@ -198,6 +199,39 @@ def disk_full_alone(name, way):
         equal(shell.file.readline().strip(), "filled", "what the guest said when it could go on")
         more_writes(pair, writer, "with room")
         equal(shell.run("dmesg | grep -iE 'i/o error|remount'"), "", "what the guest's kernel saw")
+        pair.start_backup("B")
+        pair.attach_now("A")
+        pair.wait_attached("A", "B")
+        equal(small.compare(), "", "differences to the backup")
+        nothing_lost(writer)
+
+
+@drill("disk-full-attaching", limit=400)
+def disk_full_attaching(name, way):
+    """Behind the attach point, before there is a pair: the attach is given up, the guest waits for
+    room as one that is alone, and gets its backup when there is."""
+    with way.lab(name, captures=False, pair={"start": "alone"}) as pair:
+        small = SmallDisk(pair, "A")
+        small.start()
+        pair.wait_state("A", "alone")
+        pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
+        writer = Writer(pair, interval_ms=10)
+        writer.start()
+        pair.wait(lambda: len(writer.acks()) > 5, "writes")
+        shell = GuestShell(pair)
+        start_held(pair)
+        lead_to(pair, "catching-up")
+        pair.side["B"].may_end = True
+        shell.send(f"({FILL}); echo filled")
+        pair.wait(lambda: pair.status("A")["attach_failures"] > 0, "the attach to fail")
+        pair.command("A", "release-attach")
+        why = pair.status("A")["attach_error"]
+        check("disk full" in why and "disk.raw" in why, f"why it failed: {why}")
+        pair.wait(lambda: pair.status("A")["disk_paused"], "the guest to be paused")
+        pair.wait(lambda: not pair.side["B"].qemu_runs(), "the half-made backup to end")
+        small.make_room()
+        equal(shell.file.readline().strip(), "filled", "what the guest said when it could go on")
+        goes_on(pair, writer, "with room")
         pair.start_backup("B")
         pair.attach_now("A")
         pair.wait_attached("A", "B")

@@ -259,10 +259,13 @@ def attach_target_full(name, way):
         pair.attach_now("A")
         lead_to(pair, "catching-up")
         pair.side["B"].may_end = True
+        failures = pair.status("A")["attach_failures"]
         shell.run("dd if=/dev/urandom of=/mnt/more bs=1M count=24; sync")
+        pair.wait(lambda: pair.status("A")["attach_failures"] > failures, "the attach to fail")
         pair.command("A", "release-attach")
-        note(pair.wait_said("A", ".*replay stands still.*", 90)[0])
-        pair.wait_state("A", "alone", "attaching")
+        why = goes_on(pair, writer, "with a target that has filled up")
+        check("disk full" in why and "disk.raw" in why, f"the reason given: {why}")
+        note(why)
         seen = len(writer.acks())
         pair.wait(lambda: len(writer.acks()) > seen + 5, "writes without that backup")
         shell.run("rm /mnt/more")

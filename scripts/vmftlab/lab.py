@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,9 @@ READY = "vmft-guest: ready"
 KVM = "/dev/kvm"
 KVM_GET_API_VERSION, KVM_API_VERSION = 0xAE00, 12
 SMP_MAX = 8  # a guest vmft protects
+STORE_SPARE = 1 << 20
+# tests/lab/clockstep.c: the step in ns, and how many readings had one.
+CLOCK = struct.Struct("=qQ")
 # The pair file's sections; also the roles the hosts start with.
 HOST = {"A": "primary", "B": "backup"}
 
@@ -63,6 +67,8 @@ class Side:
         self.console_path = os.path.join(self.dir, "console")
         self.log_path = os.path.join(self.dir, "log")
         self.control = os.path.join(self.dir, "control.sock")
+        self.store = None  # where its image is, if that is a file system of its own
+        self.clock = None  # the file that steps its CLOCK_REALTIME, if there is one
         self.process = None
         self.may_end = False  # its QEMU's end is no surprise
 
@@ -99,10 +105,12 @@ class Lab:
 
     `append` is more for the guest's command line; the bare guest takes the first of two words.
     `cpus` are the host's processors all of a side runs on, as taskset writes them.
+    `own_disks`: each host's image is on a small file system of its own, which can be full.
+    `own_clocks`: each host's CLOCK_REALTIME can be stepped.
     """
 
     def __init__(self, image="tiny", captures=True, pair=None, accel="tcg", smp=1, append="",
-                 cpus=None):
+                 cpus=None, own_disks=False, own_clocks=False):
         self.prefix = f"vmft{os.getpid()}n{next(_numbers)}"
         self.image = image
         self.image_dir = None
@@ -112,6 +120,8 @@ class Lab:
         self.smp = smp
         self.append = append
         self.cpus = cpus or {}
+        self.own_disks = own_disks
+        self.own_clocks = own_clocks
         self.pair_keys = {"silence-ms": "3000", "qemu": os.environ.get("VMFT_QEMU"),
                           **self._strategy_keys(), **(pair or {})}
         self.dir = None
@@ -119,6 +129,7 @@ class Lab:
         self.capture = {}
         self.side = {}
         self.processes = []
+        self.answer_s = 5  # a monitor that takes longer is not there for peek()
         self._want_captures = captures
         self._shm_before = set()
         self.kept = False
@@ -140,6 +151,7 @@ class Lab:
         for name, ns in self.net.host.items():
             self.side[name] = Side(name, ns, self.dir)
             os.mkdir(self.side[name].dir)
+            self._equip(self.side[name])
         self.write_pair()
         if self._want_captures:
             for name in self.side:
@@ -148,6 +160,22 @@ class Lab:
                 self.processes.append(self.capture[name].process)
             for capture in self.capture.values():
                 capture.wait_listening()
+
+    def _equip(self, side):
+        """What a host has of its own only if faults are to be done to it."""
+        if self.own_disks:
+            side.store = os.path.join(side.dir, "store")
+            os.mkdir(side.store)
+            run("mount", "-t", "tmpfs", "-o", f"size={self.store_bytes()}", "tmpfs", side.store)
+            side.disk = os.path.join(side.store, "disk.raw")
+        if self.own_clocks:
+            side.clock = os.path.join(side.dir, "clock")
+            with open(side.clock, "wb") as file:
+                file.write(bytes(CLOCK.size))
+
+    def store_bytes(self):
+        """Enough for the whole image."""
+        return os.path.getsize(os.path.join(self.image_dir, "disk.raw")) + STORE_SPARE
 
     # -- files
 
@@ -223,6 +251,10 @@ class Lab:
         side.role = role or side.role
         if role != "":
             command += [f"VMFT_ROLE={side.role}", f"VMFT_HOST={host or side.host}"]
+        if side.clock:
+            # The agent is preloaded behind it.
+            command += [f"VMFT_CLOCK_STEP={side.clock}",
+                        f"LD_PRELOAD={os.path.join(BIN, 'vmft-clockstep.so')}"]
         if inside:
             command += ["sh", "-c", f'{inside}; exec "$@"', "sh"]
         command += [os.path.join(BIN, "vmft-qemu"), *(args or self.qemu_args(name))]
@@ -296,7 +328,7 @@ class Lab:
     def peek(self, name):
         """The status of a side, or None when there is nobody to ask."""
         try:
-            answer = control.ask(self.side[name].control, "status")
+            answer = control.ask(self.side[name].control, "status", self.answer_s)
         except control.ControlError:
             return None
         return answer if answer.get("ok") else None
@@ -427,7 +459,7 @@ class Lab:
 
     def _stop(self, pids):
         self._signal(pids, signal.SIGSTOP, "host")
-        self.wait(lambda: all(_stat(pid) == "T" for pid in pids), "processes to stop", 10)
+        self.wait(lambda: all(process_state(pid) == "T" for pid in pids), "processes to stop", 10)
 
     @staticmethod
     def _signal(pids, number, what):
@@ -440,6 +472,29 @@ class Lab:
         self.net.cut_channel()
         if not self.net.channel_is_cut():
             raise LabError("the channel link is still up")
+
+    def fill_store(self, name):
+        """Not a byte is left where a host's image is. By shrinking it: it costs no memory."""
+        store = self.side[name].store
+        for _ in range(20):
+            found = os.statvfs(store)
+            used = (found.f_blocks - found.f_bfree) * found.f_frsize
+            # Refused if something was written in between.
+            if run("mount", "-o", f"remount,size={used}", store, check=False).returncode == 0:
+                return
+        raise LabError(f"{store} cannot be made full")
+
+    def free_store(self, name):
+        run("mount", "-o", f"remount,size={self.store_bytes()}", self.side[name].store)
+
+    def step_clock(self, name, seconds):
+        """From now on all on that host read CLOCK_REALTIME so many seconds off."""
+        with open(self.side[name].clock, "r+b") as file:
+            file.write(struct.pack("=q", int(seconds * 1e9)))
+
+    def clock_readings(self, name):
+        """How often a stepped clock was read on that host."""
+        return CLOCK.unpack(_read(self.side[name].clock))[1]
 
     def hide_arbiter(self):
         os.rename(self.arbiter, f"{self.arbiter}.away")
@@ -496,6 +551,9 @@ class Lab:
         for process in self.processes:
             process.wait(10)
         self.net.remove()
+        for side in self.side.values():
+            if side.store:
+                run("umount", "-l", side.store, check=False)
         if self.dir:
             shutil.rmtree(self.dir, ignore_errors=True)
 
@@ -591,7 +649,7 @@ def _comm(pid):
     return _read_proc(pid, "comm").strip()
 
 
-def _stat(pid):
+def process_state(pid):
     """The state letter of a process; its name, which may hold anything, is in parentheses."""
     return _read_proc(pid, "stat").rpartition(")")[2].strip()[:1]
 

@@ -1,0 +1,614 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What scripts/drill does: faults, one after the other, to a protected pair under load.
+
+Each begins with both sides protecting each other and ends with it; in between it is looked at
+what happened, and whether that was right.
+"""
+
+import argparse
+import bisect
+import datetime
+import os
+import platform
+import random
+import re
+import sys
+import threading
+import time
+
+from . import control, faults
+from .bare import BareWriter
+from .faults import FAILOVER, NOTHING, OTHER, WAITED, WENT_ON, ArbiterDownToo, FaultError
+from .lab import KVM, ROOT, SMP_MAX, Lab, LabError, has_kvm
+from .load import Writer
+from .pcap import Capture
+from .story import (ERRORS, EXIT_FAILED, EXIT_OK, IMAGES, PROTOCOL, guarded, nothing_left,
+                    write_json)
+
+ME = "scripts/drill"
+LOGS = os.path.join(ROOT, "build", "drill-logs")
+SILENCE_MS = 2000
+SAMPLE_S = 0.1
+# For what must come; how quickly it did is in the report.
+PATIENCE_S = 60
+COMPARE_EACH = 20  # faults
+LIVE = ("alone", "attaching", "sealing", "protected", "shipping")
+OVER = ("fenced", "ended")
+FINDINGS = re.compile(r"Sanitizer|runtime error:")
+
+
+# --- clients ----------------------------------------------------------------------
+
+
+class Clients:
+    """What the guest is asked meanwhile. The drill wants no more of its clients than this."""
+
+    def __init__(self, lab):
+        if lab.image == "bare":
+            self.writers = [BareWriter(lab),
+                            BareWriter(lab, keys=200, first_key=1000, durable=True,
+                                       name="durable")]
+        else:
+            self.writers = [Writer(lab, PROTOCOL[lab.image], connections=2, interval_ms=40)]
+
+    def start(self):
+        for writer in self.writers:
+            writer.start()
+
+    def stop(self):
+        for writer in self.writers:
+            writer.stop()
+
+    def progress(self):
+        """Operations answered so far; an error if a client is gone."""
+        return sum(writer.progress() for writer in self.writers)
+
+    def acks(self):
+        """When each was: CLOCK_MONOTONIC in ns, oldest first."""
+        return sorted(at for writer in self.writers for at in writer.acks())
+
+    def last_ack(self):
+        return min(writer.last_ack() for writer in self.writers)
+
+    def outage_ms(self, at_ns):
+        """The longest time without an answer that ended after that; None if there was none."""
+        acks = self.acks()
+        first = max(1, bisect.bisect_right(acks, at_ns))
+        pauses = [acks[i] - acks[i - 1] for i in range(first, len(acks))]
+        return max(pauses) / 1e6 if pauses else None
+
+    def ops(self):
+        return []
+
+    def lost(self):
+        """After stop(): (operations that were answered, those of them that are lost)."""
+        counted = [writer.verify() for writer in self.writers]
+        return sum(len(writer.acks()) for writer in self.writers), sum(lost for _, lost in counted)
+
+
+# --- looking on -------------------------------------------------------------------
+
+
+class Sampler:
+    """The status of both sides, ten times a second."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        self.samples = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self):
+        self._thread.start()
+
+    def stop(self):
+        self._over.set()
+        self._thread.join(10)
+
+    def _run(self):
+        while not self._over.wait(SAMPLE_S):
+            self.samples.append({"at_ns": time.monotonic_ns(),
+                                 **{name: self._look(name) for name in "AB"}})
+
+    def _look(self, name):
+        try:
+            found = control.ask(self.lab.side[name].control, "status", SAMPLE_S)
+        except control.ControlError:
+            return None
+        return {key: found.get(key) for key in ("role", "state", "generation", "lag_ms",
+                                                "log_head")}
+
+
+class Wire:
+    """Captures of what leaves each host, and whether that side was entitled to it."""
+
+    def __init__(self, lab, live):
+        self.lab = lab
+        self.switches = [(0, live)]  # from when on (CLOCK_MONOTONIC, ns) which side is live
+        self.number = 0
+        self.double_live = 0
+        self.frames = 0
+
+    def went_live(self, at_ns, name):
+        self.switches.append((at_ns, name))
+
+    def turn(self):
+        """Begins new captures and looks at those there are. Returns problems."""
+        old = self.lab.capture
+        self.number += 1
+        self.lab.capture = {}
+        for name in "AB":
+            path = os.path.join(self.lab.dir, f"port{name}.{self.number}.pcap")
+            self.lab.capture[name] = Capture(self.lab.net.switch, f"port{name}", path)
+            self.lab.processes.append(self.lab.capture[name].process)
+        for capture in self.lab.capture.values():
+            capture.wait_listening()
+        problems = [text for name, capture in old.items() for text in self._look(name, capture)]
+        # Who was live before is of no interest any more.
+        self.switches = self.switches[-1:]
+        return problems
+
+    def finish(self):
+        return [text for name, capture in self.lab.capture.items()
+                for text in self._look(name, capture)]
+
+    def _look(self, name, capture):
+        frames = capture.frames()
+        missed = capture.stop()
+        offset = time.time_ns() - time.monotonic_ns()
+        wrong = [frame for frame in frames if self._live_at(frame.when - offset) != name]
+        self.frames += len(frames)
+        self.double_live += len(wrong)
+        problems = [f"{missed} frames missed by the capture at {name}"] if missed else []
+        if wrong:
+            at = (wrong[0].when - offset - self.switches[-1][0]) / 1e6
+            problems.append(f"double live: {len(wrong)} frames from {name} while the other side "
+                            f"was live, the first {at:.1f} ms after it was")
+        else:
+            os.unlink(capture.path)
+            os.unlink(capture.errors)
+        return problems
+
+    def _live_at(self, when):
+        at = bisect.bisect_right([since for since, _ in self.switches], when)
+        return self.switches[max(0, at - 1)][1]
+
+
+# --- the drill --------------------------------------------------------------------
+
+
+class Drill:
+    """A pair under load, and what was done to it. `result` is what the reports are made of."""
+
+    def __init__(self, options, plan):
+        self.options = options
+        self.plan = plan
+        kinds = [faults.KINDS[kind] for kind, _ in plan]
+        self.lab = Lab(options.image, captures=False, accel=options.accel, smp=options.smp,
+                       append="blk=1" if options.image == "bare" else "",
+                       own_disks=any(kind.needs_disks for kind in kinds),
+                       own_clocks=any(kind.needs_clocks for kind in kinds),
+                       pair={"silence-ms": str(options.silence_ms),
+                             **({} if options.strategy == "auto"
+                                else {"strategy": options.strategy})})
+        # One that is stopped would be waited for, time and again.
+        self.lab.answer_s = 1
+        self.live = "A"
+        self.clients = self.sampler = self.wire = None
+        self.problems = []  # of no single fault
+        self.undetected = self.compared = 0
+        self.answered, self.lost = 0, None
+        self.result = {"vm": self.lab.prefix, "strategy": options.strategy,
+                       "accel": options.accel, "smp": options.smp, "image": options.image,
+                       "seed": options.seed, "machine": machine(),
+                       "began": datetime.datetime.now().astimezone().isoformat("T", "seconds"),
+                       "seconds": 0.0, "faults": [], "samples": [], "ops": [], "totals": {},
+                       "ok": False, "problems": self.problems}
+
+    # -- from the beginning to the end
+
+    def run(self):
+        """The lab is open. Whatever happens, the result is whole afterwards."""
+        begin = time.monotonic()
+        try:
+            self.begin()
+            self.go_through()
+        except ERRORS + (FaultError,) as error:
+            self.problems.append(str(error))
+        except KeyboardInterrupt:
+            self.problems.append("interrupted")
+            raise
+        finally:
+            self.conclude()
+            self.result["seconds"] = time.monotonic() - begin
+
+    def begin(self):
+        lab = self.lab
+        lab.start_protected()
+        self.result["strategy"] = lab.status("A")["strategy"]
+        self.wire = Wire(lab, self.live)
+        self.wire.turn()
+        self.sampler = Sampler(lab)
+        self.sampler.start()
+        self.clients = Clients(lab)
+        self.clients.start()
+        self.moves("before the first fault")
+
+    def go_through(self):
+        for number, (kind, target) in enumerate(self.plan, 1):
+            record = self.one(kind, target)
+            say(f"{number:>3}/{len(self.plan)} {self.line(record)}")
+            for text in record["problems"]:
+                say(f"        PROBLEM {text}")
+            if record["problems"] and not self.options.keep_going:
+                return
+            if number % COMPARE_EACH == 0:
+                self.compare()
+
+    def one(self, kind, target):
+        """One fault, until the guest is protected again. Returns its record."""
+        record = {"kind": kind, "victim": target, "at_ns": time.monotonic_ns(), "until_ns": 0,
+                  "verified": "", "expected": "", "outcome": NOTHING, "outage_ms": None,
+                  "protected_again_ms": None, "problems": []}
+        self.result["faults"].append(record)
+        fault = faults.KINDS[kind](self.lab, self.live, target)
+        record["victim"], record["expected"] = fault.victim, " or ".join(fault.expected())
+        try:
+            record["problems"] += self.wire.turn()
+            self.moves(f"before {kind}")
+            fault.prepare()
+            self.happen(fault, record)
+        except ERRORS + (FaultError,) as error:
+            record["problems"].append(str(error))
+            self.recover(fault, record)
+        finally:
+            fault.end()
+            record["until_ns"] = record["until_ns"] or time.monotonic_ns()
+        return record
+
+    def happen(self, fault, record):
+        generation = self.lab.status(self.live)["generation"]
+        before = self.live
+        record["at_ns"] = fault.start()
+        record["verified"] = fault.verify()
+        if isinstance(fault, ArbiterDownToo):
+            fault.wait_for_nothing(self.clients.progress)
+            outcome = WAITED
+        else:
+            outcome = self.watch(fault, generation)
+        late = fault.verify_late()
+        record["verified"] += f"; {late}" if late else ""
+        fault.end()
+        record["until_ns"] = time.monotonic_ns()
+        if outcome == WAITED:
+            self.settle(generation)
+        elif outcome == NOTHING:
+            self.still_protected(fault, generation)
+            outcome = self.outcome(generation) or NOTHING
+        record["outcome"] = outcome
+        if outcome not in fault.expected():
+            raise FaultError(f"{outcome} instead of {record['expected']}: {self.lab.describe()}")
+        self.after(fault, record, before)
+
+    def watch(self, fault, generation):
+        """Until somebody went on, or the fault's time is over; returns the outcome."""
+        if fault.hold_s == 0:
+            return self.settle(generation)
+        end = time.monotonic() + fault.hold_s
+        found = None
+        while not found and time.monotonic() < end:
+            time.sleep(0.05)
+            found = self.outcome(generation)
+        return found or NOTHING
+
+    def settle(self, generation):
+        return self.lab.wait(lambda: self.outcome(generation), "one side to go on", PATIENCE_S)
+
+    def outcome(self, generation):
+        """What has come of it by now, or None. Says so to the capture's check."""
+        other = OTHER[self.live]
+        status = {name: self.lab.peek(name) for name in (self.live, other)}
+        new, old = status[other], status[self.live]
+        if new and new["role"] == "primary" and new["state"] in LIVE and new["live_ns"]:
+            self.now_live(other, new)
+            return FAILOVER
+        if old and old["role"] == "primary" and old["state"] in LIVE and \
+           (old["state"] != "protected" or old["generation"] > generation):
+            return WENT_ON if old["state"] != "shipping" else None
+        return None
+
+    def now_live(self, name, status):
+        """From winning the arbitration on it is entitled to; it announces itself as it goes live,
+        and nobody else may say anything any more."""
+        won = [event["ms"] for event in status["events"]
+               if event["text"].startswith(f"going-live, generation {status['generation']}")]
+        self.wire.went_live(won[-1] * 1_000_000 if won else status["live_ns"], name)
+        self.live = name
+
+    def still_protected(self, fault, generation):
+        """Nothing may have changed, and does not once the fault is over."""
+        self.moves(f"after {fault.kind}")
+        for name in "AB":
+            status = self.lab.status(name)
+            if (status["state"], status["generation"]) != ("protected", generation) and \
+               NOTHING == fault.expected()[0] and len(fault.expected()) == 1:
+                raise FaultError(f"{name} is {status['state']} ({status['reason']}), generation "
+                                 f"{status['generation']} instead of protected, {generation}")
+
+    def after(self, fault, record, before):
+        """From one side having gone on to the guest being protected again."""
+        if record["outcome"] == NOTHING:
+            record["outage_ms"] = self.clients.outage_ms(record["at_ns"])
+            return
+        if self.live != before or isinstance(fault, ArbiterDownToo):
+            self.moves(f"by {self.live} after {fault.kind}")
+        else:
+            self.moves(f"after {fault.kind}")
+        record["outage_ms"] = self.clients.outage_ms(record["at_ns"])
+        self.loser_is_over(OTHER[self.live])
+        self.protect()
+        record["protected_again_ms"] = (time.monotonic_ns() - record["at_ns"]) / 1e6
+
+    def loser_is_over(self, name):
+        """A side that is not live and still has a monitor knows that it is not."""
+        def over():
+            state = self.lab.state(name)
+            return state is None or state in OVER
+        self.lab.wait(over, f"{name}, which is not live, to end or be fenced", 20)
+
+    def protect(self):
+        """The host that is free offers itself, as its service manager would have it do."""
+        live, other = self.live, OTHER[self.live]
+        self.lab.start_backup(other)
+        self.lab.attach_now(live)
+        self.lab.wait(lambda: self.lab.state(live) == self.lab.state(other) == "protected",
+                      f"{other} to be attached to {live}", PATIENCE_S)
+        self.lab.side[live].may_end = False
+
+    def recover(self, fault, record):
+        """After a problem: heals, and tries to be protected again, so that others can be found."""
+        try:
+            fault.end()
+            if self.is_protected() and self.guest_answers():
+                return
+            live = self.find_live()
+            if live is None or not self.guest_answers():
+                # A guest that is stuck: its host is switched off, the backup takes over.
+                self.lab.kill_host(live or self.live)
+                live = self.lab.wait(self.find_live, "a side to be live", PATIENCE_S)
+            if live != self.live:
+                self.now_live(live, self.lab.status(live))
+            self.moves("by the side that was brought back")
+            self.protect()
+        except ERRORS as error:
+            record["problems"].append(f"could not be protected again: {error}")
+            self.give_up(error)
+
+    def guest_answers(self):
+        try:
+            self.moves("after a problem", 15)
+        except LabError:
+            return False
+        return True
+
+    def give_up(self, error):
+        self.lab.keep_logs(LOGS)
+        raise FaultError(f"the guest is lost to the drill, logs are kept in {LOGS}") from error
+
+    def is_protected(self):
+        return all(self.lab.state(name) == "protected" for name in "AB")
+
+    def find_live(self):
+        for name in (OTHER[self.live], self.live):
+            status = self.lab.peek(name)
+            if status and status["role"] == "primary" and status["state"] in ("alone", "attaching",
+                                                                              "sealing"):
+                return name
+        return None
+
+    def moves(self, what, timeout=PATIENCE_S):
+        """Until requests that were sent from now on are answered."""
+        now = time.monotonic_ns()
+        before = self.clients.progress()
+        self.lab.wait(lambda: self.clients.progress() > before + 2 and
+                      self.clients.last_ack() > now, f"clients to be answered {what}", timeout)
+
+    def compare(self):
+        """Memory and disks of both sides at one log position."""
+        if not self.is_protected():
+            return
+        said = self.said_diverged()
+        position, differ = self.lab.compare(self.live, OTHER[self.live])
+        self.compared += 1
+        say(f"        compared at {position}: {differ or 'memory and disks are the same'}")
+        if differ:
+            self.problems.append(f"the sides differ at {position}: {differ}")
+            self.undetected += not said
+
+    def said_diverged(self):
+        return any(re.search(r"diverge", side.log()) for side in self.lab.side.values())
+
+    def conclude(self):
+        steps = [self.stop_clients, self.compare, self.finish_wire, self.find_findings]
+        for step in steps if self.clients else steps[-1:]:
+            try:
+                step()
+            except ERRORS as error:
+                self.problems.append(str(error))
+        if self.sampler:
+            self.sampler.stop()
+            self.result["samples"] = self.sampler.samples
+        self.count()
+
+    def stop_clients(self):
+        self.clients.stop()
+        self.result["ops"] = self.clients.ops()
+        self.answered, self.lost = self.clients.lost()
+        if self.lost:
+            self.problems.append(f"{self.lost} acknowledged writes are lost")
+
+    def finish_wire(self):
+        self.problems += self.wire.finish()
+
+    def find_findings(self):
+        self.findings = [line for side in self.lab.side.values() for line in side.log_lines()
+                         if FINDINGS.search(line)]
+        self.problems += self.findings
+
+    def count(self):
+        done = self.result["faults"]
+        totals = {
+            "faults": {kind: sum(fault["kind"] == kind for fault in done)
+                       for kind in sorted({fault["kind"] for fault in done})},
+            "lost": self.lost, "operations": self.answered,
+            "double_live": self.wire.double_live if self.wire else None,
+            "output_before_ack": None, "linearizable": None,
+            "undetected_divergence": self.undetected,
+            "outage_ms": outages(done), "sanitizer_findings": len(self.findings)}
+        self.result["totals"] = totals
+        good = (not self.problems and not any(fault["problems"] for fault in done)
+                and len(done) == len(self.plan) and self.lost == 0
+                and not totals["double_live"] and not self.undetected)
+        self.result["ok"] = good
+        if not good and self.lab.dir and os.path.isdir(self.lab.dir):
+            self.lab.keep_logs(LOGS)
+
+    @staticmethod
+    def line(record):
+        outage = f"outage {record['outage_ms']:.0f} ms" if record["outage_ms"] else "no outage"
+        again = record["protected_again_ms"]
+        return (f"{'FAIL' if record['problems'] else 'ok  '} {record['kind']}"
+                f":{record['victim']}: {record['verified'] or 'not verified'} -> "
+                f"{record['outcome']}, {outage}" +
+                (f", protected again after {again / 1000:.1f} s" if again else ""))
+
+
+def outages(done):
+    """p50, p99 and max over all faults, and by kind."""
+    def figures(values):
+        values = sorted(values)
+        if not values:
+            return {"p50": None, "p99": None, "max": None}
+        at = lambda share: values[min(len(values) - 1, int(share * len(values)))]
+        return {"p50": at(0.5), "p99": at(0.99), "max": values[-1]}
+    known = [fault for fault in done if fault["outage_ms"] is not None]
+    return {**figures([fault["outage_ms"] for fault in known]),
+            "by_kind": {kind: figures([fault["outage_ms"] for fault in known
+                                       if fault["kind"] == kind])
+                        for kind in sorted({fault["kind"] for fault in known})}}
+
+
+def machine():
+    """One line: processors, memory, kernel."""
+    model = next((line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo")
+                  if line.startswith("model name")), "unknown processor")
+    memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo")
+                   if line.startswith("MemTotal")), 0)
+    return (f"{os.cpu_count()} x {model}, {memory / (1 << 20):.0f} GiB, "
+            f"Linux {platform.release()}")
+
+
+def _lines(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readlines()
+
+
+def say(text):
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+# --- the program ------------------------------------------------------------------
+
+
+def parse_arguments(words):
+    parser = argparse.ArgumentParser(
+        prog=ME, description="Does faults to a protected guest under load, shows that each "
+                             "happened, and what came of it. Without --fault or --soak: each kind "
+                             "once.")
+    parser.add_argument("--list", action="store_true", help="name the kinds of faults and stop")
+    parser.add_argument("--fault", metavar="LIST",
+                        help="KIND or KIND:primary, KIND:backup; several with commas")
+    parser.add_argument("--soak", type=int, metavar="N", help="N faults at random")
+    parser.add_argument("--seed", type=int, help="of the random ones; the same seed gives the "
+                                                 "same faults")
+    parser.add_argument("--image", choices=IMAGES, help="the guest, default tiny; bare with kvm")
+    parser.add_argument("--strategy", choices=("auto", "lockstep", "checkpoint"), default="auto")
+    parser.add_argument("--accel", choices=("tcg", "kvm"), default="tcg")
+    parser.add_argument("--smp", type=int, choices=range(1, SMP_MAX + 1), default=1, metavar="N",
+                        help="processors of the guest, default 1")
+    parser.add_argument("--silence-ms", type=int, default=SILENCE_MS, metavar="MS",
+                        help=f"as in the pair file, default {SILENCE_MS}")
+    parser.add_argument("--json", metavar="FILE", help="write the result there as JSON")
+    parser.add_argument("--html", metavar="FILE", help="write the report there as one page")
+    parser.add_argument("--keep-going", action="store_true",
+                        help="go on to the next fault after a problem")
+    # For the shell script, which would not install packages for a mistyped option.
+    parser.add_argument("--usage-only", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(words)
+    options.image = options.image or ("bare" if options.accel == "kvm" else "tiny")
+    options.seed = options.seed if options.seed is not None else random.randrange(1 << 31)
+    if options.fault and options.soak:
+        parser.error("--fault and --soak: one of the two")
+    if options.soak is not None and options.soak < 1:
+        parser.error("--soak: 1 or more")
+    if options.accel == "kvm" and not options.usage_only and not options.list and not has_kvm():
+        parser.error(f"--accel kvm: cannot run here: no {KVM}")
+    try:
+        if options.fault and not options.usage_only:
+            faults.parse_list(options.fault, options)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
+
+
+def plan_of(options):
+    if options.fault:
+        return faults.parse_list(options.fault, options)
+    if options.soak:
+        return faults.drawn(options.soak, random.Random(options.seed), options)
+    return faults.every(options)
+
+
+def list_kinds(options):
+    for kind, fault in faults.KINDS.items():
+        why = fault.why_not(options)
+        print(f"{kind:<26} {'|'.join(fault.targets):<15} {fault.text}" +
+              (f" [not available: {why}]" if why else ""))
+    return EXIT_OK
+
+
+def drill(options):
+    made = Drill(options, plan_of(options))
+    say(f"{len(made.plan)} faults, seed {options.seed}, {options.image} guest, strategy "
+        f"{options.strategy}, {options.accel}, {options.smp} processors")
+    with made.lab:
+        made.run()
+    report(made.result, options)
+    clean = nothing_left(ME, made.lab)
+    return EXIT_OK if made.result["ok"] and clean else EXIT_FAILED
+
+
+def report(result, options):
+    totals = result["totals"]
+    for text in result["problems"]:
+        print(f"  PROBLEM {text}")
+    print(f"  {'ok  ' if result['ok'] else 'FAIL'} {len(result['faults'])} faults in "
+          f"{result['seconds']:.0f} s; {totals['operations']} operations, {totals['lost']} lost; "
+          f"{totals['double_live']} frames of a second live side; "
+          f"{totals['undetected_divergence']} undetected divergences; outage median "
+          f"{totals['outage_ms']['p50']} ms, worst {totals['outage_ms']['max']} ms")
+    if options.json:
+        write_json(options.json, result)
+
+
+def main(words):
+    options = parse_arguments(words)
+    if options.usage_only:
+        return EXIT_OK
+    if options.list:
+        return list_kinds(options)
+    return guarded(ME, lambda: drill(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -8,6 +8,7 @@ what happened, and whether that was right.
 import argparse
 import bisect
 import datetime
+import importlib.util
 import os
 import platform
 import random
@@ -124,13 +125,18 @@ class Wire:
 
     def __init__(self, lab, live):
         self.lab = lab
-        self.switches = [(0, live)]  # from when on (CLOCK_MONOTONIC, ns) which side is live
+        # [host, from, to] of who may say something, CLOCK_MONOTONIC in ns; None: it still is.
+        self.entitled = [[live, 0, None]]
         self.number = 0
         self.double_live = 0
         self.frames = 0
 
-    def went_live(self, at_ns, name):
-        self.switches.append((at_ns, name))
+    def went_live(self, name, asked_ns, live_ns):
+        """It announces itself as it goes live, a moment before it says that it is; and not
+        before it asked the arbiter. Nobody else may say anything once it is."""
+        if self.entitled[-1][0] != name:
+            self.entitled[-1][2] = live_ns
+            self.entitled.append([name, asked_ns, None])
 
     def turn(self):
         """Begins new captures and looks at those there are. Returns problems."""
@@ -143,35 +149,38 @@ class Wire:
             self.lab.processes.append(self.lab.capture[name].process)
         for capture in self.lab.capture.values():
             capture.wait_listening()
-        problems = [text for name, capture in old.items() for text in self._look(name, capture)]
+        problems = self.look(old)
         # Who was live before is of no interest any more.
-        self.switches = self.switches[-1:]
+        self.entitled = self.entitled[-1:]
         return problems
 
-    def finish(self):
-        return [text for name, capture in self.lab.capture.items()
-                for text in self._look(name, capture)]
-
-    def _look(self, name, capture):
-        frames = capture.frames()
-        missed = capture.stop()
+    def look(self, captures):
+        """Ends them; problems, as text."""
         offset = time.time_ns() - time.monotonic_ns()
-        wrong = [frame for frame in frames if self._live_at(frame.when - offset) != name]
-        self.frames += len(frames)
-        self.double_live += len(wrong)
-        problems = [f"{missed} frames missed by the capture at {name}"] if missed else []
-        if wrong:
-            at = (wrong[0].when - offset - self.switches[-1][0]) / 1e6
-            problems.append(f"double live: {len(wrong)} frames from {name} while the other side "
-                            f"was live, the first {at:.1f} ms after it was")
-        else:
-            os.unlink(capture.path)
-            os.unlink(capture.errors)
+        problems = []
+        for name, capture in captures.items():
+            frames = capture.frames()
+            missed = capture.stop()
+            if missed:
+                problems.append(f"{missed} frames missed by the capture at {name}")
+            wrong = [frame.when - offset for frame in frames
+                     if not self._may(name, frame.when - offset)]
+            self.frames += len(frames)
+            self.double_live += len(wrong)
+            if wrong:
+                problems.append(f"double live: {len(wrong)} frames from {name} at "
+                                f"{wrong[0] / 1e6:.1f} ms and later; entitled were " +
+                                ", ".join(f"{host} {begin / 1e6:.1f} to "
+                                          f"{end / 1e6 if end else 0:.1f}"
+                                          for host, begin, end in self.entitled))
+            else:
+                os.unlink(capture.path)
+                os.unlink(capture.errors)
         return problems
 
-    def _live_at(self, when):
-        at = bisect.bisect_right([since for since, _ in self.switches], when)
-        return self.switches[max(0, at - 1)][1]
+    def _may(self, name, when):
+        return any(host == name and begin <= when and (end is None or when <= end)
+                   for host, begin, end in self.entitled)
 
 
 # --- the drill --------------------------------------------------------------------
@@ -180,8 +189,9 @@ class Wire:
 class Drill:
     """A pair under load, and what was done to it. `result` is what the reports are made of."""
 
-    def __init__(self, options, plan):
+    def __init__(self, options, plan, logs=LOGS):
         self.options = options
+        self.logs = logs  # where they are kept if something is wrong
         self.plan = plan
         kinds = [faults.KINDS[kind] for kind, _ in plan]
         self.lab = Lab(options.image, captures=False, accel=options.accel, smp=options.smp,
@@ -198,6 +208,7 @@ class Drill:
         self.problems = []  # of no single fault
         self.undetected = self.compared = 0
         self.answered, self.lost = 0, None
+        self.findings = []
         self.result = {"vm": self.lab.prefix, "strategy": options.strategy,
                        "accel": options.accel, "smp": options.smp, "image": options.image,
                        "seed": options.seed, "machine": machine(),
@@ -215,12 +226,8 @@ class Drill:
             self.go_through()
         except ERRORS + (FaultError,) as error:
             self.problems.append(str(error))
-        except KeyboardInterrupt:
-            self.problems.append("interrupted")
-            raise
-        finally:
-            self.conclude()
-            self.result["seconds"] = time.monotonic() - begin
+        self.conclude()
+        self.result["seconds"] = time.monotonic() - begin
 
     def begin(self):
         lab = self.lab
@@ -237,7 +244,7 @@ class Drill:
     def go_through(self):
         for number, (kind, target) in enumerate(self.plan, 1):
             record = self.one(kind, target)
-            say(f"{number:>3}/{len(self.plan)} {self.line(record)}")
+            say(f"{number:>3}/{len(self.plan)} {self.line(target, record)}")
             for text in record["problems"]:
                 say(f"        PROBLEM {text}")
             if record["problems"] and not self.options.keep_going:
@@ -318,11 +325,10 @@ class Drill:
         return None
 
     def now_live(self, name, status):
-        """From winning the arbitration on it is entitled to; it announces itself as it goes live,
-        and nobody else may say anything any more."""
-        won = [event["ms"] for event in status["events"]
-               if event["text"].startswith(f"going-live, generation {status['generation']}")]
-        self.wire.went_live(won[-1] * 1_000_000 if won else status["live_ns"], name)
+        asked = [event["ms"] * 1_000_000 for event in status["events"]
+                 if event["text"].startswith("arbitrating")]
+        self.wire.went_live(name, max((at for at in asked if at <= status["live_ns"]),
+                                      default=status["live_ns"]), status["live_ns"])
         self.live = name
 
     def still_protected(self, fault, generation):
@@ -392,8 +398,8 @@ class Drill:
         return True
 
     def give_up(self, error):
-        self.lab.keep_logs(LOGS)
-        raise FaultError(f"the guest is lost to the drill, logs are kept in {LOGS}") from error
+        self.lab.keep_logs(self.logs)
+        raise FaultError(f"the guest is lost to the drill, logs are kept in {self.logs}") from error
 
     def is_protected(self):
         return all(self.lab.state(name) == "protected" for name in "AB")
@@ -448,7 +454,7 @@ class Drill:
             self.problems.append(f"{self.lost} acknowledged writes are lost")
 
     def finish_wire(self):
-        self.problems += self.wire.finish()
+        self.problems += self.wire.look(self.lab.capture)
 
     def find_findings(self):
         self.findings = [line for side in self.lab.side.values() for line in side.log_lines()
@@ -471,14 +477,15 @@ class Drill:
                 and not totals["double_live"] and not self.undetected)
         self.result["ok"] = good
         if not good and self.lab.dir and os.path.isdir(self.lab.dir):
-            self.lab.keep_logs(LOGS)
+            self.lab.keep_logs(self.logs)
 
     @staticmethod
-    def line(record):
+    def line(target, record):
+        where = f" on {record['victim']}" if record["victim"] != target else ""
         outage = f"outage {record['outage_ms']:.0f} ms" if record["outage_ms"] else "no outage"
         again = record["protected_again_ms"]
-        return (f"{'FAIL' if record['problems'] else 'ok  '} {record['kind']}"
-                f":{record['victim']}: {record['verified'] or 'not verified'} -> "
+        return (f"{'FAIL' if record['problems'] else 'ok  '} {record['kind']}:{target}"
+                f"{where}: {record['verified'] or 'not verified'} -> "
                 f"{record['outcome']}, {outage}" +
                 (f", protected again after {again / 1000:.1f} s" if again else ""))
 
@@ -529,6 +536,8 @@ def parse_arguments(words):
     parser.add_argument("--fault", metavar="LIST",
                         help="KIND or KIND:primary, KIND:backup; several with commas")
     parser.add_argument("--soak", type=int, metavar="N", help="N faults at random")
+    parser.add_argument("--without", metavar="LIST", default="",
+                        help="kinds of faults that neither --soak nor the default has")
     parser.add_argument("--seed", type=int, help="of the random ones; the same seed gives the "
                                                  "same faults")
     parser.add_argument("--image", choices=IMAGES, help="the guest, default tiny; bare with kvm")
@@ -547,6 +556,8 @@ def parse_arguments(words):
     options = parser.parse_args(words)
     options.image = options.image or ("bare" if options.accel == "kvm" else "tiny")
     options.seed = options.seed if options.seed is not None else random.randrange(1 << 31)
+    if options.html and not importlib.util.find_spec("vmftlab.drillreport"):
+        parser.error("--html: there is no such report yet")
     if options.fault and options.soak:
         parser.error("--fault and --soak: one of the two")
     if options.soak is not None and options.soak < 1:
@@ -554,8 +565,11 @@ def parse_arguments(words):
     if options.accel == "kvm" and not options.usage_only and not options.list and not has_kvm():
         parser.error(f"--accel kvm: cannot run here: no {KVM}")
     try:
-        if options.fault and not options.usage_only:
-            faults.parse_list(options.fault, options)
+        if options.fault:
+            faults.parse_list(options.fault, None if options.usage_only else options)
+        without = faults.kinds_in(options.without)
+        if not options.fault and not set(faults.KINDS) - set(without):
+            raise ValueError("--without: nothing is left")
     except ValueError as error:
         parser.error(str(error))
     return options
@@ -564,9 +578,10 @@ def parse_arguments(words):
 def plan_of(options):
     if options.fault:
         return faults.parse_list(options.fault, options)
+    kinds = faults.available(options, faults.kinds_in(options.without))
     if options.soak:
-        return faults.drawn(options.soak, random.Random(options.seed), options)
-    return faults.every(options)
+        return faults.drawn(options.soak, random.Random(options.seed), kinds)
+    return faults.every(kinds)
 
 
 def list_kinds(options):
@@ -599,6 +614,10 @@ def report(result, options):
           f"{totals['outage_ms']['p50']} ms, worst {totals['outage_ms']['max']} ms")
     if options.json:
         write_json(options.json, result)
+    if options.html:
+        from . import drillreport
+        with open(options.html, "w", encoding="utf-8") as file:
+            file.write(drillreport.html(result))
 
 
 def main(words):

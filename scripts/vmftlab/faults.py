@@ -111,7 +111,11 @@ class KillQemu(Fault):
         self.lab.kill_qemu(self.host)
 
     def verify(self):
-        return f"QEMU {self.pid} ended by signal {-self.side().process.returncode}"
+        ended = self.side().process.poll()
+        if ended != -signal.SIGKILL:
+            raise FaultError(f"QEMU {self.pid} ended with {ended}" if ended is not None else
+                             f"QEMU {self.pid} is still there")
+        return f"QEMU {self.pid} ended by signal {-ended}"
 
 
 class KillMonitor(Fault):
@@ -635,9 +639,9 @@ class MemoryPressure(Fault):
 
     def verify(self):
         self.lab.wait(lambda: not self.side().qemu_runs(), "QEMU to be gone", 10)
-        killed = [pid for pid in self.pids if process_state(pid) in ("", "Z")]
+        gone = [pid for pid in self.pids if process_state(pid) in ("", "Z")]
         return (f"limit hit {self.group.limit_hits()} times, {self.group.oom_kills()} killed by "
-                f"the OOM killer: {' '.join(map(str, killed))}")
+                f"the OOM killer; gone: {' '.join(map(str, gone))}")
 
     def _end_hog(self):
         if self.hog:
@@ -651,26 +655,28 @@ class MemoryPressure(Fault):
 
 class SlowBackup(Fault):
     kind = "slow-backup"
-    text = "the backup's processes get a fifth of a processor: its primary waits for it"
+    text = "the backup's processes get less processor than they need: its primary waits for it"
     targets = ("backup",)
     hold_s = 3
     # Dropping it is right, too, if it cannot keep up.
     may = {"any": (NOTHING, WENT_ON)}
-    PERCENT = 20
+    # Replaying takes more than applying what was sent.
+    PERCENT = {"lockstep": 20, "checkpoint": 2}
 
     @classmethod
     def why_not(cls, _options):
         return cgroup.why_not("cpu")
 
     def prepare(self):
+        self.percent = self.PERCENT[self.lab.status(self.live)["strategy"]]
         self.group = cgroup.Group("cpu", f"{self.lab.prefix}{self.host}")
 
     def inject(self):
-        self.group.limit_cpu(self.PERCENT)
+        self.group.limit_cpu(self.percent)
         self.group.add([self.side().qemu_pid(), *self.side().monitor_pids()])
 
     def verify(self):
-        return f"quota of {self.PERCENT} % of a processor"
+        return f"quota of {self.percent} % of a processor"
 
     def verify_late(self):
         throttled = self.group.throttled()
@@ -728,32 +734,41 @@ KINDS = {fault.kind: fault for fault in (
     ClockStep, SlowBackup)}
 
 
-def available(options=None):
+def available(options, without=()):
     """The kinds that can be done here."""
-    return {kind: fault for kind, fault in KINDS.items() if fault.why_not(options) is None}
+    return {kind: fault for kind, fault in KINDS.items()
+            if kind not in without and fault.why_not(options) is None}
 
 
-def every(options=None):
+def every(kinds):
     """(kind, target) of each, once."""
-    return [(kind, target) for kind, fault in available(options).items()
-            for target in fault.targets]
+    return [(kind, target) for kind, fault in kinds.items() for target in fault.targets]
 
 
-def drawn(count, chance, options=None):
+def drawn(count, chance, kinds):
     """So many at random, by weight."""
-    kinds = list(available(options).values())
-    picked = chance.choices(kinds, [fault.weight for fault in kinds], k=count)
+    classes = list(kinds.values())
+    picked = chance.choices(classes, [fault.weight for fault in classes], k=count)
     return [(fault.kind, chance.choice(fault.targets)) for fault in picked]
 
 
+def kinds_in(text):
+    """The kinds a list names."""
+    kinds = [word.strip() for word in text.split(",") if word.strip()]
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ValueError(f"no fault {kind!r}; --list names them")
+    return kinds
+
+
 def parse_list(text, options=None):
-    """KIND or KIND:TARGET, with commas; a kind without one is done to each of its targets."""
+    """KIND or KIND:TARGET, with commas; a kind without one is done to each of its targets.
+    Without options it is not asked what can be done here."""
     plan = []
     for word in text.split(","):
         kind, _, target = word.strip().partition(":")
-        if kind not in KINDS:
-            raise ValueError(f"no fault {kind!r}; --list names them")
-        why = KINDS[kind].why_not(options)
+        kinds_in(kind or "?")
+        why = options and KINDS[kind].why_not(options)
         if why:
             raise ValueError(f"{kind}: not available: {why}")
         targets = KINDS[kind].targets

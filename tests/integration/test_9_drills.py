@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every kind of fault, done to a pair under load by the functions of scripts/drill.
+
+Several kinds share a lab: each begins and ends with a protected guest. Each is named in the
+output, with the evidence that it happened and what came of it.
+"""
+
+import os
+import random
+import types
+
+import harness
+from harness import BOTH, KVM_2, CannotRun, check, drill, equal, note, test
+from vmftlab import faults
+from vmftlab.drill import SILENCE_MS, Drill
+from vmftlab.lab import has_kvm
+
+SEED = int(os.environ.get("VMFT_SEED", "1"))
+SOAK = int(os.environ.get("VMFT_SOAK", "100"))
+
+# What is under test together. A kind in none of them fails every-kind.
+GROUPS = {
+    "processes": ("kill-qemu", "kill-monitor", "power-off", "memory-pressure"),
+    "stops": ("stop-host", "stop-qemu", "stop-monitor"),
+    "channel": ("channel-cut", "channel-cut-short", "channel-one-way", "channel-loss",
+                "channel-delay", "channel-cap", "heartbeat-cut"),
+    "arbiter": ("arbiter-down", "arbiter-down-channel-cut", "arbiter-down-kill"),
+    "rest": ("client-cut", "clock-step", "slow-backup"),
+    "disk-full": ("disk-full-backup", "disk-full-primary"),
+}
+
+
+def options_for(way, seed=None):
+    """What scripts/drill would have been told."""
+    given = way.options
+    return types.SimpleNamespace(image=given.get("image", "tiny"), strategy=way.strategy,
+                                 accel=given.get("accel", "tcg"), smp=given.get("smp", 1),
+                                 seed=seed, silence_ms=SILENCE_MS, keep_going=True)
+
+
+def done(name, way, plan, seed=None):
+    """Does them; the result as scripts/drill would write it."""
+    if way.options.get("accel") == "kvm" and not has_kvm():
+        raise CannotRun("no /dev/kvm")
+    made = Drill(options_for(way, seed), plan, logs=os.path.join(harness.LOGS, name))
+    with made.lab:
+        made.run()
+    left = made.lab.left_behind()
+    check(not left, f"left behind: {left}")
+    return made.result
+
+
+def good(result, plan):
+    for record in result["faults"]:
+        check(not record["problems"], f"{record['kind']} on {record['victim']}: "
+              f"{'; '.join(record['problems'])}")
+        check(record["verified"], f"{record['kind']}: nothing shows that it happened")
+        check(record["outcome"] in record["expected"].split(" or "),
+              f"{record['kind']}: {record['outcome']}")
+    check(result["ok"], f"not well: {'; '.join(result['problems'])}")
+    equal([record["kind"] for record in result["faults"]], [kind for kind, _ in plan],
+          "faults done")
+    totals = result["totals"]
+    equal((totals["lost"], totals["double_live"], totals["undetected_divergence"]), (0, 0, 0),
+          "lost, double live and undetected divergence")
+    check(totals["operations"] > 10, f"only {totals['operations']} operations")
+    check(result["samples"], "nothing was sampled")
+    note(f"{len(plan)} faults, {totals['operations']} operations, outage median "
+         f"{totals['outage_ms']['p50']:.0f} ms, worst {totals['outage_ms']['max']:.0f} ms")
+
+
+def declare(group, kinds):
+    @drill(f"drill-{group}", *BOTH, limit=600)
+    def of_group(name, way):
+        there = {kind: fault for kind, fault in faults.available(None).items() if kind in kinds}
+        for kind in set(kinds) - set(there):
+            note(f"{kind} is left out: {faults.KINDS[kind].why_not(None)}")
+        plan = faults.every(there)
+        good(done(name, way, plan), plan)
+
+
+for _group, _kinds in GROUPS.items():
+    declare(_group, _kinds)
+
+
+@test("drill-every-kind")
+def every_kind(_name):
+    """None was forgotten above."""
+    equal(sorted(kind for kinds in GROUPS.values() for kind in kinds), sorted(faults.KINDS),
+          "kinds of faults that are under test")
+
+
+@drill("drill", KVM_2, limit=400)
+def drill_bare(name, way):
+    """On the bare guest, which finds damage to its memory and clocks by itself."""
+    plan = faults.parse_list("kill-qemu,power-off:primary,stop-host:primary,channel-cut,"
+                             "channel-loss,clock-step,kill-monitor:backup")
+    good(done(name, way, plan), plan)
+
+
+@drill("drill-soak", *BOTH, limit=120 + 20 * SOAK)
+def soak(name, way):
+    """VMFT_SOAK faults at random, from VMFT_SEED."""
+    plan = faults.drawn(SOAK, random.Random(SEED), faults.available(None))
+    note(f"seed {SEED}")
+    good(done(name, way, plan, SEED), plan)
+
+
+@test("drill-same-seed")
+def same_seed(_name):
+    """The same seed gives the same faults, another seed others; by weight, all of them."""
+    kinds = faults.available(None)
+    drawn = [faults.drawn(300, random.Random(seed), kinds) for seed in (7, 7, 8)]
+    equal(drawn[0], drawn[1], "faults of the same seed")
+    check(drawn[0] != drawn[2], "two seeds gave the same faults")
+    equal(sorted({kind for kind, _ in drawn[0]}), sorted(kinds), "kinds that were drawn")
+
+
+class NotKilled(faults.KillQemu):
+    kind = "not-killed"
+
+    def inject(self):
+        self.pid = self.side().qemu_pid()
+
+
+class KilledButHarmless(faults.KillQemu):
+    """What comes of it is not what is expected."""
+    kind = "killed-but-harmless"
+    may = {"primary": (faults.NOTHING,)}
+
+
+@test("drill-finds-out", limit=400)
+def finds_out(name):
+    """A fault that did not happen, and an outcome that is not right, are found out; and the
+    drill is protected again after each."""
+    plan = [("not-killed", "primary"), ("killed-but-harmless", "primary"), ("kill-qemu", "primary")]
+    made = (NotKilled, KilledButHarmless)
+    faults.KINDS.update((fault.kind, fault) for fault in made)
+    try:
+        result = done(name, BOTH[0], plan)
+    finally:
+        for fault in made:
+            del faults.KINDS[fault.kind]
+    first, second, third = result["faults"]
+    check("is still there" in "".join(first["problems"]), f"not found out: {first}")
+    check("failover instead of nothing" in "".join(second["problems"]), f"not found out: {second}")
+    equal(third["problems"], [], "problems of the fault after those")
+    equal(third["outcome"], faults.FAILOVER, "outcome of the fault after those")
+    check(not result["ok"], "the drill says that all was well")
+    equal(result["totals"]["lost"], 0, "lost")

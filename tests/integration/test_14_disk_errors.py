@@ -11,8 +11,8 @@ import re
 import subprocess
 import time
 
-from harness import (BOTH, CHECKPOINT, LOCKSTEP, CannotRun, captures_whole, check, drill, equal,
-                     note, silent)
+from harness import (LOCKSTEP, CannotRun, captures_whole, check, drill, equal, note,
+                     silent)
 from test_6_attach import goes_on, lead_to, start_held
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Pings, Writer
@@ -24,22 +24,21 @@ FILL = "dd if=/dev/urandom of=/mnt/more bs=1M count=24 2>/dev/null; sync"
 class SmallDisk:
     """A side's image on a file system of its own, in its mount namespace."""
 
-    def __init__(self, pair, name, megabytes=SMALL_MB):
+    def __init__(self, pair, name, megabytes=SMALL_MB, source=None, form="raw"):
         self.pair = pair
         self.name = name
         self.dir = os.path.join(pair.side[name].dir, "small")
-        self.file = os.path.join(self.dir, "disk.raw")
-        source = os.path.join(pair.image_dir, "disk.raw")
+        self.form = form
+        self.file = os.path.join(self.dir, f"disk.{form}")
+        source = source or os.path.join(pair.image_dir, "disk.raw")
         os.makedirs(self.dir, exist_ok=True)
         if not os.path.exists(pair.side[name].disk):
             pair.copy_disk(name)
-        self.size = os.path.getsize(source)
         self.inside = (f"mount -t tmpfs -o size={megabytes}m tmpfs {self.dir} && "
-                       f"cp --sparse=always {source} {self.file} && "
-                       f"truncate -s {self.size} {self.file}")
+                       f"cp --sparse=always {source} {self.file}")
 
     def start(self, role=None, disk=None):
-        args = self.pair.qemu_args(self.name, disk=disk or self.file)
+        args = args_for(self.pair, self.name, disk or self.file, self.form)
         self.pair.start_side(self.name, role=role, args=args, inside=self.inside)
         self.pair.wait(lambda: self.pair.peek(self.name), f"the monitor of {self.name}")
 
@@ -60,13 +59,18 @@ class SmallDisk:
         self.run("mount", "-o", "remount,size=256m", self.dir)
 
 
-def start_pair(pair, small, **how):
+def args_for(pair, name, disk, form):
+    return [word.replace("format=raw", f"format={form}")
+            for word in pair.qemu_args(name, disk=disk)]
+
+
+def start_pair(pair, small, other=None, **how):
     """Protected, the guest up, one of its images on a small disk. Returns a client's writes."""
     if small.name == "B":
         small.start(**how)
         pair.start_side("A")
     else:
-        pair.start_side("B")
+        pair.start_side("B", args=other)
         pair.wait(lambda: pair.peek("B"), "the backup's monitor")
         small.start(**how)
     pair.wait(lambda: pair.state("A") == pair.state("B") == "protected", "the pair to form")
@@ -124,6 +128,18 @@ def disk_full_primary(name, way):
     with way.lab(name) as pair:
         small = SmallDisk(pair, "A")
         backup_takes_over(pair, small, small.file, "No space left on device")
+
+
+@drill("disk-full-qcow2", limit=400)
+def disk_full_qcow2(name, way):
+    """The image's file is to grow, for what the guest writes or for tables of its own."""
+    with way.lab(name) as pair:
+        image = f"{pair.side['B'].dir}/disk.qcow2"
+        pair.client_run("qemu-img", "convert", "-O", "qcow2",
+                        os.path.join(pair.image_dir, "disk.raw"), image)
+        small = SmallDisk(pair, "A", source=image, form="qcow2")
+        backup_takes_over(pair, small, small.file, "No space left on device",
+                          other=args_for(pair, "B", image, "qcow2"))
 
 
 @drill("disk-eio-primary", limit=400)

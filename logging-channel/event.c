@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "wire.h"
+
 static uint32_t get_be32(const uint8_t *p)
 {
 	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
@@ -70,6 +72,18 @@ static ssize_t audio_in_length(const uint8_t *head, size_t n)
 	return capped(17 + 16 * samples);
 }
 
+static ssize_t digest_length(const uint8_t *head, size_t n)
+{
+	unsigned count;
+
+	if (n < 3)
+		return 0;
+	count = (unsigned)head[1] << 8 | head[2];
+	if (count > VMFT_DIGEST_PAGES_MAX)
+		return -EBADMSG;
+	return VMFT_DIGEST_HEAD_BYTES + 4 * (ssize_t)count;
+}
+
 ssize_t vmft_event_length(const uint8_t *head, size_t n)
 {
 	if (n == 0)
@@ -98,6 +112,10 @@ ssize_t vmft_event_length(const uint8_t *head, size_t n)
 		return counted(head, n, 1 + 4 + 4);
 	case VMFT_EVENT_AUDIO_IN:
 		return audio_in_length(head, n);
+	case VMFT_ENTRY_OUTPUT:
+		return VMFT_OUTPUT_ENTRY_BYTES;
+	case VMFT_ENTRY_DIGEST:
+		return digest_length(head, n);
 	default:
 		return head[0] < VMFT_EVENT_KINDS ? 1 : -EBADMSG;
 	}
@@ -105,7 +123,8 @@ ssize_t vmft_event_length(const uint8_t *head, size_t n)
 
 void vmft_log_cursor_init(struct vmft_log_cursor *cursor, uint64_t position)
 {
-	*cursor = (struct vmft_log_cursor){.fed = position, .boundary = position};
+	*cursor =
+	    (struct vmft_log_cursor){.fed = position, .boundary = position, .begin = position};
 }
 
 static void event_complete(struct vmft_log_cursor *c)
@@ -113,9 +132,16 @@ static void event_complete(struct vmft_log_cursor *c)
 	const uint8_t kind = c->head[0];
 
 	c->have = 0;
+	if (vmft_event_is_ours(kind)) {
+		if (c->boundary == c->begin)
+			c->boundary = c->fed;
+		return;
+	}
 	c->events++;
 	if (kind != VMFT_EVENT_INSTRUCTION)
 		c->boundary = c->fed;
+	if (kind == VMFT_EVENT_BLOCK)
+		c->blocks++;
 	if (kind == VMFT_EVENT_CLOCK_VIRTUAL_RT)
 		c->guest_ns = (int64_t)get_be64(c->head + 1);
 	if (kind == VMFT_EVENT_END)
@@ -128,6 +154,8 @@ static int feed_head(struct vmft_log_cursor *c, uint8_t byte)
 
 	if (c->ended)
 		return -EBADMSG;
+	if (c->have == 0)
+		c->begin = c->fed;
 	c->head[c->have++] = byte;
 	c->fed++;
 	length = vmft_event_length(c->head, c->have);
@@ -144,9 +172,13 @@ static int feed_head(struct vmft_log_cursor *c, uint8_t byte)
 	return 0;
 }
 
-int vmft_log_cursor_feed(struct vmft_log_cursor *c, const uint8_t *bytes, size_t n)
+static ssize_t feed(struct vmft_log_cursor *c, const uint8_t *bytes, size_t n, bool ours)
 {
+	const size_t all = n;
+
 	while (n > 0) {
+		int rc;
+
 		if (c->left > 0) {
 			size_t take = c->left < n ? (size_t)c->left : n;
 
@@ -158,12 +190,112 @@ int vmft_log_cursor_feed(struct vmft_log_cursor *c, const uint8_t *bytes, size_t
 				event_complete(c);
 			continue;
 		}
-		int rc = feed_head(c, *bytes);
-
+		if (!ours && c->have == 0 && vmft_event_is_ours(*bytes))
+			break;
+		rc = feed_head(c, *bytes);
 		if (rc < 0)
 			return rc;
 		bytes++;
 		n--;
 	}
-	return 0;
+	return (ssize_t)(all - n);
+}
+
+int vmft_log_cursor_feed(struct vmft_log_cursor *c, const uint8_t *bytes, size_t n)
+{
+	ssize_t rc = feed(c, bytes, n, true);
+
+	return rc < 0 ? (int)rc : 0;
+}
+
+ssize_t vmft_log_cursor_feed_qemu(struct vmft_log_cursor *c, const uint8_t *bytes, size_t n)
+{
+	return feed(c, bytes, n, false);
+}
+
+size_t vmft_output_entry_encode(const struct vmft_output_entry *entry, uint8_t *bytes)
+{
+	return (size_t)(put_u64(put_u32(put_u8(bytes, VMFT_ENTRY_OUTPUT), entry->length),
+				entry->digest) -
+			bytes);
+}
+
+void vmft_output_entry_decode(const uint8_t *bytes, struct vmft_output_entry *ret)
+{
+	ret->length = get_be32(bytes + 1);
+	ret->digest = get_be64(bytes + 5);
+}
+
+size_t vmft_digest_entry_encode(const struct vmft_digest_entry *entry, uint8_t *bytes)
+{
+	uint8_t *p = put_u16(put_u8(bytes, VMFT_ENTRY_DIGEST), entry->count);
+
+	p = put_u64(p, entry->processor);
+	p = put_u32(put_u32(put_u32(p, entry->pages), entry->first), entry->stride);
+	for (unsigned i = 0; i < entry->count; i++)
+		p = put_u32(p, entry->digest[i]);
+	return (size_t)(p - bytes);
+}
+
+int vmft_digest_entry_decode(const uint8_t *bytes, size_t n, struct vmft_digest_entry *ret)
+{
+	struct reader r = {.at = bytes + 1, .left = n - 1};
+
+	ret->count = (uint16_t)get(&r, 2);
+	if (ret->count > VMFT_DIGEST_PAGES_MAX)
+		return -EBADMSG;
+	ret->processor = get(&r, 8);
+	ret->pages = (uint32_t)get(&r, 4);
+	ret->first = (uint32_t)get(&r, 4);
+	ret->stride = (uint32_t)get(&r, 4);
+	for (unsigned i = 0; i < ret->count; i++)
+		ret->digest[i] = (uint32_t)get(&r, 4);
+	return ret->pages == 0 ? -EBADMSG : finish(&r);
+}
+
+uint32_t vmft_digest_entry_page(const struct vmft_digest_entry *entry, uint32_t i)
+{
+	return (uint32_t)((entry->first + (uint64_t)i * entry->stride) % entry->pages);
+}
+
+const char *vmft_event_name(uint8_t kind)
+{
+	static const char *const names[VMFT_EVENT_KINDS] = {
+	    [VMFT_EVENT_INSTRUCTION] = "INSTRUCTION",
+	    [VMFT_EVENT_INTERRUPT] = "INTERRUPT",
+	    [VMFT_EVENT_EXCEPTION] = "EXCEPTION",
+	    [VMFT_EVENT_BH] = "BH",
+	    [VMFT_EVENT_BH_ONESHOT] = "BH_ONESHOT",
+	    [VMFT_EVENT_INPUT] = "INPUT",
+	    [VMFT_EVENT_INPUT_SYNC] = "INPUT_SYNC",
+	    [VMFT_EVENT_CHAR_READ] = "CHAR_READ",
+	    [VMFT_EVENT_BLOCK] = "BLOCK",
+	    [VMFT_EVENT_NET] = "NET",
+	    [VMFT_EVENT_CHAR_WRITE] = "CHAR_WRITE",
+	    [VMFT_EVENT_CHAR_READ_ALL] = "CHAR_READ_ALL",
+	    [VMFT_EVENT_CHAR_READ_ALL_ERROR] = "CHAR_READ_ALL_ERROR",
+	    [VMFT_EVENT_AUDIO_OUT] = "AUDIO_OUT",
+	    [VMFT_EVENT_AUDIO_IN] = "AUDIO_IN",
+	    [VMFT_EVENT_RANDOM] = "RANDOM",
+	    [VMFT_EVENT_CLOCK_HOST] = "CLOCK_HOST",
+	    [VMFT_EVENT_CLOCK_VIRTUAL_RT] = "CLOCK_VIRTUAL_RT",
+	    [VMFT_EVENT_CHECKPOINT] = "CHECKPOINT_WARP_START",
+	    [VMFT_EVENT_CHECKPOINT_WARP_ACCOUNT] = "CHECKPOINT_WARP_ACCOUNT",
+	    [32] = "CHECKPOINT_RESET_REQUESTED",
+	    [33] = "CHECKPOINT_SUSPEND_REQUESTED",
+	    [34] = "CHECKPOINT_CLOCK_VIRTUAL",
+	    [VMFT_EVENT_CHECKPOINT_HOST] = "CHECKPOINT_CLOCK_HOST",
+	    [VMFT_EVENT_CHECKPOINT_VIRTUAL_RT] = "CHECKPOINT_CLOCK_VIRTUAL_RT",
+	    [37] = "CHECKPOINT_INIT",
+	    [VMFT_EVENT_CHECKPOINT_LAST] = "CHECKPOINT_RESET",
+	    [VMFT_EVENT_END] = "END",
+	};
+
+	if (kind == VMFT_ENTRY_OUTPUT)
+		return "OUTPUT";
+	if (kind == VMFT_ENTRY_DIGEST)
+		return "DIGEST";
+	if (kind >= VMFT_EVENT_SHUTDOWN && kind <= VMFT_EVENT_SHUTDOWN_LAST)
+		return "SHUTDOWN";
+	return kind < VMFT_EVENT_KINDS && names[kind] ? names[kind] : "?";
 }

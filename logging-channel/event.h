@@ -41,16 +41,69 @@ enum vmft_event_kind {
 	VMFT_EVENT_CLOCK_HOST = 28,
 	VMFT_EVENT_CLOCK_VIRTUAL_RT = 29,
 	VMFT_EVENT_CHECKPOINT = 30,
+	VMFT_EVENT_CHECKPOINT_WARP_ACCOUNT = 31,
+	VMFT_EVENT_CHECKPOINT_HOST = 35,
+	VMFT_EVENT_CHECKPOINT_VIRTUAL_RT = 36,
 	VMFT_EVENT_CHECKPOINT_LAST = 38,
 	VMFT_EVENT_END = 39,
 	VMFT_EVENT_KINDS = 40,
 };
+
+/*
+ * Entries of our own, which QEMU never sees: the tap adds them, the feed takes them out. Far from
+ * QEMU's kinds, whose number grows from version to version.
+ */
+enum vmft_entry_kind {
+	VMFT_ENTRY_OUTPUT = 0xe0, /* the guest has sent a frame: struct vmft_output_entry */
+	VMFT_ENTRY_DIGEST = 0xe1, /* what it was like here: struct vmft_digest_entry */
+};
+
+static inline _Bool vmft_event_is_ours(uint8_t kind)
+{
+	return kind == VMFT_ENTRY_OUTPUT || kind == VMFT_ENTRY_DIGEST;
+}
 
 /* The longest event accepted; a tap frame is at most 69 KiB, the rest is far smaller. */
 #define VMFT_EVENT_MAX (1u << 20)
 
 /* Bytes of an event that are enough to know its length, whatever its kind. */
 #define VMFT_EVENT_HEAD_MAX 17
+
+/* A frame: u32 length, u64 digest. */
+#define VMFT_OUTPUT_ENTRY_BYTES (1u + 4 + 8)
+
+struct vmft_output_entry {
+	uint32_t length;
+	uint64_t digest;
+};
+
+/* Writes VMFT_OUTPUT_ENTRY_BYTES. */
+size_t vmft_output_entry_encode(const struct vmft_output_entry *entry, uint8_t *bytes);
+/* A whole entry; its length was asked for before. */
+void vmft_output_entry_decode(const uint8_t *bytes, struct vmft_output_entry *ret);
+
+#define VMFT_DIGEST_PAGES_MAX  1024u
+#define VMFT_DIGEST_HEAD_BYTES (1u + 2 + 8 + 4 + 4 + 4)
+#define VMFT_DIGEST_ENTRY_MAX  (VMFT_DIGEST_HEAD_BYTES + 4 * VMFT_DIGEST_PAGES_MAX)
+
+/* u16 count, u64 processor, u32 pages, u32 first, u32 stride, then count u32. The i-th digest is
+ * that of page (first + i * stride) modulo pages. */
+struct vmft_digest_entry {
+	uint16_t count;
+	uint64_t processor;
+	uint32_t pages; /* all of the guest's; > 0 */
+	uint32_t first, stride;
+	uint32_t digest[VMFT_DIGEST_PAGES_MAX];
+};
+
+/* At most VMFT_DIGEST_ENTRY_MAX bytes. */
+size_t vmft_digest_entry_encode(const struct vmft_digest_entry *entry, uint8_t *bytes);
+/* n as vmft_event_length() said. 0, or -EBADMSG when the guest has no pages. */
+int vmft_digest_entry_decode(const uint8_t *bytes, size_t n, struct vmft_digest_entry *ret);
+uint32_t vmft_digest_entry_page(const struct vmft_digest_entry *entry, uint32_t i);
+
+/* "OUTPUT", "CLOCK_HOST" and the like, "?" for none; static storage. */
+const char *vmft_event_name(uint8_t kind);
 
 /*
  * The whole length in bytes of the event that begins at head, of which n bytes are
@@ -64,12 +117,14 @@ ssize_t vmft_event_length(const uint8_t *head, size_t n);
  * cut. A cut is safe only behind a whole event that is not INSTRUCTION: QEMU's replayer
  * runs the instructions, then insists on the event they led to (replay_char_write_event_load
  * in replay/replay-char.c exits QEMU if it is missing), and QEMU always writes the two
- * together.
+ * together. An entry of ours changes nothing of that: behind it a cut is as safe as before it.
  */
 struct vmft_log_cursor {
 	uint64_t fed;	   /* bytes fed so far, the log position */
 	uint64_t boundary; /* last safe cut, <= fed */
-	uint64_t events;   /* whole events up to fed */
+	uint64_t begin;	   /* of the event that is, or was last, fed */
+	uint64_t events;   /* QEMU's own whole events up to fed */
+	uint64_t blocks;   /* of them, VMFT_EVENT_BLOCK */
 	int64_t guest_ns;  /* value of the last CLOCK_VIRTUAL_RT event */
 	uint64_t left;	   /* body bytes of the current event still to come */
 	uint8_t head[VMFT_EVENT_HEAD_MAX];
@@ -84,5 +139,14 @@ void vmft_log_cursor_init(struct vmft_log_cursor *cursor, uint64_t position);
  * the cursor is then of no more use.
  */
 int vmft_log_cursor_feed(struct vmft_log_cursor *cursor, const uint8_t *bytes, size_t n);
+
+/* The same, but ends before an entry of ours. Returns how many bytes were fed. */
+ssize_t vmft_log_cursor_feed_qemu(struct vmft_log_cursor *cursor, const uint8_t *bytes, size_t n);
+
+/* Between two events: what is fed next is a kind. */
+static inline _Bool vmft_log_cursor_is_between(const struct vmft_log_cursor *cursor)
+{
+	return cursor->have == 0 && cursor->left == 0;
+}
 
 #endif

@@ -17,7 +17,7 @@
 #include <sys/types.h>
 
 #define VMFT_FRAME_MAGIC       0x564d4654u /* "VMFT" */
-#define VMFT_FRAME_VERSION     2u
+#define VMFT_FRAME_VERSION     3u
 #define VMFT_FRAME_HEADER      40u
 #define VMFT_FRAME_PAYLOAD_MAX (64u * 1024 + 64) /* a disk block and what says which */
 

@@ -41,10 +41,14 @@ static const struct sample samples[] = {
     {"clock, virtual-rt", 9, {29, 1, 2, 3, 4, 5, 6, 7, 8}},
     {"checkpoint, first", 1, {30}},
     {"checkpoint, last", 1, {38}},
+    {"output", 13, {0xe0, 0, 0, 0, 60, 1, 2, 3, 4, 5, 6, 7, 8}},
+    {"digest, two pages", 31, {0xe1, 0, 2, 9, 9, 9, 9, 9, 9, 9, 9, 0, 1, 0, 0, 0, 0, 0, 7}},
+    {"digest, no page", 23, {0xe1, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9, 0, 1, 0, 0}},
     {"end", 1, {39}},
 };
 
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
+#define OURS	3 /* of them */
 
 static void test_lengths(void)
 {
@@ -74,8 +78,9 @@ static void test_every_kind_is_known(void)
 
 		bytes[0] = (uint8_t)kind;
 		length = vmft_event_length(bytes, sizeof(bytes));
-		CU_ASSERT_EQUAL(length > 0, kind < VMFT_EVENT_KINDS);
-		CU_ASSERT_EQUAL(length == -EBADMSG, kind >= VMFT_EVENT_KINDS);
+		CU_ASSERT_EQUAL(length > 0,
+				kind < VMFT_EVENT_KINDS || kind == 0xe0 || kind == 0xe1);
+		CU_ASSERT_EQUAL(length == -EBADMSG, length <= 0);
 	}
 }
 
@@ -85,11 +90,13 @@ static void test_lengths_are_capped(void)
 	const uint8_t audio[] = {26, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
 	const uint8_t input[] = {5, 0, 0, 0, 9, 0, 0, 0, 0};
 	const uint8_t key[] = {5, 0, 0, 0, 0, 0, 0, 0, 9};
+	const uint8_t digest[] = {0xe1, 0x04, 0x01};
 
 	CU_ASSERT_EQUAL(vmft_event_length(net, sizeof(net)), -EBADMSG);
 	CU_ASSERT_EQUAL(vmft_event_length(audio, sizeof(audio)), -EBADMSG);
 	CU_ASSERT_EQUAL(vmft_event_length(input, sizeof(input)), -EBADMSG);
 	CU_ASSERT_EQUAL(vmft_event_length(key, sizeof(key)), -EBADMSG);
+	CU_ASSERT_EQUAL(vmft_event_length(digest, sizeof(digest)), -EBADMSG);
 }
 
 /* All samples but END, one behind the other. */
@@ -108,7 +115,8 @@ static void check_whole(const struct vmft_log_cursor *c, size_t n)
 {
 	CU_ASSERT_EQUAL(c->fed, 100 + n);
 	CU_ASSERT_EQUAL(c->boundary, 100 + n);
-	CU_ASSERT_EQUAL(c->events, SAMPLES - 1);
+	CU_ASSERT_EQUAL(c->events, SAMPLES - 1 - OURS);
+	CU_ASSERT_EQUAL(c->blocks, 1);
 	CU_ASSERT_EQUAL(c->guest_ns, 0x0102030405060708);
 	CU_ASSERT(!c->ended);
 }
@@ -157,6 +165,100 @@ static void test_no_cut_behind_instruction(void)
 	CU_ASSERT_EQUAL(c.boundary, sizeof(bytes));
 }
 
+static int cursor_feed(struct vmft_log_cursor *c, const uint8_t *bytes, size_t n)
+{
+	return vmft_log_cursor_feed(c, bytes, n);
+}
+
+static const uint8_t output[] = {0xe0, 0, 0, 0, 60, 1, 2, 3, 4, 5, 6, 7, 8};
+
+/* Behind INSTRUCTION an entry of ours makes no cut; behind any other event it is as safe behind
+ * it as before it, but not in its middle. */
+static void test_cuts_at_ours(void)
+{
+	const uint8_t instruction[] = {0, 0, 0, 0, 9}, checkpoint[] = {30};
+	struct vmft_log_cursor c;
+
+	vmft_log_cursor_init(&c, 100);
+	CU_ASSERT_EQUAL(cursor_feed(&c, output, sizeof(output)), 0);
+	CU_ASSERT_EQUAL(c.boundary, 113); /* where a log may begin it may be cut too */
+	CU_ASSERT_EQUAL(cursor_feed(&c, instruction, sizeof(instruction)), 0);
+	CU_ASSERT_EQUAL(cursor_feed(&c, output, sizeof(output)), 0);
+	CU_ASSERT_EQUAL(c.boundary, 113);
+	CU_ASSERT_EQUAL(cursor_feed(&c, checkpoint, 1), 0);
+	CU_ASSERT_EQUAL(c.boundary, 132);
+	for (size_t i = 0; i < sizeof(output); i++) {
+		CU_ASSERT_EQUAL(c.boundary, 132);
+		CU_ASSERT_EQUAL(cursor_feed(&c, output + i, 1), 0);
+	}
+	CU_ASSERT_EQUAL(c.boundary, 145);
+	CU_ASSERT_EQUAL(cursor_feed(&c, output, sizeof(output)), 0);
+	CU_ASSERT_EQUAL(c.boundary, 158);
+	CU_ASSERT_EQUAL(c.events, 2);
+}
+
+/* Fed as for QEMU it stops before what is ours, also in the next piece. */
+static void test_cursor_stops_at_ours(void)
+{
+	uint8_t bytes[6 + sizeof(output)] = {30, 0, 0, 0, 0, 0xe0};
+	struct vmft_log_cursor c;
+
+	memcpy(bytes + 6, output, sizeof(output));
+	vmft_log_cursor_init(&c, 0);
+	CU_ASSERT_EQUAL(vmft_log_cursor_feed_qemu(&c, bytes, 3), 3);
+	CU_ASSERT_EQUAL(vmft_log_cursor_feed_qemu(&c, bytes + 3, sizeof(bytes) - 3), 3);
+	CU_ASSERT(vmft_log_cursor_is_between(&c));
+	CU_ASSERT_EQUAL(vmft_log_cursor_feed_qemu(&c, bytes + 6, sizeof(output)), 0);
+	CU_ASSERT_EQUAL(cursor_feed(&c, bytes + 6, sizeof(output)), 0);
+	CU_ASSERT_EQUAL(c.fed, sizeof(bytes));
+}
+
+static void test_output_entry(void)
+{
+	const struct vmft_output_entry frame = {.length = 60, .digest = 0x0102030405060708};
+	uint8_t bytes[VMFT_OUTPUT_ENTRY_BYTES];
+	struct vmft_output_entry got;
+
+	CU_ASSERT_EQUAL(vmft_output_entry_encode(&frame, bytes), sizeof(output));
+	CU_ASSERT_EQUAL(memcmp(bytes, output, sizeof(output)), 0);
+	vmft_output_entry_decode(bytes, &got);
+	CU_ASSERT_EQUAL(got.length, frame.length);
+	CU_ASSERT_EQUAL(got.digest, frame.digest);
+}
+
+static void test_digest_entry(void)
+{
+	static struct vmft_digest_entry entry = {.count = VMFT_DIGEST_PAGES_MAX,
+						 .processor = 0x1122334455667788,
+						 .pages = 0xfffffff0,
+						 .first = 0xffffffef,
+						 .stride = 0xfffffffd};
+	static struct vmft_digest_entry got;
+	uint8_t bytes[VMFT_DIGEST_ENTRY_MAX];
+
+	for (unsigned i = 0; i < VMFT_DIGEST_PAGES_MAX; i++)
+		entry.digest[i] = 0xf0000000 + i;
+	CU_ASSERT_EQUAL(vmft_digest_entry_encode(&entry, bytes), sizeof(bytes));
+	CU_ASSERT_EQUAL(vmft_event_length(bytes, sizeof(bytes)), sizeof(bytes));
+	CU_ASSERT_EQUAL(vmft_digest_entry_decode(bytes, sizeof(bytes), &got), 0);
+	CU_ASSERT_EQUAL(memcmp(&got, &entry, sizeof(got)), 0);
+	CU_ASSERT_EQUAL(vmft_digest_entry_page(&got, 0), 0xffffffef);
+	CU_ASSERT_EQUAL(vmft_digest_entry_page(&got, 2), 25); /* without overflow */
+	CU_ASSERT_EQUAL(vmft_digest_entry_decode(bytes, sizeof(bytes) - 1, &got), -EBADMSG);
+	memset(bytes + 11, 0, 4); /* of no pages */
+	CU_ASSERT_EQUAL(vmft_digest_entry_decode(bytes, sizeof(bytes), &got), -EBADMSG);
+}
+
+static void test_names(void)
+{
+	CU_ASSERT_STRING_EQUAL(vmft_event_name(0), "INSTRUCTION");
+	CU_ASSERT_STRING_EQUAL(vmft_event_name(0xe0), "OUTPUT");
+	CU_ASSERT_STRING_EQUAL(vmft_event_name(21), "SHUTDOWN");
+	CU_ASSERT_STRING_EQUAL(vmft_event_name(200), "?");
+	for (unsigned kind = 0; kind < VMFT_EVENT_KINDS; kind++)
+		CU_ASSERT_STRING_NOT_EQUAL(vmft_event_name((uint8_t)kind), "?");
+}
+
 static void test_nothing_after_end(void)
 {
 	const uint8_t bytes[] = {16, 39, 30};
@@ -188,7 +290,10 @@ int vmft_suite_event(void)
 	    !CU_ADD_TEST(suite, test_cursor_torn_at_every_byte) ||
 	    !CU_ADD_TEST(suite, test_cursor_byte_by_byte) ||
 	    !CU_ADD_TEST(suite, test_no_cut_behind_instruction) ||
-	    !CU_ADD_TEST(suite, test_nothing_after_end) ||
+	    !CU_ADD_TEST(suite, test_cuts_at_ours) ||
+	    !CU_ADD_TEST(suite, test_cursor_stops_at_ours) ||
+	    !CU_ADD_TEST(suite, test_output_entry) || !CU_ADD_TEST(suite, test_digest_entry) ||
+	    !CU_ADD_TEST(suite, test_names) || !CU_ADD_TEST(suite, test_nothing_after_end) ||
 	    !CU_ADD_TEST(suite, test_cursor_refuses_garbage))
 		return -1;
 	return 0;

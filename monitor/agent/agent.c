@@ -8,6 +8,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
@@ -322,6 +323,8 @@ void vmft_agent_arm(void)
 	*(void **)&q->notify_event = qemu_symbol("qemu_notify_event");
 	*(void **)&q->has_events = qemu_symbol("replay_has_events");
 	*(void **)&q->clock_notify = qemu_symbol("qemu_clock_notify");
+	*(void **)&q->get_cpu = qemu_symbol("qemu_get_cpu");
+	*(void **)&q->cpu_dump_state = qemu_symbol("cpu_dump_state");
 	attach_symbols(q);
 	checkpoint_symbols(q);
 }
@@ -353,7 +356,7 @@ static bool parse_macs(char *text)
 }
 
 struct settings {
-	uint64_t iface, area, flush, bell_monitor, bell_agent, lifeline, gate, log_version,
+	uint64_t iface, area, ram, flush, bell_monitor, bell_agent, lifeline, gate, log_version,
 	    clock_offset, kind_offset;
 };
 
@@ -369,6 +372,8 @@ static bool parse_setting(struct settings *s, char *key, char *value)
 		return vmft_track_parse_disks(value);
 	if (strcmp(key, "area") == 0)
 		return parse_number(value, &s->area, 10);
+	if (strcmp(key, "ram") == 0)
+		return parse_number(value, &s->ram, 10);
 	if (strcmp(key, "flush") == 0)
 		return parse_number(value, &s->flush, 10);
 	if (strcmp(key, "iface") == 0)
@@ -403,9 +408,9 @@ static bool parse_settings(struct settings *s, char *text)
 		if (!parse_setting(s, part, value))
 			return false;
 	}
-	return s->iface > 2 && s->area > 2 && s->bell_monitor > 2 && s->bell_agent > 2 &&
-	       s->lifeline > 2 && s->gate > 0 && s->log_version > 0 && s->clock_offset > 0 &&
-	       s->kind_offset > 0;
+	return s->iface > 2 && s->area > 2 && s->ram > 2 && s->bell_monitor > 2 &&
+	       s->bell_agent > 2 && s->lifeline > 2 && s->gate > 0 && s->log_version > 0 &&
+	       s->clock_offset > 0 && s->kind_offset > 0;
 }
 
 static void libc_functions(void)
@@ -417,6 +422,7 @@ static void libc_functions(void)
 	*(void **)&vmft_agent.libc_ioctl = dlsym(RTLD_NEXT, "ioctl");
 	*(void **)&vmft_agent.libc_read = dlsym(RTLD_NEXT, "read");
 	*(void **)&vmft_agent.libc_writev = dlsym(RTLD_NEXT, "writev");
+	*(void **)&vmft_agent.libc_open64 = dlsym(RTLD_NEXT, "open64");
 	*(void **)&vmft_agent.libc_fopen64 = dlsym(RTLD_NEXT, "fopen64");
 	*(void **)&vmft_agent.libc_putc = dlsym(RTLD_NEXT, "putc");
 	*(void **)&vmft_agent.libc_getc = dlsym(RTLD_NEXT, "getc");
@@ -454,6 +460,7 @@ __attribute__((constructor)) static void agent_start(void)
 	vmft_agent.bell_monitor = (int)settings.bell_monitor;
 	vmft_agent.bell_agent = (int)settings.bell_agent;
 	vmft_agent.lifeline = (int)settings.lifeline;
+	vmft_agent.ram_fd = (int)settings.ram;
 	vmft_agent.log_version = (uint32_t)settings.log_version;
 	vmft_agent.clock_offset = (size_t)settings.clock_offset;
 	vmft_agent.kind_offset = (size_t)settings.kind_offset;
@@ -471,6 +478,23 @@ __attribute__((visibility("default"))) FILE *fopen64(const char *path, const cha
 	vmft_agent_arm();
 	vmft_agent_serve();
 	return mode[0] == 'w' ? vmft_tap_open(0) : vmft_feed_open();
+}
+
+__attribute__((visibility("default"))) int open64(const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list ap;
+
+	if (flags & (O_CREAT | __O_TMPFILE)) {
+		va_start(ap, flags);
+		mode = va_arg(ap, mode_t);
+		va_end(ap);
+	}
+	if (vmft_agent.iface && vmft_output_is_name(path))
+		return vmft_output_open(path);
+	if (!vmft_agent.libc_open64)
+		return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+	return vmft_agent.libc_open64(path, flags, mode);
 }
 
 /* replay_put_byte() and replay_get_byte() are one libc call a byte: here they skip stdio. */
@@ -493,9 +517,14 @@ __attribute__((visibility("default"))) int getc(FILE *stream)
 
 __attribute__((visibility("default"))) ssize_t writev(int fd, const struct iovec *iov, int count)
 {
+	int nic;
+
 	/* Also called by other libraries' constructors, before ours has run. */
 	if (!vmft_agent.libc_writev)
 		return syscall(SYS_writev, fd, iov, count);
+	nic = vmft_output_nic(fd);
+	if (nic >= 0)
+		return vmft_output_writev((unsigned)nic, iov, count);
 	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) || !vmft_nic_is_tap(fd))
 		return vmft_agent.libc_writev(fd, iov, count);
 	return vmft_gate_writev(fd, iov, count);

@@ -5,7 +5,9 @@
  * Rules of this folder, which is a world of its own:
  * - It runs inside somebody else's process, on threads that hold QEMU's replay mutex and
  *   maybe its big lock, even the virtual clock's seqlock (icount_warp_rt() reads the log
- *   under it). So in the tap, the feed and the gate no QEMU function is called. QEMU's
+ *   under it). So in the tap, the feed and the gate no QEMU function is called, but for two
+ *   that take no lock, read only, and are called at a main loop's checkpoint alone, where no
+ *   seqlock is held: qemu_get_cpu() and cpu_dump_state() (digest.c). QEMU's
  *   variables are written only in go_live(), prepare(), forget_end(), load_own_state()
  *   and catch_up_clocks(), and the reason stands beside each.
  * - What has to call QEMU (requests.c and behind it) does so in a bottom half of the main loop,
@@ -55,6 +57,8 @@ struct vmft_gate {
 struct vmft_tap {
 	FILE *stream; /* what QEMU believes is its log file; only compared, never read */
 	struct vmft_log_cursor cursor;
+	bool adding;	   /* an entry of ours is written: QEMU is not at an event */
+	uint64_t requests; /* block requests QEMU had made when the cursor began */
 	uint64_t room_end; /* ring positions below this are known to be free */
 	uint64_t published;
 	uint64_t run_until; /* CLOCK_MONOTONIC ns until which a throttled guest runs */
@@ -75,11 +79,33 @@ struct vmft_feed {
 	unsigned header_read;
 	_Atomic uint32_t phase; /* enum vmft_feed_phase */
 	uint8_t stage[4096];
-	size_t staged;
+	size_t staged; /* of QEMU's own entries only */
 	size_t handed;
+	bool diverged; /* not handed on any more */
 	_Atomic uint64_t bytes_handed;
 	uint64_t waited_at; /* main loop only: bytes handed out when it last waited */
 	unsigned waits;	    /* main loop only: waits since without an event in between */
+};
+
+#define VMFT_EXPECTED_MAX 65536u
+
+/* Frames the primary's guest has sent and this one's is still to send. */
+struct vmft_expected {
+	struct vmft_output_entry frame;
+	uint64_t position; /* of the log entry */
+	uint64_t events;   /* QEMU's, handed out before it */
+};
+
+struct vmft_output {
+	int fd[VMFT_AGENT_NICS]; /* QEMU's filter-dumps write to; 0: none */
+	unsigned nics;
+	unsigned first, count; /* a ring */
+	struct vmft_expected expected[VMFT_EXPECTED_MAX];
+};
+
+struct vmft_digest { /* main loop */
+	uint64_t taken_ns;
+	uint32_t next; /* page */
 };
 
 /* QEMU's own variables and functions, found once by name when its log is opened. */
@@ -130,6 +156,9 @@ struct vmft_qemu {
 	void (*pre_loadvm)(void);
 	void (*store_running)(void);
 	void (*free)(void *memory); /* g_free() */
+
+	void *(*get_cpu)(int index);
+	void (*cpu_dump_state)(void *cpu, FILE *file, int flags);
 
 	/* checkpoint */
 	bool (*runstate_check)(int run_state);
@@ -199,6 +228,8 @@ struct vmft_agent {
 	struct vmft_qemu qemu;
 	struct vmft_tap tap;
 	struct vmft_feed feed;
+	struct vmft_output output;
+	struct vmft_digest digest;
 	struct vmft_gate gate;
 	struct vmft_attach attach;
 	struct vmft_checkpoint checkpoint;
@@ -206,6 +237,7 @@ struct vmft_agent {
 	int bell_monitor;
 	int bell_agent;
 	int lifeline;
+	int ram_fd; /* the guest's memory */
 	uint32_t log_version;
 	size_t clock_offset; /* of cpu_clock_offset in QEMU's TimersState */
 	size_t kind_offset;  /* of data_kind in its ReplayState */
@@ -229,6 +261,7 @@ struct vmft_agent {
 	int (*libc_ioctl)(int, unsigned long, ...);
 	ssize_t (*libc_writev)(int, const struct iovec *, int);
 	FILE *(*libc_fopen64)(const char *, const char *);
+	int (*libc_open64)(const char *, int, ...);
 	int (*libc_putc)(int, FILE *);
 	int (*libc_getc)(FILE *);
 	int (*libc_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
@@ -261,9 +294,26 @@ static inline uint32_t vmft_agent_command(void)
 	return atomic_load_explicit(&vmft_agent.iface->command, memory_order_acquire);
 }
 
+/* Block requests QEMU has made while it recorded or replayed: block_request_id in its
+ * ReplayState, replay/replay-internal.h. Changed under the replay mutex only. */
+#define VMFT_QEMU_BLOCK_REQUEST_ID 48
+
+static inline uint64_t vmft_agent_block_requests(void)
+{
+	uint64_t count;
+
+	__builtin_memcpy(&count, vmft_agent.qemu.replay_state + VMFT_QEMU_BLOCK_REQUEST_ID,
+			 sizeof(count));
+	return count;
+}
+
 /* tap.c: QEMU's log stream while it records */
 VMFT_HIDDEN FILE *vmft_tap_open(uint64_t position);
 VMFT_HIDDEN void vmft_tap_write(const uint8_t *bytes, size_t n);
+/* Adds an entry of ours, if the log is kept. The caller holds the replay mutex; QEMU is not in the
+ * middle of an event. */
+VMFT_HIDDEN void vmft_tap_add(const uint8_t *bytes, size_t n);
+VMFT_HIDDEN bool vmft_tap_is_kept(void); /* recording, for a backup */
 /* The log is not kept any more; a writer that waits for room goes on. Any thread. */
 VMFT_HIDDEN void vmft_tap_stop_keeping(void);
 /* The attach point: main loop, the guest stopped. */
@@ -275,12 +325,38 @@ VMFT_HIDDEN void vmft_tap_before_wait(void);
 /* feed.c: QEMU's log stream while it replays, and going live at its end */
 VMFT_HIDDEN FILE *vmft_feed_open(void);
 VMFT_HIDDEN int vmft_feed_byte(void);
+VMFT_HIDDEN bool vmft_feed_is_replaying(void); /* events: neither before nor after */
 /* Whether the main loop, about to wait for timeout (NULL: for ever), had better wait for
  * *ret_slice only. Called by the main loop, without any of QEMU's locks. */
 VMFT_HIDDEN bool vmft_feed_shortens_wait(const struct timespec *timeout,
 					 struct timespec *ret_slice);
 /* Called by the main loop behind its wait, again without locks; may keep it a little. */
 VMFT_HIDDEN void vmft_feed_hold_main_loop(void);
+
+/* output.c: would-be output, compared. All under the replay mutex but for the first three. */
+#define VMFT_FRAMES_NAME "vmft:frames" /* and the card's number: what a filter-dump opens */
+VMFT_HIDDEN bool vmft_output_is_name(const char *path);
+VMFT_HIDDEN int vmft_output_open(const char *path); /* a descriptor, or -1 and errno */
+VMFT_HIDDEN int vmft_output_nic(int fd);	    /* whose it is, or -1 */
+/* A frame, behind filter-dump's header in iov[0]. Returns the length of all. */
+VMFT_HIDDEN ssize_t vmft_output_writev(unsigned nic, const struct iovec *iov, int count);
+/* Replaying: the log says that this frame was sent here. */
+VMFT_HIDDEN void vmft_output_expect(uint64_t position, const struct vmft_output_entry *frame);
+VMFT_HIDDEN bool vmft_output_is_late(void); /* the next one should have been sent by now */
+VMFT_HIDDEN void vmft_output_miss(void);    /* it will not be: diverged */
+VMFT_HIDDEN void vmft_output_restart(void); /* at an attach point: none is expected */
+
+/* digest.c: samples of memory and registers at equal log positions */
+/* Recording, at a point for it (tap.c): takes one if it is time. */
+VMFT_HIDDEN void vmft_digest_point(void);
+/* Replaying: the entry that stands at position. */
+VMFT_HIDDEN void vmft_digest_compare(uint64_t position, const uint8_t *bytes, size_t n);
+
+/* diverge.c. Lists a page (offset in memory) for the vmft_diverge() that follows. */
+VMFT_HIDDEN void vmft_diverge_page(uint64_t offset);
+/* The first to be called counts. */
+VMFT_HIDDEN void vmft_diverge(enum vmft_divergence_kind kind, uint64_t at, uint64_t expected,
+			      uint64_t found);
 
 /* gate.c: the output rule */
 VMFT_HIDDEN void vmft_gate_init(struct vmft_gate *gate, uint64_t limit);

@@ -40,13 +40,10 @@ static void forget_end(void)
  */
 static int load_own_state(void)
 {
-	enum { BLOCK_REQUEST_ID = 48 }; /* in ReplayState, replay/replay-internal.h */
-	uint8_t *requests = vmft_agent.qemu.replay_state + BLOCK_REQUEST_ID;
-	uint64_t count;
-	int rc;
+	uint8_t *requests = vmft_agent.qemu.replay_state + VMFT_QEMU_BLOCK_REQUEST_ID;
+	const uint64_t count = vmft_agent_block_requests();
+	int rc = vmft_state_load();
 
-	memcpy(&count, requests, sizeof(count));
-	rc = vmft_state_load();
 	memcpy(requests, &count, sizeof(count));
 	/* The guest goes on with devices that may be half loaded; no backup would match it. */
 	if (rc < 0)

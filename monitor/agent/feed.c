@@ -68,20 +68,54 @@ static void report(const struct vmft_feed *feed)
 	vmft_ring_release(&vmft_agent.ring, feed->cursor.fed);
 }
 
+/* QEMU's own entries, up to the next of ours: that one's turn comes when QEMU has been handed all
+ * before it and asks for more. */
 static void take(struct vmft_feed *feed, size_t ready)
 {
 	size_t n = ready < sizeof(feed->stage) ? ready : sizeof(feed->stage);
+	ssize_t fed;
 
 	vmft_ring_read(&vmft_agent.ring, feed->cursor.fed, feed->stage, n);
-	if (vmft_log_cursor_feed(&feed->cursor, feed->stage, n) < 0) {
+	fed = vmft_log_cursor_feed_qemu(&feed->cursor, feed->stage, n);
+	if (fed < 0) {
 		vmft_agent_broken("the log in the ring is garbage");
 		return;
 	}
-	feed->staged = n;
+	feed->staged = (size_t)fed;
 	feed->handed = 0;
 	/* Now, not when it is handed out: QEMU shuts down before it asks for more. */
 	if (feed->cursor.ended)
 		vmft_agent_state_set(VMFT_AGENT_ENDED);
+}
+
+/* The entry of ours that is next, if it is one. */
+static bool take_ours(struct vmft_feed *feed, size_t ready)
+{
+	uint8_t bytes[VMFT_DIGEST_ENTRY_MAX];
+	const size_t n = ready < sizeof(bytes) ? ready : sizeof(bytes);
+	const uint64_t position = feed->cursor.fed;
+	struct vmft_output_entry frame;
+	ssize_t length;
+
+	if (!vmft_log_cursor_is_between(&feed->cursor))
+		return false;
+	vmft_ring_read(&vmft_agent.ring, position, bytes, n);
+	if (!vmft_event_is_ours(bytes[0]))
+		return false;
+	length = vmft_event_length(bytes, n);
+	/* It is published whole. */
+	if (length <= 0 || (size_t)length > n ||
+	    vmft_log_cursor_feed(&feed->cursor, bytes, (size_t)length) < 0) {
+		vmft_agent_broken("an entry of ours in the log is garbage");
+		return true;
+	}
+	if (bytes[0] == VMFT_ENTRY_DIGEST) {
+		vmft_digest_compare(position, bytes, (size_t)length);
+		return true;
+	}
+	vmft_output_entry_decode(bytes, &frame);
+	vmft_output_expect(position, &frame);
+	return true;
 }
 
 static bool may_go_live(const struct vmft_feed *feed)
@@ -95,12 +129,14 @@ static bool refill(struct vmft_feed *feed)
 {
 	struct vmft_iface *iface = vmft_agent.iface;
 
-	report(feed);
+	if (!feed->diverged && vmft_output_is_late())
+		vmft_output_miss();
 	for (;;) {
 		uint32_t seen = atomic_load(&iface->monitor_futex);
 		int64_t ready;
 
-		if (atomic_load(&iface->agent_state) == VMFT_AGENT_BROKEN) {
+		/* Where a guest that diverged stands is where it was found. */
+		if (feed->diverged || atomic_load(&iface->agent_state) == VMFT_AGENT_BROKEN) {
 			vmft_agent_sleep(seen);
 			continue;
 		}
@@ -109,6 +145,9 @@ static bool refill(struct vmft_feed *feed)
 			vmft_agent_broken("the ring's head makes no sense");
 			continue;
 		}
+		if (ready > 0 && take_ours(feed, (size_t)ready))
+			continue;
+		report(feed);
 		if (ready > 0) {
 			take(feed, (size_t)ready);
 			if (feed->staged > feed->handed)
@@ -188,12 +227,10 @@ int vmft_feed_byte(void)
  */
 static bool is_for_main_loop(uint32_t kind)
 {
-	enum { CHECKPOINT_WARP_ACCOUNT = 31 };
-
 	return (kind >= VMFT_EVENT_SHUTDOWN && kind <= VMFT_EVENT_SHUTDOWN_LAST) ||
 	       kind == VMFT_EVENT_CLOCK_HOST || kind == VMFT_EVENT_CLOCK_VIRTUAL_RT ||
 	       (kind >= VMFT_EVENT_CHECKPOINT && kind <= VMFT_EVENT_CHECKPOINT_LAST &&
-		kind != CHECKPOINT_WARP_ACCOUNT);
+		kind != VMFT_EVENT_CHECKPOINT_WARP_ACCOUNT);
 }
 
 /* QEMU's own word for the event it has read and not yet acted on. Read without the replay
@@ -204,6 +241,11 @@ static uint32_t next_kind(void)
 
 	memcpy(&kind, vmft_agent.qemu.replay_state + vmft_agent.kind_offset, sizeof(kind));
 	return kind;
+}
+
+bool vmft_feed_is_replaying(void)
+{
+	return vmft_agent.feed.stream && phase_of(&vmft_agent.feed) == VMFT_FEED_STREAM;
 }
 
 static bool is_replaying(const struct vmft_feed *feed)
@@ -287,6 +329,7 @@ static void attached(struct vmft_feed *feed, uint64_t saved_at)
 	}
 	vmft_log_cursor_init(&feed->cursor, position);
 	feed->cursor.guest_ns = atomic_load(&area->load_guest_ns);
+	vmft_output_restart();
 	atomic_store(&vmft_agent.iface->log_position, position);
 	atomic_store(&feed->phase, VMFT_FEED_STREAM);
 }

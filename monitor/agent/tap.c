@@ -93,6 +93,11 @@ static void pace(struct vmft_tap *tap)
 	tap->run_until = now + (uint64_t)PACE_PERIOD_NS;
 }
 
+bool vmft_tap_is_kept(void)
+{
+	return vmft_agent.tap.stream && stream_is_kept();
+}
+
 static void publish(struct vmft_tap *tap)
 {
 	struct vmft_iface *iface = vmft_agent.iface;
@@ -112,7 +117,8 @@ static void publish(struct vmft_tap *tap)
 		atomic_store_explicit(&iface->monitor_sleeps, 0, memory_order_relaxed);
 		vmft_agent_ring_monitor();
 	}
-	if (atomic_load_explicit(&iface->freeze, memory_order_relaxed) &&
+	/* Behind an entry of ours the guest is where QEMU has put it, the backup's is not yet. */
+	if (!tap->adding && atomic_load_explicit(&iface->freeze, memory_order_relaxed) &&
 	    !atomic_load_explicit(&vmft_agent.attach.busy, memory_order_relaxed))
 		freeze_here(tap->published);
 }
@@ -130,13 +136,8 @@ static void write_piece(struct vmft_tap *tap, const uint8_t *bytes, size_t n)
 		vmft_agent_state_set(VMFT_AGENT_ENDED);
 }
 
-void vmft_tap_write(const uint8_t *bytes, size_t n)
+static void write_all(struct vmft_tap *tap, const uint8_t *bytes, size_t n)
 {
-	struct vmft_tap *tap = &vmft_agent.tap;
-
-	/* After END QEMU rewinds and writes the file's header, which a stream has not. */
-	if (tap->cursor.ended || atomic_load_explicit(&vmft_agent.crashed, memory_order_relaxed))
-		return;
 	while (n > 0) {
 		size_t piece = n;
 
@@ -148,6 +149,47 @@ void vmft_tap_write(const uint8_t *bytes, size_t n)
 		bytes += piece;
 		n -= piece;
 	}
+}
+
+/* After END QEMU rewinds and writes the file's header, which a stream has not. */
+static bool is_over(const struct vmft_tap *tap)
+{
+	return tap->cursor.ended || atomic_load_explicit(&vmft_agent.crashed, memory_order_relaxed);
+}
+
+/* Behind a whole event that the main loop alone writes and replays: digest.c. The timers of
+ * these two clocks are run by nobody else (qemu_clock_run_all_timers()). */
+static bool is_digest_point(const struct vmft_tap *tap)
+{
+	return vmft_log_cursor_is_between(&tap->cursor) &&
+	       (tap->cursor.head[0] == VMFT_EVENT_CHECKPOINT_HOST ||
+		tap->cursor.head[0] == VMFT_EVENT_CHECKPOINT_VIRTUAL_RT);
+}
+
+void vmft_tap_write(const uint8_t *bytes, size_t n)
+{
+	struct vmft_tap *tap = &vmft_agent.tap;
+
+	if (is_over(tap))
+		return;
+	write_all(tap, bytes, n);
+	if (is_digest_point(tap))
+		vmft_digest_point();
+}
+
+void vmft_tap_add(const uint8_t *bytes, size_t n)
+{
+	struct vmft_tap *tap = &vmft_agent.tap;
+
+	if (is_over(tap) || !stream_is_kept())
+		return;
+	if (!vmft_log_cursor_is_between(&tap->cursor)) {
+		vmft_agent_broken("QEMU sent a frame in the middle of an event");
+		return;
+	}
+	tap->adding = true;
+	write_all(tap, bytes, n);
+	tap->adding = false;
 }
 
 /*
@@ -191,6 +233,7 @@ void vmft_tap_keep_from_here(void)
 	vmft_log_cursor_init(&tap->cursor, before.fed);
 	tap->cursor.events = before.events;
 	tap->cursor.guest_ns = before.guest_ns;
+	tap->requests = vmft_agent_block_requests(); /* all done: they were waited for */
 	tap->published = before.fed;
 	tap->room_end = before.fed;
 	atomic_store(&iface->log_tail, before.fed);
@@ -250,6 +293,7 @@ FILE *vmft_tap_open(uint64_t position)
 	vmft_log_cursor_init(&vmft_agent.tap.cursor, position);
 	vmft_agent.tap.published = position;
 	vmft_agent.tap.room_end = position;
+	vmft_agent.tap.requests = vmft_agent_block_requests();
 	vmft_agent.tap.stream = stream;
 	if (atomic_load(&vmft_agent.iface->agent_state) == VMFT_AGENT_ABSENT)
 		wait_for_run();

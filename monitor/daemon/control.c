@@ -186,6 +186,18 @@ static void add_gate(struct json_object *object, const struct vmft_iface *iface)
 	add_number(object, "frames_dropped", atomic_load(&iface->frames_dropped));
 }
 
+static void add_divergence(struct json_object *object, const struct vmft_monitor *m)
+{
+	const struct vmft_iface *iface = m->agent.iface;
+
+	add_number(object, "divergences", m->divergence.count);
+	add_text(object, "divergence", m->divergence.last);
+	add_number(object, "outputs_compared", atomic_load(&iface->outputs_compared));
+	add_number(object, "digests_compared", atomic_load(&iface->digests_compared));
+	add_number(object, "digests_taken", atomic_load(&iface->digests_taken));
+	add_number(object, "digest_ns", atomic_load(&iface->digest_ns));
+}
+
 static void add_ms(struct json_object *object, const char *key, uint64_t nanoseconds)
 {
 	char text[32];
@@ -335,6 +347,7 @@ static struct json_object *status(struct vmft_monitor *m)
 	add_log(object, m);
 	add_gate(object, m->agent.iface);
 	add_disk(object, m);
+	add_divergence(object, m);
 	add_attach(object, m);
 	if (m->strategy_ops->figures && vmft_monitor_is_primary(m))
 		add_epochs(object, m->strategy_ops->figures(m->strategy));

@@ -35,9 +35,6 @@
 /* How long this side lives on when its work is over. A goodbye that the network does not take
  * within this is given up: the peer will notice the closed connection or the silence. */
 #define FLUSH_NS (2000 * MS)
-/* A backup whose replay stands still has diverged, or its QEMU is stopped by its disk: it could
- * not take over, and its primary would be slowed for ever. */
-#define REPLAY_STALL_NS (30000 * MS)
 
 /* Whoever asks first sets the time: events of the core may ask from inside a callback. */
 static void pump_in(struct vmft_monitor *m, uint64_t nanoseconds)
@@ -113,6 +110,11 @@ static void end_replica(struct vmft_monitor *m, enum vmft_why why)
 	if (m->core.side != VMFT_SIDE_BACKUP || m->live_ns > 0 || m->guest_gone ||
 	    why == VMFT_WHY_GUEST_ENDED)
 		return;
+	/* Its agent ends it when this monitor has gone, with a code that says why. */
+	if (why == VMFT_WHY_DIVERGED) {
+		atomic_store(&m->agent.iface->exit_code, VMFT_EXIT_DIVERGED);
+		return;
+	}
 	vmft_journal_say(&m->journal, "QEMU (pid %d) is ended: it has nothing more to replay",
 			 m->options.guest_pid);
 	(void)kill(m->options.guest_pid, SIGKILL);
@@ -363,6 +365,7 @@ static void look_at_agent(struct vmft_monitor *m)
 	else
 		vmft_source_pump(m);
 	m->strategy_ops->look(m->strategy);
+	vmft_divergence_look(m);
 	report_replay(m);
 	if (m->live_ns == 0 && atomic_load(&m->agent.iface->live_at_ns) != 0)
 		report_live(m);
@@ -482,10 +485,13 @@ uint64_t vmft_monitor_stalled_ns(const struct vmft_monitor *m, uint64_t now)
 	return vmft_loop_since(m->replayed_ns, now);
 }
 
-/* slept: time this monitor did not run itself, in which it could not see replay move. */
+/* A backup whose replay stands still has diverged, or its QEMU is stopped by its disk: it could
+ * not take over, and its primary would be slowed for ever.
+ * slept: time this monitor did not run itself, in which it could not see replay move. */
 static void watch_replay(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 {
 	const struct vmft_event_in lost = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_STALLED};
+	char what[96];
 
 	m->replayed_ns += slept;
 	if (m->peer.replayed != m->replayed || m->replayed >= m->strategy_ops->taken(m->strategy) ||
@@ -493,11 +499,12 @@ static void watch_replay(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 		m->replayed_ns = now;
 	m->replayed = m->peer.replayed;
 	if (m->core.side != VMFT_SIDE_PRIMARY || !vmft_core_is_paired(&m->core) ||
-	    vmft_monitor_stalled_ns(m, now) < REPLAY_STALL_NS)
+	    vmft_monitor_stalled_ns(m, now) < m->config.stall_ms * MS)
 		return;
-	vmft_journal_say(&m->journal,
-			 "the backup's replay stands still at log position %llu: it is given up",
-			 (unsigned long long)m->replayed);
+	(void)snprintf(what, sizeof(what), "the backup's replay stands still at log position %llu",
+		       (unsigned long long)m->replayed);
+	vmft_journal_say(&m->journal, "%s: it is given up", what);
+	vmft_divergence_count(m, what);
 	vmft_monitor_event(m, &lost);
 }
 
@@ -573,6 +580,7 @@ static void on_tick(struct vmft_op *op, int result)
 	watch_beat(m, now);
 	look_at_agent(m);
 	watch_replay(m, now, slept);
+	vmft_divergence_tick(m, now, slept, vmft_loop_since(m->beat_ns, now) < BEAT_FRESH_NS);
 	vmft_source_tick(m, now);
 	vmft_peer_tick(m, now, slept);
 	control_lag(m, now);
@@ -801,6 +809,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 				  err);
 	if (rc < 0)
 		return rc;
+	vmft_divergence_init(m);
 	rc = init_attach(m, err);
 	if (rc < 0)
 		return rc;

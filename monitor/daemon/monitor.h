@@ -22,6 +22,7 @@
 #include "arbiter.h"
 #include "attach.h"
 #include "disk-fault.h"
+#include "divergence.h"
 #include "image.h"
 #include "journal.h"
 #include "lag.h"
@@ -113,8 +114,9 @@ struct vmft_monitor {
 	struct vmft_source source;	/* primary: attaching a backup */
 	struct vmft_sink sink;		/* backup: being attached */
 	uint64_t replayed, replayed_ns; /* primary: by the backup, and when that last moved */
-	uint32_t throttle;		/* permille, as the agent was told */
-	bool throttle_said;		/* the journal says that the guest is slowed */
+	struct vmft_divergence divergence;
+	uint32_t throttle;  /* permille, as the agent was told */
+	bool throttle_said; /* the journal says that the guest is slowed */
 	int pidfd;
 	bool guest_gone;
 	bool guest_ended;  /* the agent says so, QEMU may still be there */

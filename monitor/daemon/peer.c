@@ -479,15 +479,19 @@ static int got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
 	char why[161];
+	bool diverged;
 
 	(void)snprintf(why, sizeof(why), "%.*s", (int)(frame->length < 160 ? frame->length : 160),
 		       (const char *)frame->payload);
+	diverged = vmft_divergence_heard(m, why);
 	/* Of a pair: why the goodbye comes that is behind it. */
 	if (vmft_core_is_paired(&m->core)) {
 		(void)snprintf(m->peer.gave_up, sizeof(m->peer.gave_up), "%s", why);
 		vmft_journal_say(&m->journal, "the peer gives up: %s", why);
 		return 0;
 	}
+	if (diverged && vmft_monitor_is_primary(m))
+		vmft_divergence_count(m, why);
 	if (m->core.state == VMFT_STATE_ATTACHING || m->core.state == VMFT_STATE_SEALING) {
 		if (vmft_monitor_is_primary(m))
 			vmft_source_abort(m, "the backup gives up: %s", why);
@@ -612,9 +616,10 @@ static int got_bye(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 		return -EBADMSG;
 	if (frame->payload[0] == VMFT_BYE_GUEST_ENDED)
 		event.kind = VMFT_IN_PEER_ENDED;
-	else if (frame->payload[0] == VMFT_BYE_DIVERGED && vmft_monitor_is_primary(m))
+	else if (frame->payload[0] == VMFT_BYE_DIVERGED && vmft_monitor_is_primary(m)) {
 		event.why = VMFT_WHY_PEER_DIVERGED;
-	else if (frame->payload[0] != VMFT_BYE_GUEST_DIED)
+		vmft_divergence_count(m, "");
+	} else if (frame->payload[0] != VMFT_BYE_GUEST_DIED)
 		return -EBADMSG;
 	vmft_monitor_event(m, &event);
 	return 0;

@@ -6,12 +6,14 @@
 #include <stdlib.h>
 
 #include "../../logging-channel/event.h"
+#include "log-index.h"
 
 struct vmft_strategy {
 	struct vmft_agent_link *link;
 	uint64_t taken;			/* primary: read out of the ring */
 	uint64_t sent;			/* primary: bytes of it since the monitor began */
 	struct vmft_log_cursor arrived; /* backup: what came in, and where it may be cut */
+	struct vmft_log_index index;	/* backup */
 };
 
 static int lockstep_open(const struct vmft_strategy_world *world, struct vmft_strategy **ret)
@@ -22,6 +24,7 @@ static int lockstep_open(const struct vmft_strategy_world *world, struct vmft_st
 		return -ENOMEM;
 	s->link = world->link;
 	vmft_log_cursor_init(&s->arrived, 0);
+	vmft_log_index_restart(&s->index, 0);
 	*ret = s;
 	return 0;
 }
@@ -38,6 +41,7 @@ static void lockstep_restart(struct vmft_strategy *s, uint64_t position, bool pr
 	if (primary)
 		return;
 	vmft_log_cursor_init(&s->arrived, position);
+	vmft_log_index_restart(&s->index, position);
 	atomic_store(&s->link->iface->log_tail, position);
 	atomic_store(&s->link->iface->log_head, position);
 }
@@ -144,6 +148,7 @@ static int lockstep_hold(struct vmft_strategy *s, uint64_t position, const uint8
 	if (vmft_log_cursor_feed(&s->arrived, bytes, n) < 0)
 		return -EBADMSG;
 	if (s->arrived.boundary != boundary) {
+		vmft_log_index_note(&s->index, s->arrived.boundary, s->link->ring.size);
 		vmft_ring_publish(&s->link->ring, s->arrived.boundary);
 		vmft_agent_link_wake(s->link);
 	}
@@ -173,6 +178,11 @@ static void lockstep_go_live(struct vmft_strategy *s, uint64_t position)
 	vmft_agent_link_command(s->link, VMFT_COMMAND_GO_LIVE);
 }
 
+static void lockstep_around(const struct vmft_strategy *s, uint64_t position, FILE *to)
+{
+	vmft_log_index_print(&s->index, &s->link->ring, s->arrived.fed, position, to);
+}
+
 const struct vmft_strategy_ops vmft_strategy_lockstep = {
     .name = "lockstep",
     .open = lockstep_open,
@@ -194,4 +204,5 @@ const struct vmft_strategy_ops vmft_strategy_lockstep = {
     .held = lockstep_held,
     .applied = lockstep_applied,
     .go_live = lockstep_go_live,
+    .around = lockstep_around,
 };

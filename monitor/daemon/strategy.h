@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "../../logging-channel/loop.h"
@@ -91,6 +92,9 @@ struct vmft_strategy_ops {
 	uint64_t (*applied)(const struct vmft_strategy *strategy);
 	/* Backup: the guest takes over once all up to position is applied. */
 	void (*go_live)(struct vmft_strategy *strategy, uint64_t position);
+
+	/* Backup: prints the log around a position; NULL where there is none. */
+	void (*around)(const struct vmft_strategy *strategy, uint64_t position, FILE *to);
 
 	/* How the epochs went; NULL where there are none. */
 	const struct vmft_epoch_figures *(*figures)(struct vmft_strategy *strategy);

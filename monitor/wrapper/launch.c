@@ -337,9 +337,10 @@ static int set_environment(const struct vmft_launch *launch, const struct fds *f
 	bool checkpoint = launch->cmdline->strategy == VMFT_STRATEGY_CHECKPOINT;
 	char *settings = vmft_arena_printf(
 	    arena,
-	    "%siface=%d,area=%d,flush=%d,%s%s%sbell-monitor=%d,bell-agent=%d,lifeline=%d,%s%s%s"
+	    "%siface=%d,area=%d,ram=%d,flush=%d,%s%s%sbell-monitor=%d,bell-agent=%d,lifeline=%d,%s%"
+	    "s%s"
 	    "gate=%u,log-version=%x,clock-offset=%zu,kind-offset=%zu",
-	    checkpoint ? "strategy=checkpoint," : "", fds->iface, fds->area,
+	    checkpoint ? "strategy=checkpoint," : "", fds->iface, fds->area, fds->ram,
 	    any_qcow2(launch->cmdline), launch->cmdline->disk_count ? "disks=" : "",
 	    disk_list(launch, arena), launch->cmdline->disk_count ? "," : "", fds->bell_monitor,
 	    fds->bell_agent, fds->lifeline_agent, launch->cmdline->nic_count ? "macs=" : "",

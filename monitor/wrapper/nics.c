@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Network cards: for lockstep each tap gets a filter-replay, which logs what comes in and, on
- * the side that replays, keeps frames from passing either way. For checkpoint the agent alone
+ * the side that replays, keeps frames from passing either way, and before it a filter-dump, where
+ * the agent sees what the guest sends. For checkpoint the agent alone
  * stands at the tap.
  *
  * A tap's script and downscript are left as they are, and so is QEMU's default of running
@@ -162,6 +163,19 @@ int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *re
 	return mac_set(rw, device, rw->out.nics[*ret_nic].mac);
 }
 
+/*
+ * Shows the agent each frame the guest sends, also while QEMU replays (agent/output.c): behind
+ * filter-replay, because frames to a netdev meet the last filter first.
+ */
+static void add_witness(struct vmft_rewrite *rw, const struct vmft_netdev *netdev, size_t nic)
+{
+	vmft_add(rw, "-object",
+		 vmft_arena_printf(rw->arena,
+				   "filter-dump,id=vmft-fd-%s,netdev=%s,queue=rx,maxlen=262144,"
+				   "file=vmft:frames%zu",
+				   netdev->id, netdev->id, nic));
+}
+
 /* Filters are numbered in the log in the order they are made: that of -netdev. */
 int vmft_nics_finish(struct vmft_rewrite *rw)
 {
@@ -183,6 +197,7 @@ int vmft_nics_finish(struct vmft_rewrite *rw)
 		vmft_add(rw, "-object",
 			 vmft_arena_printf(rw->arena, "filter-replay,id=vmft-fr-%s,netdev=%s",
 					   netdev->id, netdev->id));
+		add_witness(rw, netdev, i);
 	}
 	return 0;
 }

@@ -106,6 +106,18 @@ static void clock_notify(int clock)
 	world.notified += clock == 1;
 }
 
+static void *get_cpu(int index)
+{
+	return index == 0 ? &world : NULL;
+}
+
+static void cpu_dump_state(void *cpu, FILE *file, int flags)
+{
+	CU_ASSERT_PTR_EQUAL(cpu, &world);
+	CU_ASSERT_EQUAL(flags, 0);
+	(void)fputs(world.registers, file);
+}
+
 static void runstate_set(int run_state)
 {
 	world.run_state = run_state;
@@ -139,6 +151,8 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	vmft_agent.clock_offset = 56;
 	vmft_agent.kind_offset = 28;
 	vmft_agent.libc_writev = writev;
+	vmft_agent.ram_fd = memfd_create("ram", 0);
+	CU_ASSERT_EQUAL_FATAL(ftruncate(vmft_agent.ram_fd, (off_t)ram_bytes), 0);
 	vmft_agent.attach.state_fd = -1;
 	vmft_agent.qemu = (struct vmft_qemu){
 	    .replay_mode = &world.replay_mode,
@@ -148,12 +162,15 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	    .notify_event = notify_event,
 	    .has_events = has_events,
 	    .clock_notify = clock_notify,
+	    .get_cpu = get_cpu,
+	    .cpu_dump_state = cpu_dump_state,
 	    .autostart = &world.autostart,
 	    .runstate_set = runstate_set,
 	};
 	vmft_gate_init(&vmft_agent.gate, 1000);
 	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_RUN);
 	world.now = 1000;
+	world.registers = "RIP=1 HLT=0\nCR0=2\n";
 	world.autostart = 1;
 	world.run_state = -1;
 }
@@ -171,6 +188,7 @@ void world_down(void)
 	(void)vmft_gate_service();
 	close(world.tap[0]);
 	close(world.tap[1]);
+	close(vmft_agent.ram_fd);
 	close_stream(vmft_agent.tap.stream);
 	close_stream(vmft_agent.feed.stream);
 	if (vmft_agent.attach.state_fd >= 0)

@@ -26,7 +26,8 @@ struct world {
 	uint8_t replay_state[72];
 	bool events;
 	int autostart, run_state;
-	int tap[2]; /* a pipe: frames come out of tap[0] */
+	const char *registers; /* what QEMU prints of its vCPU */
+	int tap[2];	       /* a pipe: frames come out of tap[0] */
 	/* How a QEMU thread sleeps. NULL aborts: nothing will wake a single thread that waits for
 	 * itself, such a test is wrong. */
 	void (*sleep)(uint32_t seen);

@@ -9,6 +9,7 @@ int main(void)
 {
 	static int (*const suites[])(void) = {
 	    vmft_suite_agent,
+	    vmft_suite_divergence,
 	    vmft_suite_attach,
 	    vmft_suite_disk,
 	    vmft_suite_event,

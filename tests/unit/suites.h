@@ -4,6 +4,7 @@
 #define VMFT_TEST_SUITES_H
 
 int vmft_suite_agent(void);
+int vmft_suite_divergence(void);
 int vmft_suite_attach(void);
 int vmft_suite_checkpoint_agent(void);
 int vmft_suite_disk(void);

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Samples of memory and the processor's registers at equal log positions.
+ *
+ * The points are those between an event of a kind that only the main loop writes and only the
+ * main loop replays, and its effect. The recorder has written the event's last byte and not
+ * yet run its effect; a replayer that asks for the next event's kind is there too
+ * (replay_checkpoint() calls replay_finish_event() first). It holds the replay mutex: the vCPU
+ * is between two calls of tcg_cpus_exec(), so its registers are all in memory and it has run
+ * as many instructions as the log says. What is in memory is then what the log made it, but
+ * for disk requests: worker threads read into the guest's memory at any time from a request
+ * to the event that completes it. So there must be none.
+ *
+ * Memory is read with pread() on its memfd: that needs nothing of QEMU, and a page the guest has
+ * never touched stays a hole.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define PAGE		VMFT_RAM_BLOCK_BYTES
+#define REGISTERS_BYTES 8192u /* QEMU prints two */
+
+/*
+ * As QEMU prints them (x86_cpu_dump_state()): the general, segment, control and debug registers
+ * and the flags. Not the floating point unit's, to print those it changes them; nor whether the
+ * vCPU is halted: it finds out that it is not whenever its thread comes round.
+ */
+static uint64_t processor_digest(void)
+{
+	char text[REGISTERS_BYTES] = "";
+	FILE *file = fmemopen(text, sizeof(text), "w");
+	char *halted;
+
+	if (!file)
+		return 0;
+	vmft_agent.qemu.cpu_dump_state(vmft_agent.qemu.get_cpu(0), file, 0);
+	(void)fclose(file);
+	halted = strstr(text, "HLT=");
+	if (halted && halted[4])
+		halted[4] = '-';
+	return XXH3_64bits(text, strnlen(text, sizeof(text)));
+}
+
+static bool page_digest(uint32_t page, uint32_t *ret)
+{
+	uint8_t bytes[PAGE];
+
+	if (syscall(SYS_pread64, vmft_agent.ram_fd, bytes, sizeof(bytes), (off_t)page * PAGE) !=
+	    (ssize_t)sizeof(bytes))
+		return false;
+	*ret = (uint32_t)XXH3_64bits(bytes, sizeof(bytes));
+	return true;
+}
+
+static uint32_t page_count(void)
+{
+	struct stat st;
+
+	if (fstat(vmft_agent.ram_fd, &st) < 0 || st.st_size < (off_t)PAGE ||
+	    st.st_size / PAGE > UINT32_MAX)
+		return 0;
+	return (uint32_t)(st.st_size / PAGE);
+}
+
+static uint32_t common_divisor(uint32_t a, uint32_t b)
+{
+	while (b != 0) {
+		const uint32_t rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
+/* Far from page to page, and no page twice before each was there once: what is near in memory is
+ * the work of one program, and some of each is in every sample. */
+static uint32_t stride_of(uint32_t pages)
+{
+	uint32_t stride = (uint32_t)((uint64_t)pages * 618 / 1000) | 1;
+
+	while (common_divisor(pages, stride) != 1)
+		stride += 2;
+	return stride;
+}
+
+/* What else could be under way: see above. */
+static bool is_quiet(void)
+{
+	const struct vmft_tap *tap = &vmft_agent.tap;
+
+	return vmft_agent_block_requests() - tap->requests == tap->cursor.blocks;
+}
+
+static bool choose(struct vmft_digest *digest, struct vmft_digest_entry *ret)
+{
+	uint32_t count = atomic_load(&vmft_agent.iface->digest_pages);
+
+	ret->pages = page_count();
+	if (ret->pages == 0)
+		return false;
+	if (count > VMFT_DIGEST_PAGES_MAX)
+		count = VMFT_DIGEST_PAGES_MAX;
+	if (count > ret->pages)
+		count = ret->pages;
+	ret->count = (uint16_t)count;
+	ret->stride = stride_of(ret->pages);
+	ret->first = digest->next % ret->pages;
+	digest->next = (uint32_t)((ret->first + (uint64_t)count * ret->stride) % ret->pages);
+	return true;
+}
+
+static void take(struct vmft_digest *digest)
+{
+	uint8_t bytes[VMFT_DIGEST_ENTRY_MAX];
+	struct vmft_digest_entry entry;
+
+	if (!choose(digest, &entry))
+		return;
+	entry.processor = processor_digest();
+	for (unsigned i = 0; i < entry.count; i++)
+		if (!page_digest(vmft_digest_entry_page(&entry, i), &entry.digest[i]))
+			return;
+	vmft_tap_add(bytes, vmft_digest_entry_encode(&entry, bytes));
+	atomic_fetch_add(&vmft_agent.iface->digests_taken, 1);
+}
+
+void vmft_digest_point(void)
+{
+	struct vmft_digest *digest = &vmft_agent.digest;
+	const uint64_t every =
+	    (uint64_t)atomic_load_explicit(&vmft_agent.iface->digest_ms, memory_order_relaxed) *
+	    1000000u;
+	uint64_t now;
+
+	if (every == 0)
+		return;
+	now = vmft_agent_now();
+	if (now < digest->taken_ns + every || gettid() != getpid() || !vmft_tap_is_kept() ||
+	    atomic_load(&vmft_agent.attach.busy) || !is_quiet())
+		return;
+	digest->taken_ns = now;
+	take(digest);
+	atomic_fetch_add(&vmft_agent.iface->digest_ns, vmft_agent_now() - now);
+}
+
+/* Lists what differs; the first one's digests are the report's. */
+static void compare(uint64_t position, const struct vmft_digest_entry *entry)
+{
+	const uint64_t processor = processor_digest();
+	uint32_t expected = 0, found = 0, pages = 0;
+
+	for (unsigned i = 0; i < entry->count; i++) {
+		const uint32_t page = vmft_digest_entry_page(entry, i);
+		uint32_t here;
+
+		if (!page_digest(page, &here)) {
+			vmft_agent_broken("the guest's memory cannot be read");
+			return;
+		}
+		if (here == entry->digest[i])
+			continue;
+		if (pages++ == 0) {
+			expected = entry->digest[i];
+			found = here;
+		}
+		vmft_diverge_page((uint64_t)page * PAGE);
+	}
+	if (pages > 0)
+		vmft_diverge(VMFT_DIVERGENCE_MEMORY, position, expected, found);
+	else if (processor != entry->processor)
+		vmft_diverge(VMFT_DIVERGENCE_PROCESSOR, position, entry->processor, processor);
+	else
+		atomic_fetch_add(&vmft_agent.iface->digests_compared, 1);
+}
+
+void vmft_digest_compare(uint64_t position, const uint8_t *bytes, size_t n)
+{
+	struct vmft_digest_entry entry;
+
+	if (vmft_digest_entry_decode(bytes, n, &entry) < 0 || entry.pages != page_count()) {
+		vmft_agent_broken("the primary's guest has another size of memory");
+		return;
+	}
+	/* Another thread than the one that wrote it: not the point it was taken at. */
+	if (gettid() == getpid())
+		compare(position, &entry);
+}

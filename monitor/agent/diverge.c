@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A backup whose guest is not what the primary's is: how it is told to the monitor.
+ *
+ * Whoever finds it holds QEMU's replay mutex. The guest gets no further event, so it stands
+ * where it was found, and never goes live: feed.c.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+void vmft_diverge_page(uint64_t offset)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+	const uint32_t n = atomic_load(&iface->diverged_page_count);
+
+	if (n >= VMFT_DIVERGENCE_PAGES_MAX)
+		return;
+	atomic_store(&iface->diverged_page[n], offset);
+	atomic_store(&iface->diverged_page_count, n + 1);
+}
+
+void vmft_diverge(enum vmft_divergence_kind kind, uint64_t at, uint64_t expected, uint64_t found)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+	struct vmft_feed *feed = &vmft_agent.feed;
+
+	if (feed->diverged)
+		return;
+	feed->diverged = true;
+	feed->handed = feed->staged;
+	atomic_store(&iface->diverged_at, at);
+	atomic_store(&iface->diverged_expected, expected);
+	atomic_store(&iface->diverged_found, found);
+	atomic_store_explicit(&iface->diverged, (uint32_t)kind, memory_order_release);
+	vmft_agent_ring_monitor();
+}

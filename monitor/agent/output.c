@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Would-be output: each frame the guest sends leaves its digest in the log, and the backup
+ * compares it with the frame its own guest sends there.
+ *
+ * While QEMU replays, its filter-replay drops frames before they reach the tap. So the wrapper
+ * puts a filter-dump in front of it (behind it on the command line: net/net.c goes through the
+ * filters of frames to a netdev from the last to the first), which "writes" each frame to a
+ * file that is opened here. That is one writev() a frame, by the thread that holds the replay
+ * mutex, the frame behind a header with a time in it (dump_receive_iov() in net/dump.c).
+ *
+ * The primary's guest sends a frame as an effect of the event before OUTPUT, or of an
+ * instruction that is counted in an INSTRUCTION right behind it. The backup's feed meets
+ * OUTPUT before it hands out the event behind it. So a frame is never sent before it is
+ * expected, and not later than while the event behind is carried out.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* More than the one event it may take, so that a frame that is late in a way nobody has thought
+ * of is not taken for one that is missing: with the next one sent it is known anyway. */
+#define SLACK_EVENTS 64u
+
+bool vmft_output_is_name(const char *path)
+{
+	return strncmp(path, VMFT_FRAMES_NAME, sizeof(VMFT_FRAMES_NAME) - 1) == 0;
+}
+
+int vmft_output_open(const char *path)
+{
+	struct vmft_output *output = &vmft_agent.output;
+	const char *digits = path + sizeof(VMFT_FRAMES_NAME) - 1;
+	const unsigned long nic = strtoul(digits, NULL, 10);
+	int fd;
+
+	if (nic >= VMFT_AGENT_NICS || output->fd[nic] > 0)
+		return -1;
+	/* QEMU writes a file's header to it by itself. */
+	fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	output->fd[nic] = fd;
+	if (nic >= output->nics)
+		output->nics = (unsigned)nic + 1;
+	return fd;
+}
+
+int vmft_output_nic(int fd)
+{
+	const struct vmft_output *output = &vmft_agent.output;
+
+	for (unsigned i = 0; i < output->nics; i++)
+		if (output->fd[i] == fd)
+			return (int)i;
+	return -1;
+}
+
+/* Another card's frame is another frame. */
+static void digest(unsigned nic, const struct iovec *iov, int count, struct vmft_output_entry *ret)
+{
+	XXH3_state_t state;
+	size_t length = 0;
+
+	XXH3_INITSTATE(&state);
+	(void)XXH3_64bits_reset_withSeed(&state, nic);
+	for (int i = 0; i < count; i++) {
+		(void)XXH3_64bits_update(&state, iov[i].iov_base, iov[i].iov_len);
+		length += iov[i].iov_len;
+	}
+	ret->length = (uint32_t)length;
+	ret->digest = XXH3_64bits_digest(&state);
+}
+
+static void record(const struct vmft_output_entry *frame)
+{
+	uint8_t bytes[VMFT_OUTPUT_ENTRY_BYTES];
+
+	vmft_tap_add(bytes, vmft_output_entry_encode(frame, bytes));
+}
+
+static void compare(struct vmft_output *output, const struct vmft_output_entry *frame)
+{
+	const struct vmft_expected *expected = &output->expected[output->first];
+
+	if (vmft_agent.feed.diverged)
+		return;
+	if (output->count == 0) {
+		vmft_diverge(VMFT_DIVERGENCE_MORE_OUTPUT, vmft_agent.feed.cursor.fed, 0,
+			     frame->digest);
+		return;
+	}
+	if (frame->digest != expected->frame.digest || frame->length != expected->frame.length) {
+		vmft_diverge(VMFT_DIVERGENCE_OUTPUT, expected->position, expected->frame.digest,
+			     frame->digest);
+		return;
+	}
+	output->first = (output->first + 1) % VMFT_EXPECTED_MAX;
+	output->count--;
+	atomic_fetch_add_explicit(&vmft_agent.iface->outputs_compared, 1, memory_order_relaxed);
+}
+
+ssize_t vmft_output_writev(unsigned nic, const struct iovec *iov, int count)
+{
+	struct vmft_output_entry frame;
+	ssize_t length = 0;
+
+	for (int i = 0; i < count; i++)
+		length += (ssize_t)iov[i].iov_len;
+	if (count < 2)
+		return length;
+	if (vmft_feed_is_replaying()) {
+		digest(nic, iov + 1, count - 1, &frame);
+		compare(&vmft_agent.output, &frame);
+	} else if (vmft_tap_is_kept()) {
+		digest(nic, iov + 1, count - 1, &frame);
+		record(&frame);
+	}
+	return length;
+}
+
+void vmft_output_expect(uint64_t position, const struct vmft_output_entry *frame)
+{
+	struct vmft_output *output = &vmft_agent.output;
+	struct vmft_expected *expected;
+
+	/* Between two events there is not time for so many frames: none of them comes. */
+	if (output->count == VMFT_EXPECTED_MAX) {
+		vmft_output_miss();
+		return;
+	}
+	expected = &output->expected[(output->first + output->count) % VMFT_EXPECTED_MAX];
+	expected->frame = *frame;
+	expected->position = position;
+	expected->events = vmft_agent.feed.cursor.events;
+	output->count++;
+}
+
+void vmft_output_miss(void)
+{
+	const struct vmft_output *output = &vmft_agent.output;
+	const struct vmft_expected *expected = &output->expected[output->first];
+
+	vmft_diverge(VMFT_DIVERGENCE_NO_OUTPUT, expected->position, expected->frame.digest, 0);
+}
+
+bool vmft_output_is_late(void)
+{
+	const struct vmft_output *output = &vmft_agent.output;
+
+	return output->count > 0 && output->expected[output->first].events + SLACK_EVENTS <
+					vmft_agent.feed.cursor.events;
+}
+
+void vmft_output_restart(void)
+{
+	vmft_agent.output.first = 0;
+	vmft_agent.output.count = 0;
+}

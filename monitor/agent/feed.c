@@ -218,6 +218,11 @@ int vmft_feed_byte(void)
 	if (feed->handed == feed->staged && !refill(feed))
 		return VMFT_EVENT_END; /* nothing in QEMU waits for this kind */
 	atomic_fetch_add_explicit(&feed->bytes_handed, 1, memory_order_relaxed);
+	/* Where replay stands, should it go no further; the last byte counts when more is asked
+	 * for. */
+	atomic_store_explicit(&vmft_agent.iface->log_position,
+			      feed->cursor.fed - (feed->staged - feed->handed),
+			      memory_order_relaxed);
 	return feed->stage[feed->handed++];
 }
 

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A backup whose guest is not what the primary's is: found, reported, replaced."""
+
+import glob
+import hashlib
+import os
+import re
+
+from harness import LOCKSTEP, Loaded, check, drill, equal, note
+from vmftlab import injure
+from vmftlab.net import GUEST_IP
+
+# A backup that is stopped while its log is damaged must not be given up for its silence.
+SILENCE = {"silence-ms": "30000"}
+EXIT_DIVERGED = 12
+UNUSED_PAGE = 0xB8000  # of the RAM behind the video card's window: no guest gets there
+
+
+class Diverging:
+    """A pair under load of which one thing is about to be damaged."""
+
+    def __init__(self, pair):
+        self.pair = pair
+        self.loaded = Loaded(pair).start()
+        equal(pair.status("A")["divergences"], 0, "divergences before")
+
+    def found(self, since, *kinds):
+        """The backup has found it at or behind a log position, one of these ways: what its
+        monitor and the report say, what the primary says. Returns the report."""
+        pair, side = self.pair, self.pair.side["B"]
+        side.may_end = True
+        pair.wait_said("B", r"this guest has diverged")
+        said = re.search(r"diverged \((\S+)\) at log position (\d+): ", side.log())
+        kind, position = said[1], int(said[2])
+        note(f"found: {said[0]}{since} was damaged")
+        check(kind in kinds, f"found as {kind}, not as {' or '.join(kinds)}")
+        check(position >= since, f"found at {position}, damaged at {since}")
+        equal(side.exit_code(), EXIT_DIVERGED, "exit code of the backup")
+        pair.wait_state("A", "alone")
+        now = pair.status("A")
+        equal(now["divergences"], 1, "divergences counted by the primary")
+        check(f"({kind}) at log position {position}" in now["divergence"],
+              f"the primary says: {now['divergence']}")
+        check("diverged" in now["reason"], f"reason of the primary: {now['reason']}")
+        return self.report(kind, position)
+
+    def report(self, kind, position):
+        paths = glob.glob(f"{self.pair.side['B'].dir}/*.divergence-{position}.txt")
+        equal(len(paths), 1, "reports beside the control socket")
+        check(f"report: {paths[0]}" in self.pair.side["B"].log(), "the log does not name it")
+        with open(paths[0], encoding="ascii") as file:
+            text = file.read()
+        check(re.search(rf"^what: +{kind}: ", text, re.M), f"the report does not say {kind}")
+        check(re.search(rf"^log position: {position}$", text, re.M), "nor the position")
+        lines = re.findall(r"^(>| ) +\d+  [A-Z_]+ +\d+", text, re.M)
+        check(len(lines) > 10, f"only {len(lines)} events around it")
+        equal(lines.count(">"), 1, "events marked as the one")
+        return text
+
+    def healed(self):
+        """Another backup, on the same host: attached by itself, and nothing was lost."""
+        pair = self.pair
+        self.loaded.settle("by the primary alone")
+        pair.start_backup("B")
+        pair.wait_attached("A", "B")
+        self.loaded.settle("protected again")
+        before = pair.status("B")["outputs_compared"]
+        pair.wait(lambda: pair.status("B")["outputs_compared"] > before, "frames to be compared")
+        self.loaded.verify()
+        pair.wait_following()
+        equal(pair.compare("A", "B")[1], "", "differences of the healed pair")
+        equal(pair.status("A")["divergences"], 1, "divergences in the end")
+        equal(pair.state("A"), "protected", "state of A in the end")
+
+
+def download(pair):
+    path = os.path.join(pair.dir, "big")
+    pair.client_run("python3", "-c", "import sys, urllib.request as u; "
+                    f"u.urlretrieve('http://{GUEST_IP}/big', sys.argv[1])", path)
+    with open(path, "rb") as file:
+        return file.read()
+
+
+@drill("diverge-output", LOCKSTEP, limit=400)
+def diverge_output(name, way):
+    """A bit of the web server's file flips in the backup's memory: its next download is another."""
+    with way.lab(name, pair={"digest-ms": 0}) as pair:
+        content = download_when_up(pair)
+        diverging = Diverging(pair)
+        since = pair.status("B")["log_replayed"]
+        count = injure.flip_content(pair.side["B"], content[40960:40960 + injure.PAGE])
+        check(count > 0, "the file is nowhere in the backup's memory")
+        diverging.found(since, "output")
+        equal(hashlib.sha256(download(pair)).digest(), hashlib.sha256(content).digest(),
+              "the file as the primary serves it")
+        diverging.healed()
+
+
+def download_when_up(pair):
+    pair.start_protected()
+    pair.start_protected = lambda: None
+    return download(pair)
+
+
+@drill("diverge-memory", LOCKSTEP, limit=400)
+def diverge_memory(name, way):
+    """A bit flips in a page that nobody uses: nothing but the samples could find it."""
+    with way.lab(name, pair={"digest-ms": 50, "digest-pages": 1024}) as pair:
+        diverging = Diverging(pair)
+        since = pair.status("B")["log_replayed"]
+        injure.flip_page(pair.side["B"], UNUSED_PAGE)
+        text = diverging.found(since, "memory")
+        pages = re.findall(r"^  (0x[0-9a-f]+) ", text, re.M)
+        equal([int(page, 16) for page in pages], [UNUSED_PAGE], "pages listed")
+        diverging.healed()
+
+
+@drill("diverge-log-packet", LOCKSTEP, limit=400)
+def diverge_log_packet(name, way):
+    """A bit of what a client sent flips in the backup's log, behind the checksum."""
+    with way.lab(name, pair={"digest-ms": 100, **SILENCE}) as pair:
+        diverging = Diverging(pair)
+        with injure.held_log(pair, "A", "B") as log:
+            since = pair.wait(lambda: packet_of_writer(log), "a client's write in the log", 20)
+        diverging.found(since, "output", "no-output", "more-output", "memory", "processor")
+        diverging.healed()
+
+
+def packet_of_writer(log):
+    """Changes a letter of a value that a client wants stored; its position."""
+    for at, kind in log.events():
+        if kind != injure.NET:
+            continue
+        text = log.bytes(at, log.length(at))
+        wanted = text.find(b"SET ")
+        if wanted >= 0:
+            log.flip(at + wanted + 4, 0x01)
+            return at
+    return None
+
+
+@drill("diverge-log-clock", LOCKSTEP, limit=400)
+def diverge_log_clock(name, way):
+    """A clock reading changes in the backup's log: time passes otherwise for its guest."""
+    with way.lab(name, pair={"digest-ms": 50, "stall-ms": 6000, **SILENCE}) as pair:
+        diverging = Diverging(pair)
+        with injure.held_log(pair, "A", "B") as log:
+            since = pair.wait(lambda: change(log, injure.CLOCK_VIRTUAL_RT, 4, 0x02),
+                              "a clock reading in the log", 20)
+        diverging.found(since, "processor", "memory", "output", "no-output", "more-output",
+                        "stalled")
+        diverging.healed()
+
+
+@drill("diverge-log-kind", LOCKSTEP, limit=400)
+def diverge_log_kind(name, way):
+    """An event turns into one that nothing in the backup's guest will ever act on."""
+    with way.lab(name, pair={"stall-ms": 6000, **SILENCE}) as pair:
+        diverging = Diverging(pair)
+        bits = injure.CHECKPOINT_CLOCK_VIRTUAL ^ injure.CHECKPOINT_RESET
+        with injure.held_log(pair, "A", "B") as log:
+            since = pair.wait(lambda: change(log, injure.CHECKPOINT_CLOCK_VIRTUAL, 0, bits),
+                              "a timer's checkpoint in the log", 20)
+        text = diverging.found(since, "stalled")
+        check(re.search(rf"^> +{since}  CHECKPOINT_RESET", text, re.M),
+              "the report does not point at the event")
+        diverging.healed()
+
+
+def change(log, kind, offset, bits):
+    """Flips bits of the first event of a kind; its position."""
+    for at, found in log.events():
+        if found == kind:
+            log.flip(at + offset, bits)
+            return at
+    return None
+
+
+@drill("no-divergence", LOCKSTEP, limit=600)
+def no_divergence(name, way):
+    """A minute of load and a failover, sampled twenty times a second: nothing is found."""
+    with way.lab(name, captures=False, pair={"digest-ms": 50}) as pair:
+        loaded = Loaded(pair).start()
+        pair.wait(lambda: pair.status("B")["digests_compared"] >= 600, "600 samples compared",
+                  400)
+        loaded.settle("after a minute")
+        check(pair.status("B")["outputs_compared"] > 1000, "hardly a frame was compared")
+        nothing_found(pair)
+        pair.kill_qemu("A")
+        pair.wait_state("B", "alone")
+        loaded.settle("after the failover")
+        pair.start_backup("A")
+        pair.wait_attached("B", "A")
+        pair.wait(lambda: pair.status("A")["digests_compared"] >= 100, "samples compared again",
+                  200)
+        nothing_found(pair)
+        now = pair.status("B")
+        note(f"a sample took {now['digest_ns'] / now['digests_taken'] / 1e6:.2f} ms")
+        loaded.verify()
+
+
+def nothing_found(pair):
+    for side in "AB":
+        equal(pair.status(side)["divergences"], 0, f"divergences on {side}")
+        equal(pair.status(side)["state"], "protected", f"state of {side}")

@@ -93,6 +93,8 @@ size_t vmft_hello_encode(const struct vmft_hello *hello, uint8_t *payload)
 	p = put_block(p, hello->machine, hello->machine_bytes);
 	p = put_block(p, hello->disk, hello->disk_bytes);
 	p = put_block(p, hello->name, (uint8_t)strnlen(hello->name, VMFT_HELLO_NAME_MAX));
+	p = put_u32(put_u8(p, hello->host), hello->grace_ms);
+	p = put_block(p, hello->ticket, hello->ticket_bytes);
 	return (size_t)(p - payload);
 }
 
@@ -111,10 +113,14 @@ int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret)
 	hello.machine_bytes = get_block(&r, hello.machine, sizeof(hello.machine));
 	hello.disk_bytes = get_block(&r, hello.disk, sizeof(hello.disk));
 	name_bytes = get_block(&r, hello.name, VMFT_HELLO_NAME_MAX);
+	hello.host = (uint8_t)get(&r, 1);
+	hello.grace_ms = (uint32_t)get(&r, 4);
+	hello.ticket_bytes = get_block(&r, hello.ticket, sizeof(hello.ticket));
 	rc = finish(&r);
 	if (rc < 0)
 		return rc;
-	if (strlen(hello.name) != name_bytes || hello.attach > 1)
+	if (strlen(hello.name) != name_bytes || hello.attach > 1 ||
+	    (hello.ticket_bytes != 0 && hello.ticket_bytes != VMFT_TICKET_BYTES))
 		return -EBADMSG;
 	*ret = hello;
 	return 0;
@@ -153,6 +159,38 @@ int vmft_u64_decode(const uint8_t *payload, size_t n, uint64_t *ret)
 	if (finish(&r) < 0)
 		return -EBADMSG;
 	*ret = value;
+	return 0;
+}
+
+size_t vmft_beat_encode(const struct vmft_beat *beat, uint8_t *payload)
+{
+	uint8_t *p = payload;
+
+	memcpy(p, beat->ticket, sizeof(beat->ticket));
+	p = put_u8(p + sizeof(beat->ticket), beat->host);
+	p = put_u64(put_u64(p, beat->clock), beat->echo);
+	p = put_block(p, beat->name, (uint8_t)strnlen(beat->name, VMFT_HELLO_NAME_MAX));
+	return (size_t)(p - payload);
+}
+
+int vmft_beat_decode(const uint8_t *payload, size_t n, struct vmft_beat *ret)
+{
+	struct reader r = {.at = payload, .left = n};
+	struct vmft_beat beat = {0};
+	uint8_t name_bytes;
+
+	if (n < sizeof(beat.ticket))
+		return -EBADMSG;
+	memcpy(beat.ticket, r.at, sizeof(beat.ticket));
+	r.at += sizeof(beat.ticket);
+	r.left -= sizeof(beat.ticket);
+	beat.host = (uint8_t)get(&r, 1);
+	beat.clock = get(&r, 8);
+	beat.echo = get(&r, 8);
+	name_bytes = get_block(&r, beat.name, VMFT_HELLO_NAME_MAX);
+	if (finish(&r) < 0 || strlen(beat.name) != name_bytes || beat.clock == 0)
+		return -EBADMSG;
+	*ret = beat;
 	return 0;
 }
 

@@ -42,6 +42,9 @@ enum vmft_frame_type {
 	VMFT_FRAME_ALIVE = 15,	/* backup, before POINT: u64 clock of the last heartbeat */
 	VMFT_FRAME_SUMS = 16,	/* primary: position is a disk block; struct vmft_sums */
 	VMFT_FRAME_WANT = 17,	/* backup: answers SUMS; u32 region, u64 bits: which differ */
+
+	/* Never on the channel: a datagram of its own, on the heartbeat path. */
+	VMFT_FRAME_BEAT = 64, /* both ways, struct vmft_beat */
 };
 
 enum vmft_bye {
@@ -76,6 +79,7 @@ ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info
 
 #define VMFT_HELLO_NAME_MAX   64u
 #define VMFT_HELLO_DIGEST_MAX 32u
+#define VMFT_TICKET_BYTES     16u
 
 /* What both sides must agree on before a byte of log is sent. */
 struct vmft_hello {
@@ -88,6 +92,10 @@ struct vmft_hello {
 	uint8_t machine[VMFT_HELLO_DIGEST_MAX];	 /* digest of the machine configuration */
 	uint8_t disk[VMFT_HELLO_DIGEST_MAX];	 /* digest of the disks before the start */
 	char name[VMFT_HELLO_NAME_MAX + 1];	 /* of the VM */
+	uint8_t host;				 /* enum vmft_host of the sender */
+	uint32_t grace_ms;
+	uint8_t ticket_bytes;		   /* 0: no heartbeat path, or VMFT_TICKET_BYTES */
+	uint8_t ticket[VMFT_TICKET_BYTES]; /* what the receiver is to put into its BEATs */
 };
 
 /* Payload bytes written (at most VMFT_FRAME_PAYLOAD_MAX). */
@@ -106,6 +114,22 @@ int vmft_ack_decode(const uint8_t *payload, size_t n, struct vmft_ack *ret);
 
 size_t vmft_u64_encode(uint64_t value, uint8_t *payload);
 int vmft_u64_decode(const uint8_t *payload, size_t n, uint64_t *ret);
+
+#define VMFT_BEAT_MAX (VMFT_TICKET_BYTES + 1u + 8u + 8u + 1u + VMFT_HELLO_NAME_MAX)
+
+/* A heartbeat beside the channel. */
+struct vmft_beat {
+	uint8_t ticket[VMFT_TICKET_BYTES]; /* of the receiver's hello */
+	uint8_t host;			   /* enum vmft_host of the sender */
+	uint64_t clock; /* the sender's, in ns: rises from one to the next, never 0 */
+	uint64_t echo;	/* the clock of the last the sender got, 0: none yet */
+	char name[VMFT_HELLO_NAME_MAX + 1]; /* of the VM */
+};
+
+/* At most VMFT_BEAT_MAX bytes. */
+size_t vmft_beat_encode(const struct vmft_beat *beat, uint8_t *payload);
+/* 0, or -EBADMSG and *ret untouched. */
+int vmft_beat_decode(const uint8_t *payload, size_t n, struct vmft_beat *ret);
 
 #define VMFT_GEOMETRY_REGIONS_MAX 64u
 #define VMFT_GEOMETRY_NAME_MAX	  255u

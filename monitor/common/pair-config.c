@@ -271,7 +271,7 @@ static int set_delta_cache(struct parser *p, const char *value, void *field)
 static int set_grace(struct parser *p, const char *value, void *field)
 {
 	p->grace_line = p->line;
-	return set_u32(p, value, (struct number_range){.min = 200, .max = 120000}, field);
+	return set_u32(p, value, (struct number_range){.min = 200, .max = 180000}, field);
 }
 
 static int set_stall(struct parser *p, const char *value, void *field)
@@ -579,6 +579,72 @@ static int check_channel(struct parser *p, enum vmft_host first, enum vmft_host 
 	return 0;
 }
 
+/* The address without its port. */
+static bool same_host(const struct vmft_channel_address *a, const struct vmft_channel_address *b)
+{
+	const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *)&a->addr;
+	const struct sockaddr_in6 *b6 = (const struct sockaddr_in6 *)&b->addr;
+	const struct sockaddr_in *a4 = (const struct sockaddr_in *)&a->addr;
+	const struct sockaddr_in *b4 = (const struct sockaddr_in *)&b->addr;
+
+	if (a->addr.ss_family != b->addr.ss_family)
+		return false;
+	if (a->addr.ss_family == AF_INET6)
+		return memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) == 0;
+	return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+}
+
+/* A path of its own, between the same two hosts. */
+static int check_heartbeat(struct parser *p, enum vmft_host first, enum vmft_host second)
+{
+	const struct vmft_channel_address *a = &p->config.host[first].heartbeat;
+	const struct vmft_channel_address *b = &p->config.host[second].heartbeat;
+
+	if (!p->config.has_host[first] || !p->config.has_host[second])
+		return 0;
+	p->line = p->section_line[1 + (b->addr_len == 0 ? second : first)];
+	if ((a->addr_len == 0) != (b->addr_len == 0))
+		return refuse(p, "no heartbeat in",
+			      vmft_host_name(b->addr_len == 0 ? second : first),
+			      "give one to every host or to none");
+	p->line = p->section_line[1 + second];
+	if (a->addr_len == 0)
+		return 0;
+	if (a->addr.ss_family != b->addr.ss_family)
+		return refuse(p, "not of the other hosts' address family:", b->text,
+			      "use IPv4 on all or IPv6 on all");
+	if (memcmp(&a->addr, &b->addr, sizeof(a->addr)) == 0)
+		return refuse(p, "another host's heartbeat", b->text,
+			      "give each host an address of its own");
+	return 0;
+}
+
+/* What takes the channel away would take such a path with it, and it would promise what it
+ * cannot keep. */
+static int check_independence(struct parser *p, enum vmft_host host)
+{
+	const struct vmft_pair_side *side = &p->config.host[host];
+
+	if (side->heartbeat.addr_len == 0 || !same_host(&side->channel, &side->heartbeat))
+		return 0;
+	p->line = p->section_line[1 + host];
+	return refuse(p, "heartbeat on the channel's address", side->heartbeat.text,
+		      "use another network's, or leave it out on all hosts");
+}
+
+static int check_heartbeats(struct parser *p)
+{
+	for (enum vmft_host second = 0; second < VMFT_HOST_COUNT; second++) {
+		int r = check_independence(p, second);
+
+		for (enum vmft_host first = 0; r == 0 && first < second; first++)
+			r = check_heartbeat(p, first, second);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int check_channels(struct parser *p)
 {
 	for (enum vmft_host host = 0; host < VMFT_HOST_COUNT; host++)
@@ -609,14 +675,15 @@ static int check_epoch(struct parser *p)
 		      "let none be less than the one before it");
 }
 
-/* The default follows from silence-ms, which may stand behind it. */
+/* The default follows from silence-ms, which may stand behind it; three times, for the reason in
+ * docs/detection.md, "grace-ms". */
 static int check_grace(struct parser *p)
 {
 	struct vmft_pair_config *config = &p->config;
 	char values[32];
 
 	if (config->grace_ms == 0)
-		config->grace_ms = 2 * config->silence_ms;
+		config->grace_ms = 3 * config->silence_ms;
 	if (config->grace_ms >= config->silence_ms)
 		return 0;
 	(void)snprintf(values, sizeof(values), "%u, %u", config->grace_ms, config->silence_ms);
@@ -697,7 +764,10 @@ static int parse(struct parser *p)
 	r = check_grace(p);
 	if (r < 0)
 		return r;
-	return check_channels(p);
+	r = check_channels(p);
+	if (r < 0)
+		return r;
+	return check_heartbeats(p);
 }
 
 int vmft_pair_config_parse(const char *path, const char *text, size_t size,

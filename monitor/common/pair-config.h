@@ -95,7 +95,7 @@ struct vmft_pair_config {
 	uint32_t epoch_min_ms;	  /* 1..epoch_ms: not shorter, when output waits */
 	uint32_t epoch_max_ms;	  /* epoch_ms..5000: not longer, when nothing waits */
 	uint32_t delta_cache_mib; /* 0..4096: of the pages last sent; 0: none */
-	uint32_t grace_ms;     /* silence_ms..120000: how long the channel may be silent while the
+	uint32_t grace_ms;     /* silence_ms..180000: how long the channel may be silent while the
 				* heartbeat path says that the peer is there */
 	uint32_t stall_ms;     /* 1000..600000: replay that stands still this long has diverged */
 	uint32_t lag_drop_ms;  /* 0..600000: a backup that lags this long is given up; 0: never */

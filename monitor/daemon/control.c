@@ -322,6 +322,23 @@ static void add_disk(struct json_object *object, const struct vmft_monitor *m)
 	    json_object_new_boolean(atomic_load(&m->agent.iface->disk_paused) != 0));
 }
 
+static void add_detection(struct json_object *object, const struct vmft_monitor *m)
+{
+	const uint64_t now = vmft_loop_now();
+	char text[96];
+
+	add_number(object, "silence_ms", m->config.silence_ms);
+	add_number(object, "grace_ms", m->config.grace_ms);
+	vmft_peer_describe(m, now, text, sizeof(text));
+	add_text(object, "detection", text);
+	vmft_heartbeat_describe(&m->heartbeat, now, text, sizeof(text));
+	add_text(object, "heartbeat_path", text);
+	add_number(object, "heartbeats_refused", m->heartbeat.refused);
+	add_ms(object, "hiccup_ms_p50", vmft_hiccup_quantile(&m->hiccups, 500));
+	add_ms(object, "hiccup_ms_p99", vmft_hiccup_quantile(&m->hiccups, 990));
+	add_ms(object, "hiccup_ms_max", m->hiccups.worst_ns);
+}
+
 static struct json_object *status(struct vmft_monitor *m)
 {
 	struct json_object *object = answer_new(true);
@@ -338,7 +355,7 @@ static struct json_object *status(struct vmft_monitor *m)
 	json_object_object_add(object, "arbiter_error",
 			       m->arbiter_error[0] ? json_object_new_string(m->arbiter_error)
 						   : NULL);
-	add_number(object, "silence_ms", m->config.silence_ms);
+	add_detection(object, m);
 	add_number(object, "since_ms", m->state_ns / MS);
 	add_number(object, "now_ms", vmft_loop_now() / MS);
 	add_number(object, "live_ns", m->live_ns);

@@ -577,6 +577,7 @@ static void on_tick(struct vmft_op *op, int result)
 
 	(void)result;
 	m->tick_ns = now;
+	vmft_hiccup_note(&m->hiccups, passed > TICK_NS ? passed - TICK_NS : 0);
 	watch_beat(m, now);
 	look_at_agent(m);
 	watch_replay(m, now, slept);
@@ -791,6 +792,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	if (rc < 0)
 		return rc;
 	m->options.identity.silence_ms = m->config.silence_ms;
+	m->options.identity.grace_ms = m->config.grace_ms;
 	(void)snprintf(m->options.identity.name, sizeof(m->options.identity.name), "%s",
 		       m->config.name);
 	(void)snprintf(m->journal.who, sizeof(m->journal.who), "%s %s", m->config.name,

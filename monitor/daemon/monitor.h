@@ -23,6 +23,9 @@
 #include "attach.h"
 #include "disk-fault.h"
 #include "divergence.h"
+#include "detection.h"
+#include "heartbeat.h"
+#include "hiccups.h"
 #include "image.h"
 #include "journal.h"
 #include "lag.h"
@@ -68,6 +71,7 @@ struct vmft_peer {
 	bool ack_due;
 	bool acks_held;		 /* a drill's: see control.c */
 	bool said_waiting;	 /* "waiting for the backup" has been printed */
+	bool in_grace;		 /* the channel is silent, the heartbeat path is not */
 	bool form_due;		 /* primary: the backup is still to be told of the pair */
 	char refusal[161];	 /* the last that was said, of those that come again and again */
 	char gave_up[161];	 /* why the peer of the last pair said it would give up; or "" */
@@ -103,6 +107,8 @@ struct vmft_monitor {
 	struct vmft_strategy *strategy;
 	const struct vmft_transport_ops *transport;
 	struct vmft_peer peer;
+	struct vmft_heartbeat heartbeat;
+	struct vmft_hiccups hiccups;
 	const struct vmft_arbiter_ops *arbiter_ops;
 	struct vmft_arbiter *arbiter;
 	struct vmft_arbiter_worker *worker;
@@ -199,6 +205,8 @@ void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why);
 void vmft_peer_close(struct vmft_monitor *m);
 /* All that was given to the connection has left, or there is none. */
 bool vmft_peer_is_quiet(const struct vmft_monitor *m);
+/* For status: "channel ok", or for how long it has been silent, and what is known of the peer. */
+void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, size_t size);
 
 /* control.c */
 int vmft_control_init(struct vmft_monitor *m, struct vmft_error *err);

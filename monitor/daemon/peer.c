@@ -13,6 +13,7 @@
  * silence-ms; the primary gives the backup up after three quarters of it and its gate's
  * lease runs out at four fifths, so that of two sides that live on both ends of a cut
  * channel the primary asks the arbiter first and emits nothing by the time the other may.
+ * While the heartbeat path says that the peer is there, either waits longer (detection.h).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -39,6 +40,15 @@ static uint64_t heartbeat_ns(const struct vmft_monitor *m)
 	uint64_t ns = silence_ns(m) / 10;
 
 	return ns > 200 * MS ? 200 * MS : ns;
+}
+
+static struct vmft_detection detection(const struct vmft_monitor *m)
+{
+	return (struct vmft_detection){
+	    .silence_ns = silence_ns(m),
+	    .grace_ns = m->config.grace_ms * MS,
+	    .primary = vmft_monitor_is_primary(m),
+	};
 }
 
 /* --- sending -------------------------------------------------------------- */
@@ -124,6 +134,7 @@ static void send_hello(struct vmft_monitor *m, struct vmft_conn *conn)
 
 	hello.role = vmft_monitor_is_primary(m) ? VMFT_ROLE_PRIMARY : VMFT_ROLE_BACKUP;
 	hello.attach = vmft_monitor_is_primary(m) && pairs_by_attach(m);
+	vmft_heartbeat_introduce(&m->heartbeat, &hello);
 	n = vmft_hello_encode(&hello, payload);
 	(void)send_frame(m, conn, VMFT_FRAME_HELLO, 0, payload, n);
 }
@@ -261,6 +272,8 @@ void vmft_peer_close(struct vmft_monitor *m)
 	if (!m->peer.conn || m->peer.closing)
 		return;
 	m->peer.closing = true;
+	/* A side that has given its peer up must not keep it waiting. */
+	vmft_heartbeat_end(&m->heartbeat);
 	m->transport->close(m->peer.conn, true);
 }
 
@@ -274,6 +287,14 @@ bool vmft_peer_is_quiet(const struct vmft_monitor *m)
 static bool same(const uint8_t *a, uint8_t a_bytes, const uint8_t *b, uint8_t b_bytes)
 {
 	return a_bytes == b_bytes && memcmp(a, b, a_bytes) == 0;
+}
+
+/* Whether the pair file has the host that the peer says it is on. */
+static bool host_fits(const struct vmft_monitor *m, uint8_t host)
+{
+	if (host >= VMFT_HOST_COUNT || !m->config.has_host[host])
+		return false;
+	return vmft_monitor_is_primary(m) ? host == m->peer.to : host != m->options.host;
 }
 
 /* What keeps the two from being a pair, or NULL. */
@@ -298,7 +319,23 @@ static const char *mismatch(const struct vmft_monitor *m, const struct vmft_hell
 		return "other disk contents: copy the images before the start";
 	if (theirs->silence_ms != ours->silence_ms)
 		return "another silence-ms: use one pair file on both hosts";
+	/* With another one the backup might ask the arbiter first. */
+	if (theirs->grace_ms != ours->grace_ms)
+		return "another grace-ms: use one pair file on both hosts";
+	if ((theirs->ticket_bytes > 0) != (m->heartbeat.fd >= 0))
+		return "a heartbeat path on one side only: use one pair file on both hosts";
+	if (!host_fits(m, theirs->host))
+		return "another VMFT_HOST than its address in the pair file says";
 	return NULL;
+}
+
+/* Their hello was accepted, ours is sent. */
+static void begin_heartbeat(struct vmft_monitor *m, const struct vmft_hello *theirs)
+{
+	const struct vmft_detection d = detection(m);
+
+	vmft_heartbeat_begin(&m->heartbeat, theirs, m->core.generation, heartbeat_ns(m) / 2,
+			     vmft_detection_fresh_ns(&d));
 }
 
 static void formed(struct vmft_monitor *m)
@@ -340,6 +377,7 @@ static void primary_got_hello(struct vmft_monitor *m, const struct vmft_frame_in
 		return;
 	}
 	m->peer.refusal[0] = '\0';
+	begin_heartbeat(m, theirs);
 	if (!pairs_by_attach(m)) {
 		formed(m);
 	} else {
@@ -363,9 +401,9 @@ static void refuse_stranger(struct vmft_monitor *m, struct vmft_conn *conn, cons
 	send_refusal(m, conn, why);
 }
 
-static void take_primary(struct vmft_monitor *m, struct vmft_conn *conn, uint64_t generation,
-			 bool attached)
+static void take_primary(struct vmft_monitor *m, struct vmft_conn *conn)
 {
+	const struct vmft_hello theirs = m->peer.caller_hello;
 	const struct vmft_event_in attach = {.kind = VMFT_IN_ATTACH};
 
 	m->peer.strangers--;
@@ -374,9 +412,10 @@ static void take_primary(struct vmft_monitor *m, struct vmft_conn *conn, uint64_
 	m->peer.stage = VMFT_PEER_HELLO;
 	m->peer.closing = false;
 	m->peer.heard_ns = vmft_loop_now();
-	vmft_core_init(&m->core, VMFT_SIDE_BACKUP, generation);
+	vmft_core_init(&m->core, VMFT_SIDE_BACKUP, m->peer.caller_generation);
 	send_hello(m, conn);
-	if (!attached)
+	begin_heartbeat(m, &theirs);
+	if (!theirs.attach)
 		return;
 	m->peer.stage = VMFT_PEER_ATTACHING;
 	m->peer.echo_ns = 0;
@@ -427,7 +466,7 @@ void vmft_peer_got_latest(struct vmft_monitor *m, const struct vmft_arbiter_answ
 	else if (answer->latest.generation != m->peer.caller_generation || answer->latest.ended)
 		refuse_stranger(m, conn, "another generation than the arbiter's latest");
 	else
-		take_primary(m, conn, m->peer.caller_generation, m->peer.caller_hello.attach);
+		take_primary(m, conn);
 }
 
 static void backup_got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
@@ -808,6 +847,8 @@ static void on_close(void *user, struct vmft_conn *conn, int error)
 		return;
 	}
 	m->peer.conn = NULL;
+	m->peer.in_grace = false;
+	vmft_heartbeat_end(&m->heartbeat);
 	m->peer.stage = VMFT_PEER_NONE;
 	m->peer.paused = false;
 	m->peer.form_due = false;
@@ -883,30 +924,69 @@ void vmft_peer_look_for_backup(struct vmft_monitor *m)
 	vmft_loop_timer(m->loop, &m->peer.retry_op, forming ? CONNECT_RETRY_NS : LOOK_AGAIN_NS);
 }
 
-static void check_silence(struct vmft_monitor *m, uint64_t now)
+static void give_up_silent(struct vmft_monitor *m, uint64_t now)
 {
 	const struct vmft_event_in lost = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_SILENCE};
-	const uint64_t limit = vmft_monitor_is_primary(m) ? silence_ns(m) / 4 * 3 : silence_ns(m);
+	char path[64];
+
+	vmft_heartbeat_describe(&m->heartbeat, now, path, sizeof(path));
+	vmft_journal_say(&m->journal,
+			 "nothing heard for %llu ms (spoke %llu ms ago, own agent beat %llu ms "
+			 "ago; heartbeat path: %s)",
+			 (unsigned long long)(vmft_loop_since(m->peer.heard_ns, now) / MS),
+			 (unsigned long long)(vmft_loop_since(m->peer.beat_sent_ns, now) / MS),
+			 (unsigned long long)(vmft_loop_since(m->beat_ns, now) / MS), path);
+	vmft_monitor_event(m, &lost);
+}
+
+static void note_grace(struct vmft_monitor *m, bool in_grace)
+{
+	if (in_grace == m->peer.in_grace)
+		return;
+	m->peer.in_grace = in_grace;
+	if (in_grace)
+		vmft_journal_say(&m->journal,
+				 "the channel is silent, but the peer is there on the heartbeat "
+				 "path: it is waited for until %u ms%s have passed",
+				 m->config.grace_ms,
+				 vmft_monitor_is_primary(m) ? ", less a quarter," : "");
+	else
+		vmft_journal_say(&m->journal, "the channel is back");
+}
+
+static void check_silence(struct vmft_monitor *m, uint64_t now)
+{
+	const struct vmft_detection d = detection(m);
+	enum vmft_verdict verdict;
 
 	/* While the channel is not read because of us, nothing can be heard. */
-	if (m->peer.paused) {
+	if (m->peer.paused)
 		m->peer.heard_ns = now;
-		return;
-	}
 	/* Resuming the channel may have brought frames in after now was read. */
-	if (m->peer.heard_ns >= now || now - m->peer.heard_ns < limit)
-		return;
-	if (m->peer.stage < VMFT_PEER_ATTACHING) {
+	verdict = vmft_detection_verdict(&d, vmft_loop_since(m->peer.heard_ns, now),
+					 vmft_heartbeat_silent_ns(&m->heartbeat, now));
+	if (verdict == VMFT_VERDICT_LOST && m->peer.stage < VMFT_PEER_ATTACHING) {
 		m->transport->close(m->peer.conn, false);
 		return;
 	}
-	vmft_journal_say(
-	    &m->journal,
-	    "nothing heard for %llu ms (spoke %llu ms ago, own agent beat %llu ms ago)",
-	    (unsigned long long)((now - m->peer.heard_ns) / MS),
-	    (unsigned long long)(vmft_loop_since(m->peer.beat_sent_ns, now) / MS),
-	    (unsigned long long)(vmft_loop_since(m->beat_ns, now) / MS));
-	vmft_monitor_event(m, &lost);
+	note_grace(m, verdict == VMFT_VERDICT_GRACE);
+	if (verdict == VMFT_VERDICT_LOST)
+		give_up_silent(m, now);
+}
+
+void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, size_t size)
+{
+	const struct vmft_detection d = detection(m);
+	const uint64_t silent = vmft_loop_since(m->peer.heard_ns, now);
+
+	if (!m->peer.conn || m->peer.closing || m->peer.stage < VMFT_PEER_ATTACHING)
+		(void)snprintf(text, size, "no peer");
+	else if (silent < vmft_detection_fresh_ns(&d))
+		(void)snprintf(text, size, "channel ok");
+	else
+		(void)snprintf(text, size, "channel silent for %llu ms%s",
+			       (unsigned long long)(silent / MS),
+			       m->peer.in_grace ? ", peer alive on the heartbeat path" : "");
 }
 
 void vmft_peer_resume(struct vmft_monitor *m)
@@ -924,6 +1004,18 @@ static void resume_if_room(struct vmft_monitor *m)
 	vmft_peer_resume(m);
 }
 
+/*
+ * Also without news: replay moves on, and the primary must hear from us. Rarely when it is not
+ * heard itself: with four packets under way and more TCP doubles its pauses after each try, and
+ * the primary, which waits less long, would not hear in time that a short loss is over.
+ */
+static uint64_t ack_interval_ns(const struct vmft_monitor *m, uint64_t now)
+{
+	const uint64_t beat = heartbeat_ns(m);
+
+	return vmft_loop_since(m->peer.heard_ns, now) > beat ? 2 * beat : beat / 2;
+}
+
 void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 {
 	if (!m->peer.conn || m->peer.closing)
@@ -938,15 +1030,15 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 		resume_if_room(m);
 		if (!m->peer.conn || m->peer.closing)
 			return;
-		/* Also without news: replay moves on, and the primary must hear from us. */
 		if (m->peer.stage >= VMFT_PEER_ATTACHING &&
-		    vmft_loop_since(m->peer.beat_sent_ns, now) >= heartbeat_ns(m) / 2 &&
+		    vmft_loop_since(m->peer.beat_sent_ns, now) >= ack_interval_ns(m, now) &&
 		    agent_beats(m))
 			send_ack(m);
 	}
 	/* Time this monitor did not run is no silence of the peer's: on a machine that was
 	 * stopped as a whole, neither side would survive waking up. */
 	m->peer.heard_ns += slept;
+	vmft_heartbeat_tick(&m->heartbeat, now, slept, agent_beats(m));
 	check_silence(m, now);
 }
 
@@ -972,6 +1064,15 @@ int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err)
 	const struct vmft_channel_address *own = &m->config.host[m->options.host].channel;
 	int rc;
 
+	rc = vmft_heartbeat_open(&m->heartbeat, m->loop, &m->config, m->options.host,
+				 m->control.left_over, &m->journal);
+	if (rc < 0)
+		return vmft_error_set(err, rc, VMFT_EXIT_ADDRESS,
+				      "%s: [%s] heartbeat = %s: %s; use a free address of this "
+				      "host",
+				      m->options.pair_file, vmft_host_name(m->options.host),
+				      m->config.host[m->options.host].heartbeat.text,
+				      strerror(-rc));
 	m->peer.retry_op = (struct vmft_op){.done = connect_again, .owner = m};
 	m->peer.to = m->options.host;
 	if (m->options.role == VMFT_ROLE_PRIMARY) {

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What scripts/bench measures: attaching a backup to a guest that runs; taking dirty pages.
 
-What epochs cost is in epochs.py, what comparing samples of memory costs in digests.py.
+What epochs cost is in epochs.py, what comparing samples of memory costs in digests.py;
+how late a monitor wakes up in hiccups.py.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import time
 from .bench_dirty import Dirty
 from .digests import digests
 from .epochs import PARTS as EPOCH_PARTS, epochs
+from .hiccups import hiccups
 from .lab import READY, ROOT, Lab, progress
 from .load import GuestShell
 from .story import (ERRORS, EXIT_FAILED, EXIT_OK, guarded, nothing_left, write_json)
@@ -318,6 +320,15 @@ def parse_arguments(words):
                        help="turns of each setting, default 5")
     bench.add_argument("--json", metavar="FILE", help="write all figures there as JSON")
     bench.set_defaults(bench=digests)
+    bench = benches.add_parser(
+        "hiccups", help="how late a monitor is woken up: what silence-ms rests on",
+        description="Measures how late a thread with the monitor's settings wakes up.")
+    bench.add_argument("--seconds", type=_seconds, default=60, metavar="N",
+                       help="how long for each row of the table, default 60")
+    bench.add_argument("--load", action="store_true",
+                       help="also beside busy processes, and beside a protected guest under load")
+    bench.add_argument("--json", metavar="FILE", help="write all figures there as JSON")
+    bench.set_defaults(bench=hiccups)
     return parser.parse_args(words)
 
 
@@ -332,6 +343,13 @@ def _count(text):
     value = int(text)
     if not 1 <= value <= 1000:
         raise argparse.ArgumentTypeError("from 1 to 1000")
+    return value
+
+
+def _seconds(text):
+    value = int(text)
+    if not 1 <= value <= 86400:
+        raise argparse.ArgumentTypeError("from 1 to 86400")
     return value
 
 

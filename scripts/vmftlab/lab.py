@@ -19,7 +19,8 @@ import tempfile
 import time
 
 from . import control
-from .net import (CHANNEL_IP, CHANNEL_PORT, GUEST_IP, GUEST_MAC, Network, run, tcp_connect)
+from .net import (CHANNEL_IP, CHANNEL_PORT, GUEST_IP, GUEST_MAC, HEARTBEAT_IP, HEARTBEAT_PORT,
+                  Network, run, tcp_connect)
 from .pcap import Capture
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -107,10 +108,11 @@ class Lab:
     `cpus` are the host's processors all of a side runs on, as taskset writes them.
     `own_disks`: each host's image is on a small file system of its own, which can be full.
     `own_clocks`: each host's CLOCK_REALTIME can be stepped.
+    Without `heartbeat` the pair has its channel only.
     """
 
     def __init__(self, image="tiny", captures=True, pair=None, accel="tcg", smp=1, append="",
-                 cpus=None, own_disks=False, own_clocks=False):
+                 cpus=None, own_disks=False, own_clocks=False, heartbeat=True):
         self.prefix = f"vmft{os.getpid()}n{next(_numbers)}"
         self.image = image
         self.image_dir = None
@@ -122,6 +124,7 @@ class Lab:
         self.cpus = cpus or {}
         self.own_disks = own_disks
         self.own_clocks = own_clocks
+        self.heartbeat = heartbeat
         self.pair_keys = {"silence-ms": "3000", "qemu": os.environ.get("VMFT_QEMU"),
                           **self._strategy_keys(), **(pair or {})}
         self.dir = None
@@ -199,6 +202,8 @@ class Lab:
                 file.write(f"[{side.host}]\n"
                            f"channel = {CHANNEL_IP[side.name]}:{CHANNEL_PORT}\n"
                            f"control = {side.control}\n")
+                if self.heartbeat:
+                    file.write(f"heartbeat = {HEARTBEAT_IP[side.name]}:{HEARTBEAT_PORT}\n")
         return path
 
     def copy_disk(self, name):
@@ -495,6 +500,11 @@ class Lab:
     def clock_readings(self, name):
         """How often a stepped clock was read on that host."""
         return CLOCK.unpack(_read(self.side[name].clock))[1]
+
+    def cut_heartbeat(self):
+        self.net.cut_heartbeat()
+        if not self.net.heartbeat_is_cut():
+            raise LabError("the link of the heartbeat path is still up")
 
     def hide_arbiter(self):
         os.rename(self.arbiter, f"{self.arbiter}.away")

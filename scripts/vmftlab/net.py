@@ -6,6 +6,7 @@
                       portA ---- up0  hostA (br0: up0, tap0)
                       portB ---- up0  hostB (br0: up0, tap0)
                                  chan0 hostA ==== hostB chan0   logging channel
+                                 beat0 hostA ==== hostB beat0   heartbeat path
 
 The guest's tap hangs on a bridge of its own host, so the switch knows only by its own
 learning which port the guest is behind, and a failover must make it learn anew.
@@ -22,6 +23,8 @@ GUEST_IP = "10.7.0.2"
 CLIENT_IP = "10.7.0.1"
 CHANNEL_IP = {"A": "10.99.0.1", "B": "10.99.0.2"}
 CHANNEL_PORT = 7700
+HEARTBEAT_IP = {"A": "10.98.0.1", "B": "10.98.0.2"}
+HEARTBEAT_PORT = 7701
 
 CLONE_NEWNET = 0x40000000
 
@@ -62,10 +65,11 @@ class Network:
             "peer", "name", "portC", "netns", self.switch)
         _enslave(self.switch, "portC")
         _address(self.client, "eth0", f"{CLIENT_IP}/24")
-        _ip(self.host["A"], "link", "add", "chan0", "type", "veth",
-            "peer", "name", "chan0", "netns", self.host["B"])
-        for side, ns in self.host.items():
-            _address(ns, "chan0", f"{CHANNEL_IP[side]}/30")
+        for device, address in (("chan0", CHANNEL_IP), ("beat0", HEARTBEAT_IP)):
+            _ip(self.host["A"], "link", "add", device, "type", "veth",
+                "peer", "name", device, "netns", self.host["B"])
+            for side, ns in self.host.items():
+                _address(ns, device, f"{address[side]}/30")
 
     def add_namespace(self, name, switch=False):
         """One more; it is removed with the others. Returns its whole name."""
@@ -90,10 +94,25 @@ class Network:
         return "state UP" in _ip(ns, "-o", "link", "show", device)
 
     def cut_channel(self):
+        """Down on one end: nobody is told anything, frames are lost in both directions."""
         _ip(self.host["A"], "link", "set", "chan0", "down")
 
     def mend_channel(self):
         _ip(self.host["A"], "link", "set", "chan0", "up")
+
+    def cut_heartbeat(self):
+        _ip(self.host["A"], "link", "set", "beat0", "down")
+
+    def mend_heartbeat(self):
+        _ip(self.host["A"], "link", "set", "beat0", "up")
+
+    def heartbeat_is_cut(self):
+        return "state UP" not in _ip(self.host["B"], "-o", "link", "show", "beat0")
+
+    def lose(self, side, device):
+        """All that a host sends on a link is lost; what it is sent still comes."""
+        run("tc", "-n", self.host[side], "qdisc", "add", "dev", device, "root", "netem",
+            "loss", "100%")
 
     def slow_channel(self, rate):
         """As tc(8) writes rates. In both directions; little is queued on the way."""
@@ -110,8 +129,15 @@ class Network:
 
     def channel_bytes(self, side):
         """What a host has sent on the channel so far, headers of all layers included."""
-        shown = json.loads(_ip(self.host[side], "-s", "-j", "link", "show", "chan0"))
-        return shown[0]["stats64"]["tx"]["bytes"]
+        return self._sent(side, "chan0")["bytes"]
+
+    def heartbeats(self, side):
+        """How many packets a host has sent on the heartbeat path so far."""
+        return self._sent(side, "beat0")["packets"]
+
+    def _sent(self, side, device):
+        shown = json.loads(_ip(self.host[side], "-s", "-j", "link", "show", device))
+        return shown[0]["stats64"]["tx"]
 
     def guest_port(self):
         """The switch port the guest's MAC was last learnt on, or None."""

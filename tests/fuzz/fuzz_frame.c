@@ -65,7 +65,18 @@ static void try_hello(const uint8_t *data, size_t size)
 	must(hello.build_id_bytes <= VMFT_HELLO_DIGEST_MAX &&
 	     hello.machine_bytes <= VMFT_HELLO_DIGEST_MAX &&
 	     hello.disk_bytes <= VMFT_HELLO_DIGEST_MAX);
+	must(hello.ticket_bytes == 0 || hello.ticket_bytes == VMFT_TICKET_BYTES);
 	same(vmft_hello_encode(&hello, again), data, size);
+}
+
+static void try_beat(const uint8_t *data, size_t size)
+{
+	struct vmft_beat beat;
+
+	if (vmft_beat_decode(data, size, &beat) < 0)
+		return;
+	must(size <= VMFT_BEAT_MAX && strlen(beat.name) <= VMFT_HELLO_NAME_MAX && beat.clock != 0);
+	same(vmft_beat_encode(&beat, again), data, size);
 }
 
 static void try_numbers(const uint8_t *data, size_t size)
@@ -136,6 +147,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	try_frame(data, size);
 	try_sealed(data, size);
 	try_hello(data, size);
+	try_beat(data, size);
 	try_numbers(data, size);
 	try_geometry(data, size);
 	try_point(data, size);
@@ -146,13 +158,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 /* A sealed ACK, and a payload for each decoder. */
 static const uint8_t frame[] = {
-    0x56, 0x4d, 0x46, 0x54, 0x00, 0x02, 0x00, 0x04, 0x85, 0x63, 0xf6, 0x83, 0x4e, 0xaa, 0xf3,
-    0x18, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x56, 0x4d, 0x46, 0x54, 0x00, 0x03, 0x00, 0x04, 0x77, 0xc1, 0x0b, 0x16, 0x38, 0x5f, 0x76,
+    0xfd, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
     0x01, 0x00, 0x00, 0x00, 0x00, 0x11, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
     0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x09, 0x01,
 };
 static const uint8_t hello_bytes[] = {
     1, 1, 0, 0xe0, 0x20, 0x0c, 0, 0, 3, 0xe8, 4, 1, 2, 3, 4, 2, 5, 6, 1, 7, 3, 'v', 'm', '1',
+    1, 0, 0, 0x0b, 0xb8, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+};
+static const uint8_t beat_bytes[] = {
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 8, 3, 'v', 'm', '1',
 };
 /* two regions */
 static const uint8_t geometry_bytes[] = {
@@ -176,6 +192,7 @@ static const uint8_t sums_bytes[] = {
 const struct vmft_fuzz_seed vmft_fuzz_seeds[] = {
     {frame, sizeof(frame)},
     {hello_bytes, sizeof(hello_bytes)},
+    {beat_bytes, sizeof(beat_bytes)},
     {geometry_bytes, sizeof(geometry_bytes)},
     {point_bytes, sizeof(point_bytes)},
     {zero_bytes, sizeof(zero_bytes)},

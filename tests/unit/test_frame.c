@@ -91,6 +91,10 @@ static const struct vmft_hello hello = {
     .machine = {4, 5},
     .disk = {6},
     .name = "web1",
+    .host = 2,
+    .grace_ms = 3000,
+    .ticket_bytes = VMFT_TICKET_BYTES,
+    .ticket = {7, 8, 9},
 };
 
 static void test_hello(void)
@@ -113,6 +117,7 @@ static void test_hello_counts(void)
 	const size_t build_id_at = 1 + 1 + 4 + 4;
 	uint8_t bytes[512];
 	size_t n = vmft_hello_encode(&hello, bytes);
+	const size_t ticket_at = n - VMFT_TICKET_BYTES - 1, name_end = ticket_at - 5;
 	struct vmft_hello got = {.role = 99};
 
 	CU_ASSERT_EQUAL_FATAL(bytes[build_id_at], 20);
@@ -121,15 +126,50 @@ static void test_hello_counts(void)
 	bytes[build_id_at] = VMFT_HELLO_DIGEST_MAX + 1; /* over the cap */
 	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n, &got), -EBADMSG);
 	bytes[build_id_at] = 20;
-	bytes[n - 2] = '\0';
+	CU_ASSERT_EQUAL_FATAL(bytes[name_end - 2], 'b');
+	bytes[name_end - 2] = '\0';
 	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n, &got), -EBADMSG);
-	bytes[n - 2] = 'b';
+	bytes[name_end - 2] = 'b';
+	/* half a ticket, or more than one */
+	CU_ASSERT_EQUAL_FATAL(bytes[ticket_at], VMFT_TICKET_BYTES);
+	bytes[ticket_at] = VMFT_TICKET_BYTES / 2;
+	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n - VMFT_TICKET_BYTES / 2, &got), -EBADMSG);
+	bytes[ticket_at] = VMFT_TICKET_BYTES + 1;
+	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n + 1, &got), -EBADMSG);
+	bytes[ticket_at] = VMFT_TICKET_BYTES;
 	bytes[1] = 2; /* attach */
 	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n, &got), -EBADMSG);
 	CU_ASSERT_EQUAL(got.role, 99);
 	bytes[1] = 0;
 	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n, &got), 0);
 	CU_ASSERT_EQUAL(got.attach, 0);
+	bytes[ticket_at] = 0; /* there is no heartbeat path */
+	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, ticket_at + 1, &got), 0);
+	CU_ASSERT_EQUAL(got.ticket_bytes, 0);
+}
+
+static void test_beat(void)
+{
+	struct vmft_beat beat = {.ticket = {1, 2, 3}, .host = 1, .clock = 1ull << 63, .echo = 5};
+	struct vmft_beat got = {.host = 99};
+	uint8_t bytes[VMFT_BEAT_MAX + 1] = {0};
+	size_t n;
+
+	memset(beat.name, 'w', VMFT_HELLO_NAME_MAX);
+	n = vmft_beat_encode(&beat, bytes);
+	CU_ASSERT_EQUAL(n, VMFT_BEAT_MAX);
+	for (size_t cut = 0; cut < n; cut++)
+		CU_ASSERT_EQUAL(vmft_beat_decode(bytes, cut, &got), -EBADMSG);
+	CU_ASSERT_EQUAL(vmft_beat_decode(bytes, n + 1, &got), -EBADMSG);
+	bytes[n - 3] = '\0'; /* a hole in the name */
+	CU_ASSERT_EQUAL(vmft_beat_decode(bytes, n, &got), -EBADMSG);
+	bytes[n - 3] = 'w';
+	bytes[VMFT_TICKET_BYTES + 1] = 0; /* the clock */
+	CU_ASSERT_EQUAL(vmft_beat_decode(bytes, n, &got), -EBADMSG);
+	CU_ASSERT_EQUAL(got.host, 99);
+	bytes[VMFT_TICKET_BYTES + 1] = 0x80;
+	CU_ASSERT_EQUAL(vmft_beat_decode(bytes, n, &got), 0);
+	CU_ASSERT_EQUAL(memcmp(&got, &beat, sizeof(beat)), 0);
 }
 
 static void test_ack_and_clock(void)
@@ -334,7 +374,7 @@ int vmft_suite_frame(void)
 	    !CU_ADD_TEST(suite, test_torn_at_every_byte) ||
 	    !CU_ADD_TEST(suite, test_every_bit_flipped) ||
 	    !CU_ADD_TEST(suite, test_length_is_capped) || !CU_ADD_TEST(suite, test_hello) ||
-	    !CU_ADD_TEST(suite, test_hello_counts) || !CU_ADD_TEST(suite, test_ack_and_clock) ||
+	    !CU_ADD_TEST(suite, test_hello_counts) || !CU_ADD_TEST(suite, test_beat) || !CU_ADD_TEST(suite, test_ack_and_clock) ||
 	    !CU_ADD_TEST(suite, test_geometry) || !CU_ADD_TEST(suite, test_geometry_counts) ||
 	    !CU_ADD_TEST(suite, test_point) || !CU_ADD_TEST(suite, test_chunk) ||
 	    !CU_ADD_TEST(suite, test_zero_and_want) || !CU_ADD_TEST(suite, test_sums))

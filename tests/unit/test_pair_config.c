@@ -19,6 +19,8 @@ int vmft_suite_pair_config(void);
 #define ETCD	"[pair]\nname = web1\narbiter = etcd:https://[::1]:2379,https://e-2.lan:2379\n"
 #define PRIMARY "[primary]\nchannel = 10.9.0.1:7700\n"
 #define BACKUP	"[backup]\nchannel = 10.9.0.2:7700\n"
+#define BEAT1	"heartbeat = 10.8.0.1:7701\n"
+#define BEAT2	"heartbeat = 10.8.0.2:7701\n"
 #define SPARE	"[spare]\nchannel = 10.9.0.3:7700\n"
 
 static int parse(const char *text, struct vmft_pair_config *config, struct vmft_error *err)
@@ -318,6 +320,23 @@ static const struct {
      "f:8: not of the other hosts' address family: '[::1]:7700'"},
     {PAIR "[primary]\nchannel = [::1]:1\n[backup]\nchannel = [::2]:1\n" SPARE,
      "f:8: not of the other hosts' address family: '10.9.0.3:7700'"},
+    {PAIR "grace-ms = 999\n" PRIMARY BACKUP,
+     "f:4: grace-ms less than silence-ms: '999, 1000'; make it as long at least"},
+    {PAIR PRIMARY BEAT1 BACKUP,
+     "f:7: no heartbeat in 'backup'; give one to every host or to none"},
+    {PAIR PRIMARY BACKUP BEAT2, "f:4: no heartbeat in 'primary'"},
+    {PAIR PRIMARY BEAT1 BACKUP BEAT2 SPARE, "f:10: no heartbeat in 'spare'"},
+    {PAIR PRIMARY BACKUP SPARE "heartbeat = 10.8.0.3:7701\n", "f:4: no heartbeat in 'primary'"},
+    {PAIR PRIMARY BEAT1 BACKUP "heartbeat = [fd00::1]:1\n",
+     "f:7: not of the other hosts' address family: '[fd00::1]:1'"},
+    {PAIR PRIMARY BEAT1 BACKUP BEAT1, "f:7: another host's heartbeat '10.8.0.1:7701'"},
+    {PAIR PRIMARY BEAT1 BACKUP "heartbeat = 10.9.0.2:7701\n",
+     "f:7: heartbeat on the channel's address '10.9.0.2:7701'; use another network's, or leave it "
+     "out on all hosts"},
+    {PAIR "[primary]\nchannel = [fd00::1]:1\nheartbeat = [fd00::1]:2\n[backup]\n"
+	  "channel = [fd00::2]:1\nheartbeat = [fd01::2]:2\n",
+     "f:4: heartbeat on the channel's address '[fd00::1]:2'"},
+    {PAIR PRIMARY BEAT1 "heartbeat = 10.8.0.9:1\n" BACKUP BEAT2, "f:7: second 'heartbeat'"},
 };
 
 static void test_refused(void)
@@ -338,6 +357,27 @@ static void test_refused(void)
 			      err.text);
 		CU_FAIL("another message");
 	}
+}
+
+/* Of another family than the channel's is fine: it is another path. */
+static void test_heartbeat(void)
+{
+	struct vmft_pair_config config;
+	struct vmft_error err;
+
+	CU_ASSERT_EQUAL_FATAL(parse(PAIR PRIMARY BACKUP, &config, &err), 0);
+	CU_ASSERT_EQUAL(config.host[0].heartbeat.addr_len, 0);
+	CU_ASSERT_EQUAL(config.grace_ms, 3000);
+	CU_ASSERT_EQUAL_FATAL(
+	    parse(PAIR "silence-ms = 60000\n" PRIMARY BEAT1 BACKUP BEAT2, &config, &err), 0);
+	CU_ASSERT_EQUAL(config.grace_ms, 180000);
+	CU_ASSERT_EQUAL(config.host[1].heartbeat.addr_len, sizeof(struct sockaddr_in));
+	CU_ASSERT_STRING_EQUAL(config.host[1].heartbeat.text, "10.8.0.2:7701");
+	CU_ASSERT_EQUAL(parse(PAIR "grace-ms = 1000\n" PRIMARY "heartbeat = [fd00::1]:1\n" BACKUP
+				   "heartbeat = [fd00::2]:1\n",
+			      &config, &err),
+			0);
+	CU_ASSERT_EQUAL(config.grace_ms, 1000);
 }
 
 /* The same address with another port is another channel: pairs on one host are for trying. */
@@ -445,6 +485,7 @@ int vmft_suite_pair_config(void)
 	    !CU_add_test(suite, "strategies", test_strategies) ||
 	    !CU_add_test(suite, "etcd", test_etcd) || !CU_add_test(suite, "spare", test_spare) ||
 	    !CU_add_test(suite, "ports tell channels apart", test_ports_tell_channels_apart) ||
+	    !CU_add_test(suite, "heartbeat", test_heartbeat) ||
 	    !CU_add_test(suite, "refused", test_refused) ||
 	    !CU_add_test(suite, "torn at every byte", test_torn) ||
 	    !CU_add_test(suite, "load", test_load) || !CU_add_test(suite, "roles", test_roles) ||

@@ -73,7 +73,6 @@ int vmft_heartbeat_take(struct vmft_heartbeat *h, const uint8_t *bytes, size_t n
 /* How long ago the path was last known to work both ways; UINT64_MAX: never, or no path. */
 uint64_t vmft_heartbeat_silent_ns(const struct vmft_heartbeat *h, uint64_t now);
 /* For status: "none", "idle" (no peer), "ok", "silent for 12 ms", "one way only for 12 ms". */
-void vmft_heartbeat_describe(const struct vmft_heartbeat *h, uint64_t now, char *text,
-			     size_t size);
+void vmft_heartbeat_describe(const struct vmft_heartbeat *h, uint64_t now, char *text, size_t size);
 
 #endif

@@ -196,8 +196,8 @@ def _quiet_ipv6(ns):
     run("ip", "netns", "exec", ns, "sh", "-c", script)
 
 
-def _socket_in(ns, kind):
-    """A socket that belongs to a namespace: a socket keeps the one it was made in.
+def in_namespace(ns, make):
+    """What make() returns, called in a namespace: a socket keeps the one it was made in.
 
     setns(2) moves the calling thread only, and it is moved back at once.
     """
@@ -206,10 +206,14 @@ def _socket_in(ns, kind):
         if libc.setns(target.fileno(), CLONE_NEWNET) != 0:
             raise OSError(ctypes.get_errno(), f"setns {ns}")
         try:
-            return socket.socket(socket.AF_INET, kind)
+            return make()
         finally:
             if libc.setns(own.fileno(), CLONE_NEWNET) != 0:
                 os.abort()
+
+
+def _socket_in(ns, kind):
+    return in_namespace(ns, lambda: socket.socket(socket.AF_INET, kind))
 
 
 def udp_socket(ns, address, port):

@@ -374,10 +374,11 @@ int vmft_suite_frame(void)
 	    !CU_ADD_TEST(suite, test_torn_at_every_byte) ||
 	    !CU_ADD_TEST(suite, test_every_bit_flipped) ||
 	    !CU_ADD_TEST(suite, test_length_is_capped) || !CU_ADD_TEST(suite, test_hello) ||
-	    !CU_ADD_TEST(suite, test_hello_counts) || !CU_ADD_TEST(suite, test_beat) || !CU_ADD_TEST(suite, test_ack_and_clock) ||
-	    !CU_ADD_TEST(suite, test_geometry) || !CU_ADD_TEST(suite, test_geometry_counts) ||
-	    !CU_ADD_TEST(suite, test_point) || !CU_ADD_TEST(suite, test_chunk) ||
-	    !CU_ADD_TEST(suite, test_zero_and_want) || !CU_ADD_TEST(suite, test_sums))
+	    !CU_ADD_TEST(suite, test_hello_counts) || !CU_ADD_TEST(suite, test_beat) ||
+	    !CU_ADD_TEST(suite, test_ack_and_clock) || !CU_ADD_TEST(suite, test_geometry) ||
+	    !CU_ADD_TEST(suite, test_geometry_counts) || !CU_ADD_TEST(suite, test_point) ||
+	    !CU_ADD_TEST(suite, test_chunk) || !CU_ADD_TEST(suite, test_zero_and_want) ||
+	    !CU_ADD_TEST(suite, test_sums))
 		return -1;
 	return 0;
 }

@@ -99,9 +99,9 @@ static void open_world(struct world *w)
 	(void)snprintf(w->config.name, sizeof(w->config.name), "web1");
 	set_loopback(&w->config.host[VMFT_HOST_PRIMARY].heartbeat);
 	set_loopback(&w->config.host[VMFT_HOST_BACKUP].heartbeat);
-	CU_ASSERT_EQUAL_FATAL(vmft_heartbeat_open(&w->h, w->loop, &w->config, VMFT_HOST_BACKUP,
-						  false, &w->journal),
-			      0);
+	CU_ASSERT_EQUAL_FATAL(
+	    vmft_heartbeat_open(&w->h, w->loop, &w->config, VMFT_HOST_BACKUP, false, &w->journal),
+	    0);
 	CU_ASSERT(w->h.fd >= 0);
 	vmft_heartbeat_introduce(&w->h, &w->ours);
 	CU_ASSERT_EQUAL(w->ours.host, VMFT_HOST_BACKUP);
@@ -324,9 +324,8 @@ static void test_no_path(void)
 	char text[64];
 
 	CU_ASSERT_EQUAL_FATAL(vmft_loop_create(&w.loop), 0);
-	CU_ASSERT_EQUAL(vmft_heartbeat_open(&w.h, w.loop, &w.config, VMFT_HOST_BACKUP, false,
-					    &w.journal),
-			0);
+	CU_ASSERT_EQUAL(
+	    vmft_heartbeat_open(&w.h, w.loop, &w.config, VMFT_HOST_BACKUP, false, &w.journal), 0);
 	CU_ASSERT_EQUAL(w.h.fd, -1);
 	vmft_heartbeat_introduce(&w.h, &w.ours);
 	CU_ASSERT_EQUAL(w.ours.ticket_bytes, 0);

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""When a silent peer is given up: the channel, the heartbeat path, and what may speak for a peer.
+
+How fast anything is, is not asserted; that nobody gives up before his time is. Each time is one
+that a monitor has measured itself and said.
+"""
+
+import re
+import socket
+import threading
+import time
+
+from harness import Loaded, captures_whole, check, drill, equal, lab, note, silent, test
+from test_1_failover import backup_took_over, primary_went_on
+from vmftlab.net import HEARTBEAT_IP, HEARTBEAT_PORT, in_namespace, udp_socket
+
+SILENCE_MS = 2000
+GRACE_MS = 8000
+KEYS = {"silence-ms": SILENCE_MS, "grace-ms": GRACE_MS}
+GAVE_UP = r"nothing heard for (\d+) ms .*heartbeat path: (.*)\)"
+IN_GRACE = "the channel is silent, but the peer is there on the heartbeat path"
+
+
+def both_protected(pair, generation):
+    for side in "AB":
+        status = pair.status(side)
+        equal(status["state"], "protected", f"state of {side}")
+        equal(status["generation"], generation, f"generation of {side}")
+
+
+def paths_are(pair, pattern):
+    """Both sides' status, waited for: it is a matter of datagrams."""
+    for side in "AB":
+        pair.wait(lambda s=side: re.fullmatch(pattern, pair.status(s)["heartbeat_path"]),
+                  f"{side}'s heartbeat path to be {pattern}", 30)
+
+
+def gave_up_after(pair, side, at_least_ms, path):
+    """The side said that it gave its peer up: not before its time, and knowing this."""
+    found = pair.wait_said(side, GAVE_UP)
+    note(f"{side}: {found.group(0)}")
+    check(int(found.group(1)) >= at_least_ms,
+          f"{side} gave up after {found.group(1)} ms, not {at_least_ms}")
+    check(re.match(path, found.group(2)), f"{side} saw its heartbeat path as {found.group(2)!r}")
+    return int(found.group(1))
+
+
+def never_graced(pair, side):
+    check(IN_GRACE not in pair.side[side].log(), f"{side} waited for grace-ms")
+
+
+@drill("heartbeat-path-cut")
+def heartbeat_path_cut(name, way):
+    """It alone is no reason for anything."""
+    with way.lab(name, pair=KEYS) as pair:
+        loaded = Loaded(pair).start()
+        paths_are(pair, "ok")
+        pair.cut_heartbeat()
+        paths_are(pair, r"silent for \d+ ms")
+        for side in "AB":
+            pair.wait_said(side, "heartbeat path to .*: silent", 10)
+        time.sleep(2 * SILENCE_MS / 1000)  # not to wait for anything: nothing is to happen
+        both_protected(pair, 1)
+        loaded.settle("without the heartbeat path")
+        pair.net.mend_heartbeat()
+        paths_are(pair, "ok")
+        for side in "AB":
+            pair.wait_said(side, "heartbeat path to .*: ok again", 10)
+            equal(pair.status(side)["detection"], "channel ok", f"detection of {side}")
+        # Back to where a death is seen at once.
+        pair.kill_qemu("A")
+        backup_took_over(loaded, "kill -9 of the primary's QEMU")
+        captures_whole(pair)
+
+
+@test("channel-cut-short")
+def channel_cut_short(name):
+    """With the defaults, cuts of 300 and 600 ms change nothing."""
+    with lab(name, pair={"silence-ms": None}) as pair:
+        loaded = Loaded(pair).start()
+        equal(pair.status("A")["silence_ms"], 1000, "silence-ms by default")
+        for cut_ms in (300, 600, 600):
+            begin = time.monotonic()
+            pair.cut_channel()
+            time.sleep(cut_ms / 1000)
+            pair.net.mend_channel()
+            check(time.monotonic() - begin < 1.5, "this machine is too busy: the cut was longer "
+                  "than is to be survived")
+            for side in "AB":
+                pair.wait(lambda s=side: pair.status(s)["detection"] == "channel ok",
+                          f"{side} to hear its peer again")
+            loaded.settle(f"after a cut of {cut_ms} ms")
+            both_protected(pair, 1)
+        loaded.verify()
+        both_protected(pair, 1)
+        equal(len(pair.capture["B"].frames()), 0, "frames from the backup's host")
+        captures_whole(pair)
+
+
+@drill("channel-silent-in-grace")
+def channel_silent_in_grace(name, way):
+    """Longer than silence-ms, shorter than grace-ms: both wait, output waits, and it goes on."""
+    with way.lab(name, pair={"silence-ms": 1000, "grace-ms": 60000}) as pair:
+        loaded = Loaded(pair).start()
+        pair.cut_channel()
+        for side in "AB":
+            pair.wait(lambda s=side: "peer alive on the heartbeat path"
+                      in pair.status(s)["detection"], f"{side} to wait for its peer", 30)
+        # The lease is over by now: nothing leaves while nobody may know who goes on.
+        quiet = time.time_ns()
+        time.sleep(2)
+        silent(pair, "A", quiet, "while the channel is silent")
+        both_protected(pair, 1)
+        pair.net.mend_channel()
+        for side in "AB":
+            pair.wait_said(side, "the channel is back")
+        loaded.settle("after the channel came back")
+        both_protected(pair, 1)
+        loaded.verify()
+        equal(len(pair.capture["B"].frames()), 0, "frames from the backup's host")
+        captures_whole(pair)
+
+
+def one_goes_on(pair, loaded, what):
+    """Returns who did; the other is fenced and silent from then on."""
+    winner = pair.wait(lambda: next((side for side in "AB" if pair.state(side) == "alone"), None),
+                       "one side to go on")
+    loser = "B" if winner == "A" else "A"
+    note(f"{pair.side[winner].role} went on")
+    fenced = time.time_ns()
+    pair.side[loser].may_end = True
+    pair.wait_said(loser, "fenced")
+    if winner == "B":
+        backup_took_over(loaded, what)
+    else:
+        primary_went_on(loaded, what)
+    silent(pair, loser, fenced, "after it was fenced")
+    captures_whole(pair)
+    return winner
+
+
+@drill("channel-dead-path-alive")
+def channel_dead_path_alive(name, way):
+    """Not before grace-ms; and the primary, which asks first, has two seconds for it here."""
+    with way.lab(name, pair=KEYS) as pair:
+        loaded = Loaded(pair).start()
+        pair.cut_channel()
+        winner = one_goes_on(pair, loaded, "the channel was cut for good")
+        gave_up_after(pair, winner, GRACE_MS * 3 // 4 if winner == "A" else GRACE_MS, "ok")
+        check(IN_GRACE in pair.side[winner].log(), f"{winner} did not say that it waits")
+        equal(winner, "A", "who went on")
+
+
+@drill("both-paths-cut")
+def both_paths_cut(name, way):
+    with way.lab(name, pair={**KEYS, "grace-ms": 120000}) as pair:
+        loaded = Loaded(pair).start()
+        pair.cut_heartbeat()
+        paths_are(pair, r"silent for \d+ ms")
+        pair.cut_channel()
+        winner = one_goes_on(pair, loaded, "both paths were cut")
+        gave_up_after(pair, winner, SILENCE_MS * 3 // 4 if winner == "A" else SILENCE_MS, "silent")
+        never_graced(pair, winner)
+
+
+@test("path-one-way")
+def path_one_way(name):
+    """A path that carries datagrams one way only counts on neither side: nobody waits for one
+    who does not wait."""
+    with lab(name, pair={**KEYS, "grace-ms": 120000}) as pair:
+        loaded = Loaded(pair).start()
+        pair.net.lose("A", "beat0")
+        pair.wait(lambda: pair.status("B")["heartbeat_path"].startswith("silent"),
+                  "B's path to be silent", 30)
+        pair.wait(lambda: pair.status("A")["heartbeat_path"].startswith("one way only"),
+                  "A to see that it is not heard", 30)
+        pair.cut_channel()
+        winner = one_goes_on(pair, loaded, "the channel was cut")
+        gave_up_after(pair, winner, SILENCE_MS * 3 // 4 if winner == "A" else SILENCE_MS,
+                      "silent|one way only")
+        never_graced(pair, winner)
+
+
+def stopped_is_dead(name, way, stop):
+    """A peer that is stopped is silent on both paths: it is given up without any grace."""
+    with way.lab(name, pair={**KEYS, "grace-ms": 120000}) as pair:
+        loaded = Loaded(pair).start()
+        paths_are(pair, "ok")
+        stop(pair)
+        pair.wait_state("B", "alone")
+        gave_up_after(pair, "B", SILENCE_MS, "silent")
+        never_graced(pair, "B")
+        pair.side["A"].may_end = True
+        backup_took_over(loaded, "the primary was stopped")
+        pair.cont_host("A")
+        pair.wait_said("A", "fenced")
+        captures_whole(pair)
+
+
+@drill("stopped-host-is-silent")
+def stopped_host_is_silent(name, way):
+    stopped_is_dead(name, way, lambda pair: pair.stop_host("A"))
+
+
+@drill("stopped-qemu-is-silent")
+def stopped_qemu_is_silent(name, way):
+    stopped_is_dead(name, way, lambda pair: pair.stop_qemu("A"))
+
+
+class Forger:
+    """Somebody on the primary's host who sends B's monitor what he has seen there, and worse."""
+
+    def __init__(self, pair, seen):
+        self.seen = seen
+        self.sent = 0
+        self._socket = udp_socket(pair.side["A"].ns, HEARTBEAT_IP["B"], HEARTBEAT_PORT)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(10)
+        self._socket.close()
+
+    def _run(self):
+        number = 0
+        while not self._stop.wait(0.005):
+            number += 1
+            for bytes_ in self._forgeries(self.seen[number % len(self.seen)], number):
+                try:
+                    self._socket.send(bytes_)
+                    self.sent += 1
+                except OSError:
+                    pass
+
+    @staticmethod
+    def _forgeries(seen, number):
+        flipped = bytearray(seen)
+        flipped[number % len(seen)] ^= 1 << number % 8
+        return seen, bytes(flipped), seen[:-1], seen + b"x", b"", b"\xff" * 1400
+
+
+def datagrams_from(pair, side, count):
+    """What a monitor sends on the heartbeat path: heard on its own end of the link."""
+    listener = packet_socket(pair.side[side].ns, "beat0")
+    found = []
+    try:
+        while len(found) < count:
+            frame = listener.recv(2048)
+            # Ethernet, IPv4 without options, UDP to the path's port
+            if frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[26:30] == \
+                    socket.inet_aton(HEARTBEAT_IP[side]):
+                found.append(frame[42:42 + int.from_bytes(frame[38:40], "big") - 8])
+    finally:
+        listener.close()
+    return found
+
+
+def packet_socket(ns, device):
+    made = in_namespace(ns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW,
+                                                  socket.htons(3)))
+    made.bind((device, 0))
+    made.settimeout(30)
+    return made
+
+
+@test("forged-heartbeats", limit=400)
+def forged_heartbeats(name):
+    """Replayed, damaged and foreign datagrams keep nobody alive; nor do those of an earlier pair."""
+    with lab(name, pair={**KEYS, "grace-ms": 120000}) as pair:
+        loaded = Loaded(pair).start()
+        first = datagrams_from(pair, "A", 20)
+        check(all(data[:4] == b"VMFT" for data in first), "these are no heartbeats")
+        before = pair.status("B")["heartbeats_refused"]
+        with Forger(pair, first) as forger:
+            pair.wait(lambda: pair.status("B")["heartbeats_refused"] > before + 100,
+                      "the forgeries to be refused", 30)
+            both_protected(pair, 1)
+            loaded.settle("under forged heartbeats")
+            pair.stop_host("A")
+            stopped_at = forger.sent
+            pair.wait_state("B", "alone")
+            gave_up_after(pair, "B", SILENCE_MS, "silent")
+            never_graced(pair, "B")
+            check(forger.sent > stopped_at, "nothing was forged while the primary was stopped")
+        # The next pair: what the first one said is worth nothing there.
+        pair.start_backup("A")
+        pair.wait_attached("B", "A")
+        paths_are(pair, "ok")
+        backups = datagrams_from(pair, "B", 20)
+        reflected = [*first, *backups]
+        with Forger(pair, reflected):
+            refused = pair.status("B")["heartbeats_refused"]
+            pair.wait(lambda: pair.status("B")["heartbeats_refused"] > refused + 100,
+                      "the old datagrams to be refused", 30)
+            pair.stop_host("A")
+            pair.wait_state("B", "alone")
+            found = re.findall(GAVE_UP, pair.side["B"].log())
+            equal(len(found), 2, "times that B gave its peer up")
+            check(int(found[1][0]) >= SILENCE_MS * 3 // 4, f"B gave up after {found[1][0]} ms")
+            never_graced(pair, "B")
+        loaded.settle("after the second peer was stopped")
+        loaded.verify()
+
+
+@test("heartbeat-refusals")
+def heartbeat_refusals(name):
+    """A path on one side only, and another grace-ms: no pair."""
+    with lab(name, captures=False) as pair:
+        other = f"{pair.dir}/other.conf"
+        pair.start_side("B")
+        pair.wait(lambda: pair.peek("B"), "the backup's monitor")
+        for what, pattern in (("grace", "another grace-ms"), ("path", "one side only")):
+            pair.heartbeat = what != "path"
+            pair.write_pair(other, grace_ms=50000 if what == "grace" else None)
+            pair.heartbeat = True
+            side = pair.start_side("A", pair_file=other)
+            side.may_end = True
+            equal(side.exit_code(), 7, "exit code")
+            pair.wait_said("A", pattern)
+            pair.end_side("A")
+        equal(pair.state("B"), "forming", "state of the backup that was left")

@@ -939,18 +939,18 @@ static void give_up_silent(struct vmft_monitor *m, uint64_t now)
 	vmft_monitor_event(m, &lost);
 }
 
-static void note_grace(struct vmft_monitor *m, bool in_grace)
+static void note_grace(struct vmft_monitor *m, enum vmft_verdict verdict)
 {
-	if (in_grace == m->peer.in_grace)
-		return;
-	m->peer.in_grace = in_grace;
-	if (in_grace)
+	const bool before = m->peer.in_grace;
+
+	m->peer.in_grace = verdict == VMFT_VERDICT_GRACE;
+	if (m->peer.in_grace && !before)
 		vmft_journal_say(&m->journal,
 				 "the channel is silent, but the peer is there on the heartbeat "
 				 "path: it is waited for until %u ms%s have passed",
 				 m->config.grace_ms,
 				 vmft_monitor_is_primary(m) ? ", less a quarter," : "");
-	else
+	if (before && verdict == VMFT_VERDICT_HEARD)
 		vmft_journal_say(&m->journal, "the channel is back");
 }
 
@@ -969,7 +969,7 @@ static void check_silence(struct vmft_monitor *m, uint64_t now)
 		m->transport->close(m->peer.conn, false);
 		return;
 	}
-	note_grace(m, verdict == VMFT_VERDICT_GRACE);
+	note_grace(m, verdict);
 	if (verdict == VMFT_VERDICT_LOST)
 		give_up_silent(m, now);
 }

@@ -21,7 +21,7 @@ OWN = ("hiccup_ms_p50", "hiccup_ms_p99", "hiccup_ms_max")
 
 LEGEND = """\
 How much later than asked for a thread woke up from a sleep of 20 ms. monitor: nice -10 and memory
-locked, as vmft-monitor; plain: neither nice nor hurried. Load average: of the whole machine, at the
+locked, as vmft-monitor; plain: as any process; real-time: SCHED_RR, the lowest priority. Load average: of the whole machine, at the
 end of the row's measurement. Monitors' own: what the two monitors of the pair saw of their ticks."""
 
 

@@ -109,10 +109,12 @@ class Network:
     def heartbeat_is_cut(self):
         return "state UP" not in _ip(self.host["B"], "-o", "link", "show", "beat0")
 
-    def lose(self, side, device):
-        """All that a host sends on a link is lost; what it is sent still comes."""
-        run("tc", "-n", self.host[side], "qdisc", "add", "dev", device, "root", "netem",
-            "loss", "100%")
+    def misdirect(self, side, device):
+        """What a host sends on one of the two links is lost; what it is sent still comes. Its
+        frames go to nobody's address: not every kernel has netem."""
+        peer = (CHANNEL_IP if device == "chan0" else HEARTBEAT_IP)["B" if side == "A" else "A"]
+        _ip(self.host[side], "neigh", "replace", peer, "lladdr", "02:00:00:00:00:01",
+            "dev", device, "nud", "permanent")
 
     def slow_channel(self, rate):
         """As tc(8) writes rates. In both directions; little is queued on the way."""

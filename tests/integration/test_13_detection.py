@@ -5,14 +5,15 @@ How fast anything is, is not asserted; that nobody gives up before his time is. 
 that a monitor has measured itself and said.
 """
 
+import os
 import re
 import socket
 import threading
 import time
 
-from harness import Loaded, captures_whole, check, drill, equal, lab, note, silent, test
+from harness import Loaded, captures_whole, check, drill, equal, lab, note, one_line, silent, test
 from test_1_failover import backup_took_over, primary_went_on
-from vmftlab.net import HEARTBEAT_IP, HEARTBEAT_PORT, in_namespace, udp_socket
+from vmftlab.net import CHANNEL_IP, HEARTBEAT_IP, HEARTBEAT_PORT, in_namespace, udp_socket
 
 SILENCE_MS = 2000
 GRACE_MS = 8000
@@ -169,7 +170,7 @@ def path_one_way(name):
     who does not wait."""
     with lab(name, pair={**KEYS, "grace-ms": 120000}) as pair:
         loaded = Loaded(pair).start()
-        pair.net.lose("A", "beat0")
+        pair.net.misdirect("A", "beat0")
         pair.wait(lambda: pair.status("B")["heartbeat_path"].startswith("silent"),
                   "B's path to be silent", 30)
         pair.wait(lambda: pair.status("A")["heartbeat_path"].startswith("one way only"),
@@ -179,6 +180,24 @@ def path_one_way(name):
         gave_up_after(pair, winner, SILENCE_MS * 3 // 4 if winner == "A" else SILENCE_MS,
                       "silent|one way only")
         never_graced(pair, winner)
+
+
+def channel_one_way(name, silent_side):
+    """What this side sends on the channel is lost, and it alone: either may go on, but one."""
+    with lab(name, pair={"silence-ms": SILENCE_MS, "grace-ms": 4000}) as pair:
+        loaded = Loaded(pair).start()
+        pair.net.misdirect(silent_side, "chan0")
+        one_goes_on(pair, loaded, f"nothing of {silent_side} came through")
+
+
+@test("channel-one-way-to-primary")
+def channel_one_way_to_primary(name):
+    channel_one_way(name, "A")
+
+
+@test("channel-one-way-to-backup")
+def channel_one_way_to_backup(name):
+    channel_one_way(name, "B")
 
 
 def stopped_is_dead(name, way, stop):
@@ -324,3 +343,26 @@ def heartbeat_refusals(name):
             pair.wait_said("A", pattern)
             pair.end_side("A")
         equal(pair.state("B"), "forming", "state of the backup that was left")
+        refused_file(pair, other, f"heartbeat = {HEARTBEAT_IP['A']}", "", 2,
+                     r"other\.conf:\d+: no heartbeat in 'primary'")
+        refused_file(pair, other, HEARTBEAT_IP["A"], CHANNEL_IP["A"], 2,
+                     r"other\.conf:\d+: heartbeat on the channel's address")
+        refused_file(pair, other, HEARTBEAT_IP["A"], "10.98.0.9", 6,
+                     r"\[primary\] heartbeat = 10\.98\.0\.9:.*use a free address of this host")
+
+
+def refused_file(pair, path, old, new, code, pattern):
+    """Starts A with the pair file changed: one line, and nothing has run."""
+    with open(pair.pair_path, encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    with open(path, "w", encoding="utf-8") as file:
+        # An empty replacement takes the whole line out.
+        file.writelines(f"{line.replace(old, new)}\n" for line in lines
+                        if new or not line.startswith(old))
+    os.truncate(pair.side["A"].log_path, 0)
+    side = pair.start_side("A", pair_file=path)
+    side.may_end = True
+    equal(side.exit_code(), code, "exit code")
+    one_line(side, pattern)
+    note(side.log_lines()[0])
+    equal(side.console(), b"", "console of a guest that must not have run")

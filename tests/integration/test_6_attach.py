@@ -12,7 +12,7 @@ import time
 from harness import CHECKPOINT, LOCKSTEP, captures_whole, check, drill, equal, note, silent
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Workload, Writer
-from vmftlab.net import CHANNEL_IP, CHANNEL_PORT
+from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, HEARTBEAT_IP, HEARTBEAT_PORT
 
 MIB = 1 << 20
 
@@ -392,6 +392,7 @@ def attach_spare(name, way):
         with open(pair.pair_path, "a", encoding="utf-8") as file:
             # Another port of A's host, which has lost its first inhabitant by then.
             file.write(f"[spare]\nchannel = {CHANNEL_IP['A']}:{CHANNEL_PORT + 1}\n"
+                       f"heartbeat = {HEARTBEAT_IP['A']}:{HEARTBEAT_PORT + 1}\n"
                        f"control = {control}\n")
         writer = Writer(pair)
         writer.start()

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * How late a thread with the monitor's settings wakes up, as cyclictest measures it: nice -10,
- * memory locked, sleeping 20 ms at a time. What silence-ms rests on (docs/detection.md). A second
- * thread without the nice value shows what that is good for.
+ * memory locked, sleeping 20 ms at a time. What silence-ms rests on (docs/detection.md). Beside it,
+ * to compare, a thread without the nice value and one of the lowest real-time priority.
  *
  * Prints one JSON object a thread and line; scripts/bench hiccups makes tables of them.
  */
@@ -10,6 +10,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,11 +22,13 @@
 
 #define TICK_NS	    20000000u /* monitor.c */
 #define SECONDS_MAX 86400u
+#define SLEEPERS    3u
 #define BUCKETS	    24u /* the last one begins at 2^23 us, eight seconds */
 
 struct sleeper {
 	const char *name;
 	int nice;
+	bool real_time;
 	unsigned seconds;
 	uint32_t *late_us; /* one a wakeup, owned */
 	size_t count, room;
@@ -50,17 +53,26 @@ static void sleep_until(uint64_t ns)
 		;
 }
 
+/* Either is, on Linux, the calling thread's alone. */
+static int prioritise(const struct sleeper *s)
+{
+	const struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_RR)};
+
+	if (setpriority(PRIO_PROCESS, 0, s->nice) < 0 ||
+	    (s->real_time && sched_setscheduler(0, SCHED_RR, &lowest) < 0))
+		return -errno;
+	return 0;
+}
+
 static void *run(void *arg)
 {
 	struct sleeper *s = arg;
 	const uint64_t end = now_ns() + (uint64_t)s->seconds * 1000000000u;
 	uint64_t woken = now_ns();
 
-	/* On Linux this is the calling thread's. */
-	if (setpriority(PRIO_PROCESS, 0, s->nice) < 0) {
-		s->error = -errno;
+	s->error = prioritise(s);
+	if (s->error < 0)
 		return NULL;
-	}
 	while (woken < end && s->count < s->room) {
 		const uint64_t due = woken + TICK_NS;
 		uint64_t late;
@@ -150,22 +162,26 @@ int main(int argc, char *argv[])
 	    .parser = parse_option,
 	    .doc = "Measure how late sleeping threads wake up. Root, for the nice value.",
 	};
-	struct sleeper sleepers[] = {{.name = "monitor", .nice = -10}, {.name = "plain"}};
+	struct sleeper sleepers[SLEEPERS] = {
+	    {.name = "monitor", .nice = -10},
+	    {.name = "plain"},
+	    {.name = "real-time", .real_time = true},
+	};
 	unsigned seconds = 60;
 	int rc = 0;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &seconds);
 	(void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
-	for (size_t i = 0; i < 2 && rc == 0; i++)
+	for (size_t i = 0; i < SLEEPERS && rc == 0; i++)
 		rc = start(&sleepers[i], seconds);
 	if (rc < 0) {
 		(void)fprintf(stderr, "vmft-hiccups: %s\n", strerror(-rc));
 		return 1;
 	}
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < SLEEPERS; i++) {
 		(void)pthread_join(sleepers[i].thread, NULL);
 		if (sleepers[i].error < 0) {
-			(void)fprintf(stderr, "vmft-hiccups: nice %d: %s\n", sleepers[i].nice,
+			(void)fprintf(stderr, "vmft-hiccups: thread %s: %s\n", sleepers[i].name,
 				      strerror(-sleepers[i].error));
 			return 1;
 		}

@@ -17,6 +17,7 @@
 #define _GNU_SOURCE
 #include "agent.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,8 +43,10 @@ int vmft_output_open(const char *path)
 	const unsigned long nic = strtoul(digits, NULL, 10);
 	int fd;
 
-	if (nic >= VMFT_AGENT_NICS || output->fd[nic] > 0)
+	if (nic >= VMFT_AGENT_NICS || output->fd[nic] > 0) {
+		errno = EINVAL;
 		return -1;
+	}
 	/* QEMU writes a file's header to it by itself. */
 	fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)

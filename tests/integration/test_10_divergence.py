@@ -13,6 +13,7 @@ from vmftlab.net import GUEST_IP
 # A backup that is stopped while its log is damaged must not be given up for its silence.
 SILENCE = {"silence-ms": "30000"}
 EXIT_DIVERGED = 12
+KV_PORT = 7777
 UNUSED_PAGE = 0xB8000  # of the RAM behind the video card's window: no guest gets there
 
 
@@ -117,24 +118,29 @@ def diverge_memory(name, way):
 
 @drill("diverge-log-packet", LOCKSTEP, limit=400)
 def diverge_log_packet(name, way):
-    """A bit of what a client sent flips in the backup's log, behind the checksum."""
-    with way.lab(name, pair={"digest-ms": 100, **SILENCE}) as pair:
+    """A bit of what a client sends flips in the backup's log, behind the checksum: its guest
+    answers another thing, or nothing."""
+    with way.lab(name, pair={"digest-ms": 0, **SILENCE}) as pair:
         diverging = Diverging(pair)
-        with injure.held_log(pair, "A", "B") as log:
-            since = pair.wait(lambda: packet_of_writer(log), "a client's write in the log", 20)
-        diverging.found(since, "output", "no-output", "more-output", "memory", "processor")
+        with pair.client_connect(KV_PORT) as conn:
+            lines = conn.makefile("r")
+            conn.sendall(b"GET flip\n")
+            lines.readline()
+            with injure.held_log(pair, "A", "B") as log:
+                conn.sendall(b"SET flip abc\nGET flip\n")
+                since = pair.wait(lambda: packet(log, b"SET flip abc"), "it in the log", 20)
+            diverging.found(since, "output", "no-output", "more-output")
+            equal([lines.readline().strip() for _ in range(2)], ["OK", "VALUE abc"],
+                  "answers of the primary")
         diverging.healed()
 
 
-def packet_of_writer(log):
-    """Changes a letter of a value that a client wants stored; its position."""
+def packet(log, text):
+    """Flips a bit of the text's last letter where it comes first; the position of the packet."""
     for at, kind in log.events():
-        if kind != injure.NET:
-            continue
-        text = log.bytes(at, log.length(at))
-        wanted = text.find(b"SET ")
-        if wanted >= 0:
-            log.flip(at + wanted + 4, 0x01)
+        found = log.bytes(at, log.length(at)).find(text) if kind == injure.NET else -1
+        if found >= 0:
+            log.flip(at + found + len(text) - 1, 0x01)
             return at
     return None
 

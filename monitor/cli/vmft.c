@@ -243,9 +243,10 @@ static int watch_once(const char *answer, bool tty, bool *ret_over)
 		printf("%s\n", text);
 	(void)fflush(stdout);
 	*ret_over = true;
-	if (strcmp(state, "ended") == 0 || strcmp(state, "fenced") == 0)
+	if (strcmp(state, "ended") == 0 || strcmp(state, "fenced") == 0 ||
+	    strcmp(state, "diverged") == 0)
 		code = VMFT_EXIT_INTERNAL;
-	else if (strcmp(state, "protected") != 0)
+	else if (strcmp(state, "protected") != 0 && strcmp(state, "lagging") != 0)
 		*ret_over = false;
 	json_object_put(object);
 	return code;

@@ -1025,6 +1025,15 @@ void vmft_source_failed(struct vmft_monitor *m)
 		vmft_agent_link_request(&m->agent, VMFT_AREA_DROP);
 }
 
+void vmft_source_dropped(struct vmft_monitor *m, uint64_t now)
+{
+	struct vmft_source *s = &m->source;
+
+	s->dropped++;
+	s->asked = false;
+	s->retry_ns = now + vmft_lag_retry_ns(m->config.lag_drop_ms, s->dropped);
+}
+
 void vmft_source_formed(struct vmft_monitor *m)
 {
 	struct vmft_source *s = &m->source;

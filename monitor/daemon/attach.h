@@ -98,6 +98,7 @@ struct vmft_source {
 
 	/* attempts */
 	uint32_t attached, failures, in_a_row;
+	uint32_t dropped;  /* in a row, for lag */
 	uint64_t retry_ns; /* not before; CLOCK_MONOTONIC */
 	bool asked;	   /* reprotect = manual: "vmft attach" was said */
 	char error[200];   /* of the last failed attempt, "" after a good one */
@@ -151,6 +152,8 @@ void vmft_source_tick(struct vmft_monitor *m, uint64_t now);
 /* The core gave the attempt up, or made a pair of it. */
 void vmft_source_failed(struct vmft_monitor *m);
 void vmft_source_formed(struct vmft_monitor *m);
+/* A pair is given up because its backup lags: none is attached for a while, longer each time. */
+void vmft_source_dropped(struct vmft_monitor *m, uint64_t now);
 /* The attempt is given up for a reason of this side's, or one the backup told. */
 void vmft_source_abort(struct vmft_monitor *m, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -24,6 +24,7 @@
 #include <xxhash.h>
 
 #include "../common/exit-codes.h"
+#include "advice.h"
 #include "control-request.h"
 #include "epoch-figures.h"
 #include "monitor.h"
@@ -166,6 +167,7 @@ static void add_log(struct json_object *object, struct vmft_monitor *m)
 		add_number(object, "lag_ms", vmft_monitor_lag_ms(m, now));
 		add_number(object, "log_bytes_per_s", m->lag.bytes_per_s);
 		add_number(object, "throttle_permille", m->throttle);
+		add_number(object, "lag_dropped", m->source.dropped);
 	} else {
 		add_number(object, "log_held", m->core.held);
 		add_number(object, "log_acked", m->peer.ack);
@@ -339,6 +341,17 @@ static void add_detection(struct json_object *object, const struct vmft_monitor 
 	add_ms(object, "hiccup_ms_max", m->hiccups.worst_ns);
 }
 
+/* What a person should do about it, if anything. */
+static void add_next(struct json_object *object, const struct vmft_monitor *m)
+{
+	char text[VMFT_ADVICE_MAX];
+
+	if (vmft_advice(m, vmft_loop_now(), text, sizeof(text)))
+		add_text(object, "next", text);
+	else
+		json_object_object_add(object, "next", NULL);
+}
+
 static struct json_object *status(struct vmft_monitor *m)
 {
 	struct json_object *object = answer_new(true);
@@ -348,6 +361,7 @@ static struct json_object *status(struct vmft_monitor *m)
 	add_text(object, "host", vmft_host_name(m->options.host));
 	add_text(object, "state", vmft_state_name(m->core.state));
 	add_reason(object, m);
+	add_next(object, m);
 	add_number(object, "generation", m->core.generation);
 	add_text(object, "strategy", m->strategy_ops->name);
 	add_text(object, "strategy_reason", m->options.strategy_reason);

@@ -35,6 +35,9 @@
 /* How long this side lives on when its work is over. A goodbye that the network does not take
  * within this is given up: the peer will notice the closed connection or the silence. */
 #define FLUSH_NS (2000 * MS)
+/* A pair may lag for a moment every few seconds: said once in this time, status has the figure. */
+#define LAG_SAID_NS  (10000 * MS)
+#define LAG_ALARM_NS (5000 * MS) /* somebody is told */
 
 /* Whoever asks first sets the time: events of the core may ask from inside a callback. */
 static void pump_in(struct vmft_monitor *m, uint64_t nanoseconds)
@@ -195,15 +198,33 @@ static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
 		stop(m, todo->stop);
 }
 
-static void announce_state(struct vmft_monitor *m)
+static void announce_state(struct vmft_monitor *m, const struct vmft_core *before)
 {
 	const struct vmft_core *core = &m->core;
 
 	m->state_ns = vmft_loop_now();
+	/* That one lags is for control_lag() to say. */
+	if (vmft_core_is_paired(core) && vmft_core_is_paired(before))
+		return;
 	vmft_journal_say(&m->journal, "%s, generation %llu%s%s", vmft_state_name(core->state),
 			 (unsigned long long)core->generation,
 			 core->why == VMFT_WHY_NONE ? "" : ": ",
 			 core->why == VMFT_WHY_NONE ? "" : vmft_why_text(core->why));
+}
+
+static void raise_alarm(struct vmft_monitor *m, const struct vmft_core *before)
+{
+	const enum vmft_alarm_event event = vmft_alarm_of(before, &m->core);
+	/* What went before "alone" by the arbiter's answer is why it was asked. */
+	const enum vmft_why why =
+	    event == VMFT_ALARM_ALONE || event == VMFT_ALARM_LIVE ? m->core.lost : m->core.why;
+	char text[VMFT_ALARM_TEXT_MAX];
+
+	(void)snprintf(text, sizeof(text), "%s, generation %llu%s%s",
+		       vmft_state_name(m->core.state), (unsigned long long)m->core.generation,
+		       why == VMFT_WHY_NONE ? "" : ": ",
+		       why == VMFT_WHY_NONE ? "" : vmft_why_text(why));
+	vmft_alarm_raise(m->alarm, event, text);
 }
 
 /* What the strategy makes of it: while there is no backup nothing is taken for one. */
@@ -250,15 +271,16 @@ static bool is_busy(const struct vmft_monitor *m)
 
 void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *event)
 {
-	const enum vmft_state before = m->core.state;
+	const struct vmft_core before = m->core;
 	struct vmft_actions todo;
 
 	vmft_core_step(&m->core, event, &todo);
 	carry_out(m, &todo);
-	if (m->core.state != before) {
-		announce_state(m);
+	if (m->core.state != before.state) {
+		announce_state(m, &before);
+		raise_alarm(m, &before);
 		tell_strategy(m);
-		tell_attach(m, before);
+		tell_attach(m, before.state);
 		vmft_peer_look_for_backup(m);
 	}
 	if (is_busy(m))
@@ -307,7 +329,6 @@ void vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position)
 	m->peer.replayed = position;
 	m->replayed_ns = vmft_loop_now();
 	m->peer.ack = position;
-	m->throttle_said = false;
 }
 
 static void report_replay(struct vmft_monitor *m)
@@ -519,9 +540,101 @@ uint64_t vmft_monitor_lag_ms(struct vmft_monitor *m, uint64_t now)
 	return lag > backlog ? lag : backlog;
 }
 
-static void control_lag(struct vmft_monitor *m, uint64_t now)
+static void say_lags(struct vmft_monitor *m, uint64_t now, uint64_t lag_ms)
 {
-	const uint32_t bound = m->config.lag_ms;
+	m->lag_alarmed = false;
+	m->lag_said = m->lag_said_ns == 0 || vmft_loop_since(m->lag_said_ns, now) >= LAG_SAID_NS;
+	if (!m->lag_said)
+		return;
+	m->lag_said_ns = now;
+	vmft_journal_say(&m->journal,
+			 "lagging: the backup is %llu ms behind (lag-ms = %u): the guest is slowed "
+			 "by %u %% until it keeps up",
+			 (unsigned long long)lag_ms, m->config.lag_ms, m->throttle / 10);
+}
+
+static void say_keeps_up(struct vmft_monitor *m)
+{
+	char text[VMFT_ALARM_TEXT_MAX];
+
+	(void)snprintf(text, sizeof(text), "the backup keeps up again; it was up to %llu ms behind",
+		       (unsigned long long)m->lag_watch.worst_ms);
+	if (m->lag_said || m->lag_alarmed)
+		vmft_journal_say(&m->journal, "%s", text);
+	if (m->lag_alarmed)
+		vmft_alarm_raise(m->alarm, VMFT_ALARM_PROTECTED, text);
+}
+
+static void alarm_lag(struct vmft_monitor *m, uint64_t now, uint64_t lag_ms)
+{
+	char text[VMFT_ALARM_TEXT_MAX];
+
+	if (!m->lag_watch.lagging || m->lag_alarmed ||
+	    vmft_loop_since(m->lag_watch.since_ns, now) < LAG_ALARM_NS)
+		return;
+	m->lag_alarmed = true;
+	(void)snprintf(text, sizeof(text),
+		       "the backup is %llu ms behind (lag-ms = %u), the guest is slowed by %u %%",
+		       (unsigned long long)lag_ms, m->config.lag_ms, m->throttle / 10);
+	vmft_alarm_raise(m->alarm, VMFT_ALARM_LAGGING, text);
+}
+
+/* Nothing the backup holds is lost by it: the arbiter is asked as when it had died. */
+static void drop_for_lag(struct vmft_monitor *m, uint64_t now, uint64_t lag_ms)
+{
+	const struct vmft_event_in lost = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_LAGGED};
+	const uint64_t lagged = vmft_loop_since(m->lag_watch.since_ns, now);
+	char text[VMFT_ALARM_TEXT_MAX];
+
+	vmft_source_dropped(m, now);
+	(void)snprintf(
+	    text, sizeof(text),
+	    "the backup has lagged for %llu s (%llu ms now, %llu ms at worst, lag-ms = "
+	    "%u), the guest slowed by %u %%: it is given up, and none attached for %llu s",
+	    (unsigned long long)(lagged / MS / 1000), (unsigned long long)lag_ms,
+	    (unsigned long long)m->lag_watch.worst_ms, m->config.lag_ms, m->throttle / 10,
+	    (unsigned long long)((m->source.retry_ns - now) / MS / 1000));
+	vmft_journal_say(&m->journal, "%s", text);
+	vmft_alarm_raise(m->alarm, VMFT_ALARM_DROPPED, text);
+	vmft_monitor_event(m, &lost);
+}
+
+static void watch_lag(struct vmft_monitor *m, uint64_t now, uint64_t slept, uint64_t lag_ms)
+{
+	if (!vmft_core_is_paired(&m->core)) {
+		m->lag_watch = (struct vmft_lag_watch){0};
+		return;
+	}
+	switch (vmft_lag_look(&m->lag_watch, lag_ms, m->config.lag_ms, m->config.lag_drop_ms, now,
+			      slept)) {
+	case VMFT_LAG_LAGS:
+		say_lags(m, now, lag_ms);
+		simple_event(m, VMFT_IN_LAGS);
+		break;
+	case VMFT_LAG_KEEPS_UP:
+		say_keeps_up(m);
+		simple_event(m, VMFT_IN_KEEPS_UP);
+		break;
+	case VMFT_LAG_TOO_LONG:
+		drop_for_lag(m, now, lag_ms);
+		break;
+	case VMFT_LAG_NO_NEWS:
+		alarm_lag(m, now, lag_ms);
+		if (!m->lag_watch.lagging &&
+		    vmft_loop_since(m->state_ns, now) > VMFT_LAG_FORGIVEN_NS)
+			m->source.dropped = 0;
+		break;
+	}
+}
+
+static void set_throttle(struct vmft_monitor *m, uint32_t permille)
+{
+	m->throttle = permille;
+	atomic_store(&m->agent.iface->throttle, permille);
+}
+
+static void control_lag(struct vmft_monitor *m, uint64_t now, uint64_t slept)
+{
 	uint64_t lag_ms;
 	uint32_t permille;
 
@@ -529,19 +642,14 @@ static void control_lag(struct vmft_monitor *m, uint64_t now)
 		return;
 	lag_ms = vmft_monitor_lag_ms(m, now);
 	vmft_lag_rate(&m->lag, m->strategy_ops->sent_bytes(m->strategy), now);
-	permille = vmft_throttle_permille(lag_ms, bound);
+	permille = vmft_throttle_permille(lag_ms, m->config.lag_ms);
 	if (permille < m->source.throttle)
 		permille = m->source.throttle;
-	m->throttle = permille;
-	atomic_store(&m->agent.iface->throttle, permille);
-	if (lag_ms <= (uint64_t)2 * bound || m->throttle_said)
-		return;
-	/* Once a pair: it comes and goes, and status has the figure. */
-	m->throttle_said = true;
-	vmft_journal_say(&m->journal,
-			 "the backup is %llu ms behind (lag-ms = %u): the guest is "
-			 "slowed whenever it does not keep up",
-			 (unsigned long long)lag_ms, bound);
+	set_throttle(m, permille);
+	watch_lag(m, now, slept, lag_ms);
+	/* A backup that was given up just now slows nobody any more. */
+	if (vmft_monitor_lag_ms(m, now) == 0)
+		set_throttle(m, m->source.throttle);
 }
 
 static void watch_arbiter(struct vmft_monitor *m, uint64_t now)
@@ -553,6 +661,7 @@ static void watch_arbiter(struct vmft_monitor *m, uint64_t now)
 	(void)snprintf(m->arbiter_error, sizeof(m->arbiter_error), "arbiter %.400s does not answer",
 		       m->config.arbiter);
 	vmft_journal_say(&m->journal, "%s; nobody goes on until it does", m->arbiter_error);
+	vmft_alarm_raise(m->alarm, VMFT_ALARM_ARBITER, "the arbiter does not answer");
 }
 
 static void maybe_leave(struct vmft_monitor *m, uint64_t now)
@@ -584,7 +693,7 @@ static void on_tick(struct vmft_op *op, int result)
 	vmft_divergence_tick(m, now, slept, vmft_loop_since(m->beat_ns, now) < BEAT_FRESH_NS);
 	vmft_source_tick(m, now);
 	vmft_peer_tick(m, now, slept);
-	control_lag(m, now);
+	control_lag(m, now, slept);
 	watch_arbiter(m, now);
 	maybe_leave(m, now);
 	vmft_loop_timer(m->loop, op, TICK_NS);
@@ -797,6 +906,10 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 		       m->config.name);
 	(void)snprintf(m->journal.who, sizeof(m->journal.who), "%s %s", m->config.name,
 		       vmft_host_name(options->host));
+	rc = vmft_alarm_open(options->pair_file, m->config.alarm, m->config.name,
+			     vmft_host_name(options->host), &m->alarm, err);
+	if (rc < 0)
+		return rc;
 	rc = vmft_loop_create(&m->loop);
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_INTERNAL,
@@ -861,6 +974,7 @@ int vmft_monitor_run(struct vmft_monitor *m)
 		m->exit_code = VMFT_EXIT_INTERNAL;
 	}
 	vmft_control_fini(m);
+	vmft_alarm_close(m->alarm);
 	m->strategy_ops->close(m->strategy);
 	(void)vmft_arbiter_worker_wait(m->worker, ARBITER_END_MS);
 	return m->exit_code;

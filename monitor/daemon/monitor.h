@@ -19,11 +19,12 @@
 #include "../common/pair-config.h"
 #include "../core/core.h"
 #include "agent-link.h"
+#include "alarm.h"
 #include "arbiter.h"
 #include "attach.h"
+#include "detection.h"
 #include "disk-fault.h"
 #include "divergence.h"
-#include "detection.h"
 #include "heartbeat.h"
 #include "hiccups.h"
 #include "image.h"
@@ -121,8 +122,12 @@ struct vmft_monitor {
 	struct vmft_sink sink;		/* backup: being attached */
 	uint64_t replayed, replayed_ns; /* primary: by the backup, and when that last moved */
 	struct vmft_divergence divergence;
-	uint32_t throttle;  /* permille, as the agent was told */
-	bool throttle_said; /* the journal says that the guest is slowed */
+	uint32_t throttle;		 /* permille, as the agent was told */
+	struct vmft_lag_watch lag_watch; /* primary: whether the pair lags */
+	uint64_t lag_said_ns;		 /* when the journal last said that it does */
+	bool lag_said;			 /* of this time it lags */
+	bool lag_alarmed;		 /* it has lagged for so long that somebody was told */
+	struct vmft_alarm *alarm;	 /* NULL: nobody is to be told of anything */
 	int pidfd;
 	bool guest_gone;
 	bool guest_ended;  /* the agent says so, QEMU may still be there */

@@ -18,6 +18,7 @@ int main(void)
 	    vmft_suite_epoch,
 	    vmft_suite_control,
 	    vmft_suite_lag,
+	    vmft_suite_alarm,
 	    vmft_suite_arbiter,
 	    vmft_suite_etcd,
 	    vmft_suite_iface,

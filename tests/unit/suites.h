@@ -5,6 +5,7 @@
 
 int vmft_suite_agent(void);
 int vmft_suite_divergence(void);
+int vmft_suite_alarm(void);
 int vmft_suite_attach(void);
 int vmft_suite_checkpoint_agent(void);
 int vmft_suite_disk(void);

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "advice.h"
+
+#include <stdio.h>
+
+#define S UINT64_C(1000000000)
+
+#define AS_BACKUP "start this host anew with VMFT_ROLE=backup"
+
+static void of_fenced(const struct vmft_monitor *m, char *text, size_t size)
+{
+	const unsigned long long live = m->core.generation + 1;
+	const int pid = m->options.guest_pid;
+
+	if (vmft_monitor_is_primary(m))
+		(void)snprintf(text, size,
+			       "the other side is live as generation %llu: this guest stands still "
+			       "for good; when you have seen enough of it (its console, its images "
+			       "read-only, its memory with gcore %d), kill %d and " AS_BACKUP
+			       ": it is attached to the live side",
+			       live, pid, pid);
+	else
+		(void)snprintf(
+		    text, size,
+		    "the primary goes on as generation %llu without this backup: " AS_BACKUP
+		    " once QEMU (pid %d) has ended",
+		    live, pid);
+}
+
+static void of_alone(const struct vmft_monitor *m, uint64_t now, char *text, size_t size)
+{
+	const uint64_t retry = m->source.retry_ns;
+
+	if (m->config.reprotect == VMFT_REPROTECT_MANUAL)
+		(void)snprintf(text, size,
+			       "nothing protects this guest: start a backup on another host "
+			       "(VMFT_ROLE=backup), then say \"vmft attach\" here");
+	else if (m->source.dropped > 0 && retry > now)
+		(void)snprintf(
+		    text, size,
+		    "nothing protects this guest, its backup did not keep up: give that "
+		    "host more processor time or bandwidth; a backup is attached in %llu "
+		    "s, or at once by \"vmft attach\" here",
+		    (unsigned long long)((retry - now) / S + 1));
+	else
+		(void)snprintf(text, size,
+			       "nothing protects this guest: start a backup on another host "
+			       "(VMFT_ROLE=backup), it is attached by itself");
+}
+
+static void of_lagging(const struct vmft_monitor *m, uint64_t now, char *text, size_t size)
+{
+	const uint64_t until = m->lag_watch.since_ns + m->config.lag_drop_ms * (S / 1000);
+	int n =
+	    snprintf(text, size,
+		     "the backup does not keep up and this guest is slowed for it: give the "
+		     "backup's host more processor time or bandwidth, or this guest less to do");
+
+	if (m->config.lag_drop_ms > 0 && n > 0 && (size_t)n < size)
+		(void)snprintf(text + n, size - (size_t)n, "; in %llu s it is given up",
+			       (unsigned long long)(until > now ? (until - now) / S + 1 : 0));
+}
+
+bool vmft_advice(const struct vmft_monitor *m, uint64_t now, char *text, size_t size)
+{
+	text[0] = '\0';
+	switch (m->core.state) {
+	case VMFT_STATE_FENCED:
+		of_fenced(m, text, size);
+		break;
+	case VMFT_STATE_DIVERGED:
+		(void)snprintf(text, size,
+			       "this backup's guest is not what the primary's is, and may never go "
+			       "live: " AS_BACKUP " once QEMU (pid %d) has ended; it is attached "
+			       "afresh",
+			       m->options.guest_pid);
+		break;
+	case VMFT_STATE_WAITING_ARBITER:
+		(void)snprintf(
+		    text, size,
+		    "make the arbiter %.200s reachable from this host: it is asked again "
+		    "and again, and nobody goes on until it answers",
+		    m->config.arbiter);
+		break;
+	case VMFT_STATE_ALONE:
+		of_alone(m, now, text, size);
+		break;
+	case VMFT_STATE_LAGGING:
+		of_lagging(m, now, text, size);
+		break;
+	default:
+		break;
+	}
+	return text[0] != '\0';
+}

@@ -565,7 +565,7 @@ static void say_keeps_up(struct vmft_monitor *m)
 		vmft_alarm_raise(m->alarm, VMFT_ALARM_PROTECTED, text);
 }
 
-static void alarm_lag(struct vmft_monitor *m, uint64_t now, uint64_t lag_ms)
+static void alarm_lag(struct vmft_monitor *m, uint64_t now)
 {
 	char text[VMFT_ALARM_TEXT_MAX];
 
@@ -573,9 +573,11 @@ static void alarm_lag(struct vmft_monitor *m, uint64_t now, uint64_t lag_ms)
 	    vmft_loop_since(m->lag_watch.since_ns, now) < LAG_ALARM_NS)
 		return;
 	m->lag_alarmed = true;
-	(void)snprintf(text, sizeof(text),
-		       "the backup is %llu ms behind (lag-ms = %u), the guest is slowed by %u %%",
-		       (unsigned long long)lag_ms, m->config.lag_ms, m->throttle / 10);
+	(void)snprintf(
+	    text, sizeof(text),
+	    "the backup does not keep up: up to %llu ms behind (lag-ms = %u), the guest is "
+	    "slowed for it",
+	    (unsigned long long)m->lag_watch.worst_ms, m->config.lag_ms);
 	vmft_alarm_raise(m->alarm, VMFT_ALARM_LAGGING, text);
 }
 
@@ -619,7 +621,7 @@ static void watch_lag(struct vmft_monitor *m, uint64_t now, uint64_t slept, uint
 		drop_for_lag(m, now, lag_ms);
 		break;
 	case VMFT_LAG_NO_NEWS:
-		alarm_lag(m, now, lag_ms);
+		alarm_lag(m, now);
 		if (!m->lag_watch.lagging &&
 		    vmft_loop_since(m->state_ns, now) > VMFT_LAG_FORGIVEN_NS)
 			m->source.dropped = 0;

@@ -117,7 +117,7 @@ class Guest:
             lab.start_side("A")
         else:
             lab.start()
-            lab.wait(lambda: lab.state("A") == lab.state("B") == "protected", "the pair to form")
+            lab.wait(lambda: lab.paired("A") and lab.paired("B"), "the pair to form")
         lab.wait(lambda: READY.encode() in lab.side["A"].console(), f"the guest ({self}) to boot")
 
     def __str__(self):

@@ -4,7 +4,7 @@
 import time
 
 from harness import (BOTH, KVM_1, KVM_2, LOCKSTEP, TCG_1, TCG_2, Loaded, captures_whole, check, drill,
-                     equal, note, silent)
+                     equal, note, paired, silent)
 from vmftlab.pcap import RARP
 
 
@@ -184,8 +184,8 @@ def slow_backup(name, way):
     with way.lab(name, pair={"log-bytes": 1 << 20}) as pair:
         loaded = Loaded(pair).start()
         loaded.settle("with a full ring")
-        equal(pair.state("A"), "protected", "state of A")
-        equal(pair.state("B"), "protected", "state of B")
+        paired(pair, "A", "state of A")
+        paired(pair, "B", "state of B")
         pair.kill_qemu("A")
         backup_took_over(loaded, "kill -9 of the primary's QEMU")
         captures_whole(pair)

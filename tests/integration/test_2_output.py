@@ -4,7 +4,8 @@
 import os
 import time
 
-from harness import (KVM_1, TCG_2, Loaded, captures_whole, check, drill, equal, note, silent)
+from harness import (KVM_1, TCG_2, Loaded, captures_whole, check, drill, equal, note, paired,
+                     silent)
 from vmftlab import bare_client
 from vmftlab.bare import BareGuest
 
@@ -64,7 +65,7 @@ def output_rule(name, way):
         # Epochs are not taken for ever while acks are held; that it answers shows that it runs.
         check(way.sends_state or pair.status("A")["log_head"] > before["log_head"],
               "the guest did not run while its output was held")
-        equal(pair.state("A"), "protected", "state of A while acks were held")
+        paired(pair, "A", "state of A while acks were held")
         silent(pair, "A", held, "while the backup held its acks back")
         silent(pair, "B", 0, "at all")
         conn.settimeout(0.2)
@@ -105,7 +106,7 @@ def output_rule_bare(name, way):
             check(False, "the client got an answer while acks were held back")
         except bare_client.NoAnswer:
             pass
-        equal(pair.state("A"), "protected", "state of A while acks were held")
+        paired(pair, "A", "state of A while acks were held")
         silent(pair, "A", held, "while the backup held its acks back")
         silent(pair, "B", 0, "at all")
 
@@ -149,8 +150,8 @@ def gate_full(name, way):
         time.sleep(2)
         equal(pair.status("A")["log_head"], full["log_head"], "log position, the guest stopped")
         equal(pair.status("A")["gate_bytes"], full["gate_bytes"], "gate, the guest stopped")
-        equal(pair.state("A"), "protected", "state of A")
-        equal(pair.state("B"), "protected", "state of B")
+        paired(pair, "A", "state of A")
+        paired(pair, "B", "state of B")
         silent(pair, "A", held, "while the backup held its acks back")
 
         pair.command("B", "release-acks")
@@ -180,7 +181,7 @@ def divergence(name, way):
         loaded.verify()
         pair.wait_following()
         equal(pair.compare("A", "B")[1], "", "differences at an equal log position")
-        equal(pair.state("A"), "protected", "state of A after thaw")
+        paired(pair, "A", "state of A after thaw")
         equal(loaded.load.writer.verify()[1], 0, "acknowledged writes lost after thaw")
         pair.wait_following()
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a guest may do to itself: shut down, reboot."""
 
-from harness import check, drill, equal
+from harness import check, drill, equal, paired
 from vmftlab.lab import READY
 from vmftlab.net import run
 from vmftlab.load import GuestShell, Writer
@@ -40,8 +40,8 @@ def guest_reboot(name, way):
         for side in "A" if way.sends_state else "AB":
             pair.wait(lambda: pair.side[side].console().count(READY.encode()) == 2,
                       f"the guest's second boot on {side}")
-        equal(pair.state("A"), "protected", "state of A")
-        equal(pair.state("B"), "protected", "state of B")
+        paired(pair, "A", "state of A")
+        paired(pair, "B", "state of B")
         pair.wait_following()
         writer = Writer(pair)
         writer.start()

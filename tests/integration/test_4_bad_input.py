@@ -12,7 +12,7 @@ import socket
 import struct
 import time
 
-from harness import check, drill, equal, lab, note, one_line, test
+from harness import check, drill, equal, lab, note, one_line, paired, test
 from vmftlab.load import Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, tcp_connect, tcp_socket
 
@@ -49,6 +49,10 @@ def bad_configuration(name):
                 pair_file=pair.write_pair(bad, silence_ms="12"))
         refused(pair, "A", CONFIG, r"bad\.conf:\d+: .*no-such-key",
                 pair_file=pair.write_pair(bad, no_such_key="1"))
+        # Only the monitor can tell; like an address in use it is refused before the guest runs.
+        for program in (os.path.join(pair.dir, "nothere"), pair.pair_path):
+            refused(pair, "A", CONFIG, rf"bad\.conf: alarm = {program}: .*name a program", role="primary",
+                    pair_file=pair.write_pair(bad, alarm=program))
         with open(bad, "wb") as file:
             file.write(random.Random(1).randbytes(3000))
         refused(pair, "A", CONFIG, r"bad\.conf:\d+: ", pair_file=bad)
@@ -154,10 +158,11 @@ class Serving:
         self.writer.start()
         self.unharmed("at first")
 
-    def unharmed(self, what, states=("protected", "protected")):
+    def unharmed(self, what):
         seen = len(self.writer.acks())
         self.pair.wait(lambda: len(self.writer.acks()) > seen + 5, f"writes {what}", 60)
-        equal((self.pair.state("A"), self.pair.state("B")), states, f"states {what}")
+        for side in "AB":
+            paired(self.pair, side, f"state of {side} {what}")
 
     def finish(self):
         self.writer.stop()
@@ -219,7 +224,7 @@ def peer_of_another_version(name):
         throw(pair, random.Random(3).randbytes(5000))
         pair.wait_said("B", r"does not speak vmft", 20)
         pair.start_side("A")
-        pair.wait(lambda: pair.state("A") == pair.state("B") == "protected", "the pair to form")
+        pair.wait(lambda: pair.paired("A") and pair.paired("B"), "the pair to form")
 
 
 def garbage_in_ring(name, offset, **pair_keys):
@@ -237,7 +242,7 @@ def garbage_in_ring(name, offset, **pair_keys):
         pair.side["B"].may_end = True
         with open(iface_path(pair.side["A"].qemu_pid()), "r+b", buffering=0) as memory:
             end = time.monotonic() + 20
-            while pair.state("A") == "protected" and time.monotonic() < end:
+            while pair.paired("A") and time.monotonic() < end:
                 for _ in range(1000):
                     memory.seek(offset)
                     memory.write(struct.pack("<Q", 0xDEADBEEFDEADBEEF))
@@ -277,7 +282,7 @@ def arbiter_says_somebody_runs_it(name):
     """A VM whose generation did not end in order is not started a second time."""
     with lab(name, captures=False) as pair:
         pair.start()
-        pair.wait(lambda: pair.state("A") == "protected", "the pair to form")
+        pair.wait(lambda: pair.paired("A"), "the pair to form")
         for side in pair.side.values():
             pair.kill_host(side.name)
             os.truncate(side.log_path, 0)

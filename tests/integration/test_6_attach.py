@@ -10,7 +10,7 @@ import struct
 import time
 
 from harness import CHECKPOINT, LOCKSTEP, captures_whole, check, drill, equal, note, silent
-from vmftlab.lab import READY
+from vmftlab.lab import PAIRED, READY
 from vmftlab.load import GuestShell, Workload, Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, HEARTBEAT_IP, HEARTBEAT_PORT
 
@@ -473,7 +473,7 @@ def attach_slow_link(name, way):
             throttled = max(throttled, status["throttle_permille"]
                             if status["attach_phase"] in ("copying", "scanning") else 0)
             rounds.append(status["attach_round"])
-            return status["state"] == "protected"
+            return status["state"] in PAIRED
         pair.wait(attached, "the attach to come to its end", 300)
         check(throttled > 0, "the guest was not slowed")
         pair.wait_said("A", "memory is written faster than it can be copied", 10)

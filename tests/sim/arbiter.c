@@ -10,7 +10,8 @@ void ask_arbiter(struct world *w, int host, uint64_t generation)
 		broken(w, "a dead guest claims nothing", "%s", host_name(host));
 	if (s->entitled)
 		broken(w, "a live side asks nobody", "%s", host_name(host));
-	if (w->spoil == SPOIL_NO_CLAIM) {
+	if (w->spoil == SPOIL_NO_CLAIM ||
+	    (w->spoil == SPOIL_DROP_UNASKED && s->core.why == VMFT_WHY_LAGGED)) {
 		later(w, about(w, 500), JOB_ANSWER, host, VMFT_IN_CLAIM_WON);
 		return;
 	}
@@ -90,8 +91,9 @@ void do_answer(struct world *w, int host, enum vmft_in answer)
 	if (answer == VMFT_IN_CLAIM_LOST && is_claimant(&w->owner[i], host, s->life))
 		broken(w, "the winner goes on", "%s owns it and was told that it lost",
 		       host_name(host));
-	/* Under SPOIL_NO_CLAIM no arbiter was asked. */
-	if (answer == VMFT_IN_CLAIM_WON && w->spoil != SPOIL_NO_CLAIM) {
+	/* Under these no arbiter was asked. */
+	if (answer == VMFT_IN_CLAIM_WON && w->spoil != SPOIL_NO_CLAIM &&
+	    w->spoil != SPOIL_DROP_UNASKED) {
 		if (w->told_won[i].is && !is_claimant(&w->told_won[i], host, s->life))
 			broken(w, "one winner a generation", "both sides were told they won");
 		w->told_won[i] = (struct claimant){true, host, s->life};

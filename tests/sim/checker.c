@@ -42,7 +42,7 @@ bool is_protected(const struct world *w)
 	const struct side *b = &w->sides[!w->recorder];
 
 	return w->pair && is_well(w, p) && is_well(w, b) && p->guest_runs && !p->gate_open &&
-	       b->heard_pair && !b->told_live;
+	       b->heard_pair && !b->told_live && !b->diverged;
 }
 
 bool someone_is_live(const struct world *w)
@@ -98,6 +98,8 @@ void check_go_live(struct world *w, int host)
 	const struct side *b = &w->sides[host];
 	uint64_t at = w->ops->covers(w, host, w->ops->applied(w, host));
 
+	if (b->detected)
+		broken(w, "a guest known to have diverged never goes live", "%s", host_name(host));
 	if (at < w->seen)
 		broken(w, "nothing acknowledged lost", "live at %llu, frames seen up to %llu",
 		       (unsigned long long)at, (unsigned long long)w->seen);
@@ -156,7 +158,7 @@ void do_watch(struct world *w)
 static bool is_unresolved(enum vmft_state state)
 {
 	return state != VMFT_STATE_FORMING && state != VMFT_STATE_FENCED &&
-	       state != VMFT_STATE_ENDED;
+	       state != VMFT_STATE_DIVERGED && state != VMFT_STATE_ENDED;
 }
 
 static void check_hosts(struct world *w, enum outcome outcome)
@@ -169,7 +171,8 @@ static void check_hosts(struct world *w, enum outcome outcome)
 
 		if (!is_intact(s) || is_live(s) || outcome == OUTCOME_PROTECTED)
 			continue;
-		if (wins)
+		/* What it won is nobody's: its guest may not go on. */
+		if (wins && s->core.state != VMFT_STATE_DIVERGED)
 			broken(w, "the winner goes on", "%s is %s", host_name(host),
 			       vmft_state_name(s->core.state));
 		if (is_unresolved(s->core.state))
@@ -192,6 +195,19 @@ static void check_output(struct world *w)
 		       (unsigned long long)s->frames[s->frame_head].number);
 }
 
+/* A lag comes to an end, one way or the other, and what the guest lost by it. */
+static void check_speed(struct world *w)
+{
+	const struct side *s = &w->sides[w->recorder];
+
+	if (s->core.state == VMFT_STATE_LAGGING && w->now - s->lags_since > drop_us + 5 * watch_us)
+		broken(w, "a lag comes to an end", "%s has lagged for %llu ms",
+		       host_name(w->recorder), (unsigned long long)((w->now - s->lags_since) / MS));
+	if (s->slowed && s->monitor_alive && !s->keeps)
+		broken(w, "the guest gets its speed back", "%s is slowed, with no backup",
+		       host_name(w->recorder));
+}
+
 /* Faults are over and the arbiter answers: whoever can carry the VM must do so by now. */
 void check_end(struct world *w)
 {
@@ -200,8 +216,10 @@ void check_end(struct world *w)
 	w->tally->outcomes[outcome]++;
 	check_hosts(w, outcome);
 	check_survived(w, outcome <= OUTCOME_LIVE);
-	if (outcome <= OUTCOME_LIVE)
+	if (outcome <= OUTCOME_LIVE) {
 		check_output(w);
+		check_speed(w);
+	}
 	if (w->ends && outcome == OUTCOME_ENDED && w->ops->check_ended)
 		w->ops->check_ended(w);
 	if (w->ends && outcome != OUTCOME_ENDED)

@@ -7,13 +7,22 @@ static const uint64_t faults_until_us = 1200 * MS;
 static const uint64_t settle_us = 500 * MS; /* a failover takes no longer */
 
 static const char *const fault_names[FAULT_COUNT] = {
-    [FAULT_KILL_GUEST] = "kill-guest",	     [FAULT_KILL_MONITOR] = "kill-monitor",
-    [FAULT_KILL_HOST] = "kill-host",	     [FAULT_PAUSE_SIDE] = "pause-side",
-    [FAULT_PAUSE_MONITOR] = "pause-monitor", [FAULT_LINK_CUT] = "link-cut",
-    [FAULT_LINK_ONE_WAY] = "link-one-way",   [FAULT_LINK_RESET] = "link-reset",
-    [FAULT_LINK_SLOW] = "link-slow",	     [FAULT_ARBITER_DOWN] = "arbiter-down",
-    [FAULT_ARBITER_SLOW] = "arbiter-slow",   [FAULT_PEER_LIES] = "peer-lies",
-    [FAULT_AGENT_LIES] = "agent-lies",	     [FAULT_SHUTDOWN] = "shutdown",
+    [FAULT_KILL_GUEST] = "kill-guest",
+    [FAULT_KILL_MONITOR] = "kill-monitor",
+    [FAULT_KILL_HOST] = "kill-host",
+    [FAULT_PAUSE_SIDE] = "pause-side",
+    [FAULT_PAUSE_MONITOR] = "pause-monitor",
+    [FAULT_LINK_CUT] = "link-cut",
+    [FAULT_LINK_ONE_WAY] = "link-one-way",
+    [FAULT_LINK_RESET] = "link-reset",
+    [FAULT_LINK_SLOW] = "link-slow",
+    [FAULT_ARBITER_DOWN] = "arbiter-down",
+    [FAULT_ARBITER_SLOW] = "arbiter-slow",
+    [FAULT_PEER_LIES] = "peer-lies",
+    [FAULT_AGENT_LIES] = "agent-lies",
+    [FAULT_SLOW_BACKUP] = "slow-backup",
+    [FAULT_DIVERGE] = "diverge",
+    [FAULT_SHUTDOWN] = "shutdown",
 };
 
 const char *fault_name(enum fault fault)
@@ -112,9 +121,18 @@ void strike_on(struct world *w, int host, enum vmft_state state)
 	}
 }
 
+/* What it is found by takes its time, and may find it at once. */
+static void diverge(struct world *w, int host, uint64_t length)
+{
+	w->sides[host].diverged = true;
+	w->ops->diverge(w, host);
+	later(w, one_in(w, 2) ? chance(w, 100) : chance(w, length), JOB_DETECT, host, 0);
+}
+
 static int victim_of(const struct world *w, const struct fault_plan *f)
 {
-	if (f->fault == FAULT_AGENT_LIES)
+	if (f->fault == FAULT_AGENT_LIES || f->fault == FAULT_SLOW_BACKUP ||
+	    f->fault == FAULT_DIVERGE)
 		return !w->recorder;
 	return f->struck ? f->host : f->role ^ w->recorder;
 }
@@ -141,6 +159,12 @@ static bool fault_applies(const struct world *w, const struct fault_plan *f)
 	case FAULT_AGENT_LIES:
 		return is_intact(s) && !is_primary(s) && !s->told_live && !s->fenced &&
 		       w->now >= s->monitor_paused_until;
+	case FAULT_SLOW_BACKUP:
+		return is_intact(s) && !is_primary(s);
+	case FAULT_DIVERGE:
+		return is_intact(s) && !is_primary(s) && !s->guest_runs && !s->fenced &&
+		       !s->diverged && s->core.state != VMFT_STATE_FORMING &&
+		       (s->core.state != VMFT_STATE_ATTACHING || s->core.pointed);
 	case FAULT_SHUTDOWN:
 		return s->guest_alive && !s->fenced && w->now >= s->guest_paused_until &&
 		       (!s->guest_runs || w->ops->room(w, host));
@@ -195,6 +219,12 @@ static void apply(struct world *w, const struct fault_plan *f)
 	case FAULT_AGENT_LIES:
 		agent_lies(w, host);
 		break;
+	case FAULT_SLOW_BACKUP:
+		w->slow_apply_until = w->now + f->length;
+		break;
+	case FAULT_DIVERGE:
+		diverge(w, host, f->length);
+		break;
 	case FAULT_SHUTDOWN:
 		shut_down(w, host);
 		break;
@@ -231,6 +261,8 @@ static void plan_fault(struct world *w, enum fault fault, int role, uint64_t at,
 	f->role = role;
 	f->at = at;
 	f->length = 1 + chance(w, one_in(w, 2) ? fault_length_us : silence_us);
+	if (fault == FAULT_SLOW_BACKUP) /* long enough to be seen */
+		f->length += fault_length_us / 4;
 	f->on = on;
 	if (on == VMFT_STATE_COUNT)
 		later(w, at, JOB_FAULT, 0, w->faults);
@@ -275,7 +307,9 @@ static void plan_primer(struct world *w, enum vmft_state on, uint64_t at)
 	if (on == VMFT_STATE_WAITING_ARBITER)
 		for (int role = 0; role < 2; role++)
 			plan_fault(w, FAULT_ARBITER_DOWN, role, at, VMFT_STATE_COUNT);
-	if (on == VMFT_STATE_ENDING)
+	if (on == VMFT_STATE_LAGGING)
+		plan_fault(w, FAULT_SLOW_BACKUP, 1, at, VMFT_STATE_COUNT);
+	else if (on == VMFT_STATE_ENDING)
 		plan_fault(w, FAULT_SHUTDOWN, 0, at, VMFT_STATE_COUNT);
 	else if (on == VMFT_STATE_SHIPPING)
 		plan_fault(w, ends[chance(w, 2)], 0, at, VMFT_STATE_COUNT);
@@ -287,12 +321,13 @@ static void plan_primer(struct world *w, enum vmft_state on, uint64_t at)
 static void plan_strike(struct world *w)
 {
 	static const enum fault sharp[] = {FAULT_KILL_GUEST, FAULT_KILL_HOST,  FAULT_LINK_RESET,
-					   FAULT_PEER_LIES,  FAULT_AGENT_LIES, FAULT_SHUTDOWN};
+					   FAULT_PEER_LIES,  FAULT_AGENT_LIES, FAULT_DIVERGE,
+					   FAULT_SHUTDOWN,   FAULT_SHUTDOWN};
 	static const enum vmft_state favoured[] = {VMFT_STATE_ATTACHING, VMFT_STATE_SEALING,
-						   VMFT_STATE_PROTECTED,
+						   VMFT_STATE_PROTECTED, VMFT_STATE_LAGGING,
 						   VMFT_STATE_WAITING_ARBITER};
 	enum vmft_state on =
-	    one_in(w, 3) ? favoured[chance(w, 4)] : (enum vmft_state)chance(w, VMFT_STATE_FENCED);
+	    one_in(w, 3) ? favoured[chance(w, 5)] : (enum vmft_state)chance(w, VMFT_STATE_FENCED);
 	uint64_t at = on == VMFT_STATE_FORMING || one_in(w, 8) ? 0 : chance(w, 100 * MS);
 	unsigned n = 1 + one_in(w, 3);
 
@@ -301,7 +336,7 @@ static void plan_strike(struct world *w)
 		if (one_in(w, 3))
 			plan_any(w, at, on);
 		else
-			plan_fault(w, sharp[chance(w, 6)], (int)chance(w, 2), at, on);
+			plan_fault(w, sharp[chance(w, 8)], (int)chance(w, 2), at, on);
 	}
 	if (one_in(w, 8))
 		plan_any(w, chance(w, faults_until_us), VMFT_STATE_COUNT);

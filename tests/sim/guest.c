@@ -83,6 +83,21 @@ void shut_down(struct world *w, int host)
 		guest_gone(w, host, true);
 }
 
+/* Until it next does something. */
+uint64_t guest_pause(struct world *w, int host)
+{
+	const struct side *s = &w->sides[host];
+
+	/* Its agent sees that nobody is there any more to give it its speed back. */
+	return about(w, s->slowed && s->monitor_alive ? 4 * w->guest_us : w->guest_us);
+}
+
+uint64_t apply_pause(struct world *w, int host)
+{
+	(void)host;
+	return about(w, w->now < w->slow_apply_until ? 20 * w->apply_us : w->apply_us);
+}
+
 void do_guest(struct world *w, int host)
 {
 	struct side *s = &w->sides[host];
@@ -115,6 +130,7 @@ void do_live(struct world *w, int host)
 	w->recorder = host;
 	w->live_from = w->ops->covers(w, host, w->ops->applied(w, host));
 	w->ops->live(w, host);
+	b->diverged = false; /* what it is, is the guest from here on */
 	note(w, "%s: agent is live behind frame %llu", host_name(host),
 	     (unsigned long long)w->live_from);
 	later(w, 0, JOB_GUEST, host, 0);

@@ -11,6 +11,7 @@ enum {
 	LOCKSTEP,
 	CHECKPOINT,
 	STRATEGIES,
+	FIND_RUNS_MAX = 20000,
 };
 
 static const struct strategy_ops *const strategies[STRATEGIES] = {
@@ -48,6 +49,11 @@ static const struct {
     [SPOIL_ATTACH_CLAIMS_EARLY] = {"attach-claims-early", IN_BOTH("never two live")},
     [SPOIL_NO_CLOSE_GATE] = {"no-close-gate", IN_BOTH("no frame before its ack")},
     [SPOIL_NO_ACK_AGAIN] = {"no-ack-again", {"output goes on", NULL}},
+    [SPOIL_DIVERGED_LIVE] = {"diverged-live",
+			     IN_BOTH("a guest known to have diverged never goes live")},
+    [SPOIL_STAYS_LAGGING] = {"stays-lagging", IN_BOTH("a lag comes to an end")},
+    [SPOIL_STAYS_SLOW] = {"stays-slow", IN_BOTH("the guest gets its speed back")},
+    [SPOIL_DROP_UNASKED] = {"drop-unasked", IN_BOTH("never two live")},
     [SPOIL_EPOCH_BEFORE] = {"epoch-before", {NULL, "no frame before its ack"}},
     [SPOIL_ACK_FIRST_FRAME] = {"ack-first-frame", {NULL, "no frame before its ack"}},
     [SPOIL_TORN_EPOCH] = {"torn-epoch", {NULL, "memory is the epoch's"}},
@@ -172,6 +178,10 @@ static void print_tally(const struct options *o, const struct bench *b, const st
 	printf(
 	    "\nvmft-sim: %u of %u entries of the core's table reached, %llu frames released late\n",
 	    reached(b->ops, t, true), reached(b->ops, t, false), (unsigned long long)t->late);
+	printf("vmft-sim: pairs lagged %llu times, %llu backups given up for it; %llu guests found "
+	       "to have diverged\n",
+	       (unsigned long long)t->lagged, (unsigned long long)t->dropped,
+	       (unsigned long long)t->detected);
 	if (t->epochs)
 		printf("vmft-sim: %llu epochs cut, %llu held by a backup, %llu of them waited for "
 		       "the one before; thrown away: %llu torn, %llu half staged\n",
@@ -199,7 +209,7 @@ static uint64_t find_out(const struct options *o, const struct bench *b)
 {
 	struct tally tally = {0};
 
-	while (tally.runs < 5000)
+	while (tally.runs < FIND_RUNS_MAX)
 		if (!run_seed(o, o->seed + tally.runs, &tally, b) &&
 		    !strcmp(b->w->broken, spoils[o->spoil].promise[b->which]))
 			return tally.runs;

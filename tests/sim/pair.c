@@ -79,7 +79,8 @@ static void act_on_guest(struct world *w, int host, const struct vmft_actions *a
 {
 	struct side *s = &w->sides[host];
 
-	if (a->set & (VMFT_DO_FENCE_GUEST | VMFT_DO_STOP) && s->entitled && s->guest_alive)
+	if (a->set & (VMFT_DO_FENCE_GUEST | VMFT_DO_STOP) && s->entitled && s->guest_alive &&
+	    s->core.state != VMFT_STATE_DIVERGED)
 		broken(w, "a failed attach leaves the primary live", "%s", host_name(host));
 	if (a->set & VMFT_DO_FENCE_GUEST)
 		fence(w, host);
@@ -185,7 +186,7 @@ void do_ship(struct world *w, int host)
 	bool attaching = state == VMFT_STATE_ATTACHING && p->core.pointed;
 	bool all;
 
-	if (!is_primary(p) || (state != VMFT_STATE_PROTECTED && state != VMFT_STATE_SHIPPING &&
+	if (!is_primary(p) || (!vmft_core_is_paired(&p->core) && state != VMFT_STATE_SHIPPING &&
 			       state != VMFT_STATE_SEALING && !attaching))
 		return;
 	all = w->ops->ship(w, host);
@@ -246,6 +247,45 @@ static void send_beat(struct world *w, int host)
 		send_message(w, host, beat);
 }
 
+/* The guest is slowed beyond the bound; the pair lags from half as much again on. */
+static void watch_lag(struct world *w, int host)
+{
+	struct side *p = &w->sides[host];
+	const uint64_t bound = w->ops->lag_bound;
+	const bool reports = is_primary(p) && p->keeps && p->peer_reports && p->socket_open;
+	const uint64_t lag = reports ? w->ops->lag(w, host) : 0;
+
+	if (w->spoil != SPOIL_STAYS_SLOW || reports)
+		p->slowed = lag > bound;
+	if (p->core.state == VMFT_STATE_PROTECTED && lag > bound + bound / 2) {
+		p->lags_since = w->now;
+		w->tally->lagged++;
+		feed_kind(w, host, VMFT_IN_LAGS);
+		return;
+	}
+	if (p->core.state != VMFT_STATE_LAGGING || w->spoil == SPOIL_STAYS_LAGGING)
+		return;
+	if (lag <= bound) {
+		feed_kind(w, host, VMFT_IN_KEEPS_UP);
+	} else if (w->now - p->lags_since > drop_us) {
+		w->tally->dropped++;
+		feed_lost(w, host, VMFT_WHY_LAGGED);
+	}
+}
+
+/* By the agent's word, or by the primary's; whoever is live by now is the guest. */
+void do_detect(struct world *w, int host)
+{
+	struct side *b = &w->sides[host];
+
+	if (!b->diverged || is_primary(b) || vmft_core_is_final(&b->core))
+		return;
+	b->detected = true;
+	w->tally->detected++;
+	if (w->spoil != SPOIL_DIVERGED_LIVE)
+		feed_kind(w, host, VMFT_IN_DIVERGED);
+}
+
 void do_beat(struct world *w, int host)
 {
 	struct side *s = &w->sides[host];
@@ -255,6 +295,7 @@ void do_beat(struct world *w, int host)
 	if (s->socket_open && w->now - s->last_heard > silence_us)
 		feed_lost(w, host, VMFT_WHY_SILENCE);
 	send_beat(w, host);
+	watch_lag(w, host);
 	do_ship(w, host);
 	later(w, about(w, beat_us), JOB_BEAT, host, 0);
 }
@@ -485,6 +526,8 @@ static void take(struct world *w, int host, const struct message *m)
 	case MESSAGE_BYE:
 		if (m->why == VMFT_WHY_GUEST_DIED)
 			feed_lost(w, host, VMFT_WHY_PEER_GUEST_DIED);
+		else if (m->why == VMFT_WHY_DIVERGED)
+			feed_lost(w, host, VMFT_WHY_PEER_DIVERGED);
 		else
 			feed_end_of_peer(w, host,
 					 (struct vmft_event_in){.kind = VMFT_IN_PEER_ENDED});

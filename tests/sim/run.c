@@ -121,6 +121,9 @@ static void perform_on_monitor(struct world *w, const struct todo *t)
 	case JOB_RETRY:
 		feed_kind(w, t->side, VMFT_IN_RETRY_TIMER);
 		break;
+	case JOB_DETECT:
+		do_detect(w, t->side);
+		break;
 	case JOB_CONNECT:
 		do_connect(w, t->side);
 		break;

@@ -34,6 +34,7 @@ enum {
 static const uint64_t beat_us = 10 * MS;
 static const uint64_t silence_us = 60 * MS;
 static const uint64_t watch_us = 40 * MS;
+static const uint64_t drop_us = 100 * MS; /* a backup that lags for this long is given up */
 
 enum spoil {
 	SPOIL_NONE,
@@ -54,6 +55,10 @@ enum spoil {
 	SPOIL_ATTACH_CLAIMS_EARLY, /* a backup that was told of no pair takes over all the same */
 	SPOIL_NO_CLOSE_GATE,	   /* the gate says it is closed and is not */
 	SPOIL_NO_ACK_AGAIN,	   /* heartbeats are answered without the last ack */
+	SPOIL_DIVERGED_LIVE,	   /* that a guest has diverged is found, and nothing comes of it */
+	SPOIL_STAYS_LAGGING,	   /* a backup that keeps up again counts as lagging for ever */
+	SPOIL_STAYS_SLOW,	   /* the guest is slowed for a backup that is gone */
+	SPOIL_DROP_UNASKED,	   /* a backup that lags is given up without asking the arbiter */
 	/* checkpoint */
 	SPOIL_EPOCH_BEFORE,	/* a frame depends on the last epoch, not on the next */
 	SPOIL_ACK_FIRST_FRAME,	/* an epoch is acked with its first frame */
@@ -85,9 +90,11 @@ enum fault {
 	FAULT_LINK_SLOW, /* delays beyond the silence time now and then */
 	FAULT_ARBITER_DOWN,
 	FAULT_ARBITER_SLOW,
-	FAULT_PEER_LIES,  /* a side says what cannot be, or what is not its turn to say */
-	FAULT_AGENT_LIES, /* the backup's agent reports what cannot be */
-	FAULT_SHUTDOWN,	  /* the guest ends in order, or a QEMU that does not run it is told to */
+	FAULT_PEER_LIES,   /* a side says what cannot be, or what is not its turn to say */
+	FAULT_AGENT_LIES,  /* the backup's agent reports what cannot be */
+	FAULT_SLOW_BACKUP, /* it takes in what it holds many times slower */
+	FAULT_DIVERGE,	   /* the backup's guest is not what the primary's is; found out later */
+	FAULT_SHUTDOWN,	   /* the guest ends in order, or a QEMU that does not run it is told to */
 	FAULT_COUNT,
 };
 
@@ -119,6 +126,7 @@ enum job {
 	JOB_LOOK,	 /* side: its monitor looks at its agent and QEMU */
 	JOB_BEAT,	 /* side: heartbeat and silence check */
 	JOB_RETRY,	 /* side */
+	JOB_DETECT,	 /* backup: its monitor finds that its guest has diverged */
 	JOB_CONNECT,	 /* side: if it is a primary that wants a peer */
 	JOB_ANSWER,	 /* side: arg = enum vmft_in */
 	JOB_DELIVER,	 /* side = receiver, arg = flight */
@@ -202,7 +210,9 @@ struct side {
 	bool told_is_live; /* the core knows that the agent went live */
 	uint64_t told_pos; /* last position reported as replayed */
 	uint64_t seal;	   /* what the gate says depends on what has left */
-	uint64_t attach;   /* counts attaches and their ends: answers to older ones are stale */
+	bool slowed;	   /* primary: the guest is to be slower, for the backup's sake */
+	uint64_t lags_since;
+	uint64_t attach; /* counts attaches and their ends: answers to older ones are stale */
 	/* QEMU and its agent */
 	bool guest_alive;
 	bool guest_runs;  /* executes for itself: recording, or live */
@@ -221,6 +231,8 @@ struct side {
 	/* what the world knows of it */
 	bool entitled;	 /* started alone or won, and has formed no pair since */
 	bool heard_pair; /* backup: was told that there is a pair */
+	bool diverged;	 /* backup: its guest is not what the primary's was */
+	bool detected;	 /* its monitor knows */
 	uint64_t honest; /* primary: highest honest ack that reached it from a formed backup */
 };
 
@@ -238,6 +250,7 @@ struct tally {
 	uint64_t steps, core_steps, runs, failed, frames;
 	uint64_t late; /* frames a primary released, rightly, after its backup had gone live */
 	uint64_t attaches, attached, go_lives;
+	uint64_t lagged, dropped, detected;
 	uint64_t longest; /* chain of generations */
 	/* checkpoint: epochs cut, held by a backup, half staged when QEMU died, torn when a
 	 * guest went live, and those whose COMMIT waited */
@@ -277,6 +290,7 @@ struct world {
 	uint64_t down_until[HOSTS]; /* the host */
 	uint64_t start_at[HOSTS];   /* when its processes are started anew; 0: they run */
 	uint64_t slow_until;
+	uint64_t slow_apply_until;
 	unsigned flight;     /* counts up whenever what is in flight is void */
 	unsigned connection; /* counts connections */
 	uint64_t delay_us;   /* typical of this run's network */
@@ -349,6 +363,9 @@ struct strategy_ops {
 	uint64_t (*held)(const struct world *w, int host);
 	uint64_t (*applied)(const struct world *w, int host);
 	uint64_t (*progress)(const struct world *w, int host); /* in what lag is measured in */
+	uint64_t (*lag)(const struct world *w, int host);      /* primary, of its backup's report */
+	uint64_t lag_bound;
+	void (*diverge)(struct world *w, int host); /* the backup's guest */
 
 	/* What the world knows: the last frame that was sent before a held position. */
 	uint64_t (*covers)(const struct world *w, int host, uint64_t position);
@@ -396,6 +413,8 @@ void guest_ends(struct world *w, int host);
 void shut_down(struct world *w, int host);
 void do_guest(struct world *w, int host);
 void do_apply(struct world *w, int host);
+uint64_t guest_pause(struct world *w, int host);
+uint64_t apply_pause(struct world *w, int host);
 void do_live(struct world *w, int host);
 void do_take_state(struct world *w, int host, uint64_t attach);
 void do_close_gate(struct world *w, int host, uint64_t attach);
@@ -414,6 +433,7 @@ void feed_lost(struct world *w, int host, enum vmft_why why);
 void do_ship(struct world *w, int host);
 void do_look(struct world *w, int host);
 void do_beat(struct world *w, int host);
+void do_detect(struct world *w, int host);
 void do_connect(struct world *w, int host);
 void do_alone(struct world *w, int host);
 void do_point(struct world *w, int host, uint64_t attach);

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A backup that does not keep up: its primary is slowed, and rid of it in the end. Who is told."""
+
+import os
+import re
+import signal
+import time
+
+from harness import Loaded, captures_whole, check, drill, equal, note, paired
+from vmftlab.lab import READY
+from vmftlab.load import GuestShell, Writer
+
+V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+CPU = "/sys/fs/cgroup" if V2 else "/sys/fs/cgroup/cpu"
+PERIOD_US = 100000
+
+# What waits for a slow backup is in the ring, the gate and the area, all of a size that is set and
+# shared or QEMU's; a monitor's own memory holds one epoch of this guest and what is fixed.
+GREW_KB_MAX = 24 * 1024
+
+
+class Quota:
+    """Processor time of a host's processes, by a cgroup of their own (v1 or v2)."""
+
+    def __init__(self, pair, name):
+        self.pair, self.name = pair, name
+        self.path = os.path.join(CPU, f"{pair.prefix}-{name}")
+
+    def __enter__(self):
+        if V2:
+            _write("/sys/fs/cgroup/cgroup.subtree_control", "+cpu")
+        os.mkdir(self.path)
+        return self
+
+    def __exit__(self, *_):
+        self.pair.end_side(self.name)
+        self.pair.wait(self._removed, "an empty cgroup", 10)
+
+    def _removed(self):
+        try:
+            os.rmdir(self.path)
+        except OSError:
+            return False
+        return True
+
+    def set(self, percent):
+        """Of one processor, for all there is on the host now."""
+        self._limit(percent * PERIOD_US // 100)
+        side = self.pair.side[self.name]
+        for pid in [side.qemu_pid(), *side.monitor_pids()]:
+            _write(f"{self.path}/cgroup.procs", pid)
+
+    def lift(self):
+        self._limit(None)
+
+    def _limit(self, quota):
+        if V2:
+            _write(f"{self.path}/cpu.max", f"{quota or 'max'} {PERIOD_US}")
+        else:
+            _write(f"{self.path}/cpu.cfs_period_us", PERIOD_US)
+            _write(f"{self.path}/cpu.cfs_quota_us", quota or -1)
+
+    def held_back(self):
+        """How often the kernel made them wait."""
+        with open(f"{self.path}/cpu.stat", encoding="ascii") as file:
+            return int(dict(line.split() for line in file)["nr_throttled"])
+
+
+class Memory:
+    """What both monitors have of their own, and the most of it that was seen."""
+
+    def __init__(self, pair):
+        self.pair = pair
+        self.first = self._anon_kb()
+        self.most = dict(self.first)
+
+    def _anon_kb(self):
+        found = {}
+        for name, side in self.pair.side.items():
+            for pid in side.monitor_pids():
+                with open(f"/proc/{pid}/status", encoding="ascii") as file:
+                    found[name] = int(re.search(r"RssAnon:\s*(\d+)", file.read())[1])
+        return found
+
+    def look(self):
+        for name, kb in self._anon_kb().items():
+            self.most[name] = max(self.most[name], kb)
+
+    def bounded(self):
+        for side, kb in self.most.items():
+            check(kb - self.first[side] < GREW_KB_MAX,
+                  f"{side}'s monitor grew: {self.first[side]} kB, then {kb} kB")
+
+
+class Told:
+    """The alarm program of both sides: what it was told, by host."""
+
+    WORDS = ("event", "name", "host", "text")
+    SCRIPT = """#!/bin/sh
+[ "$*" = "$VMFT_ALARM_EVENT $VMFT_ALARM_NAME $VMFT_ALARM_HOST $VMFT_ALARM_TEXT" ] || exit 1
+echo "$1|$2|$3|$4" >> {0}/told.$3
+"""
+
+    def __init__(self, pair):
+        self.pair = pair
+        path = os.path.join(pair.dir, "alarm")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(self.SCRIPT.format(pair.dir))
+        os.chmod(path, 0o755)
+        pair.pair_keys["alarm"] = path
+        pair.write_pair()
+
+    def all(self, name):
+        side = self.pair.side[name]
+        try:
+            with open(os.path.join(self.pair.dir, f"told.{side.host}"), encoding="utf-8") as file:
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return []
+        found = [dict(zip(self.WORDS, line.split("|"))) for line in lines]
+        for alarm in found:
+            equal((alarm["name"], alarm["host"]), (self.pair.prefix, side.host), "name and host")
+        return found
+
+    def wait(self, name, *events):
+        """Until the program was told just these; two of the same moment may come in any order."""
+        self.pair.wait(lambda: len(self.all(name)) >= len(events), f"{name} to tell {events}", 30)
+        found = self.all(name)
+        equal(sorted(alarm["event"] for alarm in found), sorted(events), f"what {name} told")
+        return found
+
+
+def _write(path, value):
+    with open(path, "w", encoding="ascii") as file:
+        file.write(str(value))
+
+
+# --- a slow backup -----------------------------------------------------------------
+
+
+def slow_enough(way):
+    """Percent of a processor with which a backup cannot follow: it replays, or only copies."""
+    return 2 if way.sends_state else 10
+
+
+@drill("lag", limit=400)
+def lag_control(name, way):
+    """The primary is slowed for its backup, and only so long."""
+    with way.lab(name, pair={"lag-ms": "200", "silence-ms": "10000"}) as pair, \
+            Quota(pair, "B") as quota:
+        loaded = Loaded(pair).start()
+        memory = Memory(pair)
+        quota.set(slow_enough(way))
+
+        def look(done, what):
+            def looked():
+                memory.look()
+                status = pair.status("A")
+                return status if done(status) else None
+            return pair.wait(looked, what)
+        lagging = look(lambda status: status["state"] == "lagging" and
+                       status["throttle_permille"] > 0, "a pair that lags")
+        check(quota.held_back() > 0, "the backup was not held back")
+        equal(pair.state("B"), "protected", "state of B, which lags")
+        check("does not keep up" in lagging["next"], f"advice: {lagging['next']}")
+        # The bound is on what time would add to.
+        end = time.monotonic() + 10
+        look(lambda status: time.monotonic() > end, "memory to grow")
+        paired(pair, "A", "state of A all the while")
+        loaded.settle("while the pair lags")
+        note(f"{lagging['lag_ms']} ms behind, slowed by {lagging['throttle_permille'] / 10} %, "
+             f"B held back {quota.held_back()} times; RssAnon {memory.first} kB, then at most "
+             f"{memory.most} kB")
+        memory.bounded()
+
+        quota.lift()
+        loaded.load.stop()
+        pair.wait_state("A", "protected")
+        pair.wait(lambda: pair.status("A")["throttle_permille"] == 0, "the guest's own speed")
+        equal(pair.status("A")["next"], None, "advice when all is well")
+        pair.wait_said("A", "lagging: the backup is [0-9]+ ms behind", 1)
+        pair.wait_said("A", "keeps up again; it was up to [0-9]+ ms behind", 1)
+        loaded.verify()
+        captures_whole(pair)
+
+
+class Busy:
+    """More to do for the guest than a slow backup can follow, whoever waits for output."""
+
+    WORK = "while :; do dd if=/dev/zero of=/mnt/busy bs=64k count=64 conv=fsync 2>/dev/null; done"
+
+    def __init__(self, pair):
+        self.shell = GuestShell(pair)
+        self.job = self.shell.run(f"{self.WORK} & echo $!").strip()
+
+    def end(self):
+        self.shell.run(f"kill {self.job}")
+        self.shell.close()
+
+
+def attached_quiet(pair):
+    """A guest that has booted, and then got its backup: booting is more than one can follow."""
+    pair.start_side("A")
+    pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
+    pair.start_backup("B")
+    pair.wait_attached("A", "B")
+
+
+@drill("lag-drop", limit=400)
+def lag_drop(name, way):
+    """One that lags for too long is given up, its primary is fast again, and attaches it later."""
+    with way.lab(name, pair={"lag-drop-ms": "3000", "silence-ms": "10000",
+                             "start": "alone"}) as pair, Quota(pair, "B") as quota:
+        told = Told(pair)
+        attached_quiet(pair)
+        told.wait("A", "protected")
+        writer = Writer(pair, interval_ms=50)
+        writer.start()
+        generation = pair.status("A")["generation"]
+        pair.side["B"].may_end = True
+        quota.set(slow_enough(way))
+        busy = Busy(pair)
+        pair.wait_said("A", "has lagged for [0-9]+ s .* it is given up, and none attached for 3 s")
+        pair.wait_state("A", "alone")
+        check(quota.held_back() > 0, "the backup was not held back")
+        status = pair.status("A")
+        equal(status["reason"], "the backup did not keep up", "reason")
+        equal(status["generation"], generation + 1, "generation, won by A")
+        equal(status["throttle_permille"], 0, "throttle of a guest that is alone")
+        check("nothing protects" in status["next"], f"advice: {status['next']}")
+        quota.lift()
+        busy.end()
+        acks = len(writer.acks())
+        pair.wait(lambda: len(writer.acks()) > acks + 5, "writes without the backup")
+        pair.wait_said("B", "fenced: the primary goes on without this backup")
+        equal(told.wait("B", "fenced")[0]["text"].split(": ")[-1],
+              "the other side won the arbitration", "why B is fenced")
+
+        pair.start_backup("B")
+        status = pair.wait_attached("A", "B")
+        equal(status["lag_dropped"], 1, "backups given up in a row")
+        found = [alarm["event"] for alarm in told.all("A")]
+        check({"dropped", "alone"} <= set(found), f"what A told: {found}")
+        pair.wait(lambda: told.all("A")[-1]["event"] == "protected", "A to tell of its new backup")
+        acks = len(writer.acks())
+        pair.wait(lambda: len(writer.acks()) > acks + 5, "writes, protected again")
+        writer.stop()
+        equal(writer.verify(), (writer.stored(), 0), "keys verified and lost")
+        equal(len(pair.capture["B"].frames()), 0, "frames from the backup's host")
+        captures_whole(pair)
+
+
+# --- who is told --------------------------------------------------------------------
+
+
+@drill("alarm", limit=400)
+def alarm(name, way):
+    """Each change a person should know of, told by the side it happened to, with what to do."""
+    with way.lab(name, captures=False, pair={"lag-ms": "60000"}) as pair:
+        told = Told(pair)
+        pair.start_protected()
+        writer = Writer(pair)
+        writer.start()
+        pair.wait(lambda: len(writer.acks()) > 5, "writes")
+        equal(told.all("A") + told.all("B"), [], "what was told of a pair that formed")
+
+        pair.kill_qemu("A")
+        pair.wait_state("B", "alone")
+        generation = pair.status("B")["generation"]
+        text = told.wait("B", "live")[0]["text"]
+        check(text.startswith(f"alone, generation {generation}: "), f"text of the alarm: {text}")
+        pair.start_backup("A")
+        pair.wait_attached("B", "A")
+        told.wait("B", "live", "protected")
+
+        pair.hide_arbiter()
+        pair.kill_qemu("B")
+        pair.wait_state("A", "waiting-arbiter")
+        told.wait("A", "arbiter")
+        check("reachable" in pair.wait(lambda: pair.status("A")["next"], "advice", 10),
+              "no word of the arbiter")
+        pair.return_arbiter()
+        pair.wait_state("A", "alone")
+        told.wait("A", "arbiter", "live")
+        fenced(pair, told)
+        writer.stop()
+        equal(writer.verify(), (writer.stored(), 0), "keys verified and lost")
+
+
+def fenced(pair, told):
+    """A's host is stopped, B takes over; A wakes up and is fenced: what can be seen of it then."""
+    pair.start_backup("B")
+    pair.wait_attached("A", "B")
+    pair.stop_host("A")
+    pair.wait_state("B", "alone")
+    told.wait("B", "live", "protected", "live")
+    pair.cont_host("A")
+    pair.wait_state("A", "fenced")
+    told.wait("A", "arbiter", "live", "protected", "fenced")
+    pid, live = pair.side["A"].qemu_pid(), pair.status("B")["generation"]
+    words = pair.status("A")["next"]
+    for word in (f"live as generation {live}", f"gcore {pid}", f"kill {pid}", "VMFT_ROLE=backup"):
+        check(word in words, f"no word of {word!r} in: {words}")
+    check(pair.side["A"].console(), "an empty console")
+    equal(pair.command("A", "digest", 60)["ram"], pair.command("A", "digest", 60)["ram"],
+          "digests of the memory of a guest that stands still")
+
+    # As it says.
+    pair.side["A"].may_end = True
+    os.kill(pid, signal.SIGTERM)
+    pair.wait(lambda: not pair.side["A"].qemu_runs() and not pair.side["A"].monitor_pids(),
+              "the fenced side to end", 30)
+    pair.start_backup("A")
+    pair.wait_attached("B", "A")

@@ -198,7 +198,8 @@ void vmft_tap_add(const uint8_t *bytes, size_t n)
  * through (rr_wait_io_event() looks at the vCPU only): the packet waits for the guest's next
  * timer, tens of milliseconds on an idle guest, and a disk flush does so several times. The
  * clock's notification queues work for the vCPU, which does end its sleep; QEMU itself
- * wakes it so while replaying (icount_start_warp_timer()).
+ * wakes it so while replaying (icount_start_warp_timer()). The vCPU of a fenced guest takes
+ * nothing any more, and its main loop would never sleep again.
  */
 void vmft_tap_before_wait(void)
 {
@@ -206,7 +207,8 @@ void vmft_tap_before_wait(void)
 
 	/* The queue's head is read without its lock: missing an entry that is just being
 	 * made is as good as coming a moment earlier. */
-	if (vmft_agent.tap.stream && vmft_agent.qemu.has_events())
+	if (vmft_agent.tap.stream && vmft_agent.qemu.has_events() &&
+	    !atomic_load(&vmft_agent.fenced))
 		vmft_agent.qemu.clock_notify(QEMU_CLOCK_VIRTUAL);
 }
 

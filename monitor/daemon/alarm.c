@@ -36,7 +36,8 @@ struct alarm_item {
 struct vmft_alarm {
 	const char *program, *name, *host;
 	pthread_t thread;
-	int bell; /* eventfd: an item, or the end */
+	int bell;  /* eventfd: an item, or the end */
+	bool told; /* the monitor's: since all was well last */
 
 	pthread_mutex_t lock; /* of what follows; held for no more than a copy */
 	pthread_cond_t started;
@@ -256,8 +257,9 @@ void vmft_alarm_raise(struct vmft_alarm *alarm, enum vmft_alarm_event event, con
 	struct alarm_item *item;
 	bool full;
 
-	if (!alarm || event == VMFT_ALARM_NONE)
+	if (!alarm || event == VMFT_ALARM_NONE || (event == VMFT_ALARM_PROTECTED && !alarm->told))
 		return;
+	alarm->told = event != VMFT_ALARM_PROTECTED;
 	pthread_mutex_lock(&alarm->lock);
 	full = alarm->count == VMFT_ALARM_WAIT_MAX;
 	if (!full) {

@@ -28,14 +28,14 @@ enum vmft_alarm_event {
 	VMFT_ALARM_LAGGING,	    /* primary: it is slowed, for a while already */
 	VMFT_ALARM_DROPPED,	    /* primary: its backup lagged too long and is given up */
 	VMFT_ALARM_ARBITER,	    /* the arbiter does not answer: nobody goes on */
-	VMFT_ALARM_PROTECTED,	    /* primary: protected again, or its backup keeps up again */
+	VMFT_ALARM_PROTECTED,	    /* primary: all is well again after one of these */
 	VMFT_ALARM_EVENTS,
 };
 
 /* "alone", "live", ...; static storage. */
 const char *vmft_alarm_name(enum vmft_alarm_event event);
 
-/* What a step of the core is worth; NONE for most. The first pair of a guest is no news. */
+/* What a step of the core is worth; NONE for most. */
 enum vmft_alarm_event vmft_alarm_of(const struct vmft_core *before, const struct vmft_core *now);
 
 struct vmft_alarm;
@@ -47,7 +47,8 @@ struct vmft_alarm;
  */
 int vmft_alarm_open(const char *where, const char *program, const char *name, const char *host,
 		    struct vmft_alarm **ret, struct vmft_error *err);
-/* Never blocks. text is cut at VMFT_ALARM_TEXT_MAX. */
+/* Never blocks. PROTECTED is told only behind another one: that a guest got its first backup is
+ * no news. text is cut at VMFT_ALARM_TEXT_MAX. */
 void vmft_alarm_raise(struct vmft_alarm *alarm, enum vmft_alarm_event event, const char *text);
 /* What was raised is started first, for at most a second; not waited for to end. */
 void vmft_alarm_close(struct vmft_alarm *alarm);

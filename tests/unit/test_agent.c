@@ -106,6 +106,10 @@ static void test_tap_wakes_the_vcpu(void)
 	world.events = true;
 	vmft_tap_before_wait();
 	CU_ASSERT_EQUAL(world.notified, 1);
+	/* One that is stopped for good takes nothing: the main loop would go round for ever. */
+	atomic_store(&vmft_agent.fenced, true);
+	vmft_tap_before_wait();
+	CU_ASSERT_EQUAL(world.notified, 1);
 	teardown();
 }
 

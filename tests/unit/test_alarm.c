@@ -162,6 +162,24 @@ static void bounded(void)
 	drop_desk(&d);
 }
 
+/* That all is well is news to those who were told that it is not, and to them once. */
+static void all_is_well(void)
+{
+	struct desk d;
+
+	make_desk(&d, "touch $1.$$");
+	vmft_alarm_raise(d.alarm, VMFT_ALARM_PROTECTED, "");
+	vmft_alarm_raise(d.alarm, VMFT_ALARM_ALONE, "");
+	vmft_alarm_raise(d.alarm, VMFT_ALARM_PROTECTED, "");
+	vmft_alarm_raise(d.alarm, VMFT_ALARM_PROTECTED, "");
+	vmft_alarm_raise(d.alarm, VMFT_ALARM_LAGGING, "");
+	vmft_alarm_close(d.alarm);
+	CU_ASSERT(becomes(&d, "alone", 1));
+	CU_ASSERT(becomes(&d, "lagging", 1));
+	CU_ASSERT(becomes(&d, "protected", 1));
+	drop_desk(&d);
+}
+
 /* A program that does not end keeps nobody from ending. */
 static void never_waited_for(void)
 {
@@ -293,9 +311,10 @@ int vmft_suite_alarm(void)
 	CU_pSuite suite = CU_add_suite("alarm and advice", NULL, NULL);
 
 	if (!suite || !CU_ADD_TEST(suite, told) || !CU_ADD_TEST(suite, bounded) ||
-	    !CU_ADD_TEST(suite, never_waited_for) || !CU_ADD_TEST(suite, cannot_be_run) ||
-	    !CU_ADD_TEST(suite, what_is_worth_it) || !CU_ADD_TEST(suite, arbiter_once) ||
-	    !CU_ADD_TEST(suite, backup_diverged) || !CU_ADD_TEST(suite, what_to_do))
+	    !CU_ADD_TEST(suite, all_is_well) || !CU_ADD_TEST(suite, never_waited_for) ||
+	    !CU_ADD_TEST(suite, cannot_be_run) || !CU_ADD_TEST(suite, what_is_worth_it) ||
+	    !CU_ADD_TEST(suite, arbiter_once) || !CU_ADD_TEST(suite, backup_diverged) ||
+	    !CU_ADD_TEST(suite, what_to_do))
 		return -1;
 	return 0;
 }

@@ -139,6 +139,19 @@ static bool waits(const struct side *s)
 	return is_intact(s) && !is_primary(s) && s->core.state == VMFT_STATE_FORMING;
 }
 
+/* A guest is slowed for a backup, and only as long as there is one. */
+static void check_speed(struct world *w)
+{
+	const struct side *s = &w->sides[w->recorder];
+	const uint64_t since =
+	    s->open_since > s->monitor_paused_until ? s->open_since : s->monitor_paused_until;
+
+	if (is_live(s) && s->slowed && s->monitor_alive && !s->keeps &&
+	    w->now > since + 5 * beat_us)
+		broken(w, "the guest gets its speed back", "%s is slowed, with no backup",
+		       host_name(w->recorder));
+}
+
 /* At rest: protected, or live where nobody can attach, or two backups that wait for ever. */
 void do_watch(struct world *w)
 {
@@ -147,6 +160,7 @@ void do_watch(struct world *w)
 		     (outcome == OUTCOME_LIVE && !w->sides[w->recorder].monitor_alive) ||
 		     (waits(&w->sides[0]) && waits(&w->sides[1]));
 
+	check_speed(w);
 	later(w, watch_us, JOB_WATCH, 0, 0);
 	for (unsigned i = 0; i < w->faults; i++)
 		rests &= w->now > w->plan[i].at + watch_us;
@@ -195,17 +209,14 @@ static void check_output(struct world *w)
 		       (unsigned long long)s->frames[s->frame_head].number);
 }
 
-/* A lag comes to an end, one way or the other, and what the guest lost by it. */
-static void check_speed(struct world *w)
+/* One way or the other. */
+static void check_lag(struct world *w)
 {
 	const struct side *s = &w->sides[w->recorder];
 
 	if (s->core.state == VMFT_STATE_LAGGING && w->now - s->lags_since > drop_us + 5 * watch_us)
 		broken(w, "a lag comes to an end", "%s has lagged for %llu ms",
 		       host_name(w->recorder), (unsigned long long)((w->now - s->lags_since) / MS));
-	if (s->slowed && s->monitor_alive && !s->keeps)
-		broken(w, "the guest gets its speed back", "%s is slowed, with no backup",
-		       host_name(w->recorder));
 }
 
 /* Faults are over and the arbiter answers: whoever can carry the VM must do so by now. */
@@ -218,7 +229,7 @@ void check_end(struct world *w)
 	check_survived(w, outcome <= OUTCOME_LIVE);
 	if (outcome <= OUTCOME_LIVE) {
 		check_output(w);
-		check_speed(w);
+		check_lag(w);
 	}
 	if (w->ends && outcome == OUTCOME_ENDED && w->ops->check_ended)
 		w->ops->check_ended(w);

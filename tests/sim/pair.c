@@ -59,8 +59,9 @@ static void go_live(struct world *w, int host, uint64_t at)
 	later(w, about(w, 2 * MS), JOB_LIVE, host, 0);
 }
 
-static void open_gate(struct side *s)
+static void open_gate(const struct world *w, struct side *s)
 {
+	s->open_since = w->now;
 	s->gate_open = true;
 	s->keeps = false;
 	s->attach++;
@@ -91,7 +92,7 @@ static void act_on_guest(struct world *w, int host, const struct vmft_actions *a
 	if (a->set & VMFT_DO_GO_LIVE)
 		go_live(w, host, a->live_at);
 	if (a->set & VMFT_DO_OPEN_GATE)
-		open_gate(s);
+		open_gate(w, s);
 	if (a->set & VMFT_DO_CLOSE_GATE)
 		later(w, about(w, 200), JOB_CLOSE_GATE, host, s->attach);
 	if (a->set & VMFT_DO_FORM_PAIR)

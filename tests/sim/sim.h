@@ -212,6 +212,7 @@ struct side {
 	uint64_t seal;	   /* what the gate says depends on what has left */
 	bool slowed;	   /* primary: the guest is to be slower, for the backup's sake */
 	uint64_t lags_since;
+	uint64_t open_since;
 	uint64_t attach; /* counts attaches and their ends: answers to older ones are stale */
 	/* QEMU and its agent */
 	bool guest_alive;

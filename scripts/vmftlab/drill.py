@@ -33,6 +33,9 @@ SAMPLE_S = 0.1
 # For what must come; how quickly it did is in the report.
 PATIENCE_S = 60
 COMPARE_EACH = 20  # faults
+# What a service manager does with a backup whose address is not free yet.
+EXIT_ADDRESS = 6
+STARTS, RESTART_S = 5, 1
 LIVE = ("alone", "attaching", "sealing", "protected", "shipping")
 OVER = ("fenced", "ended")
 FINDINGS = re.compile(r"Sanitizer|runtime error:")
@@ -46,8 +49,8 @@ class Clients:
 
     def __init__(self, lab):
         if lab.image == "bare":
-            self.writers = [BareWriter(lab),
-                            BareWriter(lab, keys=200, first_key=1000, durable=True,
+            self.writers = [BareWriter(lab, keys=200),
+                            BareWriter(lab, keys=100, first_key=1000, durable=True,
                                        name="durable")]
         else:
             self.writers = [Writer(lab, PROTOCOL[lab.image], connections=2, interval_ms=40)]
@@ -206,7 +209,7 @@ class Drill:
         self.live = "A"
         self.clients = self.sampler = self.wire = None
         self.problems = []  # of no single fault
-        self.undetected = self.compared = 0
+        self.undetected = self.compared = self.restarts = 0
         self.answered, self.lost = 0, None
         self.findings = []
         self.result = {"vm": self.lab.prefix, "strategy": options.strategy,
@@ -243,10 +246,10 @@ class Drill:
 
     def go_through(self):
         for number, (kind, target) in enumerate(self.plan, 1):
-            record = self.one(kind, target)
-            say(f"{number:>3}/{len(self.plan)} {self.line(target, record)}")
-            for text in record["problems"]:
-                say(f"        PROBLEM {text}")
+            try:
+                record = self.one(kind, target)
+            finally:
+                self.tell(number)
             if record["problems"] and not self.options.keep_going:
                 return
             if number % COMPARE_EACH == 0:
@@ -365,7 +368,19 @@ class Drill:
     def protect(self):
         """The host that is free offers itself, as its service manager would have it do."""
         live, other = self.live, OTHER[self.live]
-        self.lab.start_backup(other)
+        for attempt in range(1, STARTS + 1):
+            try:
+                self.lab.start_backup(other)
+                break
+            except LabError as error:
+                # Restart=always: the kernel may need a moment yet to close what the one before
+                # was listening with (io_uring gives it back behind the process's end).
+                code = self.lab.side[other].process.poll()
+                if code != EXIT_ADDRESS or attempt == STARTS:
+                    raise
+                say(f"        {other} ended with {code} and is started again: {error}")
+                self.restarts += 1
+                time.sleep(RESTART_S)
         self.lab.attach_now(live)
         self.lab.wait(lambda: self.lab.state(live) == self.lab.state(other) == "protected",
                       f"{other} to be attached to {live}", PATIENCE_S)
@@ -375,6 +390,8 @@ class Drill:
         """After a problem: heals, and tries to be protected again, so that others can be found."""
         try:
             fault.end()
+            for side in self.lab.side.values():
+                side.may_end = True  # what has ended is known
             if self.is_protected() and self.guest_answers():
                 return
             live = self.find_live()
@@ -435,7 +452,8 @@ class Drill:
         return any(re.search(r"diverge", side.log()) for side in self.lab.side.values())
 
     def conclude(self):
-        steps = [self.stop_clients, self.compare, self.finish_wire, self.find_findings]
+        steps = [self.stop_clients, self.compare, self.read_back, self.finish_wire,
+                 self.find_findings]
         for step in steps if self.clients else steps[-1:]:
             try:
                 step()
@@ -449,6 +467,12 @@ class Drill:
     def stop_clients(self):
         self.clients.stop()
         self.result["ops"] = self.clients.ops()
+
+    def read_back(self):
+        """Without its backup: with it each answer would wait for an epoch's end, for minutes."""
+        if self.is_protected():
+            self.lab.end_side(OTHER[self.live])
+            self.lab.wait_state(self.live, "alone", "attaching", timeout=PATIENCE_S)
         self.answered, self.lost = self.clients.lost()
         if self.lost:
             self.problems.append(f"{self.lost} acknowledged writes are lost")
@@ -478,6 +502,13 @@ class Drill:
         self.result["ok"] = good
         if not good and self.lab.dir and os.path.isdir(self.lab.dir):
             self.lab.keep_logs(self.logs)
+
+    def tell(self, number):
+        """What came of the last one."""
+        record = self.result["faults"][-1]
+        say(f"{number:>3}/{len(self.plan)} {self.line(self.plan[number - 1][1], record)}")
+        for text in record["problems"]:
+            say(f"        PROBLEM {text}")
 
     @staticmethod
     def line(target, record):

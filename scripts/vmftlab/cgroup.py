@@ -26,16 +26,17 @@ class Group:
         self.controller = controller
         self.base = base
         self.path = os.path.join(base, name)
+        self.procs = os.path.join(self.path, "cgroup.procs")
         self.before = {}  # pid: its group
         os.mkdir(self.path)
 
     def add(self, pids):
         for pid in pids:
             self.before[pid] = self._of(pid)
-            _write(os.path.join(self.path, "cgroup.procs"), pid)
+            _write(self.procs, pid)
 
     def pids(self):
-        return [int(word) for word in _read(os.path.join(self.path, "cgroup.procs")).split()]
+        return [int(word) for word in _read(self.procs).split()]
 
     def _of(self, pid):
         """Where a process is, as a directory."""
@@ -88,7 +89,11 @@ class Group:
     # -- memory
 
     def limit_memory(self, size):
+        """Nor may it be swapped out."""
         self._set("memory.max" if self.v2 else "memory.limit_in_bytes", size)
+        for name, most in (("memory.swap.max", 0), ("memory.memsw.limit_in_bytes", size)):
+            if os.path.exists(os.path.join(self.path, name)):
+                self._set(name, most)
 
     def limit_hits(self):
         """How often something had to be reclaimed, or was not to be had."""

@@ -138,6 +138,7 @@ class Stop(Fault):
     """SIGSTOP; SIGCONT when the other side carries on, or went on without it."""
 
     weight = 3
+    stopped = ()
 
     def pids(self):
         raise NotImplementedError
@@ -280,11 +281,13 @@ class Lossy(Fault):
     ends = "both"
 
     def rules(self):
+        """One after the other: what is there already is removed if the next cannot be made."""
         raise NotImplementedError
 
     def inject(self):
         self.dropping = []
-        self.dropping += self.rules()
+        for rule in self.rules():
+            self.dropping.append(rule)
 
     def verify(self):
         found = netfaults.wait_counted(self.dropping, 5)
@@ -310,7 +313,7 @@ class ChannelOneWay(Lossy):
     may = {"any": (FAILOVER, WENT_ON)}
 
     def rules(self):
-        return [netfaults.drop_all(self.lab.net.host[OTHER[self.host]], "chan0")]
+        yield netfaults.drop_all(self.lab.net.host[OTHER[self.host]], "chan0")
 
 
 class ChannelLoss(Lossy):
@@ -323,8 +326,8 @@ class ChannelLoss(Lossy):
     PERCENT = 5
 
     def rules(self):
-        return [netfaults.drop_some(ns, "chan0", self.PERCENT)
-                for ns in self.lab.net.host.values()]
+        for ns in self.lab.net.host.values():
+            yield netfaults.drop_some(ns, "chan0", self.PERCENT)
 
     def verify(self):
         return f"rules of {self.PERCENT} % on both hosts"
@@ -602,40 +605,31 @@ class MemoryPressure(Fault):
     kind = "memory-pressure"
     text = "a host's memory is used up until the kernel's OOM killer ends QEMU there"
     weight = 1
+    hog = group = None
     # What the two may still take, and the program that uses it up.
     LIMIT = 48 << 20
-    HOG = ("import os,sys\n"
-           "kept=[]\n"
-           "while True: kept.append(os.urandom(1<<16)*4)\n")
+    HOG = ("kept = []\n"
+           "while True: kept.append(b'x' * (1 << 18))\n")
 
     @classmethod
     def why_not(cls, _options):
         return cgroup.why_not("memory")
 
-    def prepare(self):
-        self.hog = None
-        self.group = cgroup.Group("memory", f"{self.lab.prefix}{self.host}")
-
     def inject(self):
         side = self.side()
-        group = self.group
+        group = self.group = cgroup.Group("memory", f"{self.lab.prefix}{self.host}")
         self.pids = [side.qemu_pid(), *side.monitor_pids()]
         group.add(self.pids)
         group.limit_memory(self.LIMIT)
         # It is the largest there anyhow; of its memory only what it takes from now on counts.
         with open(f"/proc/{side.qemu_pid()}/oom_score_adj", "w", encoding="ascii") as file:
             file.write("1000\n")
-        self.hog = subprocess.Popen([sys.executable, "-c", self.HOG], stdin=subprocess.DEVNULL,
-                                    preexec_fn=lambda: self._join(group.path),
-                                    start_new_session=True)
+        self.hog = subprocess.Popen(["sh", "-c", 'echo $$ >"$1" && exec "$2" -c "$3"', "sh",
+                                     group.procs, sys.executable, self.HOG],
+                                    stdin=subprocess.DEVNULL, start_new_session=True)
         self.lab.wait(lambda: group.oom_kills() > 0, "the OOM killer", 30)
         # With what it held given back there is nobody left to kill.
         self._end_hog()
-
-    @staticmethod
-    def _join(path):
-        with open(os.path.join(path, "cgroup.procs"), "w", encoding="ascii") as file:
-            file.write(f"{os.getpid()}\n")
 
     def verify(self):
         self.lab.wait(lambda: not self.side().qemu_runs(), "QEMU to be gone", 10)
@@ -650,7 +644,8 @@ class MemoryPressure(Fault):
 
     def heal(self):
         self._end_hog()
-        self.group.remove()
+        if self.group:
+            self.group.remove()
 
 
 class SlowBackup(Fault):
@@ -662,6 +657,7 @@ class SlowBackup(Fault):
     may = {"any": (NOTHING, WENT_ON)}
     # Replaying takes more than applying what was sent.
     PERCENT = {"lockstep": 20, "checkpoint": 2}
+    group = None
 
     @classmethod
     def why_not(cls, _options):
@@ -669,9 +665,9 @@ class SlowBackup(Fault):
 
     def prepare(self):
         self.percent = self.PERCENT[self.lab.status(self.live)["strategy"]]
-        self.group = cgroup.Group("cpu", f"{self.lab.prefix}{self.host}")
 
     def inject(self):
+        self.group = cgroup.Group("cpu", f"{self.lab.prefix}{self.host}")
         self.group.limit_cpu(self.percent)
         self.group.add([self.side().qemu_pid(), *self.side().monitor_pids()])
 
@@ -685,7 +681,8 @@ class SlowBackup(Fault):
         return f"nr_throttled {throttled}"
 
     def heal(self):
-        self.group.remove()
+        if self.group:
+            self.group.remove()
 
 
 class ClockStep(Fault):

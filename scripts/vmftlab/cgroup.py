@@ -99,7 +99,10 @@ class Group:
         """How often something had to be reclaimed, or was not to be had."""
         if self.v2:
             return self._words("memory.events").get("max", 0)
-        return int(_read(os.path.join(self.path, "memory.failcnt")))
+        return sum(int(_read(path)) for path in
+                   (os.path.join(self.path, name) for name in ("memory.failcnt",
+                                                               "memory.memsw.failcnt"))
+                   if os.path.exists(path))
 
     def oom_kills(self):
         return self._words("memory.events" if self.v2 else "memory.oom_control").get("oom_kill", 0)

@@ -20,7 +20,7 @@ import time
 from . import control, faults
 from .bare import BareWriter
 from .faults import FAILOVER, NOTHING, OTHER, WAITED, WENT_ON, ArbiterDownToo, FaultError
-from .lab import KVM, ROOT, SMP_MAX, Lab, LabError, has_kvm
+from .lab import KVM, ROOT, SMP_MAX, Lab, LabError, has_kvm, tail
 from .load import Writer
 from .pcap import Capture
 from .story import (ERRORS, EXIT_FAILED, EXIT_OK, IMAGES, PROTOCOL, guarded, nothing_left,
@@ -28,13 +28,12 @@ from .story import (ERRORS, EXIT_FAILED, EXIT_OK, IMAGES, PROTOCOL, guarded, not
 
 ME = "scripts/drill"
 LOGS = os.path.join(ROOT, "build", "drill-logs")
-SILENCE_MS = 2000
+SILENCE_MS = 3000
 SAMPLE_S = 0.1
 # For what must come; how quickly it did is in the report.
 PATIENCE_S = 60
 COMPARE_EACH = 20  # faults
-# What a service manager does with a backup whose address is not free yet.
-EXIT_ADDRESS = 6
+# As a service manager does with a backup that ends: docs/attach.md.
 STARTS, RESTART_S = 5, 1
 LIVE = ("alone", "attaching", "sealing", "protected", "shipping")
 OVER = ("fenced", "ended")
@@ -368,23 +367,42 @@ class Drill:
     def protect(self):
         """The host that is free offers itself, as its service manager would have it do."""
         live, other = self.live, OTHER[self.live]
-        for attempt in range(1, STARTS + 1):
-            try:
-                self.lab.start_backup(other)
-                break
-            except LabError as error:
-                # Restart=always: the kernel may need a moment yet to close what the one before
-                # was listening with (io_uring gives it back behind the process's end).
-                code = self.lab.side[other].process.poll()
-                if code != EXIT_ADDRESS or attempt == STARTS:
-                    raise
-                say(f"        {other} ended with {code} and is started again: {error}")
+        for attempt in range(STARTS):
+            if attempt:
                 self.restarts += 1
                 time.sleep(RESTART_S)
-        self.lab.attach_now(live)
-        self.lab.wait(lambda: self.lab.state(live) == self.lab.state(other) == "protected",
-                      f"{other} to be attached to {live}", PATIENCE_S)
-        self.lab.side[live].may_end = False
+            if self.offer(live, other):
+                for side in self.lab.side.values():
+                    side.may_end = False
+                return
+        raise LabError(f"{other} was started {STARTS} times; {self.lab.describe()}; it said:\n"
+                       f"{tail(self.lab.side[other].log())}")
+
+    def offer(self, live, other):
+        """One start of a backup; whether it came to protect the guest. Restart=always: it may end
+        because an attach failed half-way, or its address is not free yet (what a monitor listened
+        with is closed by the kernel a moment after it ended)."""
+        side = self.lab.side[other]
+        side.role = "backup"
+        self.lab.end_side(other)
+        self.lab.start_side(other, role="backup")
+        side.may_end = True
+        asked = False
+
+        def done():
+            nonlocal asked
+            if not side.qemu_runs():
+                return "over"
+            if not asked and self.lab.peek(other):
+                asked = True
+                self.lab.attach_now(live)
+            states = self.lab.state(live), self.lab.state(other)
+            return "protected" if states == ("protected", "protected") else None
+        if self.lab.wait(done, f"{other} to be attached to {live}", PATIENCE_S) == "protected":
+            return True
+        say(f"        {other} ended with {side.exit_code()} and is started again; it said:\n"
+            f"{tail(side.log(), 3)}")
+        return False
 
     def recover(self, fault, record):
         """After a problem: heals, and tries to be protected again, so that others can be found."""

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <stdlib.h>
 #include <time.h>
@@ -118,6 +119,15 @@ void vmft_loop_write(struct vmft_loop *loop, struct vmft_op *op, int fd, const v
 	struct io_uring_sqe *sqe = sqe_get(loop);
 
 	io_uring_prep_write(sqe, fd, bytes, (unsigned)n, offset);
+	begin(sqe, op);
+}
+
+void vmft_loop_open(struct vmft_loop *loop, struct vmft_op *op, const char *path, int flags,
+		    unsigned mode)
+{
+	struct io_uring_sqe *sqe = sqe_get(loop);
+
+	io_uring_prep_openat(sqe, AT_FDCWD, path, flags, mode);
 	begin(sqe, op);
 }
 

@@ -50,6 +50,9 @@ void vmft_loop_read(struct vmft_loop *loop, struct vmft_op *op, int fd, void *by
 		    uint64_t offset);
 void vmft_loop_write(struct vmft_loop *loop, struct vmft_op *op, int fd, const void *bytes,
 		     size_t n, uint64_t offset);
+/* path must live until completion; the result is the descriptor. */
+void vmft_loop_open(struct vmft_loop *loop, struct vmft_op *op, const char *path, int flags,
+		    unsigned mode);
 /* What was written to a file becomes durable, as by fdatasync(). */
 void vmft_loop_sync(struct vmft_loop *loop, struct vmft_op *op, int fd);
 /* nanoseconds from now, CLOCK_MONOTONIC. */

@@ -14,7 +14,9 @@ int vmft_cli_connect(const char *path);
  * when the answer is longer than size. */
 int vmft_cli_ask(int fd, const char *verb, char *answer, size_t size);
 
-/* Subcommands; argv[0] is the subcommand's name. They return the exit status. */
+/* The larger commands, a file each, with options of their own. argv[0] is what the command is
+ * called in messages, "vmft replay". They return the exit code. */
 int vmft_cli_drill(int argc, char *argv[]);
+int vmft_cli_replay(int argc, char *argv[]);
 
 #endif

@@ -526,14 +526,11 @@ int vmft_cli_drill(int argc, char *argv[])
 	    .doc = doc,
 	};
 	struct drill *d = calloc(1, sizeof(*d));
-	char name[] = "vmft drill";
 	int code;
 
 	if (!d)
 		return fail("no memory", "");
 	d->options = (struct options){.fault = FAULT_KILL_QEMU, .seconds = 3, .timeout = 60};
-	argv[0] = name;
-	argp_err_exit_status = VMFT_EXIT_CONFIG;
 	argp_parse(&argp, argc, argv, 0, NULL, &d->options);
 	code = look(d);
 	if (code == VMFT_EXIT_OK)

@@ -32,6 +32,7 @@ static const char doc[] =
     "  attach        a guest that is alone: attach a backup now\n"
     "  start         a primary that waits for its backup: start without it\n"
     "  watch         follow an attach with a progress bar\n"
+    "  replay        run a saved log again, offline: vmft replay --help\n"
     "  hold-attach, step-attach, release-attach\n"
     "                for drills: an attach stays in its phase, goes on into\n"
     "                the next, goes on\n"
@@ -272,7 +273,16 @@ static int watch(int fd, char *answer, size_t size, int *ret_code)
 	return rc;
 }
 
-int main(int argc, char *argv[])
+/* The commands that are not a question to a monitor. */
+static const struct {
+	const char *name; /* as in messages: "vmft NAME" */
+	int (*run)(int argc, char *argv[]);
+} commands[] = {
+    {"vmft drill", vmft_cli_drill},
+    {"vmft replay", vmft_cli_replay},
+};
+
+static int ask_monitor(int argc, char *argv[])
 {
 	const struct argp argp = {
 	    .options = option_table,
@@ -286,9 +296,6 @@ int main(int argc, char *argv[])
 	int fd;
 	int rc;
 
-	argp_err_exit_status = VMFT_EXIT_CONFIG;
-	if (argc > 1 && strcmp(argv[1], "drill") == 0)
-		return vmft_cli_drill(argc - 1, argv + 1);
 	argp_parse(&argp, argc, argv, 0, NULL, &call);
 	fd = vmft_cli_connect(call.socket);
 	if (fd < 0)
@@ -305,4 +312,17 @@ int main(int argc, char *argv[])
 		return VMFT_EXIT_ADDRESS;
 	}
 	return strcmp(call.verb, WATCH) == 0 ? code : print(&call, answer);
+}
+
+int main(int argc, char *argv[])
+{
+	argp_err_exit_status = VMFT_EXIT_CONFIG;
+	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(argv[1], strchr(commands[i].name, ' ') + 1) != 0)
+			continue;
+		/* argp names a program by argv[0]. */
+		argv[1] = (char *)commands[i].name;
+		return commands[i].run(argc - 1, argv + 1);
+	}
+	return ask_monitor(argc, argv);
 }

@@ -385,6 +385,10 @@ static struct json_object *status(struct vmft_monitor *m)
 	else if (m->strategy_ops->figures)
 		add_number(object, "partial_bytes",
 			   m->strategy_ops->figures(m->strategy)->partial_bytes);
+	if (m->options.role == VMFT_ROLE_BACKUP) {
+		add_text(object, "save_log", vmft_saver_path(&m->saver));
+		add_text(object, "save_log_error", m->saver.error);
+	}
 	json_object_object_add(object, "events", events(&m->journal));
 	return object;
 }

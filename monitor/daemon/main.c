@@ -11,6 +11,7 @@
 
 #include "../common/exit-codes.h"
 #include "monitor.h"
+#include "replay.h"
 
 enum option_key {
 	KEY_PAIR = 1,
@@ -31,6 +32,8 @@ enum option_key {
 	KEY_STRATEGY_REASON,
 	KEY_REQUIRED, /* all before it */
 	KEY_DISK = KEY_REQUIRED,
+	KEY_WORDS_FD,
+	KEY_REPLAY,
 	KEY_COUNT,
 };
 
@@ -52,6 +55,8 @@ static const struct argp_option option_table[] = {
     {"strategy", KEY_STRATEGY, "NAME", 0, "lockstep or checkpoint", 0},
     {"strategy-reason", KEY_STRATEGY_REASON, "TEXT", 0, "why this one, for status", 0},
     {"disk", KEY_DISK, "FORMAT:BYTES:PATH", 0, "an image, in the order of the guest's disks", 0},
+    {"words-fd", KEY_WORDS_FD, "N", 0, "QEMU's arguments as they were given", 0},
+    {"replay", KEY_REPLAY, "FILE", 0, "there is no peer: replay this saved log and end", 0},
     {0},
 };
 
@@ -157,6 +162,11 @@ static int parse_value(struct vmft_monitor_options *o, int key, char *arg)
 		return parse_int(arg, &o->guest_pid);
 	case KEY_STRATEGY:
 		return parse_strategy(arg, &o->strategy);
+	case KEY_WORDS_FD:
+		return parse_int(arg, &o->words_fd);
+	case KEY_REPLAY:
+		o->replay = arg;
+		return 0;
 	case KEY_STRATEGY_REASON:
 		o->strategy_reason = arg;
 		return 0;
@@ -195,7 +205,7 @@ static void say_ready(int lifeline)
 int main(int argc, char *argv[])
 {
 	static struct vmft_monitor monitor;
-	struct parsed parsed = {0};
+	struct parsed parsed = {.options.words_fd = -1};
 	struct vmft_error err = {.exit_code = VMFT_EXIT_INTERNAL};
 
 	argp_err_exit_status = VMFT_EXIT_CONFIG;
@@ -203,6 +213,8 @@ int main(int argc, char *argv[])
 	/* A terminal or pipe that went away must not take the pair with it. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)setvbuf(stderr, NULL, _IOLBF, 0);
+	if (parsed.options.replay)
+		return vmft_replay_run(&parsed.options);
 	if (vmft_monitor_init(&monitor, &parsed.options, &err) < 0) {
 		(void)fprintf(stderr, "vmft-monitor: %s\n", err.text);
 		return err.exit_code;

@@ -256,6 +256,14 @@ static void tell_attach(struct vmft_monitor *m, enum vmft_state before)
 		vmft_sink_failed(m);
 }
 
+/* Beyond the pair there is nothing to save; what it was, is written before this side leaves. */
+static void tell_saver(struct vmft_monitor *m)
+{
+	if (vmft_monitor_is_primary(m) || vmft_core_is_final(&m->core) ||
+	    m->core.state == VMFT_STATE_GOING_LIVE)
+		vmft_saver_end(&m->saver);
+}
+
 /* A takeover is under way: look often. */
 static bool is_busy(const struct vmft_monitor *m)
 {
@@ -281,6 +289,7 @@ void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *even
 		raise_alarm(m, &before);
 		tell_strategy(m);
 		tell_attach(m, before.state);
+		tell_saver(m);
 		vmft_peer_look_for_backup(m);
 	}
 	if (is_busy(m))
@@ -323,6 +332,8 @@ void vmft_monitor_agent_broken(struct vmft_monitor *m)
 void vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position)
 {
 	m->strategy_ops->restart(m->strategy, position, vmft_monitor_is_primary(m));
+	if (!vmft_monitor_is_primary(m))
+		vmft_saver_begin(m, position, true);
 	memset(&m->lag, 0, sizeof(m->lag));
 	m->lag.window_bytes = m->strategy_ops->sent_bytes(m->strategy);
 	m->lag.window_ns = vmft_loop_now();
@@ -674,7 +685,8 @@ static void maybe_leave(struct vmft_monitor *m, uint64_t now)
 	if (!m->stopping || inspect)
 		return;
 	/* QEMU finishes its own end meanwhile, the last bytes leave. */
-	if (patient && (!m->guest_gone || !vmft_peer_is_quiet(m)))
+	if (patient &&
+	    (!m->guest_gone || !vmft_peer_is_quiet(m) || !vmft_saver_is_quiet(&m->saver)))
 		return;
 	vmft_loop_stop(m->loop);
 }
@@ -697,6 +709,7 @@ static void on_tick(struct vmft_op *op, int result)
 	vmft_peer_tick(m, now, slept);
 	control_lag(m, now, slept);
 	watch_arbiter(m, now);
+	vmft_saver_tick(&m->saver);
 	maybe_leave(m, now);
 	vmft_loop_timer(m->loop, op, TICK_NS);
 }
@@ -933,6 +946,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	rc = open_strategy(m, err);
 	if (rc < 0)
 		return rc;
+	vmft_saver_init(m);
 	m->transport = &vmft_transport_tcp;
 	rc = vmft_control_init(m, err);
 	if (rc < 0)
@@ -979,5 +993,6 @@ int vmft_monitor_run(struct vmft_monitor *m)
 	vmft_alarm_close(m->alarm);
 	m->strategy_ops->close(m->strategy);
 	(void)vmft_arbiter_worker_wait(m->worker, ARBITER_END_MS);
+	vmft_saver_fini(&m->saver);
 	return m->exit_code;
 }

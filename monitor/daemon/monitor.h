@@ -30,6 +30,7 @@
 #include "image.h"
 #include "journal.h"
 #include "lag.h"
+#include "saver.h"
 #include "strategy.h"
 #include "throttle.h"
 
@@ -47,6 +48,8 @@ struct vmft_monitor_options {
 	const char *strategy_reason; /* why this one */
 	int iface_fd, area_fd, ram_fd, bell_monitor_fd, bell_agent_fd, lifeline_fd;
 	int guest_pid;
+	int words_fd;	    /* QEMU's arguments as given, each ended by a zero; -1: none */
+	const char *replay; /* a saved log: see replay.h; NULL for a side of a pair */
 };
 
 enum vmft_peer_stage {
@@ -118,6 +121,7 @@ struct vmft_monitor {
 	struct vmft_journal journal;
 	struct vmft_lag lag;
 	struct vmft_disk_fault disk;
+	struct vmft_saver saver;	/* backup: the log on its disk */
 	struct vmft_source source;	/* primary: attaching a backup */
 	struct vmft_sink sink;		/* backup: being attached */
 	uint64_t replayed, replayed_ns; /* primary: by the backup, and when that last moved */

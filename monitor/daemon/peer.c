@@ -346,6 +346,8 @@ static void formed(struct vmft_monitor *m)
 	m->peer.echo_ns = 0;
 	m->peer.gave_up[0] = '\0';
 	m->replayed_ns = vmft_loop_now();
+	if (!vmft_monitor_is_primary(m))
+		vmft_saver_begin(m, 0, false);
 	vmft_monitor_event(m, &ready);
 }
 
@@ -554,6 +556,7 @@ static int got_log(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 	if (rc < 0)
 		return rc;
 	held.position = m->strategy_ops->held(m->strategy);
+	vmft_saver_held(m, frame, held.position);
 	vmft_monitor_event(m, &held);
 	return 0;
 }

@@ -36,6 +36,7 @@ struct fds {
 	int bell_agent;
 	int lifeline_monitor;
 	int lifeline_agent;
+	int words;
 };
 
 static int internal(struct vmft_error *err, const char *what, int err_no)
@@ -135,6 +136,22 @@ static int open_area(const struct vmft_launch *launch, struct vmft_error *err)
 	return fd;
 }
 
+/* The arguments as they were given, each ended by a zero: a saved log keeps them. */
+static int open_words(char *const *words, struct vmft_error *err)
+{
+	int fd = raise_fd(memfd_create("vmft-words", MFD_CLOEXEC));
+
+	if (fd < 0)
+		return internal(err, "memory for the command line", -fd);
+	for (; *words; words++) {
+		const size_t n = strlen(*words) + 1;
+
+		if (write(fd, *words, n) != (ssize_t)n)
+			return internal(err, "memory for the command line", ENOMEM);
+	}
+	return fd;
+}
+
 static int open_fds(const struct vmft_launch *launch, struct fds *fds, struct vmft_error *err)
 {
 	fds->ram = launch->ram_fd;
@@ -153,6 +170,9 @@ static int open_fds(const struct vmft_launch *launch, struct fds *fds, struct vm
 		return internal(err, "descriptors", EMFILE);
 	if (fcntl(fds->iface, F_SETFD, FD_CLOEXEC) < 0)
 		return internal(err, "descriptors", errno);
+	fds->words = open_words(launch->words, err);
+	if (fds->words < 0)
+		return fds->words;
 	return open_lifeline(fds, err);
 }
 
@@ -171,6 +191,19 @@ static void fd_text(int fd, char ret[static FD_TEXT])
 }
 
 #define EXEC_ARGS_MAX 96 /* two a fixed option, two a disk */
+
+static void add_replay(const struct vmft_launch *launch, const char *argv[static EXEC_ARGS_MAX])
+{
+	size_t n = 0;
+
+	while (argv[n])
+		n++;
+	if (!launch->replay || n + 3 > EXEC_ARGS_MAX)
+		return;
+	argv[n++] = "--replay";
+	argv[n++] = launch->replay;
+	argv[n] = NULL;
+}
 
 /* "--disk FORMAT:BYTES:PATH" for each, behind what is there. In the child, which never frees. */
 static void add_disks(const struct vmft_launch *launch, const char *argv[static EXEC_ARGS_MAX])
@@ -195,10 +228,11 @@ static void add_disks(const struct vmft_launch *launch, const char *argv[static 
 static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds, pid_t guest)
 {
 	const int list[] = {fds->iface,	       fds->area,	fds->ram,
-			    fds->bell_monitor, fds->bell_agent, fds->lifeline_monitor};
+			    fds->bell_monitor, fds->bell_agent, fds->lifeline_monitor,
+			    fds->words};
 	char iface[FD_TEXT], area[FD_TEXT], ram[FD_TEXT], bell_monitor[FD_TEXT],
 	    bell_agent[FD_TEXT];
-	char lifeline[FD_TEXT], pid[FD_TEXT], log_version[FD_TEXT];
+	char lifeline[FD_TEXT], pid[FD_TEXT], log_version[FD_TEXT], words[FD_TEXT];
 	const char *argv[EXEC_ARGS_MAX] = {
 	    "vmft-monitor",
 	    "--pair",
@@ -233,6 +267,8 @@ static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds
 	    lifeline,
 	    "--guest-pid",
 	    pid,
+	    "--words-fd",
+	    words,
 	    NULL,
 	};
 
@@ -243,7 +279,9 @@ static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds
 	fd_text(fds->bell_agent, bell_agent);
 	fd_text(fds->lifeline_monitor, lifeline);
 	fd_text((int)guest, pid);
+	fd_text(fds->words, words);
 	(void)snprintf(log_version, sizeof(log_version), "%x", launch->qemu->row->log_version);
+	add_replay(launch, argv);
 	add_disks(launch, argv);
 	if (inherit(list, sizeof(list) / sizeof(list[0])) < 0)
 		return;

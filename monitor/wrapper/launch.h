@@ -28,6 +28,8 @@ struct vmft_launch {
 	const char *disk_digest;
 	const struct vmft_image *images; /* as many as cmdline->disks */
 	int ram_fd;			 /* a memfd; sized by vmft_launch() */
+	char *const *words;		 /* the arguments as given, NULL-terminated */
+	const char *replay;		 /* a saved log to replay instead of a peer's; or NULL */
 };
 
 /* Next to this program, or in the installed place. */

@@ -5,7 +5,8 @@
  *
  * Takes the place of qemu-system-x86_64. VMFT_PAIR names the role/pair file, VMFT_ROLE says what
  * this side is to be, VMFT_HOST which of the file's hosts this is (by default the one named
- * after the role). Everything is checked before anything is started.
+ * after the role). Everything is checked before anything is started. VMFT_REPLAY is for "vmft
+ * replay": the saved log that takes a peer's place.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -115,6 +116,8 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	    .machine_digest = machine,
 	    .disk_digest = disks,
 	    .images = images,
+	    .words = argv + 1,
+	    .replay = getenv("VMFT_REPLAY"),
 	};
 	int r = load_config(&config, err);
 

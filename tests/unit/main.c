@@ -14,6 +14,7 @@ int main(void)
 	    vmft_suite_disk,
 	    vmft_suite_event,
 	    vmft_suite_ring,
+	    vmft_suite_savedlog,
 	    vmft_suite_frame,
 	    vmft_suite_epoch,
 	    vmft_suite_control,

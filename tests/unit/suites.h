@@ -18,6 +18,7 @@ int vmft_suite_image(void);
 int vmft_suite_epoch(void);
 int vmft_suite_event(void);
 int vmft_suite_ring(void);
+int vmft_suite_savedlog(void);
 int vmft_suite_frame(void);
 int vmft_suite_control(void);
 int vmft_suite_lag(void);

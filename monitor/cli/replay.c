@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vmft replay: runs a log that a backup saved once more, offline.
+ *
+ * The saved command line is given other disks, taps and consoles (monitor/wrapper/offline.h) and
+ * started through vmft-qemu as a backup in a network namespace of its own; the monitor beside it
+ * reads the log from the file (monitor/daemon/replay.h) and says how it went.
+ */
+#define _GNU_SOURCE
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../logging-channel/savedlog.h"
+#include "../common/exit-codes.h"
+#include "../interface.h"
+#include "../wrapper/offline.h"
+#include "cli.h"
+
+#define STALL_MS_DEFAULT 30000
+#define STALL_MS_MIN	 1000
+#define STALL_MS_MAX	 600000
+
+static const char doc[] =
+    "Replay a log that the backup of a VM saved (save-log in the pair file), in a network of its "
+    "own and on copies of the disks, to its end or to where the guest differs.\v"
+    "The images are to be what they were before the VM was started. Copies of them are made in "
+    "TMPDIR, /var/tmp by default, and removed in the end.\n\n"
+    "Exit status: 0 replayed to the end without a difference, 12 there is one (or replay stands "
+    "still), 2 wrong usage or a log that cannot be replayed, 4 another QEMU, 5 other disk images, "
+    "10 QEMU died.";
+
+enum { KEY_DISK = 256, KEY_CONSOLE, KEY_STALL_MS, KEY_QEMU };
+
+static const struct argp_option option_table[] = {
+    {"disk", KEY_DISK, "IMAGE", 0, "one for each disk, in the order of the guest's", 0},
+    {"console", KEY_CONSOLE, "FILE", 0, "write what the first serial port says there", 0},
+    {"stall-ms", KEY_STALL_MS, "N", 0, "replay that stands still this long differs (30000)", 0},
+    {"qemu", KEY_QEMU, "PATH", 0, "the emulator, if it is not where it was", 0},
+    {0},
+};
+
+struct replay {
+	const char *log;
+	const char *disk[VMFT_AREA_DISKS_MAX];
+	size_t disk_count;
+	const char *console, *qemu;
+	unsigned stall_ms;
+
+	struct vmft_arena *arena; /* of what the strings below are in */
+	struct vmft_savedlog_header header;
+	char log_path[PATH_MAX]; /* absolute */
+	char self[PATH_MAX];	 /* directory of the programs */
+	char dir[PATH_MAX];	 /* what is removed in the end; "": not made yet */
+	const char *copy[VMFT_AREA_DISKS_MAX];
+	const char *pair; /* the pair file in dir */
+	char **argv;	  /* of vmft-qemu */
+};
+
+static unsigned parse_stall(const char *text, struct argp_state *state)
+{
+	char *end;
+	unsigned long value;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (errno || end == text || *end || value < STALL_MS_MIN || value > STALL_MS_MAX)
+		argp_error(state, "--stall-ms=%s: from %d to %d", text, STALL_MS_MIN, STALL_MS_MAX);
+	return (unsigned)value;
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct replay *r = state->input;
+
+	switch (key) {
+	case KEY_DISK:
+		if (r->disk_count == VMFT_AREA_DISKS_MAX)
+			argp_error(state, "at most %u disks", VMFT_AREA_DISKS_MAX);
+		r->disk[r->disk_count++] = arg;
+		return 0;
+	case KEY_CONSOLE:
+		r->console = arg;
+		return 0;
+	case KEY_STALL_MS:
+		r->stall_ms = parse_stall(arg, state);
+		return 0;
+	case KEY_QEMU:
+		r->qemu = arg;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (r->log)
+			argp_error(state, "one log: %s is too much", arg);
+		r->log = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!r->log)
+			argp_error(state, "needs the path of a saved log");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static int refuse(struct vmft_error *err, const char *what, const char *why)
+{
+	return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG, "%.300s: %s", what, why);
+}
+
+static int failed(struct vmft_error *err, const char *what)
+{
+	return vmft_error_set(err, -errno, VMFT_EXIT_INTERNAL, "%.300s: %s", what, strerror(errno));
+}
+
+/* --- what is to be replayed ------------------------------------------------ */
+
+static const char *why_not_read(int rc)
+{
+	switch (rc) {
+	case -EPROTO:
+		return "not a log that vmft saved";
+	case -EPROTONOSUPPORT:
+		return "saved by another version of vmft";
+	case -EBADMSG:
+		return "its header is damaged";
+	default:
+		return strerror(-rc);
+	}
+}
+
+static int read_header(struct replay *r, struct vmft_error *err)
+{
+	struct vmft_savedlog_reader reader;
+	int fd = open(r->log, O_RDONLY | O_CLOEXEC);
+	int rc;
+
+	if (fd < 0)
+		return refuse(err, r->log, strerror(errno));
+	rc = vmft_savedlog_open(&reader, fd);
+	if (rc == 0) {
+		r->header = reader.header;
+		reader.header.cmdline = NULL; /* ours now */
+		vmft_savedlog_close(&reader);
+	}
+	close(fd);
+	if (rc < 0)
+		return refuse(err, r->log, why_not_read(rc));
+	if (r->header.kind == VMFT_SAVEDLOG_CHECKPOINT)
+		return refuse(err, r->log,
+			      "of a guest that was sent as checkpoints: it has no "
+			      "entries that could be replayed");
+	if (r->header.attached)
+		return refuse(err, r->log,
+			      "begins where a running guest was attached: the state "
+			      "it goes on from is not in it; only a log from a VM's "
+			      "start can be replayed");
+	if (!realpath(r->log, r->log_path))
+		return refuse(err, r->log, strerror(errno));
+	return 0;
+}
+
+/* argv of the saved line, argv[0] included; the words stay the header's. */
+static char **saved_words(struct replay *r, int *ret_argc)
+{
+	char **argv = vmft_arena_alloc(r->arena, VMFT_SAVEDLOG_WORDS_MAX + 2, sizeof(*argv));
+	const char *end = r->header.cmdline + r->header.cmdline_bytes;
+	int argc = 0;
+
+	argv[argc++] = vmft_arena_copy(r->arena, "vmft-qemu", 9);
+	for (char *word = r->header.cmdline; word < end; word += strlen(word) + 1)
+		argv[argc++] = word;
+	*ret_argc = argc;
+	return argv;
+}
+
+static int check_disks(const struct replay *r, const struct vmft_cmdline *line,
+		       struct vmft_error *err)
+{
+	const char *names = "";
+
+	for (size_t i = 0; i < line->disk_count; i++)
+		names = vmft_arena_printf(r->arena, "%s%s%s", names, i ? ", " : "",
+					  line->disks[i].path);
+	if (r->disk_count != line->disk_count)
+		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
+				      "%zu disks were given, the guest has %zu: give --disk for "
+				      "each, as it was before the start (%.250s)",
+				      r->disk_count, line->disk_count, names);
+	for (size_t i = 0; i < r->disk_count; i++)
+		if (access(r->disk[i], R_OK) < 0)
+			return vmft_error_set(err, -errno, VMFT_EXIT_IMAGE, "%.300s: %s",
+					      r->disk[i], strerror(errno));
+	return 0;
+}
+
+/* The line with its files changed. What is checked here is checked again by vmft-qemu, with the
+ * contents of kernel and initrd. */
+static int make_line(struct replay *r, struct vmft_error *err)
+{
+	const struct vmft_rewrite_options opt = {
+	    .role = VMFT_ROLE_BACKUP,
+	    .strategy = VMFT_STRATEGY_LOCKSTEP,
+	    .ram_path = "/dev/null",
+	    .name = r->header.id.name,
+	};
+	const char *from[VMFT_AREA_DISKS_MAX];
+	struct vmft_offline offline = {
+	    .disk_from = from, .disk_to = r->copy, .console = r->console};
+	struct vmft_cmdline line;
+	int argc, rc;
+	char **argv = saved_words(r, &argc);
+
+	rc = vmft_cmdline_rewrite(argc, argv, &opt, &line, err);
+	if (rc < 0)
+		return rc;
+	rc = check_disks(r, &line, err);
+	offline.disk_count = rc == 0 ? line.disk_count : 0;
+	for (size_t i = 0; i < offline.disk_count; i++) {
+		from[i] = line.disks[i].path;
+		r->copy[i] = vmft_arena_printf(r->arena, "%s/disk%zu", r->dir, i);
+	}
+	if (rc == 0)
+		rc = vmft_offline_rewrite(r->arena, argc, argv, &offline, &r->argv, err);
+	vmft_cmdline_free(&line);
+	return rc;
+}
+
+/* --- files ----------------------------------------------------------------- */
+
+static int make_dir(struct replay *r, struct vmft_error *err)
+{
+	const char *base = getenv("TMPDIR");
+
+	if (!base || !base[0])
+		base = "/var/tmp";
+	if (snprintf(r->dir, sizeof(r->dir), "%s/vmft-replay-XXXXXX", base) >= 200) {
+		r->dir[0] = '\0';
+		return refuse(err, base, "TMPDIR is too long a path");
+	}
+	if (mkdtemp(r->dir))
+		return 0;
+	(void)failed(err, r->dir);
+	r->dir[0] = '\0';
+	return -EIO;
+}
+
+static void remove_dir(const struct replay *r)
+{
+	if (!r->dir[0])
+		return;
+	for (size_t i = 0; i < r->disk_count; i++)
+		if (r->copy[i])
+			(void)unlink(r->copy[i]);
+	if (r->pair)
+		(void)unlink(r->pair);
+	(void)rmdir(r->dir);
+}
+
+/* What vmft-qemu and the monitor take for their pair file. Nobody listens on its addresses. */
+static int write_pair(struct replay *r, struct vmft_error *err)
+{
+	FILE *file;
+
+	r->pair = vmft_arena_printf(r->arena, "%s/pair.conf", r->dir);
+	file = fopen(r->pair, "we");
+	if (!file)
+		return failed(err, r->pair);
+	(void)fprintf(file,
+		      "[pair]\nname = %s\narbiter = file:%s\nstrategy = lockstep\n"
+		      "disk-check = %s\nstall-ms = %u\nqemu = %s\n"
+		      "[primary]\nchannel = 127.0.0.1:1\ncontrol = %s/primary\n"
+		      "[backup]\nchannel = 127.0.0.1:2\ncontrol = %s/backup\n",
+		      r->header.id.name, r->dir, r->header.disks_by_size ? "size" : "full",
+		      r->stall_ms, r->qemu, r->dir, r->dir);
+	if (fclose(file) != 0)
+		return failed(err, r->pair);
+	return 0;
+}
+
+/* --- processes ------------------------------------------------------------- */
+
+static void caught_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGCHLD);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGHUP);
+}
+
+/* In the child. A process group of its own: Ctrl-C is for vmft, which ends it. */
+static void become_child(pid_t parent)
+{
+	sigset_t none;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(VMFT_EXIT_INTERNAL);
+	(void)setpgid(0, 0);
+	sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* What a child and the child it left to us ended with. */
+struct ends {
+	int first, other;
+	bool has_other;
+	bool stopped; /* a signal asked for an end */
+};
+
+/* Until all children are gone. */
+static void wait_children(pid_t first, struct ends *ret)
+{
+	sigset_t set;
+
+	*ret = (struct ends){0};
+	caught_signals(&set);
+	for (;;) {
+		int status;
+		pid_t pid = waitpid(-1, &status, WNOHANG);
+
+		if (pid < 0)
+			return;
+		if (pid == first) {
+			ret->first = status;
+		} else if (pid > 0) {
+			ret->has_other = true;
+			ret->other = status;
+		} else if (sigwaitinfo(&set, NULL) != SIGCHLD) {
+			ret->stopped = true;
+			(void)kill(first, SIGKILL);
+		}
+	}
+}
+
+static int copy_disk(const struct replay *r, size_t i, struct vmft_error *err)
+{
+	const pid_t self = getpid();
+	struct ends ends;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return failed(err, "fork");
+	if (pid == 0) {
+		become_child(self);
+		(void)execlp("cp", "cp", "--reflink=auto", "--sparse=always", "--", r->disk[i],
+			     r->copy[i], (char *)NULL);
+		_exit(127);
+	}
+	wait_children(pid, &ends);
+	if (!ends.stopped && WIFEXITED(ends.first) && WEXITSTATUS(ends.first) == 0)
+		return 0;
+	return vmft_error_set(err, -EIO, VMFT_EXIT_IMAGE, "%.200s: could not be copied to %.200s",
+			      r->disk[i], r->dir);
+}
+
+/* In the child; returns only if it cannot. */
+static void exec_qemu(const struct replay *r)
+{
+	const char *program = vmft_arena_printf(r->arena, "%s/vmft-qemu", r->self);
+
+	/* With no network of its own it would use the taps of a VM that runs. */
+	if (unshare(CLONE_NEWNET) < 0) {
+		(void)fprintf(stderr, "vmft replay: a network of its own: %s; be root\n",
+			      strerror(errno));
+		return;
+	}
+	if (r->header.directory[0] && chdir(r->header.directory) < 0) {
+		(void)fprintf(stderr, "vmft replay: %s: %s; the saved command line is of there\n",
+			      r->header.directory, strerror(errno));
+		return;
+	}
+	if (setenv("VMFT_PAIR", r->pair, 1) < 0 || setenv("VMFT_ROLE", "backup", 1) < 0 ||
+	    setenv("VMFT_HOST", "backup", 1) < 0 || setenv("VMFT_REPLAY", r->log_path, 1) < 0)
+		return;
+	(void)execv(program, r->argv);
+	(void)fprintf(stderr, "vmft replay: %s: %s; install all of vmft\n", program,
+		      strerror(errno));
+}
+
+/* The monitor is a child of what becomes QEMU, and comes to us when that is gone. */
+static int run_qemu(const struct replay *r, struct vmft_error *err)
+{
+	const pid_t self = getpid();
+	struct ends ends;
+	int status;
+	pid_t pid;
+
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		return failed(err, "PR_SET_CHILD_SUBREAPER");
+	pid = fork();
+	if (pid < 0)
+		return failed(err, "fork");
+	if (pid == 0) {
+		become_child(self);
+		exec_qemu(r);
+		_exit(VMFT_EXIT_INTERNAL);
+	}
+	wait_children(pid, &ends);
+	status = ends.has_other ? ends.other : ends.first;
+	err->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : VMFT_EXIT_INTERNAL;
+	err->text[0] = '\0';
+	if (ends.stopped)
+		return refuse(err, r->log, "stopped before the end");
+	return 0;
+}
+
+/* --- all of it ------------------------------------------------------------- */
+
+static int absolute_console(struct replay *r, struct vmft_error *err)
+{
+	char here[PATH_MAX];
+
+	if (!r->console || r->console[0] == '/')
+		return 0;
+	if (!getcwd(here, sizeof(here)))
+		return failed(err, ".");
+	r->console = vmft_arena_printf(r->arena, "%s/%s", here, r->console);
+	return 0;
+}
+
+static int find_self(struct replay *r, struct vmft_error *err)
+{
+	ssize_t n = readlink("/proc/self/exe", r->self, sizeof(r->self) - 1);
+
+	if (n < 0)
+		return failed(err, "/proc/self/exe");
+	r->self[n] = '\0';
+	*strrchr(r->self, '/') = '\0';
+	return 0;
+}
+
+static int prepare(struct replay *r, struct vmft_error *err)
+{
+	int rc = read_header(r, err);
+
+	if (rc == 0)
+		rc = find_self(r, err);
+	if (rc == 0)
+		rc = absolute_console(r, err);
+	if (!r->qemu)
+		r->qemu = r->header.qemu;
+	if (rc == 0)
+		rc = make_dir(r, err);
+	if (rc == 0)
+		rc = make_line(r, err);
+	if (rc == 0)
+		rc = write_pair(r, err);
+	for (size_t i = 0; i < r->disk_count && rc == 0; i++)
+		rc = copy_disk(r, i, err);
+	return rc;
+}
+
+int vmft_cli_replay(int argc, char *argv[])
+{
+	static const struct argp argp = {
+	    .options = option_table,
+	    .parser = parse_option,
+	    .args_doc = "LOG",
+	    .doc = doc,
+	};
+	static struct replay replay = {.stall_ms = STALL_MS_DEFAULT};
+	struct vmft_error err = {.exit_code = VMFT_EXIT_INTERNAL};
+	sigset_t set;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &replay);
+	replay.arena = vmft_arena_new();
+	/* From here on they are waited for, so that what is made is removed again. */
+	caught_signals(&set);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	if (prepare(&replay, &err) == 0)
+		(void)run_qemu(&replay, &err);
+	if (err.text[0])
+		(void)fprintf(stderr, "vmft replay: %s\n", err.text);
+	remove_dir(&replay);
+	vmft_savedlog_header_free(&replay.header);
+	vmft_arena_free(replay.arena);
+	return err.exit_code;
+}

@@ -1062,32 +1062,54 @@ static int listen_for_primary(struct vmft_monitor *m, const struct vmft_channel_
 	}
 }
 
-int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err)
+static int open_channel(struct vmft_monitor *m, struct vmft_error *err)
 {
 	const struct vmft_channel_address *own = &m->config.host[m->options.host].channel;
 	int rc;
 
-	rc = vmft_heartbeat_open(&m->heartbeat, m->loop, &m->config, m->options.host,
-				 m->control.left_over, &m->journal);
-	if (rc < 0)
-		return vmft_error_set(err, rc, VMFT_EXIT_ADDRESS,
-				      "%s: [%s] heartbeat = %s: %s; use a free address of this "
-				      "host",
-				      m->options.pair_file, vmft_host_name(m->options.host),
-				      m->config.host[m->options.host].heartbeat.text,
-				      strerror(-rc));
-	m->peer.retry_op = (struct vmft_op){.done = connect_again, .owner = m};
-	m->peer.to = m->options.host;
-	if (m->options.role == VMFT_ROLE_PRIMARY) {
-		vmft_loop_timer(m->loop, &m->peer.retry_op, 0);
+	if (m->options.role == VMFT_ROLE_PRIMARY)
 		return 0;
-	}
 	rc = listen_for_primary(m, own);
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_ADDRESS,
 				      "%s: [%s] channel = %s: %s; use a free address of this host",
 				      m->options.pair_file, vmft_host_name(m->options.host),
 				      own->text, strerror(-rc));
-	vmft_journal_say(&m->journal, "listening on %s for the primary", own->text);
+	return 0;
+}
+
+static int open_heartbeat(struct vmft_monitor *m, struct vmft_error *err)
+{
+	const struct vmft_channel_address *own = &m->config.host[m->options.host].heartbeat;
+	int rc = vmft_heartbeat_open(&m->heartbeat, m->loop, &m->config, m->options.host,
+				     m->control.left_over, &m->journal);
+
+	if (rc < 0)
+		return vmft_error_set(
+		    err, rc, VMFT_EXIT_ADDRESS,
+		    "%s: [%s] heartbeat = %s: %s; use a free address of this host",
+		    m->options.pair_file, vmft_host_name(m->options.host), own->text,
+		    strerror(-rc));
+	return 0;
+}
+
+int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err)
+{
+	int rc;
+
+	m->peer.retry_op = (struct vmft_op){.done = connect_again, .owner = m};
+	m->peer.to = m->options.host;
+	rc = open_channel(m, err);
+	if (rc < 0)
+		return rc;
+	rc = open_heartbeat(m, err);
+	if (rc < 0)
+		return rc;
+	/* Only now: a refusal is the one line that is said. */
+	if (m->options.role == VMFT_ROLE_PRIMARY)
+		vmft_loop_timer(m->loop, &m->peer.retry_op, 0);
+	else
+		vmft_journal_say(&m->journal, "listening on %s for the primary",
+				 m->config.host[m->options.host].channel.text);
 	return 0;
 }

@@ -139,7 +139,6 @@ class Lab:
         self.processes = []
         self.answer_s = 5  # a monitor that takes longer is not there for peek()
         self._want_captures = captures
-        self._shm_before = set()
         self.kept = False
 
     def __enter__(self):
@@ -150,7 +149,6 @@ class Lab:
         self.close()
 
     def open(self):
-        self._shm_before = _shm()
         self.image_dir = image_build(self.image)
         _open_labs.append(self)
         self.dir = tempfile.mkdtemp(prefix=f"{self.prefix}-")
@@ -580,7 +578,6 @@ class Lab:
         left = [f"process {pid} ({_comm(pid)})" for pid in _mentioning(self.prefix)]
         left += [f"namespace {ns}" for ns in self.net.left()]
         left += [self.dir] if self.dir and os.path.exists(self.dir) else []
-        left += [f"/dev/shm/{name}" for name in _shm() - self._shm_before]
         return ", ".join(left)
 
 
@@ -692,7 +689,3 @@ def _kill(pid):
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
-
-
-def _shm():
-    return {name for name in os.listdir("/dev/shm") if "vmft" in name}

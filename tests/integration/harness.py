@@ -15,6 +15,7 @@ from vmftlab.load import Workload
 LOGS = os.path.join(ROOT, "build", "test-logs")
 
 TESTS = {}
+ALONE = set()  # of them: those that need the machine for themselves
 
 
 class Failure(Exception):
@@ -52,19 +53,25 @@ BOTH = (LOCKSTEP, CHECKPOINT)
 TCG_1, TCG_2, KVM_1, KVM_2 = (bare(accel, smp) for accel in ("tcg", "kvm") for smp in (1, 2))
 
 
-def test(name, limit=240):
+def test(name, limit=240, alone=False):
     """Declares a test. `limit`: seconds after which it is stuck, not slow."""
     def declare(function):
-        TESTS[name] = (function, limit)
+        declare_one(name, function, limit, alone)
         return function
     return declare
 
 
-def drill(name, *ways, limit=240):
+def declare_one(name, function, limit, alone):
+    TESTS[name] = (function, limit)
+    if alone:
+        ALONE.add(name)
+
+
+def drill(name, *ways, limit=240, alone=False):
     """Declares a test for each of the ways to protect a guest; it is told which."""
     def declare(function):
         for way in ways or BOTH:
-            TESTS[way.prefix + name] = (functools.partial(function, way=way), limit)
+            declare_one(way.prefix + name, functools.partial(function, way=way), limit, alone)
         return function
     return declare
 

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs the integration tests: run.py [--list] [NAME...]. See README.md."""
+"""Runs the integration tests: run.py [--list] [--jobs N] [NAME...]. See README.md."""
 
 import argparse
 import importlib
 import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
+import threading
 import time
 import traceback
 
@@ -61,6 +64,80 @@ def keep_traceback(name):
         traceback.print_exc(file=file)
 
 
+class Pool:
+    """Tests side by side, each in a process of its own, which ends what it started.
+
+    A test waits most of its time: for a guest to boot, for a silence to be long enough. Those that
+    cannot stand another beside them (`alone`) come last, one by one.
+    """
+
+    OTHERS = ("ok ", "FAIL ", "note ")
+    COUNTS = re.compile(r"^(\d+) passed, (\d+) failed$")
+
+    def __init__(self, names, jobs):
+        together = [name for name in names if name not in harness.ALONE]
+        self.rounds = [(together, jobs), ([n for n in names if n in harness.ALONE], 1)]
+        self.lock = threading.Lock()
+        self.running = set()
+        self.over = False
+        self.run = self.failed = 0
+        self.cannot = {}
+
+    def all(self):
+        for names, jobs in self.rounds:
+            waiting = list(reversed(names))
+            threads = [threading.Thread(target=self._work, args=(waiting,), daemon=True)
+                       for _ in range(jobs)]
+            for thread in threads:
+                thread.start()
+            try:
+                for thread in threads:
+                    while thread.is_alive():
+                        thread.join(0.5)
+            except BaseException:
+                self._end()
+                raise
+
+    def _end(self):
+        """Each ends its own guests when it is told to."""
+        with self.lock:
+            self.over = True
+            for process in self.running:
+                process.send_signal(signal.SIGINT)
+        for process in list(self.running):
+            process.wait()
+
+    def _work(self, waiting):
+        while True:
+            with self.lock:
+                if not waiting or self.over:
+                    return
+                name = waiting.pop()
+                process = subprocess.Popen([sys.executable, "-u", os.path.join(HERE, "run.py"), name],
+                                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                           stderr=subprocess.STDOUT, text=True,
+                                           start_new_session=True)
+                self.running.add(process)
+            said = process.communicate()[0]
+            with self.lock:
+                self.running.discard(process)
+                self._count(name, said, process.returncode)
+
+    def _count(self, name, said, code):
+        lines = said.splitlines()
+        counts = self.COUNTS.match(lines[-1]) if lines else None
+        if not counts:
+            lines.append(f"FAIL {name}: its process ended with {code}")
+        passed, failed = map(int, counts.groups()) if counts else (0, 1)
+        self.run += passed + failed
+        self.failed += failed
+        for line in lines:
+            if line.startswith("note ") and ": cannot run here: " in line:
+                self.cannot.setdefault(line.split(": cannot run here: ")[1], []).append(name)
+            if line.startswith(self.OTHERS) or (line.startswith("    ") and "... " not in line):
+                print(line, flush=True)
+
+
 def on_alarm(_number, _frame):
     raise Stuck("stuck: over its time limit")
 
@@ -68,6 +145,8 @@ def on_alarm(_number, _frame):
 def main():
     parser = argparse.ArgumentParser(prog="run.py")
     parser.add_argument("--list", action="store_true", help="name the tests and stop")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", choices=range(1, 9),
+                        help="so many at a time, default 1")
     parser.add_argument("name", nargs="*", help="default: all")
     options = parser.parse_args()
     tests = discover()
@@ -78,9 +157,13 @@ def main():
         sys.exit("run.py: must be root: it makes network namespaces and taps")
     handle_signals()
     signal.signal(signal.SIGALRM, on_alarm)
+    names = choose(tests, options.name)
+    if options.jobs > 1:
+        pool = Pool(names, options.jobs)
+        pool.all()
+        return conclude(pool.run, pool.failed, pool.cannot)
     failed = 0
     cannot = {}  # why: the tests
-    names = choose(tests, options.name)
     for name in names:
         begin = time.monotonic()
         try:
@@ -92,9 +175,12 @@ def main():
         took = f"({time.monotonic() - begin:.1f} s)"
         failed += why is not None
         print(f"ok {name} {took}" if why is None else f"FAIL {name}: {why} {took}", flush=True)
-    for why, tests_ in cannot.items():
-        print(f"{len(tests_)} cannot run here: {why}: {', '.join(tests_)}")
-    run = len(names) - sum(map(len, cannot.values()))
+    return conclude(len(names) - sum(map(len, cannot.values())), failed, cannot)
+
+
+def conclude(run, failed, cannot):
+    for why, tests in cannot.items():
+        print(f"{len(tests)} cannot run here: {why}: {', '.join(tests)}")
     print(f"{run - failed} passed, {failed} failed")
     return 1 if failed else 0
 

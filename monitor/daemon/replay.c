@@ -378,7 +378,7 @@ static int verdict(const struct replay *r)
 		return VMFT_EXIT_INTERNAL;
 	}
 	/* One that has the guest's end in its log does not come back for more: it is waited for. */
-	if (r->all_held && !r->ended && ops->applied(r->strategy) >= r->end)
+	if (r->all_held && !r->ended && ops->applied(r->strategy) >= ops->held(r->strategy))
 		return is_same(r->entries, r->end);
 	if (r->still_ns >= r->config.stall_ms * MS)
 		return differs(r, stands_at(r), "replay does not get on, though there is log");

@@ -169,7 +169,7 @@ def savedlog_differs(name, way):
         blocks = [entry for entry in entries(path) if entry["kind"] == "block"]
         entry = blocks[len(blocks) // 2]
         copy = changed_copy(pair, path, "changed.vmftlog", entry["position"] + 1, 0x7f)
-        done = replay(pair, copy, "--stall-ms", "10000")
+        done = replay(pair, copy)
         equal(done.returncode, DIFFERS, f"exit code of vmft replay ({done.stdout}{done.stderr})")
         check(re.search(r"a difference at log position \d+ of \d+: replay does not get on",
                         done.stdout), f"vmft replay said {done.stdout!r}")
@@ -189,7 +189,7 @@ def savedlog_differs_packet(name, way):
             raise CannotRun("the log has nothing that output is compared with")
         at = log_bytes(path).index(acked[len(acked) // 2].encode())
         copy = changed_copy(pair, path, "changed.vmftlog", at, ord("~"))
-        done = replay(pair, copy, "--stall-ms", "10000")
+        done = replay(pair, copy)
         equal(done.returncode, DIFFERS, f"exit code of vmft replay ({done.stdout}{done.stderr})")
         said = re.search(r"a difference at log position (\d+)", done.stdout)
         check(said and int(said[1]) > at, f"vmft replay said {done.stdout!r}")
@@ -210,7 +210,8 @@ def savedlog_guest_ends(name, way):
         found = entries(path)
         whole(found)
         causes = [entry["cause"] for entry in found if entry["kind"] == "shutdown"]
-        equal(causes, ["guest-shutdown"], "how the guest ended")
+        # QEMU itself adds host-signal as it leaves, if the backup has not left by then.
+        equal(causes[:1], ["guest-shutdown"], "how the guest ended")
         done = replay(pair, path)
         equal(done.returncode, 0, f"exit code of vmft replay ({done.stdout}{done.stderr})")
         check("no difference" in done.stdout, f"vmft replay said {done.stdout!r}")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "event-text.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,6 +33,8 @@ static const char *const kind_names[] = {
     [VMFT_EVENT_CLOCK_VIRTUAL_RT] = "clock",
     [VMFT_EVENT_CHECKPOINT] = "checkpoint",
     [VMFT_EVENT_END] = "end",
+    [VMFT_ENTRY_OUTPUT] = "output",
+    [VMFT_ENTRY_DIGEST] = "digest",
 };
 
 static const char *const checkpoint_names[] = {
@@ -189,6 +192,15 @@ static void net_fields(struct fields *f, struct reader *r)
 	add_first_bytes(f, r, n);
 }
 
+static void digest_fields(struct fields *f, struct reader *r)
+{
+	add_number(f, "count", (int64_t)get(r, 2));
+	add_text(f, "processor", "%016" PRIx64, get(r, 8));
+	add_number(f, "pages", (int64_t)get(r, 4));
+	add_number(f, "first", (int64_t)get(r, 4));
+	add_number(f, "stride", (int64_t)get(r, 4));
+}
+
 static void small_fields(struct fields *f, struct reader *r, uint8_t kind)
 {
 	switch (kind) {
@@ -255,6 +267,13 @@ size_t vmft_event_fields(const uint8_t *bytes, size_t n,
 	case VMFT_EVENT_CHECKPOINT:
 		add_name(&f, "checkpoint", checkpoint_names,
 			 sizeof(checkpoint_names) / sizeof(checkpoint_names[0]), kind - base);
+		break;
+	case VMFT_ENTRY_OUTPUT:
+		add_number(&f, "length", (int64_t)get(&r, 4));
+		add_text(&f, "digest", "%016" PRIx64, get(&r, 8));
+		break;
+	case VMFT_ENTRY_DIGEST:
+		digest_fields(&f, &r);
 		break;
 	default:
 		small_fields(&f, &r, kind);

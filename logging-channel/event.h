@@ -102,9 +102,6 @@ size_t vmft_digest_entry_encode(const struct vmft_digest_entry *entry, uint8_t *
 int vmft_digest_entry_decode(const uint8_t *bytes, size_t n, struct vmft_digest_entry *ret);
 uint32_t vmft_digest_entry_page(const struct vmft_digest_entry *entry, uint32_t i);
 
-/* "OUTPUT", "CLOCK_HOST" and the like, "?" for none; static storage. */
-const char *vmft_event_name(uint8_t kind);
-
 /*
  * The whole length in bytes of the event that begins at head, of which n bytes are
  * there. 0: more bytes are needed to tell. -EBADMSG: unknown kind, or longer than

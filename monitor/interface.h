@@ -133,8 +133,6 @@ struct vmft_iface {
 	_Atomic uint64_t digests_taken, digest_ns; /* recording: and what they cost */
 	_Atomic uint32_t disk_failures; /* how many have failed, counted behind disk_error */
 	_Atomic uint32_t disk_paused;	/* alone: QEMU has paused the guest for it */
-	_Atomic uint64_t bytes_handed;	/* replaying: log bytes QEMU has read, as of the last beat;
-					 * log_position is up to 4 KiB behind it */
 };
 
 /* A call on an image, by what can be done when it fails. */

@@ -213,7 +213,6 @@ static void *service(void *unused)
 		vmft_requests_service();
 		vmft_disk_service();
 		tap = vmft_gate_service();
-		vmft_feed_service();
 		atomic_fetch_add_explicit(&vmft_agent.iface->agent_beat, 1, memory_order_relaxed);
 	}
 	return NULL;
@@ -471,12 +470,6 @@ __attribute__((constructor)) static void agent_start(void)
 }
 
 /* A replay may be over for QEMU before its log is: what it has read is known to the last byte. */
-__attribute__((destructor)) static void agent_end(void)
-{
-	if (vmft_agent.iface)
-		vmft_feed_service();
-}
-
 /* --- what QEMU calls in libc ------------------------------------------- */
 
 __attribute__((visibility("default"))) FILE *fopen64(const char *path, const char *mode)

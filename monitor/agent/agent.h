@@ -326,7 +326,6 @@ VMFT_HIDDEN void vmft_tap_before_wait(void);
 VMFT_HIDDEN FILE *vmft_feed_open(void);
 VMFT_HIDDEN int vmft_feed_byte(void);
 VMFT_HIDDEN bool vmft_feed_is_replaying(void); /* events: neither before nor after */
-VMFT_HIDDEN void vmft_feed_service(void);
 /* Whether the main loop, about to wait for timeout (NULL: for ever), had better wait for
  * *ret_slice only. Called by the main loop, without any of QEMU's locks. */
 VMFT_HIDDEN bool vmft_feed_shortens_wait(const struct timespec *timeout,

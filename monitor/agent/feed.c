@@ -226,15 +226,6 @@ int vmft_feed_byte(void)
 	return feed->stage[feed->handed++];
 }
 
-/* By the service thread, and at the end: where exactly a replay stands. */
-void vmft_feed_service(void)
-{
-	const uint64_t handed =
-	    atomic_load_explicit(&vmft_agent.feed.bytes_handed, memory_order_relaxed);
-
-	atomic_store_explicit(&vmft_agent.iface->bytes_handed, handed, memory_order_relaxed);
-}
-
 /*
  * Who has to act on the next event of the log: the main loop runs the timers of the real-time
  * clocks, starts warps and reads clocks for both; all else is the vCPU thread's.

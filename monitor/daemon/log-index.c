@@ -5,10 +5,12 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "../../logging-channel/event-text.h"
 #include "../../logging-channel/event.h"
 
 #define BEFORE 48u /* events printed */
 #define BEHIND 16u
+#define SHOWN  64u /* bytes of an entry that are looked at */
 
 /* A mark is so far before the position at least, so that there is something to print. */
 #define LEAD 1024u
@@ -53,43 +55,17 @@ static bool find_mark(const struct vmft_log_index *index, uint64_t oldest, uint6
 struct line {
 	uint64_t position;
 	ssize_t length;
-	uint8_t head[VMFT_EVENT_HEAD_MAX];
+	size_t have; /* of head: the whole entry, or what is shown of it */
+	uint8_t head[SHOWN];
 };
-
-static uint64_t number(const uint8_t *p, unsigned bytes)
-{
-	uint64_t v = 0;
-
-	while (bytes-- > 0)
-		v = v << 8 | *p++;
-	return v;
-}
 
 static void print(const struct line *line, uint64_t position, FILE *to)
 {
-	const uint8_t *h = line->head;
+	char text[160];
 
-	(void)fprintf(to, "%c %12" PRIu64 "  %-28s %6zd", line->position == position ? '>' : ' ',
-		      line->position, vmft_event_name(h[0]), line->length);
-	switch (h[0]) {
-	case VMFT_EVENT_INSTRUCTION:
-		(void)fprintf(to, "  %" PRIu64, number(h + 1, 4));
-		break;
-	case VMFT_EVENT_BLOCK:
-	case VMFT_EVENT_BH:
-	case VMFT_EVENT_BH_ONESHOT:
-	case VMFT_EVENT_CLOCK_HOST:
-	case VMFT_EVENT_CLOCK_VIRTUAL_RT:
-		(void)fprintf(to, "  %" PRIu64, number(h + 1, 8));
-		break;
-	case VMFT_ENTRY_OUTPUT:
-		(void)fprintf(to, "  %" PRIu64 " bytes, digest %016" PRIx64, number(h + 1, 4),
-			      number(h + 5, 8));
-		break;
-	default:
-		break;
-	}
-	(void)fputc('\n', to);
+	vmft_event_line(line->head, line->have, text, sizeof(text));
+	(void)fprintf(to, "%c %12" PRIu64 " %8zd  %s\n", line->position == position ? '>' : ' ',
+		      line->position, line->length, text);
 }
 
 static bool read_line(const struct vmft_ring *ring, uint64_t at, uint64_t end, struct line *ret)
@@ -100,6 +76,7 @@ static bool read_line(const struct vmft_ring *ring, uint64_t at, uint64_t end, s
 	vmft_ring_read(ring, at, ret->head, n);
 	ret->position = at;
 	ret->length = vmft_event_length(ret->head, n);
+	ret->have = ret->length > 0 && (size_t)ret->length < n ? (size_t)ret->length : n;
 	return ret->length > 0 && (uint64_t)ret->length <= left;
 }
 

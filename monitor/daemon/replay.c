@@ -42,7 +42,7 @@ struct replay {
 	 * it did not. QEMU reads on or not from there, and ends. */
 	uint64_t shutdown, shutdown_entries;
 
-	uint64_t handed; /* log bytes that QEMU has read, when it was last looked */
+	uint64_t at; /* where QEMU stood, when it was last looked */
 	uint64_t still_ns, looked_ns, told_ns;
 };
 
@@ -209,15 +209,15 @@ static void wait_a_tick(struct replay *r)
 /* How long QEMU has not read on, in time that this process ran. */
 static void watch(struct replay *r)
 {
-	const uint64_t handed = atomic_load(&r->link.iface->bytes_handed);
+	const uint64_t at = ops->applied(r->strategy);
 	const uint64_t now = vmft_loop_now();
 	const uint64_t passed = vmft_loop_since(r->looked_ns, now);
 
 	r->looked_ns = now;
 	r->still_ns += passed < 5 * TICK_MS * MS ? passed : TICK_MS * MS;
-	if (handed != r->handed)
+	if (at != r->at)
 		r->still_ns = 0;
-	r->handed = handed;
+	r->at = at;
 }
 
 static void tell_progress(struct replay *r, bool tty)
@@ -312,14 +312,6 @@ static void print_entries(const struct replay *r, uint64_t at)
 		(void)each_entry(r, &around, print_around);
 }
 
-/* The entry QEMU is at: it has read its first byte, if not more. */
-static uint64_t stands_at(const struct replay *r)
-{
-	const uint64_t handed = atomic_load(&r->link.iface->bytes_handed);
-
-	return handed > 0 ? handed - 1 : 0;
-}
-
 static int differs(const struct replay *r, uint64_t at, const char *how)
 {
 	printf("vmft replay: a difference at log position %" PRIu64 " of %" PRIu64 ": %s\n", at,
@@ -354,12 +346,13 @@ static int qemu_ended(const struct replay *r)
 	const enum vmft_agent_state state = vmft_agent_link_state(&r->link);
 
 	if (state == VMFT_AGENT_CRASHED)
-		return differs(r, stands_at(r), "QEMU found the log not to fit, and gave up");
-	if (r->shutdown > 0 && stands_at(r) >= r->shutdown)
+		return differs(r, ops->applied(r->strategy),
+			       "QEMU found the log not to fit, and gave up");
+	if (r->shutdown > 0 && ops->applied(r->strategy) >= r->shutdown)
 		return is_same(r->shutdown_entries, r->shutdown);
 	printf("vmft replay: QEMU is gone at log position %" PRIu64 " of %" PRIu64 "\n",
-	       stands_at(r), r->end);
-	print_entries(r, stands_at(r));
+	       ops->applied(r->strategy), r->end);
+	print_entries(r, ops->applied(r->strategy));
 	return VMFT_EXIT_GUEST;
 }
 
@@ -381,7 +374,8 @@ static int verdict(const struct replay *r)
 	if (r->all_held && !r->ended && ops->applied(r->strategy) >= ops->held(r->strategy))
 		return is_same(r->entries, r->end);
 	if (r->still_ns >= r->config.stall_ms * MS)
-		return differs(r, stands_at(r), "replay does not get on, though there is log");
+		return differs(r, ops->applied(r->strategy),
+			       "replay does not get on, though there is log");
 	return -1;
 }
 

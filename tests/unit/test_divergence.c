@@ -9,12 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../../monitor/common/exit-codes.h"
 #include "../../monitor/daemon/log-index.h"
+#include "../../monitor/daemon/monitor.h"
 #include "agent_world.h"
 #include "suites.h"
 
 #define PAGES 8u
 #define PAGE  VMFT_RAM_BLOCK_BYTES
+#define MS    UINT64_C(1000000)
 
 static const uint8_t checkpoint[] = {34};
 static const uint8_t sampled[] = {36}; /* of a clock that is the main loop's alone */
@@ -531,6 +534,156 @@ static void test_index_of_a_long_log(void)
 	world_down();
 }
 
+/* --- the backup's monitor --------------------------------------------------------- */
+
+static struct vmft_monitor monitor;
+static uint64_t applied, held;
+
+static uint64_t strategy_applied(const struct vmft_strategy *unused)
+{
+	(void)unused;
+	return applied;
+}
+
+static uint64_t strategy_held(const struct vmft_strategy *unused)
+{
+	(void)unused;
+	return held;
+}
+
+static const struct vmft_strategy_ops strategy_ops = {
+    .name = "lockstep",
+    .applied = strategy_applied,
+    .held = strategy_held,
+};
+
+static char directory[] = "/tmp/vmft-unit-XXXXXX";
+
+/* A backup of a pair, with log that it has not replayed; stall-ms is 4000. */
+static void monitor_up(void)
+{
+	const struct vmft_event_in ready = {.kind = VMFT_IN_PEER_READY};
+	struct vmft_actions todo;
+
+	world_up(PAGES * PAGE, NULL, 0);
+	memset(&monitor, 0, sizeof(monitor));
+	monitor.agent.iface = vmft_agent.iface;
+	monitor.agent.ram_fd = vmft_agent.ram_fd;
+	monitor.agent.bell_agent = -1;
+	monitor.strategy_ops = &strategy_ops;
+	monitor.config.stall_ms = 4000;
+	(void)strcpy(monitor.config.name, "vm");
+	(void)strcpy(directory + sizeof(directory) - 7, "XXXXXX");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+	(void)snprintf(monitor.config.host[0].control, sizeof(monitor.config.host[0].control),
+		       "%s/control", directory);
+	vmft_core_init(&monitor.core, VMFT_SIDE_BACKUP, 1);
+	vmft_core_step(&monitor.core, &ready, &todo);
+	CU_ASSERT_EQUAL(monitor.core.state, VMFT_STATE_PROTECTED);
+	applied = 10;
+	held = 20;
+	vmft_divergence_tick(&monitor, 1000 * MS, 0, true);
+}
+
+static void monitor_down(void)
+{
+	(void)rmdir(directory);
+	world_down();
+}
+
+static bool is_diverged(void)
+{
+	return monitor.core.state == VMFT_STATE_DIVERGED;
+}
+
+/* A report of this name is there, has this in it, and is gone afterwards. */
+static void reported(const char *name, const char *text)
+{
+	char path[128], bytes[8192] = "";
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", directory, name);
+	file = fopen(path, "re");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+	CU_ASSERT(fread(bytes, 1, sizeof(bytes) - 1, file) > 0);
+	(void)fclose(file);
+	CU_ASSERT_PTR_NOT_NULL(strstr(bytes, text));
+	(void)unlink(path);
+}
+
+/* Three quarters of the time a primary would wait: then it is said. */
+static void test_stall(void)
+{
+	monitor_up();
+	vmft_divergence_tick(&monitor, 3999 * MS, 0, true);
+	CU_ASSERT(!is_diverged());
+	vmft_divergence_tick(&monitor, 4000 * MS, 0, true);
+	CU_ASSERT(is_diverged());
+	CU_ASSERT_STRING_EQUAL(monitor.divergence.last,
+			       "diverged (stalled) at log position 10: its replay stands still");
+	CU_ASSERT_EQUAL(monitor.exit_code, VMFT_EXIT_DIVERGED);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->exit_code), VMFT_EXIT_DIVERGED);
+	reported("vm.primary.divergence-10.txt", "stalled: its replay stands still");
+	monitor_down();
+}
+
+/* It moves; it has nothing to replay; QEMU is stopped; this monitor slept; there is no
+ * primary any more. */
+static void test_no_stall(void)
+{
+	monitor_up();
+	applied = 11;
+	vmft_divergence_tick(&monitor, 3900 * MS, 0, true);
+	vmft_divergence_tick(&monitor, 6800 * MS, 0, true);
+	applied = held;
+	vmft_divergence_tick(&monitor, 6850 * MS, 0, true);
+	vmft_divergence_tick(&monitor, 99000 * MS, 0, true);
+	held = 30;
+	vmft_divergence_tick(&monitor, 101000 * MS, 0, true);
+	vmft_divergence_tick(&monitor, 103000 * MS, 0, false);
+	vmft_divergence_tick(&monitor, 105900 * MS, 0, true);
+	vmft_divergence_tick(&monitor, 205900 * MS, 100000 * MS, true);
+	CU_ASSERT(!is_diverged());
+	monitor.core.state = VMFT_STATE_DRAINING;
+	vmft_divergence_tick(&monitor, 999000 * MS, 0, true);
+	CU_ASSERT(!is_diverged());
+	monitor_down();
+}
+
+/* What the agent found, once. */
+static void test_agent_found(void)
+{
+	monitor_up();
+	vmft_divergence_look(&monitor);
+	CU_ASSERT(!is_diverged());
+	guest_writes(2, 0x5a);
+	vmft_diverge_page(2 * PAGE);
+	vmft_diverge(VMFT_DIVERGENCE_MEMORY, 17, 0xaa, 0xbb);
+	vmft_divergence_look(&monitor);
+	CU_ASSERT(is_diverged());
+	CU_ASSERT_STRING_EQUAL(monitor.divergence.last,
+			       "diverged (memory) at log position 17: its memory differs");
+	reported("vm.primary.divergence-17.txt", "0x000000002000");
+	vmft_divergence_look(&monitor);
+	CU_ASSERT_EQUAL(monitor.divergence.count, 1);
+	monitor_down();
+}
+
+/* The primary: a backup that says it diverged is counted, one that says something else is not. */
+static void test_heard(void)
+{
+	monitor_up();
+	CU_ASSERT(!vmft_divergence_heard(&monitor, "its disk is full"));
+	CU_ASSERT(vmft_divergence_heard(&monitor, "diverged (output) at log position 1: x"));
+	vmft_divergence_count(&monitor, "");
+	CU_ASSERT_EQUAL(monitor.divergence.count, 1);
+	CU_ASSERT_STRING_EQUAL(monitor.divergence.last, "diverged (output) at log position 1: x");
+	vmft_divergence_count(&monitor, "the backup's replay stands still");
+	CU_ASSERT_EQUAL(monitor.divergence.count, 2);
+	CU_ASSERT_STRING_EQUAL(monitor.divergence.last, "the backup's replay stands still");
+	monitor_down();
+}
+
 int vmft_suite_divergence(void)
 {
 	static CU_TestInfo tests[] = {
@@ -556,6 +709,10 @@ int vmft_suite_divergence(void)
 	    {"samples sweep", test_samples_sweep},
 	    {"the log around a position", test_index},
 	    {"the log around a position, long", test_index_of_a_long_log},
+	    {"replay stands still", test_stall},
+	    {"replay does not stand still", test_no_stall},
+	    {"what the agent found", test_agent_found},
+	    {"what the primary hears", test_heard},
 	    CU_TEST_INFO_NULL,
 	};
 	static CU_SuiteInfo suites[] = {

@@ -344,7 +344,6 @@ VMFT_HIDDEN ssize_t vmft_output_writev(unsigned nic, const struct iovec *iov, in
 VMFT_HIDDEN void vmft_output_expect(uint64_t position, const struct vmft_output_entry *frame);
 VMFT_HIDDEN bool vmft_output_is_late(void); /* the next one should have been sent by now */
 VMFT_HIDDEN void vmft_output_miss(void);    /* it will not be: diverged */
-VMFT_HIDDEN void vmft_output_restart(void); /* at an attach point: none is expected */
 
 /* digest.c: samples of memory and registers at equal log positions */
 /* Recording, at a point for it (tap.c): takes one if it is time. */

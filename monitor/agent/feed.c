@@ -334,7 +334,6 @@ static void attached(struct vmft_feed *feed, uint64_t saved_at)
 	}
 	vmft_log_cursor_init(&feed->cursor, position);
 	feed->cursor.guest_ns = atomic_load(&area->load_guest_ns);
-	vmft_output_restart();
 	atomic_store(&vmft_agent.iface->log_position, position);
 	atomic_store(&feed->phase, VMFT_FEED_STREAM);
 }

@@ -162,9 +162,3 @@ bool vmft_output_is_late(void)
 	return output->count > 0 && output->expected[output->first].events + SLACK_EVENTS <
 					vmft_agent.feed.cursor.events;
 }
-
-void vmft_output_restart(void)
-{
-	vmft_agent.output.first = 0;
-	vmft_agent.output.count = 0;
-}

@@ -528,7 +528,7 @@ static void test_index_of_a_long_log(void)
 	vmft_log_index_print(&index, &vmft_agent.ring, end, 100, to);
 	(void)fclose(to);
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "> "));
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "BLOCK"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "block request"));
 	CU_ASSERT_PTR_NULL(strstr(text, "no event"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "not in memory any more"));
 	world_down();

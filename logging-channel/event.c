@@ -127,6 +127,15 @@ void vmft_log_cursor_init(struct vmft_log_cursor *cursor, uint64_t position)
 	    (struct vmft_log_cursor){.fed = position, .boundary = position, .begin = position};
 }
 
+/* enum ShutdownCause, qapi/run-state.json */
+static bool is_reset(uint8_t kind)
+{
+	enum { HOST_QMP_SYSTEM_RESET = 3, GUEST_RESET = 7, SUBSYSTEM_RESET = 9 };
+	const unsigned cause = kind - VMFT_EVENT_SHUTDOWN;
+
+	return cause == HOST_QMP_SYSTEM_RESET || cause == GUEST_RESET || cause == SUBSYSTEM_RESET;
+}
+
 static void event_complete(struct vmft_log_cursor *c)
 {
 	const uint8_t kind = c->head[0];
@@ -146,6 +155,8 @@ static void event_complete(struct vmft_log_cursor *c)
 		c->guest_ns = (int64_t)get_be64(c->head + 1);
 	if (kind == VMFT_EVENT_END)
 		c->ended = true;
+	if (kind >= VMFT_EVENT_SHUTDOWN && kind <= VMFT_EVENT_SHUTDOWN_LAST && !is_reset(kind))
+		c->leaves = true;
 }
 
 static int feed_head(struct vmft_log_cursor *c, uint8_t byte)

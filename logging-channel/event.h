@@ -127,6 +127,7 @@ struct vmft_log_cursor {
 	uint8_t head[VMFT_EVENT_HEAD_MAX];
 	uint8_t have; /* bytes of head held; 0 between events */
 	_Bool ended;  /* END was seen: nothing may follow */
+	_Bool leaves; /* a SHUTDOWN that is no reset was seen: QEMU goes, END is still to come */
 };
 
 void vmft_log_cursor_init(struct vmft_log_cursor *cursor, uint64_t position);

@@ -470,6 +470,19 @@ __attribute__((constructor)) static void agent_start(void)
 }
 
 /* A replay may be over for QEMU before its log is: what it has read is known to the last byte. */
+/*
+ * A replaying QEMU leaves at the SHUTDOWN in the log; what the primary's logged after it, END at
+ * last, may not even have arrived. Left like this it has ended in order, and did not die. (An
+ * error leaves by exit(), below.)
+ */
+__attribute__((destructor)) static void agent_end(void)
+{
+	if (!vmft_agent.iface || atomic_load(&vmft_agent.crashed))
+		return;
+	if (vmft_feed_is_replaying() && vmft_agent.feed.cursor.leaves)
+		vmft_agent_state_set(VMFT_AGENT_ENDED);
+}
+
 /* --- what QEMU calls in libc ------------------------------------------- */
 
 __attribute__((visibility("default"))) FILE *fopen64(const char *path, const char *mode)

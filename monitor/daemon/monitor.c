@@ -35,6 +35,8 @@
 /* How long this side lives on when its work is over. A goodbye that the network does not take
  * within this is given up: the peer will notice the closed connection or the silence. */
 #define FLUSH_NS (2000 * MS)
+/* What the primary's QEMU still logs when its guest has ended, on a slow channel. */
+#define GOODBYE_NS (10000 * MS)
 /* A pair may lag for a moment every few seconds: said once in this time, status has the figure. */
 #define LAG_SAID_NS  (10000 * MS)
 #define LAG_ALARM_NS (5000 * MS) /* somebody is told */
@@ -420,11 +422,27 @@ static void report_guest_gone(struct vmft_monitor *m)
 	/* What it logged or staged before it went is still there. */
 	look_at_agent(m);
 	m->strategy_ops->finish(m->strategy, false);
+	if (m->core.side == VMFT_SIDE_BACKUP && m->core.state == VMFT_STATE_PROTECTED &&
+	    guest_ended_in_order(m)) {
+		m->left_ns = vmft_loop_now();
+		return;
+	}
 	simple_event(m, guest_ended_in_order(m) ? VMFT_IN_GUEST_ENDED : VMFT_IN_GUEST_DIED);
 	if (m->core.state == VMFT_STATE_SHIPPING)
 		vmft_peer_pump(m);
 	if (m->core.state == VMFT_STATE_FENCED)
 		m->stopping = true;
+}
+
+/* A backup whose QEMU has left before the primary's: the goodbye behind the rest of the log says
+ * that the guest has ended; said first by this side, the primary would take itself for alone. */
+static void wait_for_goodbye(struct vmft_monitor *m, uint64_t now)
+{
+	if (m->left_ns == 0 || (m->core.state == VMFT_STATE_PROTECTED &&
+				vmft_loop_since(m->left_ns, now) < GOODBYE_NS))
+		return;
+	m->left_ns = 0;
+	simple_event(m, VMFT_IN_GUEST_ENDED);
 }
 
 /* --- completions ---------------------------------------------------------- */
@@ -709,6 +727,7 @@ static void on_tick(struct vmft_op *op, int result)
 	vmft_peer_tick(m, now, slept);
 	control_lag(m, now, slept);
 	watch_arbiter(m, now);
+	wait_for_goodbye(m, now);
 	vmft_saver_tick(&m->saver);
 	maybe_leave(m, now);
 	vmft_loop_timer(m->loop, op, TICK_NS);

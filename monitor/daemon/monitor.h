@@ -148,6 +148,7 @@ struct vmft_monitor {
 	uint64_t asked_ns;   /* when the arbiter was asked */
 	uint64_t stop_ns;    /* when STOP was carried out */
 	uint64_t go_live_ns; /* when the agent was told to go live */
+	uint64_t left_ns;    /* backup: when QEMU left at the end of the guest; 0: it did not */
 	uint64_t live_ns;    /* when the guest went live, by the agent's clock; 0: it did not */
 	struct vmft_op tick_op, pump_op, bell_op, pidfd_op, worker_op, retry_op;
 };

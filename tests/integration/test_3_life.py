@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a guest may do to itself: shut down, reboot."""
 
-from harness import check, drill, equal, paired
+from harness import LOCKSTEP, check, drill, equal, paired
 from vmftlab.lab import READY
 from vmftlab.net import run
 from vmftlab.load import GuestShell, Writer
@@ -29,6 +29,26 @@ def guest_shutdown(name, way):
         # The last that was written, too, has come to the backup before both ended.
         compared = run("cmp", *(side.disk for side in pair.side.values()), check=False)
         equal(compared.stdout + compared.stderr, "", "difference of the disks")
+
+
+# With checkpoints the backup's QEMU ends when it is told to.
+@drill("guest-shutdown-slow-channel", LOCKSTEP)
+def guest_shutdown_slow_channel(name, way):
+    """The backup's QEMU leaves at the guest's power-off, long before the end of the log comes."""
+    with way.lab(name, captures=False, pair={"silence-ms": 30000}) as pair:
+        pair.start_protected()
+        shell = GuestShell(pair)
+        pair.net.slow_channel("256kbit")
+        for side in pair.side.values():
+            side.may_end = True
+        shell.send("sync; poweroff -f")
+        for side in pair.side.values():
+            equal(side.exit_code(120), 0, f"exit code of {side.name}'s QEMU")
+        for side in pair.side.values():
+            pair.wait(lambda: not side.monitor_pids(), f"{side.name}'s monitor to end", 60)
+            check("the guest ended" in side.log(), f"{side.name} ended otherwise:\n{side.log()}")
+            check("live" not in side.log() and "alone" not in side.log(),
+                  f"{side.name} took the other for dead:\n{side.log()}")
 
 
 @drill("guest-reboot")

@@ -149,6 +149,11 @@ void vmft_loop_timer(struct vmft_loop *loop, struct vmft_op *op, uint64_t nanose
 	begin(sqe, op);
 }
 
+void vmft_loop_submit(struct vmft_loop *loop)
+{
+	(void)io_uring_submit(&loop->ring);
+}
+
 void vmft_loop_cancel(struct vmft_loop *loop, struct vmft_op *op)
 {
 	struct io_uring_sqe *sqe;

@@ -57,6 +57,9 @@ void vmft_loop_open(struct vmft_loop *loop, struct vmft_op *op, const char *path
 void vmft_loop_sync(struct vmft_loop *loop, struct vmft_op *op, int fd);
 /* nanoseconds from now, CLOCK_MONOTONIC. */
 void vmft_loop_timer(struct vmft_loop *loop, struct vmft_op *op, uint64_t nanoseconds);
+/* What was started is the kernel's from here on: a descriptor of it may be closed. Before, its
+ * number would be looked up when the kernel comes to it, and may be another file's by then. */
+void vmft_loop_submit(struct vmft_loop *loop);
 /* Asks for an early completion; nothing happens if op is not pending. */
 void vmft_loop_cancel(struct vmft_loop *loop, struct vmft_op *op);
 

@@ -394,7 +394,8 @@ static int got_point(struct vmft_monitor *m, const struct vmft_frame_info *frame
 	    s->point.disk_count != m->options.disk_count ||
 	    s->point.state_bytes != s->state_bytes || s->state_bytes == 0)
 		return -EBADMSG;
-	if (s->writing > 0 || s->syncing > 0)
+	/* The images are closed behind it. */
+	if (s->writing > 0 || s->syncing > 0 || s->summer.busy)
 		return -ENOSPC;
 	if (!s->synced && m->options.disk_count > 0) {
 		s->synced = true;
@@ -484,6 +485,9 @@ void vmft_sink_failed(struct vmft_monitor *m)
 	if (s->phase == VMFT_ATTACH_IDLE)
 		return;
 	s->leaving = true;
+	/* An epoch that is applied behind the attach point is written to the same descriptors. */
+	if (!m->strategy_ops->abandon(m->strategy))
+		return;
 	if (s->writing > 0 || s->syncing > 0 || s->summer.busy ||
 	    !vmft_agent_link_is_done(&m->agent))
 		return;

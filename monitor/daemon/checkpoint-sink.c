@@ -222,7 +222,7 @@ int vmft_epoch_sink_hold(struct vmft_epoch_sink *s, uint64_t position, const uin
 	struct vmft_epoch_view view;
 	int rc;
 
-	if (s->failed || position != s->held + 1)
+	if (s->failed || s->abandoned || position != s->held + 1)
 		return -EBADMSG;
 	/* Both are whole, the older is still being applied. */
 	if (s->half[s->filling].whole)
@@ -352,6 +352,11 @@ static void on_written(struct vmft_op *op, int result)
 	struct vmft_epoch_write *write = op->owner;
 	struct vmft_epoch_sink *s = write->sink;
 
+	if (s->abandoned) {
+		write->busy = write->waits = false;
+		s->writing--;
+		return;
+	}
 	if (write->waits && write->bytes) {
 		write->waits = false;
 		write_more(write);
@@ -456,7 +461,7 @@ static void on_synced(struct vmft_op *op, int result)
 	struct vmft_epoch_sink *s = sync->sink;
 	const uint32_t disk = (uint32_t)(sync - s->sync);
 
-	if (result < 0 && s->world->disk[disk].fd >= 0)
+	if (result < 0 && !s->abandoned && s->world->disk[disk].fd >= 0)
 		(void)fail(s, disk, "made durable", result, NEVER_AGAIN);
 }
 
@@ -531,8 +536,20 @@ int vmft_epoch_sink_restart(struct vmft_epoch_sink *s, uint64_t position)
 	s->held = s->applied = s->began = position;
 	s->filling = 0;
 	s->input_bytes = 0;
-	s->applying = s->failed = false;
+	s->applying = s->failed = s->abandoned = false;
 	return 0;
+}
+
+bool vmft_epoch_sink_abandon(struct vmft_epoch_sink *s)
+{
+	bool quiet;
+
+	s->abandoned = true;
+	s->applying = false;
+	quiet = s->writing == 0 && !s->step.pending;
+	for (uint32_t i = 0; i < s->world->disk_count; i++)
+		quiet = quiet && !s->sync[i].op.pending;
+	return quiet;
 }
 
 static int map_half(struct vmft_epoch_sink *s, struct vmft_epoch_half *half)

@@ -90,6 +90,7 @@ struct vmft_epoch_sink {
 	size_t input_bytes;
 	unsigned writing;
 	bool failed;
+	bool abandoned;	     /* what is under way comes to its end, nothing new begins */
 	struct vmft_op step; /* memory is applied in steps, so that the channel is served */
 	struct vmft_epoch_write {
 		struct vmft_epoch_sink *sink;
@@ -112,6 +113,8 @@ void vmft_epoch_sink_fini(struct vmft_epoch_sink *s);
 int vmft_epoch_sink_restart(struct vmft_epoch_sink *s, uint64_t position);
 int vmft_epoch_sink_hold(struct vmft_epoch_sink *s, uint64_t position, const uint8_t *payload,
 			 size_t n);
+/* Applies no more. True: nothing of it is under way any more on memory or images. */
+bool vmft_epoch_sink_abandon(struct vmft_epoch_sink *s);
 /* The frames that the guest is to get when it goes live, into the ring. */
 void vmft_epoch_sink_hand_out(struct vmft_epoch_sink *s);
 bool vmft_epoch_sink_has_room(const struct vmft_epoch_sink *s);

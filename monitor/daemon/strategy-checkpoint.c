@@ -144,9 +144,15 @@ static uint64_t checkpoint_applied(const struct vmft_strategy *s)
 	return s->sink.applied;
 }
 
-/* The images are QEMU's from now on. */
+static bool checkpoint_abandon(struct vmft_strategy *s)
+{
+	return vmft_epoch_sink_abandon(&s->sink);
+}
+
+/* The images are QEMU's from now on. All is written; they may still be being made durable. */
 static void checkpoint_go_live(struct vmft_strategy *s, uint64_t position)
 {
+	vmft_loop_submit(s->world.loop);
 	for (uint32_t i = 0; i < s->world.disk_count; i++)
 		vmft_image_close(&s->world.disk[i]);
 	vmft_epoch_sink_hand_out(&s->sink);
@@ -182,6 +188,7 @@ const struct vmft_strategy_ops vmft_strategy_checkpoint = {
     .has_room = checkpoint_has_room,
     .held = checkpoint_held,
     .applied = checkpoint_applied,
+    .abandon = checkpoint_abandon,
     .go_live = checkpoint_go_live,
     .figures = checkpoint_figures,
 };

@@ -172,6 +172,13 @@ static uint64_t lockstep_applied(const struct vmft_strategy *s)
 	return atomic_load_explicit(&s->link->iface->log_position, memory_order_acquire);
 }
 
+/* The images are QEMU's from the attach point on. */
+static bool lockstep_abandon(struct vmft_strategy *s)
+{
+	(void)s;
+	return true;
+}
+
 static void lockstep_go_live(struct vmft_strategy *s, uint64_t position)
 {
 	atomic_store(&s->link->iface->log_end, position);
@@ -203,6 +210,7 @@ const struct vmft_strategy_ops vmft_strategy_lockstep = {
     .has_room = lockstep_has_room,
     .held = lockstep_held,
     .applied = lockstep_applied,
+    .abandon = lockstep_abandon,
     .go_live = lockstep_go_live,
     .around = lockstep_around,
 };

@@ -90,6 +90,9 @@ struct vmft_strategy_ops {
 	uint64_t (*held)(const struct vmft_strategy *strategy);
 	/* Backup: applied to the backup's guest so far; <= held. */
 	uint64_t (*applied)(const struct vmft_strategy *strategy);
+	/* Backup: what was held and is not applied is thrown away, nothing more may come before
+	 * restart(). True: nothing uses the images any more; false: call it again later. */
+	bool (*abandon)(struct vmft_strategy *strategy);
 	/* Backup: the guest takes over once all up to position is applied. */
 	void (*go_live)(struct vmft_strategy *strategy, uint64_t position);
 

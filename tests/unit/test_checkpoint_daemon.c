@@ -15,12 +15,14 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../../logging-channel/wire.h"
 #include "../../monitor/common/area-setup.h"
 #include "../../monitor/common/iface-setup.h"
 #include "../../monitor/daemon/checkpoint.h"
+#include "../../monitor/daemon/monitor.h"
 #include "suites.h"
 
 #define MS	UINT64_C(1000000)
@@ -60,6 +62,7 @@ struct side {
 	unsigned moved, broken;
 	bool only_copy; /* of the guest: a disk that fails is waited for */
 	unsigned disk_failed;
+	bool quiet; /* what was applied is not looked at */
 	char why[300];
 };
 
@@ -471,7 +474,7 @@ static void on_moved(void *user)
 	struct side *side = user;
 
 	side->moved++;
-	if (side == &backup && ops->applied(side->strategy) + HISTORY > epoch)
+	if (side == &backup && !side->quiet && ops->applied(side->strategy) + HISTORY > epoch)
 		backup_is(&history[ops->applied(side->strategy) % HISTORY]);
 }
 
@@ -1243,6 +1246,102 @@ static void test_go_live(void)
 	teardown();
 }
 
+/* The backup's monitor behind an attach point: its images are those that epochs are applied to. */
+static void behind_attach_point(struct vmft_monitor *m)
+{
+	const struct vmft_strategy_world world = {
+	    .loop = loop,
+	    .link = &backup.link,
+	    .config = &backup.config,
+	    .disk = m->options.disk,
+	    .disk_count = DISKS,
+	    .moved = on_moved,
+	    .broken = on_broken,
+	    .disk_failed = on_disk_failed,
+	    .user = &backup,
+	};
+
+	memset(m, 0, sizeof(*m));
+	m->loop = loop;
+	m->agent = backup.link;
+	m->options.disk_count = DISKS;
+	for (unsigned i = 0; i < DISKS; i++) {
+		m->options.disk[i] = backup.disk[i];
+		backup.disk[i].fd = -1;
+	}
+	ops->close(backup.strategy);
+	CU_ASSERT_EQUAL_FATAL(ops->open(&world, &backup.strategy), 0);
+	ops->restart(backup.strategy, epoch, false);
+	m->strategy_ops = ops;
+	m->strategy = backup.strategy;
+	m->core.state = VMFT_STATE_ENDED;
+	m->sink.phase = VMFT_ATTACH_CATCHING_UP;
+	m->sink.loaded = true;
+}
+
+/* Files that get the numbers of descriptors that were just closed keep their bytes. */
+static void ends_in_order(struct vmft_monitor *m)
+{
+	int other[DISKS];
+	struct stat st;
+
+	vmft_sink_failed(m);
+	for (unsigned i = 0; i < DISKS; i++)
+		other[i] = memfd_create("another file", MFD_CLOEXEC);
+	for (unsigned i = 0; i < 2000 && m->sink.phase != VMFT_ATTACH_IDLE; i++) {
+		spin(MS);
+		vmft_sink_look(m);
+	}
+	spin(20 * MS);
+	CU_ASSERT_EQUAL(m->sink.phase, VMFT_ATTACH_IDLE);
+	CU_ASSERT_EQUAL(backup.broken, 0);
+	CU_ASSERT_EQUAL(ops->applied(backup.strategy), epoch);
+	CU_ASSERT_EQUAL(send_plain_commit(0, 0), -EBADMSG);
+	for (unsigned i = 0; i < DISKS; i++) {
+		CU_ASSERT_EQUAL(m->options.disk[i].fd, -1);
+		CU_ASSERT(fstat(other[i], &st) == 0 && st.st_size == 0);
+		close(other[i]);
+	}
+}
+
+/* The attach does not come to an end while an epoch is applied, at any point of that. */
+static void test_attach_fails_while_applying(void)
+{
+	static struct vmft_monitor m;
+
+	for (unsigned spins = 0; spins < 3; spins++) {
+		paired();
+		behind_attach_point(&m);
+		for (unsigned i = 0; i < 3 * VMFT_EPOCH_WRITES; i++)
+			CU_ASSERT_EQUAL(send_piece(i % 2, i * PART, PART, VMFT_EPOCH_AS_IS), 0);
+		CU_ASSERT_EQUAL(
+		    send_plain_commit(3 * VMFT_EPOCH_WRITES, 3 * VMFT_EPOCH_WRITES * PART), 0);
+		for (unsigned i = 0; i < spins; i++)
+			spin(0);
+		if (ops->applied(backup.strategy) == epoch)
+			ends_in_order(&m);
+		teardown();
+	}
+}
+
+/* ... or while one that was is made durable. */
+static void test_attach_fails_while_syncing(void)
+{
+	static struct vmft_monitor m;
+
+	paired();
+	behind_attach_point(&m);
+	memset(now.disk[0], 0xa5, PART);
+	CU_ASSERT_EQUAL(send_piece(0, 0, PART, VMFT_EPOCH_AS_IS), 0);
+	CU_ASSERT_EQUAL(send_plain_commit(1, PART), 0);
+	backup.quiet = true;
+	epoch++;
+	while (ops->applied(backup.strategy) < epoch)
+		spin(0);
+	ends_in_order(&m);
+	teardown();
+}
+
 static const char frame[] = "a frame that came in";
 
 /* As the agent of the primary writes it. */
@@ -1748,6 +1847,8 @@ int vmft_suite_checkpoint_daemon(void)
 	    {"a read-only image", test_disk_read_only},
 	    {"a disk that is waited for", test_disk_waited_for},
 	    {"go live", test_go_live},
+	    {"an attach fails while an epoch is applied", test_attach_fails_while_applying},
+	    {"an attach fails while images are made durable", test_attach_fails_while_syncing},
 	    {"input", test_input},
 	    {"input, too much", test_input_too_much},
 	    {"input that is nonsense", test_input_nonsense},

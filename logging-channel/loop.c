@@ -196,6 +196,30 @@ int vmft_loop_run(struct vmft_loop *loop)
 	return 0;
 }
 
+int vmft_loop_withdraw(struct vmft_loop *loop, struct vmft_op *op)
+{
+	int result = -ECANCELED;
+
+	vmft_loop_cancel(loop, op);
+	while (op->pending) {
+		struct io_uring_cqe *cqe;
+		struct vmft_op *done;
+		int rc = io_uring_submit_and_wait(&loop->ring, 1);
+
+		if (rc < 0 && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY)
+			return rc;
+		while (io_uring_peek_cqe(&loop->ring, &cqe) == 0) {
+			done = io_uring_cqe_get_data(cqe);
+			if (done)
+				done->pending = false;
+			if (done == op)
+				result = cqe->res;
+			io_uring_cqe_seen(&loop->ring, cqe);
+		}
+	}
+	return result;
+}
+
 void vmft_loop_stop(struct vmft_loop *loop)
 {
 	loop->stopped = true;

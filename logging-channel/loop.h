@@ -63,6 +63,14 @@ void vmft_loop_submit(struct vmft_loop *loop);
 /* Asks for an early completion; nothing happens if op is not pending. */
 void vmft_loop_cancel(struct vmft_loop *loop, struct vmft_op *op);
 
+/*
+ * For the end, when the loop runs no more: cancels op and waits until the kernel has let go of its
+ * descriptor, which a closed ring does only a while after the process is gone
+ * (io_ring_exit_work()). Callbacks do not run, also not those of what completes meanwhile.
+ * Returns op's result, -ECANCELED if it was not pending.
+ */
+int vmft_loop_withdraw(struct vmft_loop *loop, struct vmft_op *op);
+
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t vmft_loop_now(void);
 

@@ -311,6 +311,19 @@ static int tcp_listen(struct vmft_loop *loop, const struct sockaddr *addr, sockl
 	return 0;
 }
 
+static void tcp_unlisten(struct vmft_listener *listener)
+{
+	int accepted;
+
+	if (!listener)
+		return;
+	accepted = vmft_loop_withdraw(listener->loop, &listener->accept_op);
+	if (accepted >= 0)
+		close(accepted);
+	close(listener->fd);
+	free(listener);
+}
+
 static void on_connect(struct vmft_op *op, int result)
 {
 	struct vmft_conn *conn = op->owner;
@@ -397,6 +410,7 @@ static bool conn_is_accepted(const struct vmft_conn *conn)
 const struct vmft_transport_ops vmft_transport_tcp = {
     .name = "tcp",
     .listen = tcp_listen,
+    .unlisten = tcp_unlisten,
     .connect = tcp_connect,
     .reserve = conn_reserve,
     .commit = conn_commit,

@@ -35,10 +35,13 @@ struct vmft_listener;
 
 struct vmft_transport_ops {
 	const char *name;
-	/* Accepts until the process ends. 0, or -EADDRINUSE, -EADDRNOTAVAIL, ... */
+	/* Accepts until unlisten(). 0, or -EADDRINUSE, -EADDRNOTAVAIL, ... */
 	int (*listen)(struct vmft_loop *loop, const struct sockaddr *addr, socklen_t addr_len,
 		      const struct vmft_conn_events *events, void *user,
 		      struct vmft_listener **ret);
+	/* Behind it the address is free, as far as connections that are still there go. Only once
+	 * the loop runs no more: vmft_loop_withdraw(). NULL is fine. */
+	void (*unlisten)(struct vmft_listener *listener);
 	/* Comes back through on_open or on_close. from may be NULL (any address). addr and
 	 * from are copied. */
 	int (*connect)(struct vmft_loop *loop, const struct sockaddr *from, socklen_t from_len,

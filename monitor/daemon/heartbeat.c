@@ -138,6 +138,15 @@ int vmft_heartbeat_open(struct vmft_heartbeat *h, struct vmft_loop *loop,
 	return 0;
 }
 
+void vmft_heartbeat_close(struct vmft_heartbeat *h)
+{
+	if (h->fd < 0)
+		return;
+	(void)vmft_loop_withdraw(h->loop, &h->read_op);
+	close(h->fd);
+	h->fd = -1;
+}
+
 void vmft_heartbeat_introduce(struct vmft_heartbeat *h, struct vmft_hello *hello)
 {
 	vmft_heartbeat_end(h);

@@ -54,6 +54,9 @@ int vmft_heartbeat_open(struct vmft_heartbeat *h, struct vmft_loop *loop,
 			const struct vmft_pair_config *config, enum vmft_host host, bool patient,
 			struct vmft_journal *journal);
 
+/* The address is free behind it. Only once the loop runs no more: vmft_loop_withdraw(). */
+void vmft_heartbeat_close(struct vmft_heartbeat *h);
+
 /* Makes a new ticket and puts it, and who we are, into a hello. Ends what was before. */
 void vmft_heartbeat_introduce(struct vmft_heartbeat *h, struct vmft_hello *hello);
 /* Their hello was accepted, and answers or is answered by the one introduced last. fresh_ns:

@@ -975,14 +975,16 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 		goto err_control;
 	rc = vmft_peer_init(m, err);
 	if (rc < 0)
-		goto err_control;
+		goto err_peer;
 	/* Last: a claim that was made is not taken back. */
 	rc = init_core(m, err);
 	if (rc < 0)
-		goto err_control;
+		goto err_peer;
 	m->state_ns = m->tick_ns = m->replayed_ns = vmft_loop_now();
 	return 0;
 
+err_peer:
+	vmft_peer_fini(m);
 err_control:
 	vmft_control_fini(m);
 	return rc;
@@ -1008,6 +1010,9 @@ int vmft_monitor_run(struct vmft_monitor *m)
 		vmft_journal_say(&m->journal, "io_uring: %s", strerror(-rc));
 		m->exit_code = VMFT_EXIT_INTERNAL;
 	}
+	/* The socket file last: a successor that finds it waits until this process is gone, one
+	 * that does not finds the addresses free. */
+	vmft_peer_fini(m);
 	vmft_control_fini(m);
 	vmft_alarm_close(m->alarm);
 	m->strategy_ops->close(m->strategy);

@@ -186,6 +186,8 @@ static inline bool vmft_monitor_is_primary(const struct vmft_monitor *m)
 
 /* peer.c */
 int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err);
+/* Also behind an init that failed. The pair file's addresses are free when it returns. */
+void vmft_peer_fini(struct vmft_monitor *m);
 /* Primary: sends what the agent has logged, as much as there is room for. */
 void vmft_peer_pump(struct vmft_monitor *m);
 /* Heartbeats and acks that are due, silence, a paused channel; called every tick. slept: how

@@ -1046,7 +1046,8 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 }
 
 /* A monitor that was killed keeps its port until the kernel has closed its io_uring: waited for
- * if there was one (its control socket was left), a port that is in use else is refused. */
+ * if there was one (its control socket was left). One that ended by itself has let go of it
+ * before that socket went, so else it is somebody else's port: refused. */
 static int listen_for_primary(struct vmft_monitor *m, const struct vmft_channel_address *own)
 {
 	const uint64_t until = vmft_loop_now() + PREDECESSOR_NS;
@@ -1099,6 +1100,7 @@ int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err)
 
 	m->peer.retry_op = (struct vmft_op){.done = connect_again, .owner = m};
 	m->peer.to = m->options.host;
+	m->heartbeat.fd = -1;
 	rc = open_channel(m, err);
 	if (rc < 0)
 		return rc;
@@ -1112,4 +1114,11 @@ int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err)
 		vmft_journal_say(&m->journal, "listening on %s for the primary",
 				 m->config.host[m->options.host].channel.text);
 	return 0;
+}
+
+void vmft_peer_fini(struct vmft_monitor *m)
+{
+	m->transport->unlisten(m->peer.listener);
+	m->peer.listener = NULL;
+	vmft_heartbeat_close(&m->heartbeat);
 }

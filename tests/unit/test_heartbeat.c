@@ -318,6 +318,34 @@ static void test_speaking(void)
 	close_world(&w);
 }
 
+/* A flood that came first, as far as it fits: one of the peer's behind it is taken at the same go.
+ */
+static void test_flood(void)
+{
+	uint8_t bytes[512] = {0};
+	const uint64_t t = vmft_loop_now();
+	struct sockaddr_in to;
+	socklen_t to_len = sizeof(to);
+	struct datagram d;
+	struct world w;
+	size_t n;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	open_world(&w);
+	CU_ASSERT_EQUAL_FATAL(getsockname(w.h.fd, (struct sockaddr *)&to, &to_len), 0);
+	for (unsigned i = 0; i < 150; i++)
+		CU_ASSERT_EQUAL(sendto(fd, bytes, 10, 0, (struct sockaddr *)&to, to_len), 10);
+	d = good(&w, t, 0);
+	n = seal(&d, bytes);
+	CU_ASSERT_EQUAL(sendto(fd, bytes, n, 0, (struct sockaddr *)&to, to_len), (ssize_t)n);
+	(void)vmft_loop_withdraw(w.loop, &w.h.read_op);
+	w.h.read_op.done(&w.h.read_op, POLLIN);
+	CU_ASSERT_EQUAL(w.h.refused, 150);
+	CU_ASSERT_EQUAL(w.h.their_clock, t);
+	close(fd);
+	close_world(&w);
+}
+
 static void test_no_path(void)
 {
 	struct world w = {0};
@@ -363,7 +391,8 @@ int vmft_suite_heartbeat(void)
 	    !CU_ADD_TEST(suite, test_echo) || !CU_ADD_TEST(suite, test_slept) ||
 	    !CU_ADD_TEST(suite, test_strangers) || !CU_ADD_TEST(suite, test_damaged) ||
 	    !CU_ADD_TEST(suite, test_earlier_pair) || !CU_ADD_TEST(suite, test_speaking) ||
-	    !CU_ADD_TEST(suite, test_no_path) || !CU_ADD_TEST(suite, test_hiccups))
+	    !CU_ADD_TEST(suite, test_flood) || !CU_ADD_TEST(suite, test_no_path) ||
+	    !CU_ADD_TEST(suite, test_hiccups))
 		return -1;
 	return 0;
 }

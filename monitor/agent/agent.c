@@ -469,7 +469,6 @@ __attribute__((constructor)) static void agent_start(void)
 		*(void **)&vmft_agent.checkpoint.phase_check = qemu_symbol("phase_check");
 }
 
-/* A replay may be over for QEMU before its log is: what it has read is known to the last byte. */
 /*
  * A replaying QEMU leaves at the SHUTDOWN in the log; what the primary's logged after it, END at
  * last, may not even have arrived. Left like this it has ended in order, and did not die. (An

@@ -33,8 +33,6 @@ static const char *const kind_names[] = {
     [VMFT_EVENT_CLOCK_VIRTUAL_RT] = "clock",
     [VMFT_EVENT_CHECKPOINT] = "checkpoint",
     [VMFT_EVENT_END] = "end",
-    [VMFT_ENTRY_OUTPUT] = "output",
-    [VMFT_ENTRY_DIGEST] = "digest",
 };
 
 static const char *const checkpoint_names[] = {
@@ -70,8 +68,10 @@ static uint8_t base_of(uint8_t kind)
 const char *vmft_event_kind_name(uint8_t kind)
 {
 	const uint8_t base = base_of(kind);
-	const char *name =
-	    base < sizeof(kind_names) / sizeof(kind_names[0]) ? kind_names[base] : NULL;
+	const char *name = kind == VMFT_ENTRY_OUTPUT			       ? "output"
+			   : kind == VMFT_ENTRY_DIGEST			       ? "digest"
+			   : base < sizeof(kind_names) / sizeof(kind_names[0]) ? kind_names[base]
+									       : NULL;
 
 	return name ? name : "unknown";
 }
@@ -192,9 +192,15 @@ static void net_fields(struct fields *f, struct reader *r)
 	add_first_bytes(f, r, n);
 }
 
+static void output_fields(struct fields *f, struct reader *r)
+{
+	add_number(f, "length", (int64_t)get(r, 4));
+	add_text(f, "digest", "%016" PRIx64, get(r, 8));
+}
+
 static void digest_fields(struct fields *f, struct reader *r)
 {
-	add_number(f, "count", (int64_t)get(r, 2));
+	add_number(f, "sampled", (int64_t)get(r, 2));
 	add_text(f, "processor", "%016" PRIx64, get(r, 8));
 	add_number(f, "pages", (int64_t)get(r, 4));
 	add_number(f, "first", (int64_t)get(r, 4));
@@ -269,8 +275,7 @@ size_t vmft_event_fields(const uint8_t *bytes, size_t n,
 			 sizeof(checkpoint_names) / sizeof(checkpoint_names[0]), kind - base);
 		break;
 	case VMFT_ENTRY_OUTPUT:
-		add_number(&f, "length", (int64_t)get(&r, 4));
-		add_text(&f, "digest", "%016" PRIx64, get(&r, 8));
+		output_fields(&f, &r);
 		break;
 	case VMFT_ENTRY_DIGEST:
 		digest_fields(&f, &r);

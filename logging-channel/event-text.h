@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Log entries for people: what each kind is called and what stands in it. Names of QEMU's are those
- * of replay/replay-internal.h, include/sysemu/replay.h and qapi/run-state.json of QEMU 7.2.
+ * Log entries for people: what each kind is called and what stands in it. Names are those of
+ * replay/replay-internal.h, include/sysemu/replay.h and qapi/run-state.json of QEMU 7.2; ours are
+ * "output" and "digest".
  */
 #ifndef VMFT_EVENT_TEXT_H
 #define VMFT_EVENT_TEXT_H
@@ -24,8 +25,7 @@ struct vmft_event_field {
  * differ in one number only (shutdown, checkpoint, clock) have one name. */
 const char *vmft_event_kind_name(uint8_t kind);
 
-/* What an entry says, in order; n bytes of it are there, all that its kind says of itself but
- * for what is shown of its body. Returns how many fields were filled. */
+/* What a whole entry of n bytes says, in order. Returns how many fields were filled. */
 size_t vmft_event_fields(const uint8_t *bytes, size_t n,
 			 struct vmft_event_field ret[static VMFT_EVENT_FIELDS_MAX]);
 

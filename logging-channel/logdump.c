@@ -21,11 +21,12 @@ static const char doc[] =
     "Exit status: 0 done, 1 the file is damaged further up (what comes before is shown), 2 wrong "
     "usage or no saved log.";
 
-enum { KEY_FROM = 256, KEY_TO, KEY_STATS };
+enum { KEY_FROM = 256, KEY_TO, KEY_KIND, KEY_STATS };
 
 static const struct argp_option option_table[] = {
     {"from", KEY_FROM, "POS", 0, "leave out entries that begin before this position", 0},
     {"to", KEY_TO, "POS", 0, "leave out entries that begin at this position or behind it", 0},
+    {"kind", KEY_KIND, "NAME", 0, "entries of this kind only", 0},
     {"json", 'j', NULL, 0, "one JSON object a line", 0},
     {"stats", KEY_STATS, NULL, 0, "counts and bytes by kind instead of the entries", 0},
     {0},
@@ -42,6 +43,7 @@ struct stats {
 struct dump {
 	const char *path;
 	uint64_t from, to;
+	const char *kind; /* NULL: all */
 	bool json, want_stats;
 	struct vmft_savedlog_reader reader;
 	struct stats stats;
@@ -57,6 +59,15 @@ static void parse_position(const char *text, uint64_t *ret, struct argp_state *s
 		argp_error(state, "%s: not a log position", text);
 }
 
+static void parse_kind(const char *text, struct dump *dump, struct argp_state *state)
+{
+	for (unsigned kind = 0; kind < 256; kind++)
+		if (strcmp(vmft_event_kind_name((uint8_t)kind), text) == 0)
+			dump->kind = text;
+	if (!dump->kind)
+		argp_error(state, "%s: no kind of entry; --stats names those of a file", text);
+}
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct dump *dump = state->input;
@@ -67,6 +78,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_TO:
 		parse_position(arg, &dump->to, state);
+		return 0;
+	case KEY_KIND:
+		parse_kind(arg, dump, state);
 		return 0;
 	case 'j':
 		dump->json = true;
@@ -185,6 +199,11 @@ static bool is_asked(const struct dump *dump, uint64_t position)
 	return position >= dump->from && position < dump->to;
 }
 
+static bool is_kind(const struct dump *dump, uint8_t kind)
+{
+	return !dump->kind || strcmp(vmft_event_kind_name(kind), dump->kind) == 0;
+}
+
 static int dump_entries(struct dump *dump)
 {
 	struct vmft_savedlog_entries entries;
@@ -194,7 +213,7 @@ static int dump_entries(struct dump *dump)
 	if (rc < 0)
 		return rc;
 	while ((rc = vmft_savedlog_entries_next(&entries, &entry)) > 0) {
-		if (!is_asked(dump, entry.position))
+		if (!is_asked(dump, entry.position) || !is_kind(dump, entry.bytes[0]))
 			continue;
 		count(&dump->stats, entry.bytes[0], entry.length, entry.held_ns);
 		if (!dump->want_stats)

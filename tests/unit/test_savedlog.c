@@ -552,6 +552,11 @@ static void test_text(void)
 	line_is((const uint8_t[]){7, 0, 0, 0, 0, 2, 'a', 'b'}, 8,
 		"char-read device 0 length 2 6162");
 	line_is((const uint8_t[]){39}, 1, "end");
+	line_is((const uint8_t[]){0xe0, 0, 0, 0, 60, 1, 2, 3, 4, 5, 6, 7, 8}, 13,
+		"output length 60 0102030405060708");
+	line_is((const uint8_t[]){0xe1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1,
+				  0,	0, 0, 0, 2, 0, 0, 0, 7, 9, 9,  9, 9},
+		27, "digest sampled 1 000000000000000a pages 256 first 2 stride 7");
 }
 
 static void test_every_kind_has_a_name(void)

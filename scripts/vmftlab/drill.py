@@ -6,9 +6,7 @@ what happened, and whether that was right.
 """
 
 import argparse
-import bisect
 import datetime
-import importlib.util
 import os
 import platform
 import random
@@ -17,14 +15,15 @@ import sys
 import threading
 import time
 
-from . import control, faults
+from . import control, drillreport, faults, linear
 from .bare import BareWriter
 from .faults import FAILOVER, NOTHING, OTHER, WAITED, WENT_ON, ArbiterDownToo, FaultError
-from .lab import KVM, ROOT, SMP_MAX, Lab, LabError, has_kvm, tail
+from .history import Histories, longest_gap_ms
+from .lab import KVM, PAIRED, ROOT, SMP_MAX, Lab, LabError, has_kvm, tail
 from .load import Writer
-from .pcap import Capture
-from .story import (ERRORS, EXIT_FAILED, EXIT_OK, IMAGES, PROTOCOL, guarded, nothing_left,
-                    write_json)
+from .outputrule import OutputRule
+from .pcap import NEARLY_WHOLE, NEARLY_WHOLE_KIB, SNAP, Capture
+from .story import ERRORS, EXIT_FAILED, EXIT_OK, IMAGES, PROTOCOL, guarded, nothing_left
 
 ME = "scripts/drill"
 LOGS = os.path.join(ROOT, "build", "drill-logs")
@@ -35,7 +34,7 @@ PATIENCE_S = 60
 COMPARE_EACH = 20  # faults
 # As a service manager does with a backup that ends: docs/attach.md.
 STARTS, RESTART_S = 5, 1
-LIVE = ("alone", "attaching", "sealing", "protected", "shipping")
+LIVE = ("alone", "attaching", "sealing", "shipping", *PAIRED)
 OVER = ("fenced", "ended")
 FINDINGS = re.compile(r"Sanitizer|runtime error:")
 
@@ -44,49 +43,87 @@ FINDINGS = re.compile(r"Sanitizer|runtime error:")
 
 
 class Clients:
-    """What the guest is asked meanwhile. The drill wants no more of its clients than this."""
+    """What the guest is asked meanwhile: writes that are read back in the end, and histories,
+    whose operations are judged in stretches. The search and what it needs stay small so."""
 
-    def __init__(self, lab):
+    HISTORY = {"clients": 3, "keys": 6, "interval_ms": 60}
+
+    def __init__(self, lab, seed):
+        self.lab = lab
+        self.seed = seed
         if lab.image == "bare":
             self.writers = [BareWriter(lab, keys=200),
                             BareWriter(lab, keys=100, first_key=1000, durable=True,
                                        name="durable")]
         else:
             self.writers = [Writer(lab, PROTOCOL[lab.image], connections=2, interval_ms=40)]
+        self.began = self.ended = None
+        self.stretches = 0
+        self.judged = self.broken = 0  # operations; connections that were given up
+        self._past_acks, self._past_ops = [], []
+        self.history = None
 
     def start(self):
+        self.began = time.monotonic_ns()
         for writer in self.writers:
             writer.start()
+        self._begin_stretch()
+
+    def _begin_stretch(self):
+        self.stretches += 1
+        self.history = Histories(self.lab, protocol=PROTOCOL.get(self.lab.image, "bare"),
+                                 seed=f"{self.seed} {self.stretches}", **self.HISTORY)
+        self.history.start()
+
+    def judge(self, go_on=True):
+        """Ends a stretch of the histories; problems, as text. Begins the next."""
+        history, self.history = self.history, None
+        if not history:
+            return []
+        history.stop()
+        self._past_acks += history.acks()
+        self._past_ops += history.latencies()
+        self.broken += history.broken
+        if go_on:
+            self._begin_stretch()
+        verdict = linear.check(history.ops())
+        self.judged += verdict.operations
+        return history.problems + ([] if verdict.linearizable else [str(verdict)])
 
     def stop(self):
+        self.ended = time.monotonic_ns()
         for writer in self.writers:
             writer.stop()
 
     def progress(self):
         """Operations answered so far; an error if a client is gone."""
-        return sum(writer.progress() for writer in self.writers)
+        return (sum(writer.progress() for writer in self.writers) + len(self._past_acks)
+                + (self.history.progress() if self.history else 0))
 
     def acks(self):
         """When each was: CLOCK_MONOTONIC in ns, oldest first."""
-        return sorted(at for writer in self.writers for at in writer.acks())
+        return sorted([*(at for writer in self.writers for at in writer.acks()),
+                       *self._past_acks, *(self.history.acks() if self.history else ())])
 
     def last_ack(self):
+        """By which each writer had an answer. Not each history: its connection may wait for the
+        next time TCP repeats what was lost, long after others are served."""
         return min(writer.last_ack() for writer in self.writers)
 
-    def outage_ms(self, at_ns):
-        """The longest time without an answer that ended after that; None if there was none."""
-        acks = self.acks()
-        first = max(1, bisect.bisect_right(acks, at_ns))
-        pauses = [acks[i] - acks[i - 1] for i in range(first, len(acks))]
-        return max(pauses) / 1e6 if pauses else None
+    def outage_ms(self, begin_ns, end_ns):
+        """The longest time without any answer that has a part in that interval."""
+        return longest_gap_ms([self.began, *self.acks(), self.ended or time.monotonic_ns()],
+                              begin_ns, end_ns)
 
     def ops(self):
-        return []
+        """Of the histories, oldest first."""
+        return self._past_ops
 
     def lost(self):
         """After stop(): (operations that were answered, those of them that are lost)."""
         counted = [writer.verify() for writer in self.writers]
-        return sum(len(writer.acks()) for writer in self.writers), sum(lost for _, lost in counted)
+        return (sum(len(writer.acks()) for writer in self.writers) + len(self._past_acks),
+                sum(lost for _, lost in counted))
 
 
 # --- looking on -------------------------------------------------------------------
@@ -123,13 +160,16 @@ class Sampler:
 
 
 class Wire:
-    """Captures of what leaves each host, and whether that side was entitled to it."""
+    """Captures of what leaves each host, and whether that side was entitled to it. rule: what is
+    told of all that is seen."""
 
-    def __init__(self, lab, live):
+    def __init__(self, lab, live, rule):
         self.lab = lab
+        self.rule = rule
         # [host, from, to] of who may say something, CLOCK_MONOTONIC in ns; None: it still is.
         self.entitled = [[live, 0, None]]
         self.number = 0
+        self.since = 0  # time.time_ns(): from when on this turn's captures count
         self.double_live = 0
         self.frames = 0
 
@@ -145,26 +185,36 @@ class Wire:
         old = self.lab.capture
         self.number += 1
         self.lab.capture = {}
-        for name in "AB":
+        whole = {"snap": NEARLY_WHOLE, "buffer_kib": NEARLY_WHOLE_KIB}
+        # Digests are of whole frames. What is asked matters with epochs only.
+        wanted = ({"A": {}, "B": {}, "C": {"which": "ip"}} if self.rule.by_epochs else
+                  {"A": whole, "B": whole})
+        for name, options in wanted.items():
             path = os.path.join(self.lab.dir, f"port{name}.{self.number}.pcap")
-            self.lab.capture[name] = Capture(self.lab.net.switch, f"port{name}", path)
+            self.lab.capture[name] = Capture(self.lab.net.switch, f"port{name}", path, **options)
             self.lab.processes.append(self.lab.capture[name].process)
         for capture in self.lab.capture.values():
             capture.wait_listening()
-        problems = self.look(old)
+        problems = self.look(old, time.time_ns())
         # Who was live before is of no interest any more.
         self.entitled = self.entitled[-1:]
         return problems
 
-    def look(self, captures):
-        """Ends them; problems, as text."""
+    def look(self, captures, until):
+        """Ends them; problems, as text. `until`, time.time_ns(): what is later is seen by others."""
         offset = time.time_ns() - time.monotonic_ns()
         problems = []
+        seen = {}
         for name, capture in captures.items():
             frames = capture.frames()
             missed = capture.stop()
             if missed:
                 problems.append(f"{missed} frames missed by the capture at {name}")
+            seen[name] = [frame for frame in frames if self.since <= frame.when < until]
+            if name == "C":
+                os.unlink(capture.path)
+                os.unlink(capture.errors)
+                continue
             wrong = [frame.when - offset for frame in frames
                      if not self._may(name, frame.when - offset)]
             self.frames += len(frames)
@@ -178,7 +228,10 @@ class Wire:
             else:
                 os.unlink(capture.path)
                 os.unlink(capture.errors)
-        return problems
+        self.since = until
+        requests = seen.pop("C", [])
+        self.rule.saw(seen, requests)
+        return problems + self.rule.judge()
 
     def _may(self, name, when):
         return any(host == name and begin <= when and (end is None or when <= end)
@@ -199,14 +252,15 @@ class Drill:
         self.lab = Lab(options.image, captures=False, accel=options.accel, smp=options.smp,
                        append="blk=1" if options.image == "bare" else "",
                        own_disks=any(kind.needs_disks for kind in kinds),
-                       own_clocks=any(kind.needs_clocks for kind in kinds),
+                       own_clocks=any(kind.needs_clocks for kind in kinds), save_log=True,
                        pair={"silence-ms": str(options.silence_ms),
                              **({} if options.strategy == "auto"
                                 else {"strategy": options.strategy})})
         # One that is stopped would be waited for, time and again.
         self.lab.answer_s = 1
         self.live = "A"
-        self.clients = self.sampler = self.wire = None
+        self.clients = self.sampler = self.wire = self.rule = None
+        self.linearizable = None  # None until a history was judged
         self.problems = []  # of no single fault
         self.undetected = self.compared = self.restarts = 0
         self.answered, self.lost = 0, None
@@ -235,11 +289,15 @@ class Drill:
         lab = self.lab
         lab.start_protected()
         self.result["strategy"] = lab.status("A")["strategy"]
-        self.wire = Wire(lab, self.live)
+        held = os.path.join(lab.dir, "held")
+        os.mkdir(held)
+        self.rule = OutputRule(self.result["strategy"], held)
+        self.wire = Wire(lab, self.live, self.rule)
         self.wire.turn()
+        self.pair_began()
         self.sampler = Sampler(lab)
         self.sampler.start()
-        self.clients = Clients(lab)
+        self.clients = Clients(lab, self.options.seed)
         self.clients.start()
         self.moves("before the first fault")
 
@@ -253,17 +311,18 @@ class Drill:
                 return
             if number % COMPARE_EACH == 0:
                 self.compare()
+                self.judge_histories()
 
     def one(self, kind, target):
         """One fault, until the guest is protected again. Returns its record."""
         record = {"kind": kind, "victim": target, "at_ns": time.monotonic_ns(), "until_ns": 0,
-                  "verified": "", "expected": "", "outcome": NOTHING, "outage_ms": None,
+                  "verified": "", "expected": "", "outcome": NOTHING, "outage_ms": None, "seconds": 0.0,
                   "protected_again_ms": None, "problems": []}
         self.result["faults"].append(record)
         fault = faults.KINDS[kind](self.lab, self.live, target)
         record["victim"], record["expected"] = fault.victim, " or ".join(fault.expected())
+        begin = time.monotonic()
         try:
-            record["problems"] += self.wire.turn()
             self.moves(f"before {kind}")
             fault.prepare()
             self.happen(fault, record)
@@ -273,12 +332,37 @@ class Drill:
         finally:
             fault.end()
             record["until_ns"] = record["until_ns"] or time.monotonic_ns()
+            record["problems"] += self.wire.turn()
+            record["seconds"] = time.monotonic() - begin
         return record
+
+    def pair_began(self):
+        """Both sides protect: what the primary says from now on has to be held first."""
+        status = self.lab.status(self.live)
+        self.rule.began(status, self.live, self.lab.status(OTHER[self.live])["save_log"],
+                        time.time_ns())
+
+    def pair_ended(self, when_ns, fault=None):
+        """CLOCK_MONOTONIC in ns, and what ended it. None: nobody has seen to the end of the log."""
+        pair = self.rule.current()
+        if pair:
+            self.rule.ended(when_ns + time.time_ns() - time.monotonic_ns(), fault is None or
+                            (fault.kills_monitor and fault.host == OTHER[pair.primary]))
+
+    def alone_since(self, status):
+        """When the primary of the pair there is now went on without its backup, in ns; rounded
+        down by its journal."""
+        pair = self.rule.current()
+        for event in status["events"]:
+            found = re.match(r"alone, generation (\d+)", event["text"])
+            if pair and found and int(found.group(1)) > pair.generation:
+                return event["ms"] * 1_000_000
+        return None
 
     def happen(self, fault, record):
         generation = self.lab.status(self.live)["generation"]
         before = self.live
-        record["at_ns"] = fault.start()
+        record["at_ns"] = fault.at_ns = fault.start()
         record["verified"] = fault.verify()
         if isinstance(fault, ArbiterDownToo):
             fault.wait_for_nothing(self.clients.progress)
@@ -290,10 +374,10 @@ class Drill:
         fault.end()
         record["until_ns"] = time.monotonic_ns()
         if outcome == WAITED:
-            self.settle(generation)
+            self.settle(fault, generation)
         elif outcome == NOTHING:
             self.still_protected(fault, generation)
-            outcome = self.outcome(generation) or NOTHING
+            outcome = self.outcome(fault, generation) or NOTHING
         record["outcome"] = outcome
         if outcome not in fault.expected():
             raise FaultError(f"{outcome} instead of {record['expected']}: {self.lab.describe()}")
@@ -302,28 +386,33 @@ class Drill:
     def watch(self, fault, generation):
         """Until somebody went on, or the fault's time is over; returns the outcome."""
         if fault.hold_s == 0:
-            return self.settle(generation)
+            return self.settle(fault, generation)
         end = time.monotonic() + fault.hold_s
         found = None
         while not found and time.monotonic() < end:
             time.sleep(0.05)
-            found = self.outcome(generation)
+            found = self.outcome(fault, generation)
         return found or NOTHING
 
-    def settle(self, generation):
-        return self.lab.wait(lambda: self.outcome(generation), "one side to go on", PATIENCE_S)
+    def settle(self, fault, generation):
+        return self.lab.wait(lambda: self.outcome(fault, generation), "one side to go on",
+                             PATIENCE_S)
 
-    def outcome(self, generation):
+    def outcome(self, fault, generation):
         """What has come of it by now, or None. Says so to the capture's check."""
         other = OTHER[self.live]
         status = {name: self.lab.peek(name) for name in (self.live, other)}
         new, old = status[other], status[self.live]
         if new and new["role"] == "primary" and new["state"] in LIVE and new["live_ns"]:
+            self.pair_ended(new["live_ns"], fault)
             self.now_live(other, new)
             return FAILOVER
         if old and old["role"] == "primary" and old["state"] in LIVE and \
-           (old["state"] != "protected" or old["generation"] > generation):
-            return WENT_ON if old["state"] != "shipping" else None
+           (old["state"] not in PAIRED or old["generation"] > generation):
+            if old["state"] == "shipping":
+                return None
+            self.pair_ended(self.alone_since(old) or fault.at_ns, fault)
+            return WENT_ON
         return None
 
     def now_live(self, name, status):
@@ -338,7 +427,7 @@ class Drill:
         self.moves(f"after {fault.kind}")
         for name in "AB":
             status = self.lab.status(name)
-            if (status["state"], status["generation"]) != ("protected", generation) and \
+            if (status["state"] not in PAIRED or status["generation"] != generation) and \
                NOTHING == fault.expected()[0] and len(fault.expected()) == 1:
                 raise FaultError(f"{name} is {status['state']} ({status['reason']}), generation "
                                  f"{status['generation']} instead of protected, {generation}")
@@ -346,16 +435,19 @@ class Drill:
     def after(self, fault, record, before):
         """From one side having gone on to the guest being protected again."""
         if record["outcome"] == NOTHING:
-            record["outage_ms"] = self.clients.outage_ms(record["at_ns"])
+            self.measure(record)
             return
         if self.live != before or isinstance(fault, ArbiterDownToo):
             self.moves(f"by {self.live} after {fault.kind}")
         else:
             self.moves(f"after {fault.kind}")
-        record["outage_ms"] = self.clients.outage_ms(record["at_ns"])
+        self.measure(record)
         self.loser_is_over(OTHER[self.live])
         self.protect()
         record["protected_again_ms"] = (time.monotonic_ns() - record["at_ns"]) / 1e6
+
+    def measure(self, record):
+        record["outage_ms"] = self.clients.outage_ms(record["at_ns"], record["until_ns"])
 
     def loser_is_over(self, name):
         """A side that is not live and still has a monitor knows that it is not."""
@@ -374,6 +466,7 @@ class Drill:
             if self.offer(live, other):
                 for side in self.lab.side.values():
                     side.may_end = False
+                self.pair_began()
                 return
         raise LabError(f"{other} was started {STARTS} times; {self.lab.describe()}; it said:\n"
                        f"{tail(self.lab.side[other].log())}")
@@ -396,8 +489,7 @@ class Drill:
             if not asked and self.lab.peek(other):
                 asked = True
                 self.lab.attach_now(live)
-            states = self.lab.state(live), self.lab.state(other)
-            return "protected" if states == ("protected", "protected") else None
+            return "protected" if self.lab.paired(live) and self.lab.paired(other) else None
         if self.lab.wait(done, f"{other} to be attached to {live}", PATIENCE_S) == "protected":
             return True
         say(f"        {other} ended with {side.exit_code()} and is started again; it said:\n"
@@ -412,6 +504,7 @@ class Drill:
                 side.may_end = True  # what has ended is known
             if self.is_protected() and self.guest_answers():
                 return
+            self.pair_ended(record["at_ns"])
             live = self.find_live()
             if live is None or not self.guest_answers():
                 # A guest that is stuck: its host is switched off, the backup takes over.
@@ -437,7 +530,7 @@ class Drill:
         raise FaultError(f"the guest is lost to the drill, logs are kept in {self.logs}") from error
 
     def is_protected(self):
-        return all(self.lab.state(name) == "protected" for name in "AB")
+        return all(self.lab.paired(name) for name in "AB")
 
     def find_live(self):
         for name in (OTHER[self.live], self.live):
@@ -466,12 +559,17 @@ class Drill:
             self.problems.append(f"the sides differ at {position}: {differ}")
             self.undetected += not said
 
+    def judge_histories(self, go_on=True):
+        found = self.clients.judge(go_on)
+        self.linearizable = self.linearizable is not False and not found
+        self.problems += found
+
     def said_diverged(self):
         return any(re.search(r"diverge", side.log()) for side in self.lab.side.values())
 
     def conclude(self):
-        steps = [self.stop_clients, self.compare, self.read_back, self.finish_wire,
-                 self.find_findings]
+        steps = [self.stop_histories, self.stop_clients, self.compare, self.finish_wire,
+                 self.read_back, self.finish_captures, self.find_findings]
         for step in steps if self.clients else steps[-1:]:
             try:
                 step()
@@ -482,9 +580,12 @@ class Drill:
             self.result["samples"] = self.sampler.samples
         self.count()
 
+    def stop_histories(self):
+        self.judge_histories(go_on=False)
+        self.result["ops"] = self.clients.ops()
+
     def stop_clients(self):
         self.clients.stop()
-        self.result["ops"] = self.clients.ops()
 
     def read_back(self):
         """Without its backup: with it each answer would wait for an epoch's end, for minutes."""
@@ -496,7 +597,14 @@ class Drill:
             self.problems.append(f"{self.lost} acknowledged writes are lost")
 
     def finish_wire(self):
-        self.problems += self.wire.look(self.lab.capture)
+        """While there is a backup whose log can be read; it may write yet what it holds."""
+        self.pair_ended(time.monotonic_ns())
+        self.problems += self.wire.turn()
+        if self.clients.judged and not self.rule.checked:
+            self.problems.append("output before its ack: nothing could be compared")
+
+    def finish_captures(self):
+        self.problems += self.wire.look(self.lab.capture, time.time_ns())
 
     def find_findings(self):
         self.findings = [line for side in self.lab.side.values() for line in side.log_lines()
@@ -506,17 +614,24 @@ class Drill:
     def count(self):
         done = self.result["faults"]
         totals = {
-            "faults": {kind: sum(fault["kind"] == kind for fault in done)
-                       for kind in sorted({fault["kind"] for fault in done})},
             "lost": self.lost, "operations": self.answered,
             "double_live": self.wire.double_live if self.wire else None,
-            "output_before_ack": None, "linearizable": None,
-            "undetected_divergence": self.undetected,
-            "outage_ms": outages(done), "sanitizer_findings": len(self.findings)}
+            "output_before_ack": self.rule.violations if self.rule and self.rule.checked else None,
+            "output_checked": self.rule.checked if self.rule else 0,
+            "output_unmatched": self.rule.unmatched if self.rule else 0,
+            "output_left_out": self.rule.left_out if self.rule else 0,
+            "linearizable": self.linearizable,
+            "judged_operations": self.clients.judged if self.clients else 0,
+            "broken_connections": self.clients.broken if self.clients else 0,
+            "undetected_divergence": self.undetected if self.compared else None,
+            "compared": self.compared, "restarts": self.restarts,
+            "sanitizer_findings": len(self.findings)}
         self.result["totals"] = totals
+        drillreport.summarize(self.result)
         good = (not self.problems and not any(fault["problems"] for fault in done)
                 and len(done) == len(self.plan) and self.lost == 0
-                and not totals["double_live"] and not self.undetected)
+                and not totals["double_live"] and not self.undetected
+                and totals["output_before_ack"] == 0 and self.linearizable is True)
         self.result["ok"] = good
         if not good and self.lab.dir and os.path.isdir(self.lab.dir):
             self.lab.keep_logs(self.logs)
@@ -536,22 +651,8 @@ class Drill:
         return (f"{'FAIL' if record['problems'] else 'ok  '} {record['kind']}:{target}"
                 f"{where}: {record['verified'] or 'not verified'} -> "
                 f"{record['outcome']}, {outage}" +
-                (f", protected again after {again / 1000:.1f} s" if again else ""))
-
-
-def outages(done):
-    """p50, p99 and max over all faults, and by kind."""
-    def figures(values):
-        values = sorted(values)
-        if not values:
-            return {"p50": None, "p99": None, "max": None}
-        at = lambda share: values[min(len(values) - 1, int(share * len(values)))]
-        return {"p50": at(0.5), "p99": at(0.99), "max": values[-1]}
-    known = [fault for fault in done if fault["outage_ms"] is not None]
-    return {**figures([fault["outage_ms"] for fault in known]),
-            "by_kind": {kind: figures([fault["outage_ms"] for fault in known
-                                       if fault["kind"] == kind])
-                        for kind in sorted({fault["kind"] for fault in known})}}
+                (f", protected again after {again / 1000:.1f} s" if again else "") +
+                f"; took {record['seconds']:.1f} s")
 
 
 def machine():
@@ -605,8 +706,6 @@ def parse_arguments(words):
     options = parser.parse_args(words)
     options.image = options.image or ("bare" if options.accel == "kvm" else "tiny")
     options.seed = options.seed if options.seed is not None else random.randrange(1 << 31)
-    if options.html and not importlib.util.find_spec("vmftlab.drillreport"):
-        parser.error("--html: there is no such report yet")
     if options.fault and options.soak:
         parser.error("--fault and --soak: one of the two")
     if options.soak is not None and options.soak < 1:
@@ -653,20 +752,11 @@ def drill(options):
 
 
 def report(result, options):
-    totals = result["totals"]
-    for text in result["problems"]:
-        print(f"  PROBLEM {text}")
-    print(f"  {'ok  ' if result['ok'] else 'FAIL'} {len(result['faults'])} faults in "
-          f"{result['seconds']:.0f} s; {totals['operations']} operations, {totals['lost']} lost; "
-          f"{totals['double_live']} frames of a second live side; "
-          f"{totals['undetected_divergence']} undetected divergences; outage median "
-          f"{totals['outage_ms']['p50']} ms, worst {totals['outage_ms']['max']} ms")
-    if options.json:
-        write_json(options.json, result)
-    if options.html:
-        from . import drillreport
-        with open(options.html, "w", encoding="utf-8") as file:
-            file.write(drillreport.html(result))
+    print(drillreport.table(result))
+    for path, made in ((options.json, drillreport.json), (options.html, drillreport.html)):
+        if path:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(made(result))
 
 
 def main(words):

@@ -21,6 +21,16 @@ TOTALS = (
     ("sanitizer_findings", "sanitizer findings", 0),
 )
 
+# What was looked at, so that a 0 above means something.
+COUNTED = (
+    ("judged_operations", "operations judged"),
+    ("output_checked", "frames of output checked"),
+    ("output_unmatched", "not to be found"),
+    ("output_left_out", "left out"),
+    ("broken_connections", "connections broken"),
+    ("compared", "comparisons"),
+)
+
 
 # -- figures
 
@@ -97,6 +107,7 @@ def _totals_text(result):
     outage = totals.get("outage_ms") or {}
     return [f"{len(result.get('faults') or ())} faults", f"{totals.get('operations', 0)} operations",
             *(f"{name} {_value(totals.get(key))}" for key, name, _ in TOTALS),
+            *(f"{totals[key]} {name}" for key, name in COUNTED if key in totals),
             f"outage p50 {ms_text(outage.get('p50'))} p99 {ms_text(outage.get('p99'))} "
             f"max {ms_text(outage.get('max'))} ms"]
 
@@ -130,13 +141,21 @@ def _wrapped(parts, between=" ", width=100):
 
 # -- for programs
 
-ORDER = ("ok", "problems", "totals", "vm", "strategy", "accel", "smp", "image", "seed", "machine",
+# Of the totals, also at the top. So the faults one by one have another name there.
+TOP = ("faults", "lost", "double_live", "output_before_ack", "undetected_divergence", "outage_ms")
+ORDER = ("ok", "problems", *TOP, "totals", "vm", "strategy", "accel", "smp", "image", "seed", "machine",
          "began", "seconds")
-LISTS = ("faults", "samples", "ops")
+LISTS = ("each_fault", "samples", "ops")
 
 
 def json(result):
     """The verdict first, the long lists last, an entry of those on each line."""
+    totals = result.get("totals") or {}
+    shown = {name: value for name, value in result.items() if name != "faults"}
+    shown |= {name: totals[name] for name in TOP if name in totals}
+    if "faults" in result:
+        shown["each_fault"] = result["faults"]
+    result = shown
     names = [name for name in ORDER if name in result]
     names += [name for name in result if name not in ORDER + LISTS]
     parts = [f"  {_json.dumps(name)}: "

@@ -44,6 +44,7 @@ class Fault:
     ends = "victim"  # whose processes may end of it: victim, both, none
     may = {"primary": (FAILOVER,), "backup": (WENT_ON,)}
     needs_disks = needs_clocks = False
+    kills_monitor = False  # on its host: what it had not written yet is lost
 
     def __init__(self, lab, live, role):
         self.lab = lab
@@ -121,6 +122,7 @@ class KillQemu(Fault):
 class KillMonitor(Fault):
     kind = "kill-monitor"
     text = "kill -9 of vmft-monitor"
+    kills_monitor = True
     weight = 4
 
     def inject(self):
@@ -195,6 +197,7 @@ class PowerOff(Fault):
     kind = "power-off"
     text = "all of a host gone at once: its links are down before its processes are killed"
     weight = 4
+    kills_monitor = True
 
     def inject(self):
         side = self.side()
@@ -516,6 +519,7 @@ class ArbiterDownKill(ArbiterDownToo):
     kind = "arbiter-down-kill"
     text = "the arbiter is away, then a host is killed: the other waits until the arbiter is back"
     targets = SIDES
+    kills_monitor = True
 
     def inject(self):
         super().inject()
@@ -605,6 +609,7 @@ class MemoryPressure(Fault):
     kind = "memory-pressure"
     text = "a host's memory is used up until the kernel's OOM killer ends QEMU there"
     weight = 1
+    kills_monitor = True
     hog = group = None
     # What the two may still take, and the program that uses it up.
     LIMIT = 48 << 20

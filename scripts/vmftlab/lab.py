@@ -112,10 +112,12 @@ class Lab:
     `own_disks`: each host's image is on a small file system of its own, which can be full.
     `own_clocks`: each host's CLOCK_REALTIME can be stepped.
     Without `heartbeat` the pair has its channel only.
+    `save_log`: backups save their log in `saved`, which both hosts see.
     """
 
     def __init__(self, image="tiny", captures=True, pair=None, accel="tcg", smp=1, append="",
-                 cpus=None, own_disks=False, own_clocks=False, heartbeat=True):
+                 cpus=None, own_disks=False, own_clocks=False, heartbeat=True,
+                 save_log=False):
         self.prefix = f"vmft{os.getpid()}n{next(_numbers)}"
         self.image = image
         self.image_dir = None
@@ -128,6 +130,7 @@ class Lab:
         self.own_disks = own_disks
         self.own_clocks = own_clocks
         self.heartbeat = heartbeat
+        self.save_log = save_log
         # A slow machine is no slow backup: it is given up in the tests of that only.
         self.pair_keys = {"silence-ms": "3000", "lag-drop-ms": "0",
                           "qemu": os.environ.get("VMFT_QEMU"),
@@ -153,6 +156,9 @@ class Lab:
         _open_labs.append(self)
         self.dir = tempfile.mkdtemp(prefix=f"{self.prefix}-")
         os.mkdir(self.arbiter)
+        if self.save_log:
+            os.mkdir(self.saved)
+            self.pair_keys["save-log"] = self.saved
         self.net.create()
         for name, ns in self.net.host.items():
             self.side[name] = Side(name, ns, self.dir)
@@ -188,6 +194,10 @@ class Lab:
     @property
     def arbiter(self):
         return os.path.join(self.dir, "arbiter")
+
+    @property
+    def saved(self):
+        return os.path.join(self.dir, "saved")
 
     @property
     def pair_path(self):

@@ -12,6 +12,8 @@ from .net import GUEST_MAC
 MAGIC_NS = 0xA1B23C4D
 SNAP = 128  # headers
 WHOLE = 262144  # what tcpdump keeps at most; a frame of segmentation offload is 64 KiB
+# Nearly that. With its head it fits into 64 KiB of the buffer, and 512 of them into 32 MiB.
+NEARLY_WHOLE, NEARLY_WHOLE_KIB = 65400, 32768
 RARP = 0x8035
 IPV4 = 0x0800
 TCP = 6
@@ -39,27 +41,28 @@ class Frame:
     def ip_id(self):
         return struct.unpack_from(">H", self.data, 18)[0]
 
-    def _transport(self):
+    def transport(self):
+        """Where the header behind IP's begins."""
         return 14 + (self.data[14] & 15) * 4
 
     def tcp_ports(self):
         """(source, destination), or None."""
         if self.ip_protocol() != TCP:
             return None
-        return struct.unpack_from(">HH", self.data, self._transport())
+        return struct.unpack_from(">HH", self.data, self.transport())
 
     def udp_ports(self):
         """(source, destination), or None."""
-        if self.ip_protocol() != UDP or len(self.data) < self._transport() + 8:
+        if self.ip_protocol() != UDP or len(self.data) < self.transport() + 8:
             return None
-        return struct.unpack_from(">HH", self.data, self._transport())
+        return struct.unpack_from(">HH", self.data, self.transport())
 
     def udp_payload(self):
-        return self.data[self._transport() + 8:]
+        return self.data[self.transport() + 8:]
 
     def tcp_end(self):
         """The sequence number after this segment's last byte, or None if it has no data."""
-        at = self._transport()
+        at = self.transport()
         sequence, = struct.unpack_from(">I", self.data, at + 4)
         total, = struct.unpack_from(">H", self.data, 16)
         count = 14 + total - at - (self.data[at + 12] >> 4) * 4
@@ -67,11 +70,11 @@ class Frame:
 
     def tcp_ack(self):
         """The sequence number it acknowledges, or None."""
-        at = self._transport()
+        at = self.transport()
         return struct.unpack_from(">I", self.data, at + 8)[0] if self.data[at + 13] & 16 else None
 
     def tcp_syn(self):
-        return bool(self.data[self._transport() + 13] & 2)
+        return bool(self.data[self.transport() + 13] & 2)
 
     def ping_reply(self):
         """(identifier, sequence number) of an ICMP echo reply, or None."""
@@ -82,9 +85,9 @@ class Frame:
         return self._echo(8)
 
     def _echo(self, kind):
-        if self.ip_protocol() != ICMP or self.data[self._transport()] != kind:
+        if self.ip_protocol() != ICMP or self.data[self.transport()] != kind:
             return None
-        return struct.unpack_from(">HH", self.data, self._transport() + 4)
+        return struct.unpack_from(">HH", self.data, self.transport() + 4)
 
 
 def parse(data):
@@ -109,16 +112,18 @@ class Capture:
 
     Only inwards: the switch floods the survivor's broadcasts out of every port, and those
     are not the fenced side's doing. `snap`: bytes kept of each frame. `which`: other frames, in
-    tcpdump's words; what clients send comes in at portC.
+    tcpdump's words; what clients send comes in at portC. `buffer_kib` is room for frames that
+    tcpdump did not come to yet; there each takes as much as `snap`.
     """
 
-    def __init__(self, ns, port, path, snap=SNAP, which=f"ether src {GUEST_MAC}"):
+    def __init__(self, ns, port, path, snap=SNAP, which=f"ether src {GUEST_MAC}",
+                 buffer_kib=16384):
         self.path = path
         self.errors = f"{path}.log"
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(
                 ["ip", "netns", "exec", ns, "tcpdump", "-i", port, "-Q", "in", "-w", path,
-                 "--time-stamp-precision=nano", "--immediate-mode", "-U", "-n", "-B", "16384",
+                 "--time-stamp-precision=nano", "--immediate-mode", "-U", "-n", "-B", str(buffer_kib),
                  "-s", str(snap), "-Z", "root", which],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
                 start_new_session=True)

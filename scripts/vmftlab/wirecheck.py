@@ -12,8 +12,15 @@ import dataclasses
 import struct
 
 from . import bare_client
+from .pcap import TCP, UDP
 
 LARGEST = 1514  # of Ethernet without segmentation offload
+# struct virtio_net_hdr_mrg_rxbuf: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset and
+# num_buffers, which a sender leaves 0. A tap takes it before each frame.
+VIRTIO_HEAD = struct.Struct("<BBHHHHH")
+NEEDS_CSUM, GSO_TCPV4 = 1, 1
+CSUM_AT = {TCP: 16, UDP: 6}  # of the checksum in its header
+SEGMENTS = (1448, 1460)  # of TCP on Ethernet, with timestamps or without
 
 
 # -- two live sides
@@ -85,7 +92,8 @@ def output_before_ack(frames, outputs):
 
     frames: those of a protected primary, whole. outputs: (digest64, length, held_ns) in the
     order of the log, of at least the same time; the digest is over the frame as the guest gave
-    it to its card, without the virtio header. Of frames that are alike the first was the first.
+    it to its card, virtio's header included where there is one (net/dump.c of QEMU 7.2). Of frames
+    that are alike the first was the first.
     """
     digests = Digests()
     held = collections.defaultdict(collections.deque)
@@ -99,7 +107,9 @@ def output_before_ack(frames, outputs):
         if len(frame.data) < frame.length:
             raise ValueError(f"{len(frame.data)} bytes captured of a frame of {frame.length}: "
                              "capture with a greater snap length")
-        queue = held[digests.of(frame.data), frame.length]
+        queue = next((queue for head in _heads(frame)
+                      if (queue := held.get((digests.of(head + frame.data),
+                                             len(head) + frame.length)))), None)
         if not queue:
             rest.append(frame)
             continue
@@ -111,13 +121,29 @@ def output_before_ack(frames, outputs):
     return found
 
 
+def _heads(frame):
+    """What the guest may have put before it: it is not on the wire, but what Linux writes there
+    follows from the frame (virtio_net_hdr_from_skb())."""
+    yield bytes(VIRTIO_HEAD.size)
+    protocol = frame.ip_protocol()
+    if protocol in CSUM_AT:
+        start, at = frame.transport(), CSUM_AT[protocol]
+        yield VIRTIO_HEAD.pack(NEEDS_CSUM, 0, 0, 0, start, at, 0)
+        if protocol == TCP and frame.length > LARGEST:
+            head = start + (frame.data[start + 12] >> 4) * 4
+            for segment in SEGMENTS:
+                yield VIRTIO_HEAD.pack(NEEDS_CSUM, GSO_TCPV4, head, segment, start, at, 0)
+    yield b""
+
+
 def _sort_out(rest, held, lengths, found):
     """A frame that is in no log was changed on the way only if there is one left that it can be
     a part of. No other frame of the guest has its length then, or it would be that one."""
-    large = max((length for (_, length), queue in held.items() if queue and length > LARGEST),
-                default=0)
+    large = max((length for (_, length), queue in held.items()
+                 if queue and length > LARGEST + VIRTIO_HEAD.size), default=0)
     for frame in rest:
-        if large > frame.length and not lengths[frame.length]:
+        if large > frame.length and not (lengths[frame.length] or
+                                         lengths[frame.length + VIRTIO_HEAD.size]):
             found.unmatched.append(frame)
         else:
             found.unlogged.append(frame)

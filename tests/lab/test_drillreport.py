@@ -213,8 +213,12 @@ class Figures(unittest.TestCase):
     def test_json(self):
         result = sample(faults=3)
         text = drillreport.json(result)
-        self.assertEqual(json.loads(text), result)
-        self.assertEqual(list(json.loads(text))[:3], ["ok", "problems", "totals"])
+        read = json.loads(text)
+        self.assertEqual(read.pop("each_fault"), result["faults"])
+        self.assertEqual(list(read)[:9], ["ok", "problems", *drillreport.TOP, "totals"])
+        for name in drillreport.TOP:
+            self.assertEqual(read.pop(name), result["totals"][name])
+        self.assertEqual(read, {name: result[name] for name in result if name != "faults"})
         self.assertEqual(json.loads(drillreport.json({"ok": True, "ops": []})),
                          {"ok": True, "ops": []})
 

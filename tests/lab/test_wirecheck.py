@@ -75,6 +75,22 @@ class Lockstep(unittest.TestCase):
                                             [self.output(b"a" * 60, 10), self.output(b"b" * 70, 19)])
         self.assertEqual((found.matched, found.violations, found.unmatched), (2, 0, []))
 
+    def test_behind_virtios_header(self):
+        """What the guest's card puts before a frame is in the digest, and not on the wire."""
+        segment = tcp(7777, 40000, 1, 1, b"OK\n")
+        large = tcp(7777, 40000, 1, 1, b"x" * 4000)
+        heads = {b"\x08\x06" + b"a" * 60: bytes(12),
+                 segment: struct.pack("<BBHHHHH", 1, 0, 0, 0, 34, 16, 0),
+                 udp(7, 8, b"x"): struct.pack("<BBHHHHH", 1, 0, 0, 0, 34, 6, 0),
+                 large: struct.pack("<BBHHHHH", 1, 1, 54, 1448, 34, 16, 0)}
+        for data, head in heads.items():
+            log = [self.output(head + data, 5)]
+            self.assertEqual(wirecheck.output_before_ack([frame(6, data)], log).matched, 1)
+            found = wirecheck.output_before_ack([frame(4, data)], log)
+            self.assertEqual(([when for _, when in found.early], found.unlogged), ([5], []))
+        log = [self.output(b"\1" * 12 + segment, 5)]
+        self.assertEqual(wirecheck.output_before_ack([frame(6, segment)], log).matched, 0)
+
     def test_too_early(self):
         one = frame(10, b"a" * 60)
         found = wirecheck.output_before_ack([one], [self.output(b"a" * 60, 11)])

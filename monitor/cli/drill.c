@@ -201,6 +201,17 @@ static int fail(const char *text, const char *detail)
 	return VMFT_EXIT_INTERNAL;
 }
 
+/* A backup that lags replays what it lags by before it goes live: that would be a long outage, and
+ * no measure of the pair. */
+static int refuse_state(const char *state)
+{
+	if (strcmp(state, "lagging") == 0)
+		return fail("the backup lags behind, clients would wait until it caught up: drill "
+			    "when the state is protected again, not ",
+			    state);
+	return fail("the guest is not protected, a fault would cost it: its state is ", state);
+}
+
 /* Reads what the fault will be done to; refuses a pair that would not survive it. */
 static int look(struct drill *d)
 {
@@ -223,8 +234,7 @@ static int look(struct drill *d)
 		code = fail("the guest is not live here: drill its primary; this side is ",
 			    text_of(status, "role"));
 	else if (strcmp(text_of(status, "state"), "protected") != 0)
-		code = fail("the guest is not protected, a fault would cost it: its state is ",
-			    text_of(status, "state"));
+		code = refuse_state(text_of(status, "state"));
 	else if (d->qemu <= 1 || d->monitor <= 1)
 		code = fail("the monitor does not say which processes are the VM's", "");
 	json_object_put(status);

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 
-from harness import LOCKSTEP, Loaded, check, drill, equal, note
+from harness import LOCKSTEP, Loaded, check, drill, equal, note, paired
 from vmftlab import injure
 from vmftlab.net import GUEST_IP
 
@@ -72,7 +72,7 @@ class Diverging:
         pair.wait_following()
         equal(pair.compare("A", "B")[1], "", "differences of the healed pair")
         equal(pair.status("A")["divergences"], 1, "divergences in the end")
-        equal(pair.state("A"), "protected", "state of A in the end")
+        paired(pair, "A", "state of A in the end")
 
 
 def download(pair):
@@ -209,4 +209,4 @@ def no_divergence(name, way):
 def nothing_found(pair):
     for side in "AB":
         equal(pair.status(side)["divergences"], 0, f"divergences on {side}")
-        equal(pair.status(side)["state"], "protected", f"state of {side}")
+        paired(pair, side, f"state of {side}")

@@ -8,7 +8,7 @@ import shutil
 import struct
 import subprocess
 
-from harness import LOCKSTEP, TCG_1, CannotRun, Loaded, check, drill, equal, note
+from harness import LOCKSTEP, TCG_1, CannotRun, Loaded, check, drill, equal, note, paired
 from vmftlab.lab import BIN, READY
 from vmftlab.load import GuestShell
 from vmftlab.net import run
@@ -276,7 +276,7 @@ def savedlog_disk_full(name, way):
         pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
         error = pair.wait(lambda: pair.status("B")["save_log_error"], "the disk to be full")
         check(re.search("No space left on device", error), f"save_log_error is {error!r}")
-        equal(pair.state("B"), "protected", "state of B")
+        paired(pair, "B", "state of B")
         said = [line for line in pair.side["B"].log_lines() if "is not saved any more" in line]
         equal(len(said), 1, "lines about it")
         pair.kill_qemu("A")

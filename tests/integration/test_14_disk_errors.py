@@ -11,7 +11,7 @@ import re
 import subprocess
 import time
 
-from harness import (LOCKSTEP, CannotRun, captures_whole, check, drill, equal, note,
+from harness import (LOCKSTEP, CannotRun, captures_whole, check, drill, equal, note, paired,
                      silent)
 from test_6_attach import goes_on, lead_to, start_held
 from vmftlab.lab import READY
@@ -73,7 +73,7 @@ def start_pair(pair, small, other=None, **how):
         pair.start_side("B", args=other)
         pair.wait(lambda: pair.peek("B"), "the backup's monitor")
         small.start(**how)
-    pair.wait(lambda: pair.state("A") == pair.state("B") == "protected", "the pair to form")
+    pair.wait(lambda: pair.paired("A") and pair.paired("B"), "the pair to form")
     pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
     pair.wait_following()
     writer = Writer(pair, interval_ms=10)
@@ -179,7 +179,7 @@ def disk_full_backup(name, way):
               f"the primary does not say why it is alone: {reason}")
         pair.wait_said("A", "gives up: .*No space left")
         more_writes(pair, writer, "without the backup")
-        check(pair.state("A") != "protected", "still protected by a backup that is gone")
+        check(not pair.paired("A"), "still protected by a backup that is gone")
 
         pair.end_side("B")
         roomy = SmallDisk(pair, "B", 256)
@@ -274,7 +274,7 @@ def disk_full_draining(name, way):
         equal(shell.run("dd if=/dev/urandom of=/mnt/more bs=1M count=8 2>/dev/null; sync"), "",
               "what dd and sync said")
         total = shell.run("md5sum /mnt/more")
-        equal(pair.state("B"), "protected", "state of B before the fault")
+        paired(pair, "B", "state of B before the fault")
         pair.kill_host("A")
         pair.cont_host("B")
         note(pair.wait_said("B", r".*only copy of the guest.*")[0])

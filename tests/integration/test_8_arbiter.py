@@ -177,7 +177,7 @@ def etcd_hello_waits(name):
         for side in "AB":
             equal(pair.state(side), "forming", f"state of {side}")
         etcd.mend("B")
-        pair.wait(lambda: pair.state("A") == pair.state("B") == "protected", "the pair to form")
+        pair.wait(lambda: pair.paired("A") and pair.paired("B"), "the pair to form")
         equal(pair.status("B")["arbiter_error"], None, "arbiter_error afterwards")
 
 

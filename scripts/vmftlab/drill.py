@@ -244,7 +244,7 @@ class Wire:
 class Drill:
     """A pair under load, and what was done to it. `result` is what the reports are made of."""
 
-    def __init__(self, options, plan, logs=LOGS):
+    def __init__(self, options, plan, logs=LOGS, rule=OutputRule):
         self.options = options
         self.logs = logs  # where they are kept if something is wrong
         self.plan = plan
@@ -260,6 +260,7 @@ class Drill:
         self.lab.answer_s = 1
         self.live = "A"
         self.clients = self.sampler = self.wire = self.rule = None
+        self.make_rule = rule
         self.linearizable = None  # None until a history was judged
         self.problems = []  # of no single fault
         self.undetected = self.compared = self.restarts = 0
@@ -291,7 +292,7 @@ class Drill:
         self.result["strategy"] = lab.status("A")["strategy"]
         held = os.path.join(lab.dir, "held")
         os.mkdir(held)
-        self.rule = OutputRule(self.result["strategy"], held)
+        self.rule = self.make_rule(self.result["strategy"], held)
         self.wire = Wire(lab, self.live, self.rule)
         self.wire.turn()
         self.pair_began()
@@ -349,14 +350,19 @@ class Drill:
             self.rule.ended(when_ns + time.time_ns() - time.monotonic_ns(), fault is None or
                             (fault.kills_monitor and fault.host == OTHER[pair.primary]))
 
-    def alone_since(self, status):
-        """When the primary of the pair there is now went on without its backup, in ns; rounded
-        down by its journal."""
+    def asked_since(self, status):
+        """When the primary of the pair there is now asked the arbiter whether it may go on without
+        its backup, in ns. Until it has the answer nothing gets out; that it has it stands in its
+        journal a moment after its gate is open."""
         pair = self.rule.current()
+        asked = None
         for event in status["events"]:
-            found = re.match(r"alone, generation (\d+)", event["text"])
-            if pair and found and int(found.group(1)) > pair.generation:
-                return event["ms"] * 1_000_000
+            found = re.match(r"(arbitrating|alone), generation (\d+)", event["text"])
+            if not pair or not found:
+                continue
+            if found.group(1) == "alone" and int(found.group(2)) > pair.generation:
+                return asked
+            asked = event["ms"] * 1_000_000
         return None
 
     def happen(self, fault, record):
@@ -411,7 +417,7 @@ class Drill:
            (old["state"] not in PAIRED or old["generation"] > generation):
             if old["state"] == "shipping":
                 return None
-            self.pair_ended(self.alone_since(old) or fault.at_ns, fault)
+            self.pair_ended(self.asked_since(old) or fault.at_ns, fault)
             return WENT_ON
         return None
 

@@ -11,12 +11,18 @@ import types
 
 import harness
 from harness import BOTH, KVM_2, CannotRun, check, drill, equal, note, test
-from vmftlab import faults
+from vmftlab import faults, outputrule
 from vmftlab.drill import SILENCE_MS, Drill
 from vmftlab.lab import has_kvm
 
 SEED = int(os.environ.get("VMFT_SEED", "1"))
-SOAK = int(os.environ.get("VMFT_SOAK", "100"))
+# Faults of a soak. Two processors by checkpoints take the machine's whole time.
+SOAK = {strategy: int(os.environ.get("VMFT_SOAK", count))
+        for strategy, count in (("lockstep", "100"), ("checkpoint", "30"))}
+# Fewer frames that were compared are too few to say anything.
+OUTPUT_LEAST = 20
+# Long after each answer, so that no epoch is in time for it.
+LATE_NS = 600 * 10**9
 
 # What is under test together. A kind in none of them fails every-kind.
 GROUPS = {
@@ -38,11 +44,11 @@ def options_for(way, seed=None):
                                  seed=seed, silence_ms=SILENCE_MS, keep_going=True)
 
 
-def done(name, way, plan, seed=None):
+def done(name, way, plan, seed=None, rule=outputrule.OutputRule):
     """Does them; the result as scripts/drill would write it."""
     if way.options.get("accel") == "kvm" and not has_kvm():
         raise CannotRun("no /dev/kvm")
-    made = Drill(options_for(way, seed), plan, logs=os.path.join(harness.LOGS, name))
+    made = Drill(options_for(way, seed), plan, os.path.join(harness.LOGS, name), rule)
     with made.lab:
         made.run()
     left = made.lab.left_behind()
@@ -61,12 +67,20 @@ def good(result, plan):
     equal([record["kind"] for record in result["faults"]], [kind for kind, _ in plan],
           "faults done")
     totals = result["totals"]
-    equal((totals["lost"], totals["double_live"], totals["undetected_divergence"]), (0, 0, 0),
-          "lost, double live and undetected divergence")
+    names = ("lost", "double_live", "output_before_ack", "undetected_divergence")
+    equal({name: totals[name] for name in names}, dict.fromkeys(names, 0), "totals")
+    check(totals["linearizable"], "not linearizable")
     check(totals["operations"] > 10, f"only {totals['operations']} operations")
+    check(totals["judged_operations"] > 10, f"only {totals['judged_operations']} were judged")
+    check(totals["output_checked"] >= OUTPUT_LEAST,
+          f"only {totals['output_checked']} frames were compared with the saved log")
+    equal(totals["output_unmatched"], 0, "frames that could not be compared")
     check(result["samples"], "nothing was sampled")
-    note(f"{len(plan)} faults, {totals['operations']} operations, outage median "
-         f"{totals['outage_ms']['p50']:.0f} ms, worst {totals['outage_ms']['max']:.0f} ms")
+    note(f"{len(plan)} faults, {totals['operations']} operations, {totals['output_checked']} "
+         f"frames of output compared; outage median {totals['outage_ms']['p50']:.0f} ms, worst "
+         f"{totals['outage_ms']['max']:.0f} ms")
+    note("seconds a fault: " + ", ".join(f"{record['kind']} {record['seconds']:.1f}"
+                                         for record in result["faults"]))
 
 
 def declare(group, kinds):
@@ -98,10 +112,10 @@ def drill_bare(name, way):
     good(done(name, way, plan), plan)
 
 
-@drill("drill-soak", *BOTH, limit=120 + 20 * SOAK)
+@drill("drill-soak", *BOTH, limit=300 + 30 * max(SOAK.values()))
 def soak(name, way):
     """VMFT_SOAK faults at random, from VMFT_SEED."""
-    plan = faults.drawn(SOAK, random.Random(SEED), faults.available(None))
+    plan = faults.drawn(SOAK[way.strategy], random.Random(SEED), faults.available(None))
     note(f"seed {SEED}")
     good(done(name, way, plan, SEED), plan)
 
@@ -148,3 +162,27 @@ def finds_out(name):
     equal(third["outcome"], faults.FAILOVER, "outcome of the fault after those")
     check(not result["ok"], "the drill says that all was well")
     equal(result["totals"]["lost"], 0, "lost")
+
+
+@drill("drill-finds-early-output", *BOTH, limit=300)
+def finds_early_output(name, way):
+    """Had the backup held things later than it did, the drill would say so of real frames."""
+    plan = [("kill-qemu", "primary")]
+
+    def late_outputs(path):
+        return [(digest, length, held + LATE_NS)
+                for digest, length, held in outputrule.read_outputs(path)]
+
+    def late_epochs(path):
+        return [held + LATE_NS for held in outputrule.read_epochs(path)]
+
+    class Late(outputrule.OutputRule):
+        def __init__(self, strategy, directory):
+            super().__init__(strategy, directory,
+                             late_epochs if strategy == "checkpoint" else late_outputs)
+
+    result = done(name, way, plan, rule=Late)
+    check(not result["ok"], "the drill says that all was well")
+    check(result["totals"]["output_before_ack"] > 0, f"nothing was found: {result['totals']}")
+    said = "".join(result["faults"][0]["problems"])
+    check("output before its ack" in said, f"the fault's problems do not say so: {said}")

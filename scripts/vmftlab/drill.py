@@ -511,11 +511,14 @@ class Drill:
             if self.is_protected() and self.guest_answers():
                 return
             self.pair_ended(record["at_ns"])
-            live = self.find_live()
+            # Whoever asks the arbiter at the moment may be live soon; it may be the last copy.
+            live = self.wait_live(PATIENCE_S // 2)
             if live is None or not self.guest_answers():
                 # A guest that is stuck: its host is switched off, the backup takes over.
                 self.lab.kill_host(live or self.live)
-                live = self.lab.wait(self.find_live, "a side to be live", PATIENCE_S)
+                live = self.wait_live(PATIENCE_S)
+            if live is None:
+                raise LabError(f"no side is live: {self.lab.describe()}")
             if live != self.live:
                 self.now_live(live, self.lab.status(live))
             self.moves("by the side that was brought back")
@@ -545,6 +548,13 @@ class Drill:
                                                                               "sealing"):
                 return name
         return None
+
+    def wait_live(self, seconds):
+        """Which side is live without a backup; None if in that time none is."""
+        end = time.monotonic() + seconds
+        while not (live := self.find_live()) and time.monotonic() < end:
+            time.sleep(0.1)
+        return live
 
     def moves(self, what, timeout=PATIENCE_S):
         """Until requests that were sent from now on are answered."""

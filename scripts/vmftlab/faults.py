@@ -130,9 +130,11 @@ class KillMonitor(Fault):
         self.lab.kill_monitor(self.host)
 
     def verify(self):
-        left = [pid for pid in self.pids if process_state(pid) not in ("", "Z")]
-        if not self.pids or left:
-            raise FaultError(f"monitor {self.pids} is still there")
+        if not self.pids:
+            raise FaultError("there was no monitor")
+        # One that is dying leaves its namespace first.
+        self.lab.wait(lambda: all(process_state(pid) in ("", "Z") for pid in self.pids),
+                      f"monitor {self.pids} to be gone", 10)
         return f"monitor {self.pids[0]} is gone"
 
 
@@ -662,6 +664,7 @@ class SlowBackup(Fault):
     may = {"any": (NOTHING, WENT_ON)}
     # Replaying takes more than applying what was sent.
     PERCENT = {"lockstep": 20, "checkpoint": 2}
+    MORE_S = 3
     group = None
 
     @classmethod
@@ -680,10 +683,17 @@ class SlowBackup(Fault):
         return f"quota of {self.percent} % of a processor"
 
     def verify_late(self):
+        # On a machine with much else to do it gets less than its quota anyway: then that is less.
+        while not self.group.throttled() and self.percent > 1:
+            self.percent //= 2
+            self.group.limit_cpu(self.percent)
+            end = time.monotonic() + self.MORE_S
+            while not self.group.throttled() and time.monotonic() < end:
+                time.sleep(0.1)
         throttled = self.group.throttled()
         if not throttled:
             raise FaultError("the quota was never used up")
-        return f"nr_throttled {throttled}"
+        return f"nr_throttled {throttled} with {self.percent} %"
 
     def heal(self):
         if self.group:

@@ -211,7 +211,9 @@ def _tiles(result):
     totals = result.get("totals") or {}
     outage = totals.get("outage_ms") or {}
     tiles = [("faults", str(len(result.get("faults") or ())), ""),
-             ("operations checked", f"{totals.get('operations', 0):,}".replace(",", " "), "")]
+             ("operations checked", f"{totals.get('operations', 0):,}".replace(",", " "), ""),
+             ("frames of output checked",
+              f"{totals.get('output_checked', 0):,}".replace(",", " "), "")]
     for key, name, wanted in TOTALS:
         value = totals.get(key)
         kind = "" if value is None else "good" if value == wanted else "bad"
@@ -376,6 +378,7 @@ td.bad { color: var(--bad); font-weight: 700; }
 .faults { width: 100%; } .faults td { overflow-wrap: break-word; }
 .faults td:nth-of-type(-n+7) { white-space: nowrap; }
 .faults td:nth-of-type(6), .faults td:nth-of-type(7) { text-align: right; }
+.faults td[colspan] { white-space: normal; overflow-wrap: anywhere; }
 .faults tr.bad td, .faults tr.bad th { background: var(--bad-bg); }
 .faults tr.bad + tr.bad ul { margin: 0; padding-left: 18px; color: var(--bad); }
 .faults tr:target td, .faults tr:target th { background: var(--panel);

@@ -22,7 +22,7 @@ from .history import Histories, longest_gap_ms
 from .lab import KVM, PAIRED, ROOT, SMP_MAX, Lab, LabError, has_kvm, tail
 from .load import Writer
 from .outputrule import OutputRule
-from .pcap import NEARLY_WHOLE, NEARLY_WHOLE_KIB, SNAP, Capture
+from .pcap import NEARLY_WHOLE, NEARLY_WHOLE_KIB, SETTLE_S, Capture
 from .story import ERRORS, EXIT_FAILED, EXIT_OK, IMAGES, PROTOCOL, guarded, nothing_left
 
 ME = "scripts/drill"
@@ -205,8 +205,9 @@ class Wire:
         offset = time.time_ns() - time.monotonic_ns()
         problems = []
         seen = {}
+        time.sleep(SETTLE_S if captures else 0)
         for name, capture in captures.items():
-            frames = capture.frames()
+            frames = capture.read()
             missed = capture.stop()
             if missed:
                 problems.append(f"{missed} frames missed by the capture at {name}")

@@ -14,6 +14,7 @@ SNAP = 128  # headers
 WHOLE = 262144  # what tcpdump keeps at most; a frame of segmentation offload is 64 KiB
 # Nearly that. With its head it fits into 64 KiB of the buffer, and 512 of them into 32 MiB.
 NEARLY_WHOLE, NEARLY_WHOLE_KIB = 65400, 32768
+SETTLE_S = 0.3  # tcpdump has its own buffers
 RARP = 0x8035
 IPV4 = 0x0800
 TCP = 6
@@ -141,11 +142,15 @@ class Capture:
 
     def frames(self, since=0):
         """All frames so far whose time is `since` (time.time_ns()) or later."""
-        time.sleep(0.3)  # tcpdump has its own buffers
+        time.sleep(SETTLE_S)
+        return [frame for frame in self.read() if frame.when >= since]
+
+    def read(self):
+        """All that tcpdump has written by now: for who has waited SETTLE_S."""
         if self.process.poll() is not None and not self._dropped_known():
             raise RuntimeError(f"tcpdump is gone: {self._said().strip()}")
         with open(self.path, "rb") as file:
-            return [frame for frame in parse(file.read()) if frame.when >= since]
+            return parse(file.read())
 
     def _dropped_known(self):
         return "dropped by kernel" in self._said()

@@ -311,7 +311,7 @@ class Drill:
                 self.tell(number)
             if record["problems"] and not self.options.keep_going:
                 return
-            if number % COMPARE_EACH == 0:
+            if number % COMPARE_EACH == 0 and number < len(self.plan):
                 self.compare()
                 self.judge_histories()
 

@@ -324,6 +324,7 @@ void vmft_agent_arm(void)
 	*(void **)&q->has_events = qemu_symbol("replay_has_events");
 	*(void **)&q->clock_notify = qemu_symbol("qemu_clock_notify");
 	*(void **)&q->get_cpu = qemu_symbol("qemu_get_cpu");
+	*(void **)&q->cpu_exit = qemu_symbol("cpu_exit");
 	*(void **)&q->cpu_dump_state = qemu_symbol("cpu_dump_state");
 	attach_symbols(q);
 	checkpoint_symbols(q);

@@ -5,9 +5,10 @@
  * Rules of this folder, which is a world of its own:
  * - It runs inside somebody else's process, on threads that hold QEMU's replay mutex and
  *   maybe its big lock, even the virtual clock's seqlock (icount_warp_rt() reads the log
- *   under it). So in the tap, the feed and the gate no QEMU function is called, but for two
- *   that take no lock, read only, and are called at a main loop's checkpoint alone, where no
- *   seqlock is held: qemu_get_cpu() and cpu_dump_state() (digest.c). QEMU's
+ *   under it). So in the tap, the feed and the gate no QEMU function is called, but for three
+ *   that take no lock: qemu_get_cpu(), cpu_exit(), which sets two flags that any thread may set
+ *   (tap.c), and cpu_dump_state(), which reads only and is called at a main loop's checkpoint
+ *   alone, where no seqlock is held (digest.c). QEMU's
  *   variables are written only in go_live(), prepare(), forget_end(), load_own_state()
  *   and catch_up_clocks(), and the reason stands beside each.
  * - What has to call QEMU (requests.c and behind it) does so in a bottom half of the main loop,
@@ -61,7 +62,9 @@ struct vmft_tap {
 	uint64_t requests; /* block requests QEMU had made when the cursor began */
 	uint64_t room_end; /* ring positions below this are known to be free */
 	uint64_t published;
-	uint64_t run_until; /* CLOCK_MONOTONIC ns until which a throttled guest runs */
+	uint64_t run_until;  /* CLOCK_MONOTONIC ns until which a throttled guest runs */
+	bool timers_run;     /* the main loop is behind its checkpoint VIRTUAL_RT */
+	unsigned time_reads; /* of that clock, since */
 };
 
 enum vmft_feed_phase {
@@ -158,6 +161,7 @@ struct vmft_qemu {
 	void (*free)(void *memory); /* g_free() */
 
 	void *(*get_cpu)(int index);
+	void (*cpu_exit)(void *cpu);
 	void (*cpu_dump_state)(void *cpu, FILE *file, int flags);
 
 	/* checkpoint */

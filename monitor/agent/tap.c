@@ -166,6 +166,49 @@ static bool is_digest_point(const struct vmft_tap *tap)
 		tap->cursor.head[0] == VMFT_EVENT_CHECKPOINT_VIRTUAL_RT);
 }
 
+/*
+ * A run of the vCPU that was allowed before the main loop changed how instructions become time.
+ *
+ * QEMU 7.2's vCPU thread asks how far it is to the next timer of the virtual clock
+ * (icount_get_limit()) before it has the replay mutex (icount_prepare_for_run()). If it waits there
+ * for a main loop that runs icount_adjust_rt() or icount_warp_rt(), its limit is the one of the old
+ * time, and the timer is due in the middle of the run. Recording, it is late; a replayer comes to
+ * a halt for good. It leaves the run at each event in it, and from there icount_handle_deadline()
+ * kicks its own vCPU for the timer that is due and may not run yet, each time before the vCPU comes
+ * to execute anything. So the vCPU is made to leave such a run before its first instruction.
+ *
+ * How it shows here: main_loop_wait() reads the real-time virtual clock once to run its timers and
+ * once for how long to wait. A third reading behind the checkpoint is a timer's, and those two are
+ * the timers there are. The reader holds the replay mutex and keeps it until all is changed, so the
+ * vCPU is in no run. It obeys exit_request when it is in one, and where it drops one otherwise
+ * (rr_cpu_thread_fn()) it asks for its limit anew.
+ */
+static void watch_time(struct vmft_tap *tap)
+{
+	enum { READS_WITHOUT_TIMER = 2 };
+	void *cpu;
+
+	if (!vmft_log_cursor_is_between(&tap->cursor))
+		return;
+	switch (tap->cursor.head[0]) {
+	case VMFT_EVENT_CHECKPOINT_VIRTUAL_RT:
+		tap->timers_run = true;
+		tap->time_reads = 0;
+		return;
+	case VMFT_EVENT_CLOCK_HOST:
+		return;
+	case VMFT_EVENT_CLOCK_VIRTUAL_RT:
+		if (!tap->timers_run || ++tap->time_reads <= READS_WITHOUT_TIMER)
+			return;
+		cpu = vmft_agent.qemu.get_cpu(0);
+		if (cpu)
+			vmft_agent.qemu.cpu_exit(cpu);
+		return;
+	default:
+		tap->timers_run = false;
+	}
+}
+
 void vmft_tap_write(const uint8_t *bytes, size_t n)
 {
 	struct vmft_tap *tap = &vmft_agent.tap;
@@ -173,6 +216,7 @@ void vmft_tap_write(const uint8_t *bytes, size_t n)
 	if (is_over(tap))
 		return;
 	write_all(tap, bytes, n);
+	watch_time(tap);
 	if (is_digest_point(tap))
 		vmft_digest_point();
 }

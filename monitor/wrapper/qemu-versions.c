@@ -17,8 +17,10 @@ static const struct vmft_qemu_symbol symbols_7_2[] = {
     {"qemu_notify_event", 0},
     {"replay_has_events", 0},
     {"qemu_clock_notify", 0},
-    /* for the processor's digest: monitor/agent/digest.c */
+    /* for a run whose limit is of the past: monitor/agent/tap.c */
     {"qemu_get_cpu", 0},
+    {"cpu_exit", 0},
+    /* for the processor's digest: monitor/agent/digest.c */
     {"cpu_dump_state", 0},
     /* for attaching a backup: monitor/agent/attach.c */
     {"autostart", 4},

@@ -111,6 +111,12 @@ static void *get_cpu(int index)
 	return index == 0 ? &world : NULL;
 }
 
+static void cpu_exit(void *cpu)
+{
+	CU_ASSERT_PTR_EQUAL(cpu, &world);
+	world.kicked++;
+}
+
 static void cpu_dump_state(void *cpu, FILE *file, int flags)
 {
 	CU_ASSERT_PTR_EQUAL(cpu, &world);
@@ -163,6 +169,7 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	    .has_events = has_events,
 	    .clock_notify = clock_notify,
 	    .get_cpu = get_cpu,
+	    .cpu_exit = cpu_exit,
 	    .cpu_dump_state = cpu_dump_state,
 	    .autostart = &world.autostart,
 	    .runstate_set = runstate_set,

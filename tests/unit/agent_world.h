@@ -18,7 +18,7 @@
 
 struct world {
 	uint64_t now;
-	unsigned broken, drained, announced, notified;
+	unsigned broken, drained, announced, notified, kicked;
 	atomic_uint rung, woken, slept;
 	int replay_mode;
 	FILE *replay_file;

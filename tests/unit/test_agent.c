@@ -134,6 +134,40 @@ static void *log_checkpoint(void *unused)
 	return NULL;
 }
 
+/* The vCPU is made to leave a run when a timer of the main loop has read the clock to change it,
+ * and at no reading that the main loop makes each time it comes round. */
+static void test_tap_stale_run(void)
+{
+	static const uint8_t timers[] = {36}, account[] = {31};
+	static const uint8_t host[] = {28, 0, 0, 0, 0, 0, 0, 0, 1};
+
+	setup();
+	(void)vmft_tap_open(0);
+	for (unsigned i = 0; i < 3; i++)
+		log_bytes(clock_event, sizeof(clock_event));
+	log_bytes(timers, 1);
+	log_bytes(clock_event, sizeof(clock_event));
+	log_bytes(host, sizeof(host));
+	log_bytes(clock_event, sizeof(clock_event));
+	log_bytes(instruction, sizeof(instruction));
+	log_bytes(clock_event, sizeof(clock_event)); /* the guest's own */
+	log_bytes(account, 1);
+	CU_ASSERT_EQUAL(world.kicked, 0);
+
+	log_bytes(timers, 1);
+	log_bytes(clock_event, sizeof(clock_event));
+	log_bytes(clock_event, sizeof(clock_event));
+	log_bytes(host, sizeof(host));
+	CU_ASSERT_EQUAL(world.kicked, 0);
+	for (size_t i = 0; i < sizeof(clock_event); i++)
+		log_bytes(clock_event + i, 1);
+	CU_ASSERT_EQUAL(world.kicked, 1);
+	log_bytes(account, 1);
+	log_bytes(clock_event, sizeof(clock_event));
+	CU_ASSERT_EQUAL(world.kicked, 1);
+	teardown();
+}
+
 /* A writer that finds the ring full waits, and goes on when the log is not kept any more; what
  * it writes then goes nowhere. */
 static void test_tap_stops_keeping(void)
@@ -732,6 +766,7 @@ int vmft_suite_agent(void)
 	    !CU_ADD_TEST(suite, test_tap_end_and_header) ||
 	    !CU_ADD_TEST(suite, test_tap_garbage_tail) ||
 	    !CU_ADD_TEST(suite, test_tap_wakes_the_vcpu) ||
+	    !CU_ADD_TEST(suite, test_tap_stale_run) ||
 	    !CU_ADD_TEST(suite, test_tap_stops_keeping) || !CU_ADD_TEST(suite, test_tap_freeze) ||
 	    !CU_ADD_TEST(suite, test_tap_attach_point) ||
 	    !CU_ADD_TEST(suite, test_tap_too_large_behind_point) ||

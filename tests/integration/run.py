@@ -67,15 +67,17 @@ def keep_traceback(name):
 class Pool:
     """Tests side by side, each in a process of its own, which ends what it started.
 
-    A test waits most of its time: for a guest to boot, for a silence to be long enough. Those that
-    cannot stand another beside them (`alone`) come last, one by one.
+    A test waits most of its time: for a guest to boot, for a silence to be long enough. The longest
+    come first, and those that cannot stand another beside them (`alone`) last, one by one.
     """
 
     OTHERS = ("ok ", "FAIL ", "note ")
     COUNTS = re.compile(r"^(\d+) passed, (\d+) failed$")
 
     def __init__(self, names, jobs):
-        together = [name for name in names if name not in harness.ALONE]
+        # A limit tells how long a test may be; the sort keeps the order of those alike.
+        together = sorted((name for name in names if name not in harness.ALONE),
+                          key=lambda name: -harness.TESTS[name][1])
         self.rounds = [(together, jobs), ([n for n in names if n in harness.ALONE], 1)]
         self.lock = threading.Lock()
         self.running = set()

@@ -61,6 +61,22 @@ static void of_lagging(const struct vmft_monitor *m, uint64_t now, char *text, s
 			       (unsigned long long)(until > now ? (until - now) / S + 1 : 0));
 }
 
+/* Of a backup that cannot replay what it holds: nothing here goes on by itself. */
+static void of_stuck(const struct vmft_monitor *m, char *text, size_t size)
+{
+	const int pid = m->options.guest_pid;
+
+	(void)snprintf(
+	    text, size,
+	    "replay stands still at log position %llu of %llu and the primary is gone: if "
+	    "a disk of this host does not answer, mend it and it goes on; if the primary "
+	    "runs on by itself, kill %d and " AS_BACKUP "; else the newest state is in the "
+	    "primary's images: start the guest from those. Here is what was replayed "
+	    "(images, gcore %d) and the report",
+	    (unsigned long long)m->divergence.position,
+	    (unsigned long long)m->strategy_ops->held(m->strategy), pid, pid);
+}
+
 bool vmft_advice(const struct vmft_monitor *m, uint64_t now, char *text, size_t size)
 {
 	text[0] = '\0';
@@ -84,6 +100,11 @@ bool vmft_advice(const struct vmft_monitor *m, uint64_t now, char *text, size_t 
 		break;
 	case VMFT_STATE_ALONE:
 		of_alone(m, now, text, size);
+		break;
+	case VMFT_STATE_DRAINING:
+	case VMFT_STATE_ENDING:
+		if (m->divergence.stuck)
+			of_stuck(m, text, size);
 		break;
 	case VMFT_STATE_LAGGING:
 		of_lagging(m, now, text, size);

@@ -54,11 +54,12 @@ struct vmft_alarm {
 };
 
 static const char *const names[VMFT_ALARM_EVENTS] = {
-    [VMFT_ALARM_NONE] = "none",		[VMFT_ALARM_ALONE] = "alone",
-    [VMFT_ALARM_LIVE] = "live",		[VMFT_ALARM_FENCED] = "fenced",
-    [VMFT_ALARM_DIVERGED] = "diverged", [VMFT_ALARM_BACKUP_DIVERGED] = "backup-diverged",
-    [VMFT_ALARM_LAGGING] = "lagging",	[VMFT_ALARM_DROPPED] = "dropped",
-    [VMFT_ALARM_ARBITER] = "arbiter",	[VMFT_ALARM_PROTECTED] = "protected",
+    [VMFT_ALARM_NONE] = "none",		  [VMFT_ALARM_ALONE] = "alone",
+    [VMFT_ALARM_LIVE] = "live",		  [VMFT_ALARM_FENCED] = "fenced",
+    [VMFT_ALARM_DIVERGED] = "diverged",	  [VMFT_ALARM_BACKUP_DIVERGED] = "backup-diverged",
+    [VMFT_ALARM_LAGGING] = "lagging",	  [VMFT_ALARM_DROPPED] = "dropped",
+    [VMFT_ALARM_STALLED] = "stalled",	  [VMFT_ALARM_ARBITER] = "arbiter",
+    [VMFT_ALARM_PROTECTED] = "protected",
 };
 
 const char *vmft_alarm_name(enum vmft_alarm_event event)

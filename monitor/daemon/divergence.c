@@ -169,12 +169,45 @@ void vmft_divergence_look(struct vmft_monitor *m)
 	found(m, &f);
 }
 
-/* Without a primary there is nobody to go on instead: what stands still may yet move. */
+/*
+ * Without a primary there is nobody to go on instead, and what stands still may yet move: a disk
+ * answers again. So this side does not end, nor may it go live before the end of what it has
+ * acknowledged: a person has to know, and decide.
+ */
+static void stuck(struct vmft_monitor *m, const struct finding *f)
+{
+	char text[VMFT_ALARM_TEXT_MAX];
+
+	m->divergence.stuck = true;
+	(void)snprintf(text, sizeof(text),
+		       "%s, generation %" PRIu64 ": replay stands still at log position %" PRIu64
+		       " of %" PRIu64 " and there is no primary: nobody goes on",
+		       vmft_state_name(m->core.state), m->core.generation, f->position,
+		       m->strategy_ops->held(m->strategy));
+	vmft_journal_say(&m->journal, "%s", text);
+	write_report(m, f);
+	vmft_alarm_raise(m->alarm, VMFT_ALARM_STALLED, text);
+}
+
+static void unstuck(struct vmft_monitor *m)
+{
+	if (!m->divergence.stuck)
+		return;
+	m->divergence.stuck = false;
+	vmft_journal_say(&m->journal, "replay gets on again");
+}
+
+static bool has_primary(const struct vmft_monitor *m)
+{
+	return m->core.state == VMFT_STATE_PROTECTED ||
+	       (m->core.state == VMFT_STATE_ATTACHING && m->sink.loaded);
+}
+
 static bool may_stall(const struct vmft_monitor *m)
 {
-	return m->core.side == VMFT_SIDE_BACKUP && m->divergence.count == 0 &&
-	       (m->core.state == VMFT_STATE_PROTECTED ||
-		(m->core.state == VMFT_STATE_ATTACHING && m->sink.loaded));
+	return m->divergence.count == 0 &&
+	       (has_primary(m) || m->core.state == VMFT_STATE_DRAINING ||
+		m->core.state == VMFT_STATE_ENDING);
 }
 
 /* Before the primary gives this backup up, so that the report is there. */
@@ -188,12 +221,18 @@ void vmft_divergence_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept, 
 		return;
 	f.position = m->strategy_ops->applied(m->strategy);
 	d->moved_ns += slept;
+	if (f.position != d->position)
+		unstuck(m);
 	if (!may_stall(m) || !beats || f.position != d->position ||
 	    f.position >= m->strategy_ops->held(m->strategy))
 		d->moved_ns = now;
 	d->position = f.position;
-	if (vmft_loop_since(d->moved_ns, now) >= limit)
+	if (d->stuck || vmft_loop_since(d->moved_ns, now) < limit)
+		return;
+	if (has_primary(m))
 		found(m, &f);
+	else
+		stuck(m, &f);
 }
 
 /* --- the primary ---------------------------------------------------------- */

@@ -395,9 +395,25 @@ static void primary_got_hello(struct vmft_monitor *m, const struct vmft_frame_in
 	send_beat(m, vmft_loop_now());
 }
 
+/* A primary that looks for a backup comes again twice a second, from another port each time: said
+ * when the host or the reason is new. */
+static void say_refused(struct vmft_monitor *m, struct vmft_conn *conn, const char *why)
+{
+	const char *name = m->transport->peer_name(conn);
+	const char *port = strrchr(name, ':');
+	char text[sizeof(m->peer.refusal)];
+
+	(void)snprintf(text, sizeof(text), "%.*s: it has %.100s",
+		       port ? (int)(port - name) : (int)strlen(name), name, why);
+	if (strcmp(text, m->peer.refusal) == 0)
+		return;
+	(void)snprintf(m->peer.refusal, sizeof(m->peer.refusal), "%s", text);
+	vmft_journal_say(&m->journal, "refused %s", text);
+}
+
 static void refuse_stranger(struct vmft_monitor *m, struct vmft_conn *conn, const char *why)
 {
-	vmft_journal_say(&m->journal, "refused %s: it has %s", m->transport->peer_name(conn), why);
+	say_refused(m, conn, why);
 	if (conn == m->peer.caller)
 		m->peer.caller = NULL;
 	send_refusal(m, conn, why);

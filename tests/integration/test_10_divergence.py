@@ -44,20 +44,7 @@ class Diverging:
         check(f"({kind}) at log position {position}" in now["divergence"],
               f"the primary says: {now['divergence']}")
         check("diverged" in now["reason"], f"reason of the primary: {now['reason']}")
-        return self.report(kind, position)
-
-    def report(self, kind, position):
-        paths = glob.glob(f"{self.pair.side['B'].dir}/*.divergence-{position}.txt")
-        equal(len(paths), 1, "reports beside the control socket")
-        check(f"report: {paths[0]}" in self.pair.side["B"].log(), "the log does not name it")
-        with open(paths[0], encoding="ascii") as file:
-            text = file.read()
-        check(re.search(rf"^what: +{kind}: ", text, re.M), f"the report does not say {kind}")
-        check(re.search(rf"^log position: {position}$", text, re.M), "nor the position")
-        lines = re.findall(r"^(>| ) +\d+  [A-Z_]+ +\d+", text, re.M)
-        check(len(lines) > 10, f"only {len(lines)} events around it")
-        equal(lines.count(">"), 1, "events marked as the one")
-        return text
+        return report(pair, kind, position)
 
     def healed(self):
         """Another backup, on the same host: attached by itself, and nothing was lost."""
@@ -81,6 +68,20 @@ def download(pair):
                     f"u.urlretrieve('http://{GUEST_IP}/big', sys.argv[1])", path)
     with open(path, "rb") as file:
         return file.read()
+
+
+def report(pair, kind, position):
+    paths = glob.glob(f"{pair.side['B'].dir}/*.divergence-{position}.txt")
+    equal(len(paths), 1, "reports beside the control socket")
+    check(f"report: {paths[0]}" in pair.side["B"].log(), "the log does not name it")
+    with open(paths[0], encoding="ascii") as file:
+        text = file.read()
+    check(re.search(rf"^what: +{kind}: ", text, re.M), f"the report does not say {kind}")
+    check(re.search(rf"^log position: {position}$", text, re.M), "nor the position")
+    lines = re.findall(r"^(>| ) +\d+ +\d+  [a-z]", text, re.M)
+    check(len(lines) > 10, f"only {len(lines)} events around it")
+    equal(lines.count(">"), 1, "events marked as the one")
+    return text
 
 
 @drill("diverge-output", LOCKSTEP, limit=400)
@@ -169,9 +170,35 @@ def diverge_log_kind(name, way):
             since = pair.wait(lambda: change(log, injure.CHECKPOINT_CLOCK_VIRTUAL, 0, bits),
                               "a timer's checkpoint in the log", 20)
         text = diverging.found(since, "stalled")
-        check(re.search(rf"^> +{since}  CHECKPOINT_RESET", text, re.M),
+        check(re.search(rf"^> +{since} +1  checkpoint reset", text, re.M),
               "the report does not point at the event")
         diverging.healed()
+
+
+@drill("stall-without-primary", LOCKSTEP, limit=400)
+def stall_without_primary(name, way):
+    """The backup comes to an event that it cannot replay, and its primary is dead: it says so, once,
+    waits for a person, and does not go live."""
+    with way.lab(name, captures=False, pair={"stall-ms": 4000, **SILENCE}) as pair:
+        pair.start_protected()
+        bits = injure.CHECKPOINT_CLOCK_VIRTUAL ^ injure.CHECKPOINT_RESET
+        with injure.held_log(pair, "A", "B") as log:
+            since = pair.wait(lambda: change(log, injure.CHECKPOINT_CLOCK_VIRTUAL, 0, bits),
+                              "a timer's checkpoint in the log", 20)
+            pair.kill_qemu("A")
+            pair.wait_state("B", "draining")
+        pair.wait_said("B", rf"replay stands still at log position {since} of \d+")
+        pair.wait_said("B", "report: ")
+        text = report(pair, "stalled", since)
+        check(re.search(rf"^> +{since} +1  checkpoint reset", text, re.M),
+              "the report does not point at the event")
+        pair.wait(lambda: pair.status("B")["log_replayed"] == since, "it to stand there")
+        now = pair.status("B")
+        equal(now["state"], "draining", "state of B")
+        check(f"log position {since} of " in now["next"], f"next is {now['next']!r}")
+        equal(pair.side["B"].log().count("stands still"), 1, "lines about it")
+        check(not [name for name in os.listdir(pair.arbiter) if name.endswith(".gen-2")],
+              "a generation was claimed")
 
 
 def change(log, kind, offset, bits):

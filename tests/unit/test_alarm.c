@@ -303,6 +303,8 @@ static void what_to_do(void)
 	CU_ASSERT(advises(p, VMFT_STATE_LAGGING, "in 5 s"));
 	m.core.state = VMFT_STATE_PROTECTED;
 	CU_ASSERT(!vmft_advice(&m, 1, text, sizeof(text)));
+	m.core.state = VMFT_STATE_DRAINING;
+	CU_ASSERT(!vmft_advice(&m, 1, text, sizeof(text)));
 	CU_ASSERT_STRING_EQUAL(text, "");
 }
 

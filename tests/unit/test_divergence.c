@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../../monitor/common/exit-codes.h"
+#include "../../monitor/daemon/advice.h"
 #include "../../monitor/daemon/log-index.h"
 #include "../../monitor/daemon/monitor.h"
 #include "agent_world.h"
@@ -627,8 +628,37 @@ static void test_stall(void)
 	monitor_down();
 }
 
-/* It moves; it has nothing to replay; QEMU is stopped; this monitor slept; there is no
- * primary any more. */
+/* There is no primary any more: it is said once, and this side is what it was. It moves; and stands
+ * still again. */
+static void test_stall_without_primary(void)
+{
+	char next[VMFT_ADVICE_MAX];
+
+	monitor_up();
+	monitor.core.state = VMFT_STATE_DRAINING;
+	vmft_divergence_tick(&monitor, 3999 * MS, 0, true);
+	CU_ASSERT(!monitor.divergence.stuck);
+	CU_ASSERT(!vmft_advice(&monitor, 1, next, sizeof(next)));
+	vmft_divergence_tick(&monitor, 4000 * MS, 0, true);
+	reported("vm.primary.divergence-10.txt", "stalled: its replay stands still");
+	vmft_divergence_tick(&monitor, 99000 * MS, 0, true);
+	CU_ASSERT_EQUAL(monitor.core.state, VMFT_STATE_DRAINING);
+	CU_ASSERT_EQUAL(monitor.journal.written, 2); /* it, and where the report is */
+	CU_ASSERT_EQUAL(monitor.divergence.count, 0);
+	CU_ASSERT_EQUAL(monitor.exit_code, 0);
+	CU_ASSERT(vmft_advice(&monitor, 1, next, sizeof(next)));
+	CU_ASSERT_PTR_NOT_NULL(strstr(next, "log position 10 of 20"));
+	CU_ASSERT(strlen(next) < sizeof(next) - 1);
+	applied = 11;
+	vmft_divergence_tick(&monitor, 99100 * MS, 0, true);
+	CU_ASSERT(!vmft_advice(&monitor, 1, next, sizeof(next)));
+	vmft_divergence_tick(&monitor, 102100 * MS, 0, true);
+	CU_ASSERT(vmft_advice(&monitor, 1, next, sizeof(next)));
+	reported("vm.primary.divergence-11.txt", "stalled: its replay stands still");
+	monitor_down();
+}
+
+/* It moves; it has nothing to replay; QEMU is stopped; this monitor slept. */
 static void test_no_stall(void)
 {
 	monitor_up();
@@ -643,9 +673,6 @@ static void test_no_stall(void)
 	vmft_divergence_tick(&monitor, 103000 * MS, 0, false);
 	vmft_divergence_tick(&monitor, 105900 * MS, 0, true);
 	vmft_divergence_tick(&monitor, 205900 * MS, 100000 * MS, true);
-	CU_ASSERT(!is_diverged());
-	monitor.core.state = VMFT_STATE_DRAINING;
-	vmft_divergence_tick(&monitor, 999000 * MS, 0, true);
 	CU_ASSERT(!is_diverged());
 	monitor_down();
 }
@@ -710,6 +737,7 @@ int vmft_suite_divergence(void)
 	    {"the log around a position", test_index},
 	    {"the log around a position, long", test_index_of_a_long_log},
 	    {"replay stands still", test_stall},
+	    {"replay stands still, no primary", test_stall_without_primary},
 	    {"replay does not stand still", test_no_stall},
 	    {"what the agent found", test_agent_found},
 	    {"what the primary hears", test_heard},

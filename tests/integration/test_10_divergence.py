@@ -162,8 +162,9 @@ def diverge_log_clock(name, way):
 
 @drill("diverge-log-kind", LOCKSTEP, limit=400)
 def diverge_log_kind(name, way):
-    """An event turns into one that nothing in the backup's guest will ever act on."""
-    with way.lab(name, pair={"stall-ms": 6000, **SILENCE}) as pair:
+    """An event turns into one that nothing in the backup's guest will ever act on. The primary counts
+    the time in which the backup's QEMU was stopped: the quarter that it waits longer must be more."""
+    with way.lab(name, pair={"stall-ms": 40000, **SILENCE}) as pair:
         diverging = Diverging(pair)
         bits = injure.CHECKPOINT_CLOCK_VIRTUAL ^ injure.CHECKPOINT_RESET
         with injure.held_log(pair, "A", "B") as log:

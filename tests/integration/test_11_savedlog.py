@@ -103,6 +103,30 @@ def whole(found):
     return found[-1]["position"] + found[-1]["bytes"]
 
 
+def stale_runs(found):
+    """Runs of the vCPU whose limit is older than how its instructions become time (docs/qemu.md),
+    by position, and how often a timer of the main loop has changed that. Such a run begins without
+    the entry that goes before a new limit."""
+    changes, stale, reads, limit_is_old = 0, [], None, False
+    for entry in found:
+        kind = (entry["kind"], entry.get("checkpoint") or entry.get("clock"))
+        if kind == ("checkpoint", "clock-virtual-rt"):
+            reads = 0
+        elif kind == ("clock", "virtual-rt") and reads is not None:
+            # One to run the timers, one for how long to wait; the third is a timer's.
+            reads += 1
+            if reads == 3:
+                changes += 1
+                limit_is_old = True
+        elif kind != ("clock", "host"):
+            reads = None
+            if limit_is_old and kind[0] == "instruction":
+                stale.append(entry["position"])
+            limit_is_old = limit_is_old and kind[0] != "instruction" and \
+                kind != ("checkpoint", "clock-warp-account")
+    return stale, changes
+
+
 def loaded_log(pair):
     """A pair under load whose primary is killed. Returns the file, and the keys that had been
     acknowledged before the kill."""
@@ -131,6 +155,9 @@ def savedlog_replay(name, way):
         found = entries(path)
         end = whole(found)
         equal(found[0]["position"], 0, "position of the first entry")
+        stale, changes = stale_runs(found)
+        check(changes > 0, "no timer of the main loop has changed time")
+        equal(stale, [], "runs with a limit of another time, which cannot be replayed")
         log = log_bytes(path)
         equal(len(log), end, "bytes of log in the file")
         check(acked, "nothing was acknowledged before the kill")

@@ -58,7 +58,12 @@ static void test_header_round_trip(void)
 	CU_ASSERT_EQUAL(out.generation, 7);
 	CU_ASSERT_EQUAL(out.start, 100);
 	CU_ASSERT_EQUAL(out.id.log_version, VMFT_LOG_VERSION_QEMU_7_2);
-	CU_ASSERT_EQUAL(memcmp(&out.id, &in.id, sizeof(in.id)), 0);
+	CU_ASSERT_EQUAL(out.id.build_id_bytes, in.id.build_id_bytes);
+	CU_ASSERT_EQUAL(memcmp(out.id.build_id, in.id.build_id, sizeof(in.id.build_id)), 0);
+	CU_ASSERT_EQUAL(out.id.machine_bytes, in.id.machine_bytes);
+	CU_ASSERT_EQUAL(memcmp(out.id.machine, in.id.machine, sizeof(in.id.machine)), 0);
+	CU_ASSERT_EQUAL(out.id.disk_bytes, 0);
+	CU_ASSERT_STRING_EQUAL(out.id.name, in.id.name);
 	CU_ASSERT_STRING_EQUAL(out.directory, "/srv");
 	CU_ASSERT_STRING_EQUAL(out.qemu, "/usr/bin/qemu");
 	CU_ASSERT_EQUAL_FATAL(out.cmdline_bytes, WORDS_BYTES);
@@ -285,7 +290,7 @@ static void test_entries(void)
 		CU_ASSERT_EQUAL_FATAL(vmft_savedlog_entries_next(&entries, &entry), 1);
 		CU_ASSERT_EQUAL(entry.position, at);
 		CU_ASSERT_EQUAL_FATAL(entry.length, lengths[i]);
-		CU_ASSERT_EQUAL(memcmp(entry.bytes, log_bytes + at - 100, lengths[i]), 0);
+		CU_ASSERT_EQUAL(memcmp(entry.bytes, log_bytes + (at - 100), lengths[i]), 0);
 		at += lengths[i];
 		/* Of the record that has its last byte. */
 		CU_ASSERT_EQUAL(entry.held_ns, 5100 + (int64_t)((at - 101) / PIECE * PIECE));

@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../common/exit-codes.h"
@@ -52,7 +52,7 @@ static const struct {
 static const char doc[] =
     "Do a fault to the live side of a protected VM, on its host, and report what a client saw of "
     "it. SOCKET is the control socket of the primary.\v"
-    "Faults (--fault): kill-qemu, kill-monitor, stop-qemu, stop-host.\n\n"
+    "Faults (--fault): kill-qemu, kill-monitor, stop-qemu, stop-host; random picks one.\n\n"
     "The drill begins only if the pair is protected and ADDRESS answers. Afterwards this host's "
     "processes are to be started anew as backup.\n\n"
     "Exit status: 0 the guest was carried on, 1 it was not, or the drill could not begin, 2 wrong "
@@ -60,7 +60,8 @@ static const char doc[] =
 
 static const struct argp_option option_table[] = {
     {"probe", 'p', "ADDRESS:PORT", 0, "a TCP service of the guest: connected to all the time", 0},
-    {"fault", 'f', "KIND", 0, "default kill-qemu", 0},
+    {"fault", 'f', "KIND", 0, "default kill-qemu; random: one of them, by --seed", 0},
+    {"seed", 'S', "N", 0, "of a random fault; the same seed gives the same fault", 0},
     {"peer", 'P', "COMMAND", 0,
      "prints the status of the backup's side, say 'ssh HOST vmft --json status SOCKET'", 0},
     {"seconds", 's', "N", 0, "of probing before the fault and after it, default 3", 0},
@@ -73,8 +74,9 @@ static const struct argp_option option_table[] = {
 struct options {
 	const char *socket, *probe, *peer, *json;
 	enum fault fault;
+	unsigned seed;
 	int seconds, timeout;
-	bool yes;
+	bool yes, random;
 };
 
 /* What the backup's side says of itself, asked by a thread: ssh takes its time. */
@@ -113,6 +115,19 @@ static bool parse_count(const char *text, int *ret)
 	return true;
 }
 
+static bool parse_seed(const char *text, unsigned *ret)
+{
+	char *end;
+	unsigned long value;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	*ret = (unsigned)value;
+	return errno == 0 && *end == '\0' && value <= UINT32_MAX;
+}
+
 static bool parse_fault(const char *text, enum fault *ret)
 {
 	for (int i = 0; i < FAULTS; i++) {
@@ -142,8 +157,13 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		o->yes = true;
 		return 0;
 	case 'f':
-		if (!parse_fault(arg, &o->fault))
+		o->random = strcmp(arg, "random") == 0;
+		if (!o->random && !parse_fault(arg, &o->fault))
 			argp_error(state, "no such fault: %s", arg);
+		return 0;
+	case 'S':
+		if (!parse_seed(arg, &o->seed))
+			argp_error(state, "%s: write a whole number for --seed", arg);
 		return 0;
 	case 's':
 	case 't':
@@ -158,6 +178,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!o->socket || !o->probe)
 			argp_error(state, "needs the control socket of the primary and --probe");
+		if (o->random)
+			o->fault = (enum fault)(o->seed % FAULTS);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -540,7 +562,8 @@ int vmft_cli_drill(int argc, char *argv[])
 
 	if (!d)
 		return fail("no memory", "");
-	d->options = (struct options){.fault = FAULT_KILL_QEMU, .seconds = 3, .timeout = 60};
+	d->options = (struct options){
+	    .fault = FAULT_KILL_QEMU, .seed = (unsigned)time(NULL), .seconds = 3, .timeout = 60};
 	argp_parse(&argp, argc, argv, 0, NULL, &d->options);
 	code = look(d);
 	if (code == VMFT_EXIT_OK)

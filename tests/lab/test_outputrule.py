@@ -82,6 +82,12 @@ class Lockstep(Rule):
         self.sent(30, b"b" * 60, 25)
         self.assertRegex(self.judged(100, cut=True)[0], "1 of 2 frames.*never held")
 
+    def test_announcements_are_not_the_guests(self):
+        self.sent(20, b"a" * 60, 10)
+        self.sent(30, b"\xff" * 6 + b"\x52\x54\x00\x12\x34\x56" + b"\x80\x35" + bytes(46))
+        self.assertEqual(self.judged(100), [])
+        self.assertEqual((self.rule.checked, self.rule.violations), (1, 0))
+
     def test_only_while_it_protects(self):
         self.sent(-5, b"a" * 60)
         self.sent(200, b"b" * 60)

@@ -51,3 +51,19 @@ int vmft_cli_ask(int fd, const char *verb, char *answer, size_t size)
 	}
 	return -EMSGSIZE;
 }
+
+const char *vmft_cli_text(struct json_object *answer, const char *key, const char *missing)
+{
+	struct json_object *value = NULL;
+
+	return json_object_object_get_ex(answer, key, &value) && value
+		   ? json_object_get_string(value)
+		   : missing;
+}
+
+double vmft_cli_number(struct json_object *answer, const char *key)
+{
+	struct json_object *value = NULL;
+
+	return json_object_object_get_ex(answer, key, &value) ? json_object_get_double(value) : 0;
+}

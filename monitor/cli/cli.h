@@ -3,6 +3,7 @@
 #ifndef VMFT_CLI_H
 #define VMFT_CLI_H
 
+#include <json-c/json.h>
 #include <stddef.h>
 
 #define VMFT_CLI_ANSWER_MAX (256u * 1024)
@@ -13,6 +14,10 @@ int vmft_cli_connect(const char *path);
 /* One line out, one line back, without its newline. 0; -EIO when the monitor hung up; -EMSGSIZE
  * when the answer is longer than size. */
 int vmft_cli_ask(int fd, const char *verb, char *answer, size_t size);
+
+/* A field of an answer, into which the text points; missing, 0 if it is not there or null. */
+const char *vmft_cli_text(struct json_object *answer, const char *key, const char *missing);
+double vmft_cli_number(struct json_object *answer, const char *key);
 
 /* The larger commands, a file each, with options of their own. argv[0] is what the command is
  * called in messages, "vmft replay". They return the exit code. */

@@ -186,22 +186,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	}
 }
 
-static const char *text_of(struct json_object *object, const char *key)
-{
-	struct json_object *value = NULL;
-
-	return json_object_object_get_ex(object, key, &value) && value
-		   ? json_object_get_string(value)
-		   : "";
-}
-
-static uint64_t number_of(struct json_object *object, const char *key)
-{
-	struct json_object *value = NULL;
-
-	return json_object_object_get_ex(object, key, &value) ? json_object_get_uint64(value) : 0;
-}
-
 /* The status of this host's side, owned by the caller; NULL: nobody answers. */
 static struct json_object *own_status(const struct options *o)
 {
@@ -247,16 +231,16 @@ static int look(struct drill *d)
 			      d->options.socket);
 		return VMFT_EXIT_ADDRESS;
 	}
-	(void)snprintf(d->name, sizeof(d->name), "%s", text_of(status, "name"));
-	d->qemu = (pid_t)number_of(status, "guest_pid");
-	d->monitor = (pid_t)number_of(status, "monitor_pid");
-	d->generation = number_of(status, "generation");
-	d->lag_ms = number_of(status, "lag_ms");
-	if (strcmp(text_of(status, "role"), "primary") != 0)
+	(void)snprintf(d->name, sizeof(d->name), "%s", vmft_cli_text(status, "name", ""));
+	d->qemu = (pid_t)vmft_cli_number(status, "guest_pid");
+	d->monitor = (pid_t)vmft_cli_number(status, "monitor_pid");
+	d->generation = (uint64_t)vmft_cli_number(status, "generation");
+	d->lag_ms = (uint64_t)vmft_cli_number(status, "lag_ms");
+	if (strcmp(vmft_cli_text(status, "role", ""), "primary") != 0)
 		code = fail("the guest is not live here: drill its primary; this side is ",
-			    text_of(status, "role"));
-	else if (strcmp(text_of(status, "state"), "protected") != 0)
-		code = refuse_state(text_of(status, "state"));
+			    vmft_cli_text(status, "role", ""));
+	else if (strcmp(vmft_cli_text(status, "state", ""), "protected") != 0)
+		code = refuse_state(vmft_cli_text(status, "state", ""));
 	else if (d->qemu <= 1 || d->monitor <= 1)
 		code = fail("the monitor does not say which processes are the VM's", "");
 	json_object_put(status);
@@ -299,8 +283,9 @@ static void *follow_peer(void *arg)
 	while (!atomic_load(&peer->over) && atomic_load(&peer->live_seen_ns) == 0) {
 		struct json_object *status = peer_status(peer->command);
 
-		if (status && strcmp(text_of(status, "role"), "primary") == 0) {
-			atomic_store(&peer->generation, number_of(status, "generation"));
+		if (status && strcmp(vmft_cli_text(status, "role", ""), "primary") == 0) {
+			atomic_store(&peer->generation,
+				     (uint64_t)vmft_cli_number(status, "generation"));
 			atomic_store(&peer->live_seen_ns, vmft_probe_now());
 		}
 		json_object_put(status);
@@ -312,7 +297,8 @@ static void *follow_peer(void *arg)
 static int check_peer(const struct options *o)
 {
 	struct json_object *status = o->peer ? peer_status(o->peer) : NULL;
-	const bool good = !o->peer || (status && strcmp(text_of(status, "role"), "backup") == 0);
+	const bool good =
+	    !o->peer || (status && strcmp(vmft_cli_text(status, "role", ""), "backup") == 0);
 
 	json_object_put(status);
 	return good ? VMFT_EXIT_OK
@@ -425,7 +411,7 @@ static int let_go_on(struct drill *d)
 		struct json_object *status = own_status(&d->options);
 
 		(void)snprintf(d->fenced, sizeof(d->fenced), "%s",
-			       status ? text_of(status, "state") : "ended");
+			       status ? vmft_cli_text(status, "state", "") : "ended");
 		json_object_put(status);
 		if (strcmp(d->fenced, "fenced") == 0 || strcmp(d->fenced, "ended") == 0)
 			return VMFT_EXIT_OK;

@@ -91,25 +91,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	}
 }
 
-static const char *text_of(struct json_object *object, const char *key)
-{
-	struct json_object *value = NULL;
-
-	return json_object_object_get_ex(object, key, &value) && value
-		   ? json_object_get_string(value)
-		   : "-";
-}
-
-static double number_of(struct json_object *object, const char *key)
-{
-	struct json_object *value = NULL;
-
-	return json_object_object_get_ex(object, key, &value) ? json_object_get_double(value) : 0;
-}
-
 static bool is_attaching(struct json_object *object)
 {
-	const char *state = text_of(object, "state");
+	const char *state = vmft_cli_text(object, "state", "-");
 
 	return strcmp(state, "attaching") == 0 || strcmp(state, "sealing") == 0;
 }
@@ -117,10 +101,10 @@ static bool is_attaching(struct json_object *object)
 /* "copying, round 2 [######----] 61 % 52 of 85 MB, 120 MB/s, 3 MB/s written, 0.3 s to go" */
 static void describe_attach(struct json_object *object, char *text, size_t size)
 {
-	const double done = number_of(object, "attach_done_bytes") / 1e6;
-	const double left = number_of(object, "attach_left_bytes") / 1e6;
+	const double done = vmft_cli_number(object, "attach_done_bytes") / 1e6;
+	const double left = vmft_cli_number(object, "attach_left_bytes") / 1e6;
 	const double share = done + left > 0 ? done / (done + left) : 0;
-	const double throttle = number_of(object, "throttle_permille");
+	const double throttle = vmft_cli_number(object, "throttle_permille");
 	char bar[BAR_WIDTH + 1];
 	int n;
 
@@ -130,10 +114,11 @@ static void describe_attach(struct json_object *object, char *text, size_t size)
 	n = snprintf(text, size,
 		     "%s, round %.0f [%s] %3.0f %% %.0f of %.0f MB, %.0f MB/s, %.0f MB/s written, "
 		     "%.1f s to go",
-		     text_of(object, "attach_phase"), number_of(object, "attach_round"), bar,
-		     100 * share, done, done + left, number_of(object, "attach_bytes_per_s") / 1e6,
-		     number_of(object, "attach_dirty_bytes_per_s") / 1e6,
-		     number_of(object, "attach_expected_ms") / 1000);
+		     vmft_cli_text(object, "attach_phase", "-"),
+		     vmft_cli_number(object, "attach_round"), bar, 100 * share, done, done + left,
+		     vmft_cli_number(object, "attach_bytes_per_s") / 1e6,
+		     vmft_cli_number(object, "attach_dirty_bytes_per_s") / 1e6,
+		     vmft_cli_number(object, "attach_expected_ms") / 1000);
 	if (throttle > 0 && n > 0 && (size_t)n < size)
 		(void)snprintf(text + n, size - (size_t)n, ", guest slowed by %.0f %%",
 			       throttle / 10);
@@ -163,9 +148,9 @@ static void print_quantiles(struct json_object *object)
 		stem = (int)(quantile - key);
 		printf("%-24.*s median %s", stem - 1, key, json_object_get_string(value));
 		(void)snprintf(other, sizeof(other), "%.*sp99", stem, key);
-		printf(", p99 %s", text_of(object, other));
+		printf(", p99 %s", vmft_cli_text(object, other, "-"));
 		(void)snprintf(other, sizeof(other), "%.*smax", stem, key);
-		printf(", worst %s\n", text_of(object, other));
+		printf(", worst %s\n", vmft_cli_text(object, other, "-"));
 	}
 }
 
@@ -192,15 +177,15 @@ static void print_progress(struct json_object *object)
 static void print_events(struct json_object *object)
 {
 	struct json_object *list = NULL;
-	double now = atof(text_of(object, "now_ms"));
+	double now = atof(vmft_cli_text(object, "now_ms", "-"));
 
 	if (!json_object_object_get_ex(object, "events", &list))
 		return;
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *line = json_object_array_get_idx(list, i);
 
-		printf("%10.1f s ago  %s\n", (now - atof(text_of(line, "ms"))) / 1000,
-		       text_of(line, "text"));
+		printf("%10.1f s ago  %s\n", (now - atof(vmft_cli_text(line, "ms", "-"))) / 1000,
+		       vmft_cli_text(line, "text", "-"));
 	}
 }
 
@@ -213,7 +198,8 @@ static int print(const struct call *call, const char *answer)
 	if (call->json) {
 		puts(answer);
 	} else if (!done) {
-		(void)fprintf(stderr, "vmft: %s\n", object ? text_of(object, "error") : answer);
+		(void)fprintf(stderr, "vmft: %s\n",
+			      object ? vmft_cli_text(object, "error", "-") : answer);
 	} else {
 		print_fields(object);
 		print_quantiles(object);
@@ -228,7 +214,7 @@ static int print(const struct call *call, const char *answer)
 static int watch_once(const char *answer, bool tty, bool *ret_over)
 {
 	struct json_object *object = json_tokener_parse(answer);
-	const char *state = object ? text_of(object, "state") : "?";
+	const char *state = object ? vmft_cli_text(object, "state", "-") : "?";
 	char text[256];
 	int code = VMFT_EXIT_OK;
 
@@ -236,8 +222,8 @@ static int watch_once(const char *answer, bool tty, bool *ret_over)
 		describe_attach(object, text, sizeof(text));
 	else
 		(void)snprintf(text, sizeof(text), "%s, generation %s %s", state,
-			       object ? text_of(object, "generation") : "?",
-			       object ? text_of(object, "attach_error") : "");
+			       object ? vmft_cli_text(object, "generation", "-") : "?",
+			       object ? vmft_cli_text(object, "attach_error", "-") : "");
 	if (tty)
 		printf("\r%-110.110s", text);
 	else

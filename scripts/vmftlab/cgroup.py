@@ -82,6 +82,12 @@ class Group:
             self._set("cpu.cfs_period_us", PERIOD_US)
             self._set("cpu.cfs_quota_us", quota)
 
+    def free_cpu(self):
+        if self.v2:
+            self._set("cpu.max", f"max {PERIOD_US}")
+        else:
+            self._set("cpu.cfs_quota_us", -1)
+
     def throttled(self):
         """In how many periods the quota was used up."""
         return self._words("cpu.stat").get("nr_throttled", 0)

@@ -1,69 +1,37 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A backup that does not keep up: its primary is slowed, and rid of it in the end. Who is told."""
 
+import contextlib
 import os
 import re
 import signal
 import time
 
 from harness import Loaded, captures_whole, check, drill, equal, note, paired
+from vmftlab import cgroup
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Writer
-
-V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
-CPU = "/sys/fs/cgroup" if V2 else "/sys/fs/cgroup/cpu"
-PERIOD_US = 100000
 
 # What waits for a slow backup is in the ring, the gate and the area, all of a size that is set and
 # shared or QEMU's. A monitor's own memory has what is fixed and, with checkpoints, an epoch or two.
 GREW_KB_MAX = {"lockstep": 16 * 1024, "checkpoint": 64 * 1024}
 
 
-class Quota:
-    """Processor time of a host's processes, by a cgroup of their own (v1 or v2)."""
+@contextlib.contextmanager
+def group(pair, name):
+    """A control group for the processes of a host, which are gone before it is."""
+    made = cgroup.Group("cpu", f"{pair.prefix}-{name}")
+    try:
+        yield made
+    finally:
+        pair.end_side(name)
+        made.remove()
 
-    def __init__(self, pair, name):
-        self.pair, self.name = pair, name
-        self.path = os.path.join(CPU, f"{pair.prefix}-{name}")
 
-    def __enter__(self):
-        if V2:
-            _write("/sys/fs/cgroup/cgroup.subtree_control", "+cpu")
-        os.mkdir(self.path)
-        return self
-
-    def __exit__(self, *_):
-        self.pair.end_side(self.name)
-        self.pair.wait(self._removed, "an empty cgroup", 10)
-
-    def _removed(self):
-        try:
-            os.rmdir(self.path)
-        except OSError:
-            return False
-        return True
-
-    def set(self, percent):
-        """Of one processor, for all there is on the host now."""
-        self._limit(percent * PERIOD_US // 100)
-        side = self.pair.side[self.name]
-        for pid in [side.qemu_pid(), *side.monitor_pids()]:
-            _write(f"{self.path}/cgroup.procs", pid)
-
-    def lift(self):
-        self._limit(None)
-
-    def _limit(self, quota):
-        if V2:
-            _write(f"{self.path}/cpu.max", f"{quota or 'max'} {PERIOD_US}")
-        else:
-            _write(f"{self.path}/cpu.cfs_period_us", PERIOD_US)
-            _write(f"{self.path}/cpu.cfs_quota_us", quota or -1)
-
-    def held_back(self):
-        """How often the kernel made them wait."""
-        with open(f"{self.path}/cpu.stat", encoding="ascii") as file:
-            return int(dict(line.split() for line in file)["nr_throttled"])
+def slow_down(pair, name, quota, percent):
+    """To so much of one processor, for all there is on the host now."""
+    quota.limit_cpu(percent)
+    quota.add([pair.side[name].qemu_pid(), *pair.side[name].monitor_pids()])
 
 
 class Memory:
@@ -130,11 +98,6 @@ echo "$1|$2|$3|$4" >> {0}/told.$3
         return found
 
 
-def _write(path, value):
-    with open(path, "w", encoding="ascii") as file:
-        file.write(str(value))
-
-
 # --- a slow backup -----------------------------------------------------------------
 
 
@@ -147,10 +110,10 @@ def slow_enough(way):
 def lag_control(name, way):
     """The primary is slowed for its backup, and only so long."""
     with way.lab(name, pair={"lag-ms": "200", "silence-ms": "10000",
-                             "delta-cache-mib": "8"}) as pair, Quota(pair, "B") as quota:
+                             "delta-cache-mib": "8"}) as pair, group(pair, "B") as quota:
         loaded = Loaded(pair).start()
         memory = Memory(pair)
-        quota.set(slow_enough(way))
+        slow_down(pair, "B", quota, slow_enough(way))
 
         def look(done, what):
             def looked():
@@ -160,7 +123,7 @@ def lag_control(name, way):
             return pair.wait(looked, what)
         lagging = look(lambda status: status["state"] == "lagging" and
                        status["throttle_permille"] > 0, "a pair that lags")
-        check(quota.held_back() > 0, "the backup was not held back")
+        check(quota.throttled() > 0, "the backup was not held back")
         equal(pair.state("B"), "protected", "state of B, which lags")
         check("does not keep up" in lagging["next"], f"advice: {lagging['next']}")
         # The bound is on what time would add to.
@@ -169,11 +132,11 @@ def lag_control(name, way):
         paired(pair, "A", "state of A all the while")
         loaded.settle("while the pair lags")
         note(f"{lagging['lag_ms']} ms behind, slowed by {lagging['throttle_permille'] / 10} %, "
-             f"B held back {quota.held_back()} times; RssAnon {memory.first} kB, then at most "
+             f"B held back {quota.throttled()} times; RssAnon {memory.first} kB, then at most "
              f"{memory.most} kB")
         memory.bounded(way.strategy)
 
-        quota.lift()
+        quota.free_cpu()
         loaded.load.stop()
         pair.wait_state("A", "protected")
         pair.wait(lambda: pair.status("A")["throttle_permille"] == 0, "the guest's own speed")
@@ -210,24 +173,24 @@ def attached_quiet(pair):
 def lag_drop(name, way):
     """One that lags for too long is given up, its primary is fast again, and attaches it later."""
     with way.lab(name, pair={"lag-drop-ms": "3000", "silence-ms": "10000",
-                             "start": "alone"}) as pair, Quota(pair, "B") as quota:
+                             "start": "alone"}) as pair, group(pair, "B") as quota:
         told = Told(pair)
         attached_quiet(pair)
         writer = Writer(pair, interval_ms=50)
         writer.start()
         generation = pair.status("A")["generation"]
         pair.side["B"].may_end = True
-        quota.set(slow_enough(way))
+        slow_down(pair, "B", quota, slow_enough(way))
         busy = Busy(pair)
         pair.wait_said("A", "has lagged for [0-9]+ s .* it is given up, and none attached for 3 s")
         pair.wait_state("A", "alone")
-        check(quota.held_back() > 0, "the backup was not held back")
+        check(quota.throttled() > 0, "the backup was not held back")
         status = pair.status("A")
         equal(status["reason"], "the backup did not keep up", "reason")
         equal(status["generation"], generation + 1, "generation, won by A")
         equal(status["throttle_permille"], 0, "throttle of a guest that is alone")
         check("nothing protects" in status["next"], f"advice: {status['next']}")
-        quota.lift()
+        quota.free_cpu()
         busy.end()
         acks = len(writer.acks())
         pair.wait(lambda: len(writer.acks()) > acks + 5, "writes without the backup")

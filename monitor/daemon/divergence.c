@@ -220,10 +220,13 @@ void vmft_divergence_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept, 
 	if (m->core.side != VMFT_SIDE_BACKUP || m->strategy_ops->moves_state)
 		return;
 	f.position = m->strategy_ops->applied(m->strategy);
-	d->moved_ns += slept;
+	/* A QEMU that is stopped, or waits for a processor, does not stand still: that time is not
+	 * counted. What was before it is, or on a busy host it would never add up. */
+	d->moved_ns += beats ? slept : vmft_loop_since(d->looked_ns, now);
+	d->looked_ns = now;
 	if (f.position != d->position)
 		unstuck(m);
-	if (!may_stall(m) || !beats || f.position != d->position ||
+	if (!may_stall(m) || f.position != d->position ||
 	    f.position >= m->strategy_ops->held(m->strategy))
 		d->moved_ns = now;
 	d->position = f.position;

@@ -16,6 +16,7 @@ struct vmft_divergence {
 	char last[161];	 /* what was the matter with the last one; "": there was none */
 	char heard[161]; /* primary: why the backup says that it gives up */
 	uint64_t position, moved_ns; /* backup: where replay is, and when it last moved */
+	uint64_t looked_ns;
 	bool stuck; /* backup: its primary is gone, and it has been said that replay stands still */
 };
 

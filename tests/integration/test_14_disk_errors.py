@@ -261,7 +261,8 @@ def disk_full_attaching(name, way):
 def disk_full_draining(name, way):
     """The last copy of the guest finds its disk full: it waits for room, live for nobody before."""
     # Its replay stands still for as long as the guest writes, and it is not silent for it.
-    with way.lab(name, pair={"silence-ms": "60000", "stall-ms": "300000"}) as pair:
+    with way.lab(name, pair={"silence-ms": "60000", "stall-ms": "300000",
+                              "lag-ms": "60000"}) as pair:
         small = SmallDisk(pair, "B", 64)
         writer = start_pair(pair, small)
         writer.stop()

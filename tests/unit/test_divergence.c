@@ -671,9 +671,22 @@ static void test_no_stall(void)
 	held = 30;
 	vmft_divergence_tick(&monitor, 101000 * MS, 0, true);
 	vmft_divergence_tick(&monitor, 103000 * MS, 0, false);
-	vmft_divergence_tick(&monitor, 105900 * MS, 0, true);
-	vmft_divergence_tick(&monitor, 205900 * MS, 100000 * MS, true);
+	vmft_divergence_tick(&monitor, 103900 * MS, 0, true);
+	vmft_divergence_tick(&monitor, 203900 * MS, 100000 * MS, true);
 	CU_ASSERT(!is_diverged());
+	monitor_down();
+}
+
+/* An agent that is late now and then, as on a busy host, hides nothing. */
+static void test_stall_on_a_busy_host(void)
+{
+	monitor_up();
+	for (unsigned i = 1; i <= 59; i++)
+		vmft_divergence_tick(&monitor, (1000 + 100 * i) * MS, 0, i % 2 == 0);
+	CU_ASSERT(!is_diverged());
+	vmft_divergence_tick(&monitor, 7000 * MS, 0, true);
+	CU_ASSERT(is_diverged());
+	reported("vm.primary.divergence-10.txt", "stalled: its replay stands still");
 	monitor_down();
 }
 
@@ -739,6 +752,7 @@ int vmft_suite_divergence(void)
 	    {"replay stands still", test_stall},
 	    {"replay stands still, no primary", test_stall_without_primary},
 	    {"replay does not stand still", test_no_stall},
+	    {"replay stands still, the host busy", test_stall_on_a_busy_host},
 	    {"what the agent found", test_agent_found},
 	    {"what the primary hears", test_heard},
 	    CU_TEST_INFO_NULL,

@@ -37,6 +37,7 @@
 
 struct vmft_control_client {
 	struct vmft_monitor *m;
+	struct vmft_control_client **slot; /* of the monitor's, that it is in */
 	int fd;
 	struct vmft_op recv_op;
 	struct vmft_op send_op; /* also the digest's timer */
@@ -63,7 +64,7 @@ static void digest_drop(struct vmft_control_client *client)
 static void hang_up(struct vmft_control_client *client)
 {
 	close(client->fd);
-	client->m->control.clients--;
+	*client->slot = NULL;
 	digest_drop(client);
 	free(client->out);
 	free(client);
@@ -608,18 +609,19 @@ static void receive(struct vmft_control_client *client)
 
 static void client_new(struct vmft_monitor *m, int fd)
 {
+	struct vmft_control_client **slot = m->control.client;
+	struct vmft_control_client *const *const end = slot + VMFT_CONTROL_CLIENTS;
 	struct vmft_control_client *client;
 
-	if (m->control.clients == VMFT_CONTROL_CLIENTS) {
-		close(fd);
-		return;
-	}
-	client = calloc(1, sizeof(*client));
+	while (slot < end && *slot)
+		slot++;
+	client = slot < end ? calloc(1, sizeof(*client)) : NULL;
 	if (!client) {
 		close(fd);
 		return;
 	}
-	m->control.clients++;
+	*slot = client;
+	client->slot = slot;
 	client->m = m;
 	client->fd = fd;
 	client->recv_op = (struct vmft_op){.done = on_recv, .owner = client};
@@ -731,8 +733,20 @@ int vmft_control_init(struct vmft_monitor *m, struct vmft_error *err)
 	return 0;
 }
 
+/* One whose question was just being answered as the monitor came to its end. */
+static void drop(struct vmft_control_client *client)
+{
+	if (!client)
+		return;
+	(void)vmft_loop_withdraw(client->m->loop, &client->recv_op);
+	(void)vmft_loop_withdraw(client->m->loop, &client->send_op);
+	hang_up(client);
+}
+
 void vmft_control_fini(struct vmft_monitor *m)
 {
+	for (size_t i = 0; i < VMFT_CONTROL_CLIENTS; i++)
+		drop(m->control.client[i]);
 	if (m->control.path[0])
 		(void)unlink(m->control.path);
 }

@@ -97,7 +97,7 @@ struct vmft_control {
 	int fd;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct vmft_op accept_op;
-	unsigned clients;
+	struct vmft_control_client *client[VMFT_CONTROL_CLIENTS]; /* NULL: free */
 	bool left_over; /* a monitor of this side was killed: its sockets may still be open */
 };
 

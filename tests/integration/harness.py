@@ -15,7 +15,6 @@ from vmftlab.load import Workload
 LOGS = os.path.join(ROOT, "build", "test-logs")
 
 TESTS = {}
-ALONE = set()  # of them: those that need the machine for themselves
 
 
 class Failure(Exception):
@@ -53,25 +52,19 @@ BOTH = (LOCKSTEP, CHECKPOINT)
 TCG_1, TCG_2, KVM_1, KVM_2 = (bare(accel, smp) for accel in ("tcg", "kvm") for smp in (1, 2))
 
 
-def test(name, limit=240, alone=False):
+def test(name, limit=240):
     """Declares a test. `limit`: seconds after which it is stuck, not slow."""
     def declare(function):
-        declare_one(name, function, limit, alone)
+        TESTS[name] = (function, limit)
         return function
     return declare
 
 
-def declare_one(name, function, limit, alone):
-    TESTS[name] = (function, limit)
-    if alone:
-        ALONE.add(name)
-
-
-def drill(name, *ways, limit=240, alone=False):
+def drill(name, *ways, limit=240):
     """Declares a test for each of the ways to protect a guest; it is told which."""
     def declare(function):
         for way in ways or BOTH:
-            declare_one(way.prefix + name, functools.partial(function, way=way), limit, alone)
+            TESTS[way.prefix + name] = (functools.partial(function, way=way), limit)
         return function
     return declare
 

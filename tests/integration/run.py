@@ -68,17 +68,16 @@ class Pool:
     """Tests side by side, each in a process of its own, which ends what it started.
 
     A test waits most of its time: for a guest to boot, for a silence to be long enough. The longest
-    come first, and those that cannot stand another beside them (`alone`) last, one by one.
+    come first.
     """
 
     OTHERS = ("ok ", "FAIL ", "note ")
     COUNTS = re.compile(r"^(\d+) passed, (\d+) failed$")
 
     def __init__(self, names, jobs):
-        # A limit tells how long a test may be; the sort keeps the order of those alike.
-        together = sorted((name for name in names if name not in harness.ALONE),
-                          key=lambda name: -harness.TESTS[name][1])
-        self.rounds = [(together, jobs), ([n for n in names if n in harness.ALONE], 1)]
+        # A limit tells how long a test may be; the last is taken first.
+        self.waiting = sorted(names, key=lambda name: harness.TESTS[name][1])
+        self.jobs = jobs
         self.lock = threading.Lock()
         self.running = set()
         self.over = False
@@ -86,19 +85,16 @@ class Pool:
         self.cannot = {}
 
     def all(self):
-        for names, jobs in self.rounds:
-            waiting = list(reversed(names))
-            threads = [threading.Thread(target=self._work, args=(waiting,), daemon=True)
-                       for _ in range(jobs)]
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self.jobs)]
+        for thread in threads:
+            thread.start()
+        try:
             for thread in threads:
-                thread.start()
-            try:
-                for thread in threads:
-                    while thread.is_alive():
-                        thread.join(0.5)
-            except BaseException:
-                self._end()
-                raise
+                while thread.is_alive():
+                    thread.join(0.5)
+        except BaseException:
+            self._end()
+            raise
 
     def _end(self):
         """Each ends its own guests when it is told to."""
@@ -109,12 +105,12 @@ class Pool:
         for process in list(self.running):
             process.wait()
 
-    def _work(self, waiting):
+    def _work(self):
         while True:
             with self.lock:
-                if not waiting or self.over:
+                if not self.waiting or self.over:
                     return
-                name = waiting.pop()
+                name = self.waiting.pop()
                 process = subprocess.Popen([sys.executable, "-u", os.path.join(HERE, "run.py"), name],
                                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                            stderr=subprocess.STDOUT, text=True,

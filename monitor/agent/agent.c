@@ -322,7 +322,13 @@ void vmft_agent_arm(void)
 	*(void **)&q->vmstop_request = qemu_symbol("qemu_system_vmstop_request");
 	*(void **)&q->notify_event = qemu_symbol("qemu_notify_event");
 	*(void **)&q->has_events = qemu_symbol("replay_has_events");
-	*(void **)&q->clock_notify = qemu_symbol("qemu_clock_notify");
+	*(void **)&q->run_on_cpu = qemu_symbol("async_run_on_cpu");
+	*(void **)&q->is_locked = qemu_symbol("qemu_mutex_iothread_locked");
+	*(void **)&q->lock = qemu_symbol("qemu_mutex_lock_iothread_impl");
+	*(void **)&q->unlock = qemu_symbol("qemu_mutex_unlock_iothread");
+	*(void **)&q->is_idle = qemu_symbol("all_cpu_threads_idle");
+	*(void **)&q->virtual_clock = qemu_symbol("cpus_get_virtual_clock");
+	*(void **)&q->deadline = qemu_symbol("qemu_clock_deadline_ns_all");
 	*(void **)&q->get_cpu = qemu_symbol("qemu_get_cpu");
 	*(void **)&q->cpu_exit = qemu_symbol("cpu_exit");
 	*(void **)&q->cpu_dump_state = qemu_symbol("cpu_dump_state");
@@ -358,7 +364,7 @@ static bool parse_macs(char *text)
 
 struct settings {
 	uint64_t iface, area, ram, flush, bell_monitor, bell_agent, lifeline, gate, log_version,
-	    clock_offset, kind_offset;
+	    clock_offset, warp_offset, kind_offset;
 };
 
 static bool parse_setting(struct settings *s, char *key, char *value)
@@ -391,6 +397,8 @@ static bool parse_setting(struct settings *s, char *key, char *value)
 		return parse_number(value, &s->log_version, 16);
 	if (strcmp(key, "clock-offset") == 0)
 		return parse_number(value, &s->clock_offset, 10);
+	if (strcmp(key, "warp-offset") == 0)
+		return parse_number(value, &s->warp_offset, 10);
 	if (strcmp(key, "kind-offset") == 0)
 		return parse_number(value, &s->kind_offset, 10);
 	return false;
@@ -411,7 +419,7 @@ static bool parse_settings(struct settings *s, char *text)
 	}
 	return s->iface > 2 && s->area > 2 && s->ram > 2 && s->bell_monitor > 2 &&
 	       s->bell_agent > 2 && s->lifeline > 2 && s->gate > 0 && s->log_version > 0 &&
-	       s->clock_offset > 0 && s->kind_offset > 0;
+	       s->clock_offset > 0 && s->warp_offset > 0 && s->kind_offset > 0;
 }
 
 static void libc_functions(void)
@@ -464,6 +472,7 @@ __attribute__((constructor)) static void agent_start(void)
 	vmft_agent.ram_fd = (int)settings.ram;
 	vmft_agent.log_version = (uint32_t)settings.log_version;
 	vmft_agent.clock_offset = (size_t)settings.clock_offset;
+	vmft_agent.warp_offset = (size_t)settings.warp_offset;
 	vmft_agent.kind_offset = (size_t)settings.kind_offset;
 	vmft_gate_init(&vmft_agent.gate, settings.gate);
 	if (vmft_agent.checkpoint.on)
@@ -585,7 +594,8 @@ ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const si
 	    !atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
 		return vmft_agent.libc_ppoll(fds, count, timeout, mask);
 	vmft_tap_before_wait();
-	if (vmft_feed_shortens_wait(timeout, &slice))
+	slice = (struct timespec){0};
+	if (vmft_feed_shortens_wait(timeout, &slice) || vmft_time_ends_wait())
 		timeout = &slice;
 	ready = vmft_agent.libc_ppoll(fds, count, timeout, mask);
 	vmft_feed_hold_main_loop();

@@ -5,12 +5,13 @@
  * Rules of this folder, which is a world of its own:
  * - It runs inside somebody else's process, on threads that hold QEMU's replay mutex and
  *   maybe its big lock, even the virtual clock's seqlock (icount_warp_rt() reads the log
- *   under it). So in the tap, the feed and the gate no QEMU function is called, but for three
+ *   under it). So in the tap, the feed and the gate no QEMU function is called, but for four
  *   that take no lock: qemu_get_cpu(), cpu_exit(), which sets two flags that any thread may set
- *   (tap.c), and cpu_dump_state(), which reads only and is called at a main loop's checkpoint
- *   alone, where no seqlock is held (digest.c). QEMU's
- *   variables are written only in go_live(), prepare(), forget_end(), load_own_state()
- *   and catch_up_clocks(), and the reason stands beside each.
+ *   (time.c), and where the main loop is at its checkpoint, no seqlock held, two that only
+ *   read: cpu_dump_state() (digest.c), cpus_get_virtual_clock() (time.c). QEMU's
+ *   variables are written only in go_live(), prepare(), forget_end(), load_own_state(),
+ *   catch_up_clocks() and let_idle_time_pass(), and the reason stands beside each.
+ * - Before the main loop's wait it holds neither lock, and functions that take one may be called.
  * - What has to call QEMU (requests.c and behind it) does so in a bottom half of the main loop,
  * which holds both locks there as if QEMU had come by itself.
  * - No network, no file, no QMP: all of that is the monitor's. The descriptors written to
@@ -62,9 +63,15 @@ struct vmft_tap {
 	uint64_t requests; /* block requests QEMU had made when the cursor began */
 	uint64_t room_end; /* ring positions below this are known to be free */
 	uint64_t published;
-	uint64_t run_until;  /* CLOCK_MONOTONIC ns until which a throttled guest runs */
-	bool timers_run;     /* the main loop is behind its checkpoint VIRTUAL_RT */
-	unsigned time_reads; /* of that clock, since */
+	uint64_t run_until; /* CLOCK_MONOTONIC ns until which a throttled guest runs */
+};
+
+struct vmft_time {
+	bool timers_run; /* the main loop is behind its checkpoint VIRTUAL_RT */
+	unsigned reads;	 /* of that clock, since */
+	bool bent;	 /* it stands elsewhere for one reading; a thread with the replay mutex */
+	int64_t true_offset; /* cpu_clock_offset when it is not */
+	bool asked;	     /* the main loop's wait before this one was none */
 };
 
 enum vmft_feed_phase {
@@ -121,7 +128,14 @@ struct vmft_qemu {
 	void (*vmstop_request)(int run_state);
 	void (*notify_event)(void);
 	bool (*has_events)(void);
-	void (*clock_notify)(int clock);
+	/* async_run_on_cpu(); the third is a run_on_cpu_data, a union the size of a pointer */
+	void (*run_on_cpu)(void *cpu, void (*work)(void *cpu, uint64_t data), uint64_t data);
+	bool (*is_locked)(void);
+	void (*lock)(const char *file, int line);
+	void (*unlock)(void);
+	bool (*is_idle)(void);
+	int64_t (*virtual_clock)(void);
+	int64_t (*deadline)(int clock, int attributes);
 
 	int *autostart;
 	void (*runstate_set)(int run_state);
@@ -231,6 +245,7 @@ struct vmft_agent {
 	struct vmft_ring ring;
 	struct vmft_qemu qemu;
 	struct vmft_tap tap;
+	struct vmft_time time;
 	struct vmft_feed feed;
 	struct vmft_output output;
 	struct vmft_digest digest;
@@ -244,6 +259,7 @@ struct vmft_agent {
 	int ram_fd; /* the guest's memory */
 	uint32_t log_version;
 	size_t clock_offset; /* of cpu_clock_offset in QEMU's TimersState */
+	size_t warp_offset;  /* of vm_clock_warp_start there */
 	size_t kind_offset;  /* of data_kind in its ReplayState */
 	uint8_t macs[VMFT_AGENT_NICS][6];
 	unsigned mac_count;
@@ -325,6 +341,11 @@ VMFT_HIDDEN void vmft_tap_keep_from_here(void);
 
 /* Called by the main loop when it is about to wait, without any of QEMU's locks. */
 VMFT_HIDDEN void vmft_tap_before_wait(void);
+
+/* time.c: the first two with the replay mutex, around what QEMU logs. */
+VMFT_HIDDEN void vmft_time_before_event(void);
+VMFT_HIDDEN void vmft_time_logged(const struct vmft_log_cursor *cursor);
+VMFT_HIDDEN bool vmft_time_ends_wait(void);
 
 /* feed.c: QEMU's log stream while it replays, and going live at its end */
 VMFT_HIDDEN FILE *vmft_feed_open(void);

@@ -166,57 +166,15 @@ static bool is_digest_point(const struct vmft_tap *tap)
 		tap->cursor.head[0] == VMFT_EVENT_CHECKPOINT_VIRTUAL_RT);
 }
 
-/*
- * A run of the vCPU that was allowed before the main loop changed how instructions become time.
- *
- * QEMU 7.2's vCPU thread asks how far it is to the next timer of the virtual clock
- * (icount_get_limit()) before it has the replay mutex (icount_prepare_for_run()). If it waits there
- * for a main loop that runs icount_adjust_rt() or icount_warp_rt(), its limit is the one of the old
- * time, and the timer is due in the middle of the run. Recording, it is late; a replayer comes to
- * a halt for good. It leaves the run at each event in it, and from there icount_handle_deadline()
- * kicks its own vCPU for the timer that is due and may not run yet, each time before the vCPU comes
- * to execute anything. So the vCPU is made to leave such a run before its first instruction.
- *
- * How it shows here: main_loop_wait() reads the real-time virtual clock once to run its timers and
- * once for how long to wait. A third reading behind the checkpoint is a timer's, and those two are
- * the timers there are. The reader holds the replay mutex and keeps it until all is changed, so the
- * vCPU is in no run. It obeys exit_request when it is in one, and where it drops one otherwise
- * (rr_cpu_thread_fn()) it asks for its limit anew.
- */
-static void watch_time(struct vmft_tap *tap)
-{
-	enum { READS_WITHOUT_TIMER = 2 };
-	void *cpu;
-
-	if (!vmft_log_cursor_is_between(&tap->cursor))
-		return;
-	switch (tap->cursor.head[0]) {
-	case VMFT_EVENT_CHECKPOINT_VIRTUAL_RT:
-		tap->timers_run = true;
-		tap->time_reads = 0;
-		return;
-	case VMFT_EVENT_CLOCK_HOST:
-		return;
-	case VMFT_EVENT_CLOCK_VIRTUAL_RT:
-		if (!tap->timers_run || ++tap->time_reads <= READS_WITHOUT_TIMER)
-			return;
-		cpu = vmft_agent.qemu.get_cpu(0);
-		if (cpu)
-			vmft_agent.qemu.cpu_exit(cpu);
-		return;
-	default:
-		tap->timers_run = false;
-	}
-}
-
 void vmft_tap_write(const uint8_t *bytes, size_t n)
 {
 	struct vmft_tap *tap = &vmft_agent.tap;
 
 	if (is_over(tap))
 		return;
+	vmft_time_before_event();
 	write_all(tap, bytes, n);
-	watch_time(tap);
+	vmft_time_logged(&tap->cursor);
 	if (is_digest_point(tap))
 		vmft_digest_point();
 }
@@ -236,24 +194,45 @@ void vmft_tap_add(const uint8_t *bytes, size_t n)
 	tap->adding = false;
 }
 
+static void no_work(void *cpu, uint64_t data)
+{
+	(void)cpu;
+	(void)data;
+}
+
+/* Under QEMU's big lock, or the vCPU may have found nothing to do and not sleep yet: it would miss
+ * the call. A main loop that waits within something else (aio_poll()) has it. */
+static void wake_vcpu(const struct vmft_qemu *q)
+{
+	const bool lock = !q->is_locked();
+	void *cpu = q->get_cpu(0);
+
+	if (!cpu)
+		return;
+	if (lock)
+		q->lock(__FILE__, __LINE__);
+	q->run_on_cpu(cpu, no_work, 0);
+	if (lock)
+		q->unlock();
+}
+
 /*
  * What the main loop queued for the log (packets in, disk completions) is logged and run by
  * the vCPU thread, and QEMU 7.2 wakes that thread with a kick, which an idle one sleeps
  * through (rr_wait_io_event() looks at the vCPU only): the packet waits for the guest's next
- * timer, tens of milliseconds on an idle guest, and a disk flush does so several times. The
- * clock's notification queues work for the vCPU, which does end its sleep; QEMU itself
- * wakes it so while replaying (icount_start_warp_timer()). The vCPU of a fenced guest takes
- * nothing any more, and its main loop would never sleep again.
+ * timer, tens of milliseconds on an idle guest, and a disk flush does so several times. Work
+ * that is queued for the vCPU does end its sleep; QEMU wakes it so for a timer
+ * (qemu_timer_notify_cb()). Not by qemu_clock_notify(), which does the same and wakes the main
+ * loop too: that one then turned, and logged each turn, until the vCPU got a processor of a busy
+ * host to run on. The vCPU of a fenced guest takes nothing any more.
  */
 void vmft_tap_before_wait(void)
 {
-	enum { QEMU_CLOCK_VIRTUAL = 1 };
-
 	/* The queue's head is read without its lock: missing an entry that is just being
 	 * made is as good as coming a moment earlier. */
 	if (vmft_agent.tap.stream && vmft_agent.qemu.has_events() &&
 	    !atomic_load(&vmft_agent.fenced))
-		vmft_agent.qemu.clock_notify(QEMU_CLOCK_VIRTUAL);
+		wake_vcpu(&vmft_agent.qemu);
 }
 
 static ssize_t cookie_write(void *cookie, const char *bytes, size_t n)

@@ -16,8 +16,15 @@ static const struct vmft_qemu_symbol symbols_7_2[] = {
     {"qemu_system_vmstop_request", 0},
     {"qemu_notify_event", 0},
     {"replay_has_events", 0},
-    {"qemu_clock_notify", 0},
-    /* for a run whose limit is of the past: monitor/agent/tap.c */
+    {"async_run_on_cpu", 0},
+    {"qemu_mutex_iothread_locked", 0},
+    {"qemu_mutex_lock_iothread_impl", 0},
+    {"qemu_mutex_unlock_iothread", 0},
+    /* for an idle guest that is ahead of real time: monitor/agent/time.c */
+    {"all_cpu_threads_idle", 0},
+    {"cpus_get_virtual_clock", 0},
+    {"qemu_clock_deadline_ns_all", 0},
+    /* for a run whose limit is of the past: monitor/agent/time.c */
     {"qemu_get_cpu", 0},
     {"cpu_exit", 0},
     /* for the processor's digest: monitor/agent/digest.c */
@@ -79,6 +86,7 @@ static const struct vmft_qemu_version versions[] = {
 	.prefix = "7.2.",
 	.log_version = VMFT_LOG_VERSION_QEMU_7_2,
 	.timers_clock_offset = 56,
+	.timers_warp_offset = 48,
 	.replay_kind_offset = 28,
 	.symbols = symbols_7_2,
     },

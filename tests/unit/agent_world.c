@@ -101,9 +101,53 @@ static bool has_events(void)
 	return world.events;
 }
 
-static void clock_notify(int clock)
+static bool is_locked(void)
 {
-	world.notified += clock == 1;
+	return world.locked;
+}
+
+static void lock(const char *file, int line)
+{
+	CU_ASSERT_FALSE(world.locked);
+	CU_ASSERT_PTR_NOT_NULL(file);
+	CU_ASSERT(line > 0);
+	world.locked = true;
+}
+
+static void unlock(void)
+{
+	CU_ASSERT_TRUE(world.locked);
+	world.locked = false;
+}
+
+static void run_on_cpu(void *cpu, void (*work)(void *cpu, uint64_t data), uint64_t data)
+{
+	CU_ASSERT_PTR_EQUAL(cpu, &world);
+	CU_ASSERT_TRUE(world.locked);
+	work(cpu, data);
+	world.works++;
+}
+
+static bool runstate_is_running(void)
+{
+	return !world.stopped;
+}
+
+static bool is_idle(void)
+{
+	return world.idle;
+}
+
+static int64_t virtual_clock(void)
+{
+	return world.virtual_ns;
+}
+
+static int64_t deadline(int clock, int attributes)
+{
+	CU_ASSERT_EQUAL(clock, 1);
+	CU_ASSERT_EQUAL(attributes, ~1);
+	return world.deadline_ns;
 }
 
 static void *get_cpu(int index)
@@ -155,6 +199,7 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	CU_ASSERT_EQUAL_FATAL(pipe2(world.tap, O_NONBLOCK), 0);
 	vmft_agent.log_version = 0xe0200c;
 	vmft_agent.clock_offset = 56;
+	vmft_agent.warp_offset = 48;
 	vmft_agent.kind_offset = 28;
 	vmft_agent.libc_writev = writev;
 	vmft_agent.ram_fd = memfd_create("ram", 0);
@@ -167,7 +212,14 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	    .replay_state = world.replay_state,
 	    .notify_event = notify_event,
 	    .has_events = has_events,
-	    .clock_notify = clock_notify,
+	    .is_locked = is_locked,
+	    .lock = lock,
+	    .unlock = unlock,
+	    .run_on_cpu = run_on_cpu,
+	    .runstate_is_running = runstate_is_running,
+	    .is_idle = is_idle,
+	    .virtual_clock = virtual_clock,
+	    .deadline = deadline,
 	    .get_cpu = get_cpu,
 	    .cpu_exit = cpu_exit,
 	    .cpu_dump_state = cpu_dump_state,
@@ -180,6 +232,7 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	world.registers = "RIP=1 HLT=0\nCR0=2\n";
 	world.autostart = 1;
 	world.run_state = -1;
+	memset(world.timers_state + 48, 0xff, 8); /* vm_clock_warp_start: none */
 }
 
 static void close_stream(FILE *stream)

@@ -18,13 +18,14 @@
 
 struct world {
 	uint64_t now;
-	unsigned broken, drained, announced, notified, kicked;
+	unsigned broken, drained, announced, notified, kicked, works;
 	atomic_uint rung, woken, slept;
 	int replay_mode;
 	FILE *replay_file;
 	uint8_t timers_state[96];
 	uint8_t replay_state[72];
-	bool events;
+	bool events, locked, stopped, idle;
+	int64_t virtual_ns, deadline_ns;
 	int autostart, run_state;
 	const char *registers; /* what QEMU prints of its vCPU */
 	int tap[2];	       /* a pipe: frames come out of tap[0] */

@@ -99,17 +99,24 @@ static void test_tap_wakes_the_vcpu(void)
 {
 	setup();
 	vmft_tap_before_wait();
-	CU_ASSERT_EQUAL(world.notified, 0);
+	CU_ASSERT_EQUAL(world.works, 0);
 	(void)vmft_tap_open(0);
 	vmft_tap_before_wait();
-	CU_ASSERT_EQUAL(world.notified, 0);
+	CU_ASSERT_EQUAL(world.works, 0);
 	world.events = true;
 	vmft_tap_before_wait();
-	CU_ASSERT_EQUAL(world.notified, 1);
+	CU_ASSERT_EQUAL(world.works, 1);
+	CU_ASSERT_FALSE(world.locked);
+	world.locked = true; /* a wait within something else */
+	vmft_tap_before_wait();
+	CU_ASSERT_EQUAL(world.works, 2);
+	CU_ASSERT_TRUE(world.locked);
 	/* One that is stopped for good takes nothing: the main loop would go round for ever. */
 	atomic_store(&vmft_agent.fenced, true);
 	vmft_tap_before_wait();
-	CU_ASSERT_EQUAL(world.notified, 1);
+	CU_ASSERT_EQUAL(world.works, 2);
+	/* The main loop itself is not woken: its wait is to be one. */
+	CU_ASSERT_EQUAL(world.notified, 0);
 	teardown();
 }
 
@@ -136,7 +143,7 @@ static void *log_checkpoint(void *unused)
 
 /* The vCPU is made to leave a run when a timer of the main loop has read the clock to change it,
  * and at no reading that the main loop makes each time it comes round. */
-static void test_tap_stale_run(void)
+static void test_time_stale_run(void)
 {
 	static const uint8_t timers[] = {36}, account[] = {31};
 	static const uint8_t host[] = {28, 0, 0, 0, 0, 0, 0, 0, 1};
@@ -165,6 +172,124 @@ static void test_tap_stale_run(void)
 	log_bytes(account, 1);
 	log_bytes(clock_event, sizeof(clock_event));
 	CU_ASSERT_EQUAL(world.kicked, 1);
+	teardown();
+}
+
+static int64_t timers_get(size_t offset)
+{
+	int64_t value;
+
+	memcpy(&value, world.timers_state + offset, sizeof(value));
+	return value;
+}
+
+static void timers_set(size_t offset, int64_t value)
+{
+	memcpy(world.timers_state + offset, &value, sizeof(value));
+}
+
+static void log_clock(int64_t now)
+{
+	uint8_t event[9] = {29};
+
+	for (unsigned i = 0; i < 8; i++)
+		event[1 + i] = (uint8_t)(now >> (56 - 8 * i));
+	log_bytes(event, sizeof(event));
+}
+
+/* By how much the clock is bent for the reading behind the one by which due timers are found; the
+ * guest has been idle so long, and is so far ahead of real time. */
+static int64_t bent_by(int64_t idle, int64_t ahead)
+{
+	static const uint8_t timers[] = {36};
+	const int64_t start = 1000000000, offset = 77;
+	int64_t by;
+
+	timers_set(48, start);
+	timers_set(56, offset);
+	world.virtual_ns = start + idle + ahead;
+	log_bytes(timers, 1);
+	CU_ASSERT_EQUAL(timers_get(56), offset);
+	log_clock(start + idle);
+	by = timers_get(56) - offset;
+	log_clock(start + idle); /* one reading only */
+	CU_ASSERT_EQUAL(timers_get(56), offset);
+	CU_ASSERT_EQUAL(timers_get(48), start);
+	return by;
+}
+
+/* The idle time of a guest that is ahead of real time passes; a long one at half its speed. */
+static void test_time_of_an_idle_guest(void)
+{
+	const int64_t ms = 1000000;
+
+	setup();
+	(void)vmft_tap_open(0);
+	CU_ASSERT_EQUAL(bent_by(16000, 100 * ms), 100 * ms + 16000);
+	CU_ASSERT_EQUAL(bent_by(ms, 100 * ms), 101 * ms);
+	CU_ASSERT_EQUAL(bent_by(3 * ms / 2, 100 * ms), 101 * ms);
+	CU_ASSERT_EQUAL(bent_by(10 * ms, 100 * ms), 105 * ms);
+	CU_ASSERT_EQUAL(bent_by(10 * ms, 1), 5 * ms + 1);
+	/* Real time has caught up by as much as may pass: QEMU is right. */
+	CU_ASSERT_EQUAL(bent_by(10 * ms, -5 * ms), 0);
+	CU_ASSERT_EQUAL(bent_by(16000, -ms), 0);
+	CU_ASSERT_EQUAL(bent_by(16000, -6000), 10000);
+	/* Nobody waits for a timer. */
+	CU_ASSERT_EQUAL(bent_by(0, 100 * ms), 0);
+	CU_ASSERT_EQUAL(bent_by(-1 - 1000000000, 100 * ms), 0);
+	timers_set(48, -1);
+	log_bytes((const uint8_t[]){36}, 1);
+	log_clock(5);
+	CU_ASSERT_EQUAL(timers_get(56), 77);
+	/* A reading of somebody else. */
+	timers_set(48, 1);
+	log_bytes((const uint8_t[]){31}, 1);
+	log_clock(5);
+	CU_ASSERT_EQUAL(timers_get(56), 77);
+	teardown();
+}
+
+static void test_time_is_true_at_the_next_event(void)
+{
+	setup();
+	(void)vmft_tap_open(0);
+	timers_set(48, 1);
+	world.virtual_ns = 1000;
+	log_bytes((const uint8_t[]){36}, 1);
+	log_clock(101);
+	CU_ASSERT_EQUAL(timers_get(56), 899 + 100);
+	log_bytes((const uint8_t[]){28}, 1); /* the first byte of it */
+	CU_ASSERT_EQUAL(timers_get(56), 0);
+	teardown();
+}
+
+static void test_time_of_a_wait(void)
+{
+	setup();
+	world.idle = true;
+	world.deadline_ns = 16000;
+	CU_ASSERT_FALSE(vmft_time_ends_wait()); /* replaying */
+	(void)vmft_tap_open(0);
+	CU_ASSERT_TRUE(vmft_time_ends_wait());
+	CU_ASSERT_FALSE(vmft_time_ends_wait()); /* each other time at most */
+	CU_ASSERT_TRUE(vmft_time_ends_wait());
+	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	timers_set(48, 5); /* its alarm is set */
+	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	timers_set(48, -1);
+	world.idle = false;
+	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	world.idle = true;
+	world.stopped = true;
+	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	world.stopped = false;
+	world.deadline_ns = -1; /* no timer */
+	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	world.deadline_ns = 0;
+	CU_ASSERT_TRUE(vmft_time_ends_wait());
+	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	atomic_store(&vmft_agent.fenced, true);
+	CU_ASSERT_FALSE(vmft_time_ends_wait());
 	teardown();
 }
 
@@ -766,7 +891,10 @@ int vmft_suite_agent(void)
 	    !CU_ADD_TEST(suite, test_tap_end_and_header) ||
 	    !CU_ADD_TEST(suite, test_tap_garbage_tail) ||
 	    !CU_ADD_TEST(suite, test_tap_wakes_the_vcpu) ||
-	    !CU_ADD_TEST(suite, test_tap_stale_run) ||
+	    !CU_ADD_TEST(suite, test_time_stale_run) ||
+	    !CU_ADD_TEST(suite, test_time_of_an_idle_guest) ||
+	    !CU_ADD_TEST(suite, test_time_is_true_at_the_next_event) ||
+	    !CU_ADD_TEST(suite, test_time_of_a_wait) ||
 	    !CU_ADD_TEST(suite, test_tap_stops_keeping) || !CU_ADD_TEST(suite, test_tap_freeze) ||
 	    !CU_ADD_TEST(suite, test_tap_attach_point) ||
 	    !CU_ADD_TEST(suite, test_tap_too_large_behind_point) ||

@@ -18,6 +18,7 @@ from .epochs import PARTS as EPOCH_PARTS, epochs
 from .hiccups import hiccups
 from .lab import READY, ROOT, Lab, progress
 from .load import GuestShell
+from .logload import log
 from .story import (ERRORS, EXIT_FAILED, EXIT_OK, guarded, nothing_left, write_json)
 
 ME = "scripts/bench"
@@ -320,6 +321,14 @@ def parse_arguments(words):
                        help="turns of each setting, default 5")
     bench.add_argument("--json", metavar="FILE", help="write all figures there as JSON")
     bench.set_defaults(bench=digests)
+    bench = benches.add_parser(
+        "log", help="lockstep: what is logged for what a guest does, and how fast it does it",
+        description="Lets a protected guest idle, write, answer pings, send and write to its "
+                    "disk, one after the other.")
+    bench.add_argument("--seconds", type=_seconds, default=20, metavar="N",
+                       help="how long for each row of the table, default 20")
+    bench.add_argument("--json", metavar="FILE", help="write all figures there as JSON")
+    bench.set_defaults(bench=log)
     bench = benches.add_parser(
         "hiccups", help="how late a monitor is woken up: what silence-ms rests on",
         description="Measures how late a thread with the monitor's settings wakes up.")

@@ -30,11 +30,18 @@ class Idle:
         pass
 
 
+class Megabytes(Downloads):
+    """Counted in a unit worth printing."""
+
+    def progress(self):
+        return self.bytes / 1e6
+
+
 def _downloads(lab):
     shell = GuestShell(lab)
     sha256 = shell.run("sha256sum /www/big").split()[0]
     shell.close()
-    return Downloads(lab, sha256)
+    return Megabytes(lab, sha256)
 
 
 # What is done, how one of it is called, and how it is made.
@@ -44,7 +51,7 @@ WORK = (
      lambda lab: Writer(lab, name="one")),
     ("eight clients write", "writes", lambda lab: Writer(lab, connections=8, name="eight")),
     ("pings, each 10 ms", "pings", Pings),
-    ("downloads of /big", "bytes", _downloads),
+    ("downloads of /big", "MB", _downloads),
     ("dd of 128 KiB with fsync", "times", DiskWork),
 )
 

@@ -376,18 +376,26 @@ class ChannelDelay(Fault):
 
 class ChannelCap(Fault):
     kind = "channel-cap"
-    text = "the channel carries 16 Mbit/s, both ways"
+    text = "the channel carries less than is sent, both ways"
     targets = ("net",)
     hold_s = 3
     ends = "none"
     may = {"any": (NOTHING,)}
-    RATE = "16mbit"
+    EPOCHS_KBIT = 16000  # memory, sent at each epoch's end; a log is a trickle to that
+    LEAST_KBIT = 256
+
+    def prepare(self):
+        status = self.lab.status(self.live)
+        half_kbit = status["log_bytes_per_s"] * 8 // 1000 // 2
+        log = status["strategy"] == "lockstep"
+        self.kbit = max(half_kbit, self.LEAST_KBIT) if log else self.EPOCHS_KBIT
 
     def inject(self):
-        self.lab.net.slow_channel(self.RATE)
+        # A bucket that does not hold the whole of the fault's time.
+        self.lab.net.slow_channel(f"{self.kbit}kbit", burst_kb=32 if self.kbit > 2000 else 4)
 
     def verify(self):
-        return f"token bucket of {self.RATE} on both hosts"
+        return f"token bucket of {self.kbit} kbit/s on both hosts"
 
     def verify_late(self):
         size, waited = netfaults.shaped(self.lab.net.host[self.live], "chan0")

@@ -116,11 +116,11 @@ class Network:
         _ip(self.host[side], "neigh", "replace", peer, "lladdr", "02:00:00:00:00:01",
             "dev", device, "nud", "permanent")
 
-    def slow_channel(self, rate):
+    def slow_channel(self, rate, burst_kb=32):
         """As tc(8) writes rates. In both directions; little is queued on the way."""
         for ns in self.host.values():
             run("tc", "-n", ns, "qdisc", "add", "dev", "chan0", "root", "tbf", "rate", rate,
-                "burst", "32kb", "limit", "128kb")
+                "burst", f"{burst_kb}kb", "limit", "128kb")
 
     def fast_channel(self):
         for ns in self.host.values():

@@ -364,7 +364,7 @@ static bool parse_macs(char *text)
 
 struct settings {
 	uint64_t iface, area, ram, flush, bell_monitor, bell_agent, lifeline, gate, log_version,
-	    clock_offset, warp_offset, kind_offset;
+	    clock_offset, warp_offset, warp_timer_offset, kind_offset;
 };
 
 static bool parse_setting(struct settings *s, char *key, char *value)
@@ -399,6 +399,8 @@ static bool parse_setting(struct settings *s, char *key, char *value)
 		return parse_number(value, &s->clock_offset, 10);
 	if (strcmp(key, "warp-offset") == 0)
 		return parse_number(value, &s->warp_offset, 10);
+	if (strcmp(key, "warp-timer-offset") == 0)
+		return parse_number(value, &s->warp_timer_offset, 10);
 	if (strcmp(key, "kind-offset") == 0)
 		return parse_number(value, &s->kind_offset, 10);
 	return false;
@@ -419,7 +421,8 @@ static bool parse_settings(struct settings *s, char *text)
 	}
 	return s->iface > 2 && s->area > 2 && s->ram > 2 && s->bell_monitor > 2 &&
 	       s->bell_agent > 2 && s->lifeline > 2 && s->gate > 0 && s->log_version > 0 &&
-	       s->clock_offset > 0 && s->warp_offset > 0 && s->kind_offset > 0;
+	       s->clock_offset > 0 && s->warp_offset > 0 && s->warp_timer_offset > 0 &&
+	       s->kind_offset > 0;
 }
 
 static void libc_functions(void)
@@ -473,6 +476,7 @@ __attribute__((constructor)) static void agent_start(void)
 	vmft_agent.log_version = (uint32_t)settings.log_version;
 	vmft_agent.clock_offset = (size_t)settings.clock_offset;
 	vmft_agent.warp_offset = (size_t)settings.warp_offset;
+	vmft_agent.warp_timer_offset = (size_t)settings.warp_timer_offset;
 	vmft_agent.kind_offset = (size_t)settings.kind_offset;
 	vmft_gate_init(&vmft_agent.gate, settings.gate);
 	if (vmft_agent.checkpoint.on)

@@ -258,9 +258,10 @@ struct vmft_agent {
 	int lifeline;
 	int ram_fd; /* the guest's memory */
 	uint32_t log_version;
-	size_t clock_offset; /* of cpu_clock_offset in QEMU's TimersState */
-	size_t warp_offset;  /* of vm_clock_warp_start there */
-	size_t kind_offset;  /* of data_kind in its ReplayState */
+	size_t clock_offset;	  /* of cpu_clock_offset in QEMU's TimersState */
+	size_t warp_offset;	  /* of vm_clock_warp_start there */
+	size_t warp_timer_offset; /* of icount_warp_timer there */
+	size_t kind_offset;	  /* of data_kind in its ReplayState */
 	uint8_t macs[VMFT_AGENT_NICS][6];
 	unsigned mac_count;
 	pthread_t service;

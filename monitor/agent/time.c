@@ -34,6 +34,15 @@ static void timers_set(size_t offset, int64_t value)
 	memcpy(vmft_agent.qemu.timers_state + offset, &value, sizeof(value));
 }
 
+static bool warp_timer_is_due(int64_t now)
+{
+	const int64_t *expire_time; /* what a QEMUTimer begins with; -1 if it is not set */
+
+	memcpy(&expire_time, vmft_agent.qemu.timers_state + vmft_agent.warp_timer_offset,
+	       sizeof(expire_time));
+	return *expire_time >= 0 && *expire_time <= now && vmft_agent.qemu.runstate_is_running();
+}
+
 /*
  * A guest that is ahead of real time and idle.
  *
@@ -46,7 +55,9 @@ static void timers_set(size_t offset, int64_t value)
  * So the one reading by which icount_warp_rt() judges is one that lets the idle time pass: all of a
  * short one; of a longer one half, until the guest is not ahead any more. It is logged as any
  * reading, and replayed. The field is stored directly, and only between two events of a thread that
- * holds the replay mutex: whoever else reads that clock while recording holds it too.
+ * holds the replay mutex: whoever else reads that clock while recording holds it too. And only if
+ * the second event is certain: behind its timers the main loop may stop the guest
+ * (main_loop_should_exit()), which makes another thing of the field (cpu_disable_ticks()).
  */
 static void let_idle_time_pass(struct vmft_time *t, int64_t now)
 {
@@ -54,7 +65,7 @@ static void let_idle_time_pass(struct vmft_time *t, int64_t now)
 	const int64_t idle = now - since;
 	int64_t ahead, pass;
 
-	if (since == WARP_NONE || idle <= 0)
+	if (since == WARP_NONE || idle <= 0 || !warp_timer_is_due(now))
 		return;
 	ahead = vmft_agent.qemu.virtual_clock() - now;
 	pass = idle / 2 > WARP_WHOLE_NS ? idle / 2 : idle < WARP_WHOLE_NS ? idle : WARP_WHOLE_NS;

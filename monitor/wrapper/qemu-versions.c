@@ -87,6 +87,7 @@ static const struct vmft_qemu_version versions[] = {
 	.log_version = VMFT_LOG_VERSION_QEMU_7_2,
 	.timers_clock_offset = 56,
 	.timers_warp_offset = 48,
+	.timers_warp_timer_offset = 88,
 	.replay_kind_offset = 28,
 	.symbols = symbols_7_2,
     },

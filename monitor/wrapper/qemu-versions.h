@@ -19,6 +19,7 @@ struct vmft_qemu_version {
 	uint32_t log_version; /* first word of QEMU's record/replay log */
 	size_t timers_clock_offset;		/* of cpu_clock_offset in timers_state */
 	size_t timers_warp_offset;		/* of vm_clock_warp_start there */
+	size_t timers_warp_timer_offset;	/* of icount_warp_timer there */
 	size_t replay_kind_offset;		/* of data_kind in replay_state */
 	const struct vmft_qemu_symbol *symbols; /* that the agent needs */
 };

@@ -241,7 +241,8 @@ def garbage_in_ring(name, offset, **pair_keys):
         before = len(pair.side["A"].log_lines())
         pair.side["B"].may_end = True
         with open(iface_path(pair.side["A"].qemu_pid()), "r+b", buffering=0) as memory:
-            end = time.monotonic() + 20
+            # As long as it takes to fill the ring.
+            end = time.monotonic() + 150
             while pair.paired("A") and time.monotonic() < end:
                 for _ in range(1000):
                     memory.seek(offset)

@@ -200,6 +200,7 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	vmft_agent.log_version = 0xe0200c;
 	vmft_agent.clock_offset = 56;
 	vmft_agent.warp_offset = 48;
+	vmft_agent.warp_timer_offset = 88;
 	vmft_agent.kind_offset = 28;
 	vmft_agent.libc_writev = writev;
 	vmft_agent.ram_fd = memfd_create("ram", 0);
@@ -233,6 +234,8 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	world.autostart = 1;
 	world.run_state = -1;
 	memset(world.timers_state + 48, 0xff, 8); /* vm_clock_warp_start: none */
+	world.warp_expires = -1;
+	memcpy(world.timers_state + 88, &(int64_t *){&world.warp_expires}, sizeof(int64_t *));
 }
 
 static void close_stream(FILE *stream)

@@ -25,7 +25,7 @@ struct world {
 	uint8_t timers_state[96];
 	uint8_t replay_state[72];
 	bool events, locked, stopped, idle;
-	int64_t virtual_ns, deadline_ns;
+	int64_t virtual_ns, deadline_ns, warp_expires;
 	int autostart, run_state;
 	const char *registers; /* what QEMU prints of its vCPU */
 	int tap[2];	       /* a pipe: frames come out of tap[0] */

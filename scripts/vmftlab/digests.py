@@ -6,8 +6,8 @@ import time
 
 from . import injure
 from .bench_dirty import Dirty
-from .lab import Lab, progress
-from .story import ERRORS, EXIT_FAILED, EXIT_OK, nothing_left, write_json
+from .lab import progress
+from .story import EXIT_FAILED, EXIT_OK, measured, write_json
 
 ME = "scripts/bench"
 EVERY_MS = (0, 1000, 100)
@@ -61,15 +61,7 @@ def row(turns):
 
 def digests(options):
     command = f"{ME} digests --runs {options.runs}"
-    lab = Lab("tiny", captures=False)
-    failures, found = [], []
-    with lab:
-        try:
-            found = measure(lab, options.runs)
-        except ERRORS as error:
-            failures.append(str(error))
-    if not nothing_left(ME, lab):
-        failures.append("left something behind")
+    found, failures = measured(ME, lambda lab: measure(lab, options.runs))
     print(f"\n`{command}`\n\n| digest-ms | work, pages/s | samples | a sample |\n|---|---|---|---|")
     for every_ms in EVERY_MS:
         turns = [one for one in found if one["digest_ms"] == every_ms]

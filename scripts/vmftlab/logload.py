@@ -4,9 +4,9 @@
 import statistics
 import time
 
-from .lab import Lab, progress
+from .lab import progress
 from .load import DiskWork, Downloads, GuestShell, Pings, Writer
-from .story import ERRORS, EXIT_FAILED, EXIT_OK, nothing_left, write_json
+from .story import EXIT_FAILED, EXIT_OK, measured, write_json
 
 ME = "scripts/bench"
 SAMPLE_S = 0.1
@@ -123,15 +123,7 @@ def row(one, unit):
 
 def log(options):
     command = f"{ME} log --seconds {options.seconds}"
-    lab = Lab("tiny", captures=False)
-    failures, found = [], []
-    with lab:
-        try:
-            found = measure(lab, options.seconds)
-        except ERRORS as error:
-            failures.append(str(error))
-    if not nothing_left(ME, lab):
-        failures.append("left something behind")
+    found, failures = measured(ME, lambda lab: measure(lab, options.seconds))
     units = {what: unit for what, unit, _ in WORK}
     print(f"\n`{command}`\n\n| the guest | does | an answer, ms | log MB/s | entries/s "
           "| log bytes for one | execution lag, ms | guest's clock |\n|---|---|---|---|---|---|---|---|")

@@ -5,11 +5,11 @@
  * Rules of this folder, which is a world of its own:
  * - It runs inside somebody else's process, on threads that hold QEMU's replay mutex and
  *   maybe its big lock, even the virtual clock's seqlock (icount_warp_rt() reads the log
- *   under it). So in the tap, the feed and the gate no QEMU function is called, but for four
+ *   under it). So in the tap, the feed and the gate no QEMU function is called, but for five
  *   that take no lock: qemu_get_cpu(), cpu_exit(), which sets two flags that any thread may set
- *   (time.c), and where the main loop is at its checkpoint, no seqlock held, two that only
- *   read: cpu_dump_state() (digest.c), cpus_get_virtual_clock() (time.c). QEMU's
- *   variables are written only in go_live(), prepare(), forget_end(), load_own_state(),
+ *   (time.c), and where the main loop is at its checkpoint, no seqlock held, three that only
+ *   read: cpu_dump_state() (digest.c), cpus_get_virtual_clock(), runstate_is_running() (time.c).
+ * QEMU's variables are written only in go_live(), prepare(), forget_end(), load_own_state(),
  *   catch_up_clocks() and let_idle_time_pass(), and the reason stands beside each.
  * - Before the main loop's wait it holds neither lock, and functions that take one may be called.
  * - What has to call QEMU (requests.c and behind it) does so in a bottom half of the main loop,

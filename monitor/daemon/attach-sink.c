@@ -389,6 +389,8 @@ static int got_point(struct vmft_monitor *m, const struct vmft_frame_info *frame
 	    .position = frame->position,
 	};
 	struct vmft_area *area = m->agent.area;
+	char why[128];
+	int rc;
 
 	if (vmft_point_decode(frame->payload, frame->length, &s->point) < 0 ||
 	    s->point.disk_count != m->options.disk_count ||
@@ -403,8 +405,14 @@ static int got_point(struct vmft_monitor *m, const struct vmft_frame_info *frame
 			sync_images(m);
 		return -ENOSPC;
 	}
+	rc = vmft_monitor_restart_log(m, frame->position);
+	if (rc < 0) {
+		(void)snprintf(why, sizeof(why), "guest memory cannot be mapped: %s",
+			       strerror(-rc));
+		vmft_monitor_broken(m, why);
+		return 0;
+	}
 	s->phase = VMFT_ATTACH_CATCHING_UP;
-	vmft_monitor_restart_log(m, frame->position);
 	vmft_monitor_event(m, &event);
 	atomic_store(&area->load_bytes, s->state_bytes);
 	atomic_store(&area->load_position, frame->position);

@@ -648,6 +648,7 @@ static bool send_point(struct vmft_monitor *m)
 	    .position = atomic_load(&area->point_position),
 	};
 	uint8_t *payload = vmft_peer_room(m, 512);
+	int rc;
 
 	if (!payload)
 		return false;
@@ -656,10 +657,14 @@ static bool send_point(struct vmft_monitor *m)
 	/* Gives the memory back; it has been read. */
 	(void)fallocate(m->agent.area_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			(off_t)area->staging_at, (off_t)(area->area_bytes - area->staging_at));
+	close_images(m);
+	rc = vmft_monitor_restart_log(m, event.position);
+	if (rc < 0) {
+		vmft_source_abort(m, "the log cannot begin anew: %s", strerror(-rc));
+		return true;
+	}
 	s->phase = VMFT_ATTACH_CATCHING_UP;
 	s->log_flows = true;
-	close_images(m);
-	vmft_monitor_restart_log(m, event.position);
 	vmft_monitor_event(m, &event);
 	return true;
 }

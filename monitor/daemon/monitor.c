@@ -279,7 +279,7 @@ static bool is_busy(const struct vmft_monitor *m)
 	}
 }
 
-void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *event)
+static void step(struct vmft_monitor *m, const struct vmft_event_in *event)
 {
 	const struct vmft_core before = m->core;
 	struct vmft_actions todo;
@@ -294,6 +294,19 @@ void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *even
 		tell_saver(m);
 		vmft_peer_look_for_backup(m);
 	}
+}
+
+void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *event)
+{
+	struct vmft_event_in next;
+
+	vmft_core_queue_put(&m->events, &m->core, event);
+	if (m->stepping)
+		return;
+	m->stepping = true;
+	while (vmft_core_queue_take(&m->events, &m->core, &next))
+		step(m, &next);
+	m->stepping = false;
 	if (is_busy(m))
 		pump_in(m, DRAIN_NS);
 }
@@ -307,17 +320,29 @@ static void simple_event(struct vmft_monitor *m, enum vmft_in kind)
 	vmft_monitor_event(m, &event);
 }
 
-/* The shared memory makes no sense: no more can be sent, so this is the loss of the backup,
- * seen from here. The guest goes on if the arbiter allows it. */
-static void give_up_guest(struct vmft_monitor *m)
+/* No more can be sent: to a primary this is the loss of its backup. The guest goes on if the
+ * arbiter allows it. */
+static void on_broken(struct vmft_op *op, int result)
 {
 	const struct vmft_event_in event = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION};
+	struct vmft_monitor *m = op->owner;
 
-	m->agent_broken = true;
+	(void)result;
 	if (vmft_monitor_is_primary(m))
 		vmft_monitor_event(m, &event);
 	else
 		simple_event(m, VMFT_IN_GUEST_DIED);
+}
+
+/*
+ * The core hears of it from the loop. Whoever finds it is in the middle of something, of taking
+ * an attach point for one: what it reports next would come to a side that has ended.
+ */
+static void give_up_guest(struct vmft_monitor *m)
+{
+	m->agent_broken = true;
+	if (!m->broken_op.pending)
+		vmft_loop_timer(m->loop, &m->broken_op, 0);
 }
 
 void vmft_monitor_agent_broken(struct vmft_monitor *m)
@@ -331,9 +356,22 @@ void vmft_monitor_agent_broken(struct vmft_monitor *m)
 	give_up_guest(m);
 }
 
-void vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position)
+void vmft_monitor_broken(struct vmft_monitor *m, const char *why)
 {
-	m->strategy_ops->restart(m->strategy, position, vmft_monitor_is_primary(m));
+	if (m->agent_broken)
+		return;
+	vmft_journal_say(&m->journal, "%s: this guest cannot be protected any longer", why);
+	if (!vmft_monitor_is_primary(m))
+		vmft_peer_refuse(m, why);
+	give_up_guest(m);
+}
+
+int vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position)
+{
+	int rc = m->strategy_ops->restart(m->strategy, position, vmft_monitor_is_primary(m));
+
+	if (rc < 0)
+		return rc;
 	if (!vmft_monitor_is_primary(m))
 		vmft_saver_begin(m, position, true);
 	memset(&m->lag, 0, sizeof(m->lag));
@@ -342,6 +380,7 @@ void vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position)
 	m->peer.replayed = position;
 	m->replayed_ns = vmft_loop_now();
 	m->peer.ack = position;
+	return 0;
 }
 
 static void report_replay(struct vmft_monitor *m)
@@ -869,12 +908,7 @@ static void on_strategy_moved(void *user)
 
 static void on_strategy_broken(void *user, const char *why)
 {
-	struct vmft_monitor *m = user;
-
-	vmft_journal_say(&m->journal, "%s: this guest cannot be protected any longer", why);
-	if (!vmft_monitor_is_primary(m))
-		vmft_peer_refuse(m, why);
-	give_up_guest(m);
+	vmft_monitor_broken(user, why);
 }
 
 static bool on_strategy_disk_failed(void *user, const char *why)
@@ -910,6 +944,7 @@ static void init_ops(struct vmft_monitor *m)
 	m->pidfd_op = (struct vmft_op){.done = on_guest_exit, .owner = m};
 	m->worker_op = (struct vmft_op){.done = on_answer, .owner = m};
 	m->retry_op = (struct vmft_op){.done = on_retry, .owner = m};
+	m->broken_op = (struct vmft_op){.done = on_broken, .owner = m};
 }
 
 static int watch_guest(struct vmft_monitor *m, struct vmft_error *err)

@@ -18,6 +18,7 @@
 #include "../../logging-channel/transport.h"
 #include "../common/pair-config.h"
 #include "../core/core.h"
+#include "../core/queue.h"
 #include "agent-link.h"
 #include "alarm.h"
 #include "arbiter.h"
@@ -106,6 +107,8 @@ struct vmft_monitor {
 	struct vmft_pair_config config;
 	struct vmft_loop *loop;
 	struct vmft_core core;
+	struct vmft_core_queue events; /* that actions of the core have caused */
+	bool stepping;		       /* the core's actions are being carried out */
 	struct vmft_agent_link agent;
 	const struct vmft_strategy_ops *strategy_ops;
 	struct vmft_strategy *strategy;
@@ -134,9 +137,10 @@ struct vmft_monitor {
 	struct vmft_alarm *alarm;	 /* NULL: nobody is to be told of anything */
 	int pidfd;
 	bool guest_gone;
-	bool guest_ended;  /* the agent says so, QEMU may still be there */
-	bool agent_broken; /* reported once */
-	bool stopping;	   /* STOP was carried out; waiting for the last bytes to leave */
+	bool guest_ended;	  /* the agent says so, QEMU may still be there */
+	bool agent_broken;	  /* reported once */
+	struct vmft_op broken_op; /* the core is still to hear of agent_broken */
+	bool stopping;		  /* STOP was carried out; waiting for the last bytes to leave */
 	bool arbiter_silent_said;
 	char arbiter_error[512]; /* why it gives no answer; "": it does, as far as is known */
 	int exit_code;
@@ -159,11 +163,19 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 /* Returns the exit code. */
 int vmft_monitor_run(struct vmft_monitor *m);
 
-/* Hands an event to the core and carries out what it answers. */
+/*
+ * Hands an event to the core and carries out what it answers, before it returns. Called from
+ * inside such an action, it leaves the event to the step under way, which takes it once all of
+ * its own actions are carried out: the core is stepped in one place, never from an action.
+ */
 void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *event);
 
-/* What the agent wrote into the shared memory cannot be. */
+/* What the agent wrote into the shared memory cannot be. The core hears of it from the loop,
+ * not before this returns: the caller may be in the middle of something. */
 void vmft_monitor_agent_broken(struct vmft_monitor *m);
+/* This guest cannot be protected, or applied to, any longer; why is one line. To the core as
+ * vmft_monitor_agent_broken(). */
+void vmft_monitor_broken(struct vmft_monitor *m, const char *why);
 /* Leaves the loop at once, for a side whose guest has not run. */
 void vmft_monitor_leave(struct vmft_monitor *m, int exit_code);
 
@@ -176,8 +188,9 @@ uint64_t vmft_monitor_lag_ms(struct vmft_monitor *m, uint64_t now);
 /* Primary: how long the backup's replay has stood still though there is log for it. */
 uint64_t vmft_monitor_stalled_ns(const struct vmft_monitor *m, uint64_t now);
 
-/* At an attach point, on both sides: positions, lag and log begin at position. */
-void vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position);
+/* At an attach point, on both sides: positions, lag and log begin at position. 0, or what the
+ * strategy's restart() returns: then nothing has changed. */
+int vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position);
 
 static inline bool vmft_monitor_is_primary(const struct vmft_monitor *m)
 {

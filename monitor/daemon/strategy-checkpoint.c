@@ -40,12 +40,12 @@ static int checkpoint_open(const struct vmft_strategy_world *world, struct vmft_
 	return 0;
 }
 
-static void checkpoint_restart(struct vmft_strategy *s, uint64_t position, bool primary)
+static int checkpoint_restart(struct vmft_strategy *s, uint64_t position, bool primary)
 {
-	if (primary)
-		vmft_epoch_source_restart(&s->source, position);
-	else if (vmft_epoch_sink_restart(&s->sink, position) < 0)
-		s->world.broken(s->world.user, "guest memory cannot be mapped");
+	if (!primary)
+		return vmft_epoch_sink_restart(&s->sink, position);
+	vmft_epoch_source_restart(&s->source, position);
+	return 0;
 }
 
 static void checkpoint_halt(struct vmft_strategy *s)

@@ -35,15 +35,16 @@ static void lockstep_close(struct vmft_strategy *s)
 }
 
 /* On the primary the agent has set the ring to the position already (monitor/interface.h). */
-static void lockstep_restart(struct vmft_strategy *s, uint64_t position, bool primary)
+static int lockstep_restart(struct vmft_strategy *s, uint64_t position, bool primary)
 {
 	s->taken = position;
 	if (primary)
-		return;
+		return 0;
 	vmft_log_cursor_init(&s->arrived, position);
 	vmft_log_index_restart(&s->index, position);
 	atomic_store(&s->link->iface->log_tail, position);
 	atomic_store(&s->link->iface->log_head, position);
+	return 0;
 }
 
 static ssize_t lockstep_take(struct vmft_strategy *s, uint8_t *bytes, size_t n,

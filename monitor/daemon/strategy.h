@@ -49,8 +49,9 @@ struct vmft_strategy_ops {
 	void (*close)(struct vmft_strategy *strategy);
 
 	/* What is sent begins anew at position, with a state that goes along. Primary: what was
-	 * not taken before is void; backup: nothing has been held yet. */
-	void (*restart)(struct vmft_strategy *strategy, uint64_t position, bool primary);
+	 * not taken before is void; backup: nothing has been held yet. 0, or a negative errno
+	 * when the memory for it cannot be had. */
+	int (*restart)(struct vmft_strategy *strategy, uint64_t position, bool primary);
 	/* Primary: there is no backup any more. */
 	void (*halt)(struct vmft_strategy *strategy);
 	/* Primary: nothing is asked of the agent, an attach may. */

@@ -372,8 +372,8 @@ static void equalize(void)
 static void pair_forms(void)
 {
 	equalize();
-	ops->restart(backup.strategy, epoch, false);
-	ops->restart(primary.strategy, epoch, true);
+	CU_ASSERT_EQUAL(ops->restart(backup.strategy, epoch, false), 0);
+	CU_ASSERT_EQUAL(ops->restart(primary.strategy, epoch, true), 0);
 	CU_ASSERT_EQUAL(ops->held(backup.strategy), epoch);
 	CU_ASSERT_EQUAL(ops->applied(backup.strategy), epoch);
 	CU_ASSERT_EQUAL(ops->taken(primary.strategy), epoch);
@@ -1246,8 +1246,9 @@ static void test_go_live(void)
 	teardown();
 }
 
-/* The backup's monitor behind an attach point: its images are those that epochs are applied to. */
-static void behind_attach_point(struct vmft_monitor *m)
+/* The backup's monitor after an attach point, or just before it: its images are those that epochs
+ * are applied to. */
+static void behind_attach_point(struct vmft_monitor *m, bool reached)
 {
 	const struct vmft_strategy_world world = {
 	    .loop = loop,
@@ -1271,7 +1272,8 @@ static void behind_attach_point(struct vmft_monitor *m)
 	}
 	ops->close(backup.strategy);
 	CU_ASSERT_EQUAL_FATAL(ops->open(&world, &backup.strategy), 0);
-	ops->restart(backup.strategy, epoch, false);
+	if (reached)
+		CU_ASSERT_EQUAL(ops->restart(backup.strategy, epoch, false), 0);
 	m->strategy_ops = ops;
 	m->strategy = backup.strategy;
 	m->core.state = VMFT_STATE_ENDED;
@@ -1311,7 +1313,7 @@ static void test_attach_fails_while_applying(void)
 
 	for (unsigned spins = 0; spins < 3; spins++) {
 		paired();
-		behind_attach_point(&m);
+		behind_attach_point(&m, true);
 		for (unsigned i = 0; i < 3 * VMFT_EPOCH_WRITES; i++)
 			CU_ASSERT_EQUAL(send_piece(i % 2, i * PART, PART, VMFT_EPOCH_AS_IS), 0);
 		CU_ASSERT_EQUAL(
@@ -1330,7 +1332,7 @@ static void test_attach_fails_while_syncing(void)
 	static struct vmft_monitor m;
 
 	paired();
-	behind_attach_point(&m);
+	behind_attach_point(&m, true);
 	memset(now.disk[0], 0xa5, PART);
 	CU_ASSERT_EQUAL(send_piece(0, 0, PART, VMFT_EPOCH_AS_IS), 0);
 	CU_ASSERT_EQUAL(send_plain_commit(1, PART), 0);
@@ -1339,6 +1341,49 @@ static void test_attach_fails_while_syncing(void)
 	while (ops->applied(backup.strategy) < epoch)
 		spin(0);
 	ends_in_order(&m);
+	teardown();
+}
+
+static bool core_told;
+
+static void tell_core(struct vmft_op *op, int result)
+{
+	(void)op;
+	(void)result;
+	core_told = true;
+}
+
+/* The guest's memory cannot be mapped at the attach point: the core hears of that, and of it
+ * only. An attach point after the guest's end would abort the monitor. */
+static void test_attach_point_without_memory(void)
+{
+	const struct vmft_point point = {.state_bytes = 1, .disk_count = DISKS};
+	uint8_t payload[512];
+	struct vmft_frame_info info = {
+	    .type = VMFT_FRAME_POINT, .position = epoch, .payload = payload};
+	static struct vmft_monitor m;
+
+	paired();
+	behind_attach_point(&m, false);
+	vmft_core_init(&m.core, VMFT_SIDE_BACKUP, 1);
+	m.core.state = VMFT_STATE_ATTACHING;
+	m.broken_op = (struct vmft_op){.done = tell_core, .owner = &m};
+	m.sink.phase = VMFT_ATTACH_COPYING;
+	m.sink.loaded = false;
+	m.sink.synced = true;
+	m.sink.state_bytes = 1;
+	core_told = false;
+	backup.link.ram_fd = -1;
+	info.length = (uint32_t)vmft_point_encode(&point, payload);
+	CU_ASSERT_EQUAL(vmft_sink_got_frame(&m, &info), 0);
+	CU_ASSERT(m.agent_broken);
+	CU_ASSERT_EQUAL(m.core.state, VMFT_STATE_ATTACHING);
+	CU_ASSERT_FALSE(m.core.pointed);
+	CU_ASSERT_EQUAL(m.sink.phase, VMFT_ATTACH_COPYING);
+	spin(MS);
+	CU_ASSERT(core_told);
+	for (unsigned i = 0; i < DISKS; i++)
+		vmft_image_close(&m.options.disk[i]);
 	teardown();
 }
 
@@ -1849,6 +1894,7 @@ int vmft_suite_checkpoint_daemon(void)
 	    {"go live", test_go_live},
 	    {"an attach fails while an epoch is applied", test_attach_fails_while_applying},
 	    {"an attach fails while images are made durable", test_attach_fails_while_syncing},
+	    {"an attach point without memory ends in order", test_attach_point_without_memory},
 	    {"input", test_input},
 	    {"input, too much", test_input_too_much},
 	    {"input that is nonsense", test_input_nonsense},

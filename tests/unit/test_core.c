@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define _GNU_SOURCE
 #include "../../monitor/core/core.h"
+#include "../../monitor/core/queue.h"
 
 #include <CUnit/CUnit.h>
 #include <fcntl.h>
@@ -1035,6 +1036,60 @@ static void document_shows_the_table(void)
 				}
 }
 
+/* --- events that wait ------------------------------------------------------------ */
+
+static void events_come_out_in_their_order(void)
+{
+	const struct vmft_core core = protected_at(VMFT_SIDE_BACKUP, 0);
+	struct vmft_core_queue queue = {0};
+	struct vmft_event_in next;
+
+	for (uint64_t turn = 0; turn < 3; turn++) {
+		for (uint64_t i = 0; i < VMFT_CORE_QUEUE_MAX - 1; i++)
+			vmft_core_queue_put(
+			    &queue, &core,
+			    &(struct vmft_event_in){.kind = VMFT_IN_LOG_HELD, .position = i});
+		for (uint64_t i = 0; i < VMFT_CORE_QUEUE_MAX - 1; i++)
+			CU_ASSERT(vmft_core_queue_take(&queue, &core, &next) && next.position == i);
+		CU_ASSERT_FALSE(vmft_core_queue_take(&queue, &core, &next));
+	}
+}
+
+/* The guest dies at the attach point: the point that was reported as well is void. */
+static void event_that_another_made_void_is_dropped(void)
+{
+	struct vmft_core core = attaching(VMFT_SIDE_BACKUP);
+	struct vmft_core_queue queue = {0};
+	struct vmft_actions actions;
+	struct vmft_event_in next;
+
+	vmft_core_queue_put(&queue, &core, &(struct vmft_event_in){.kind = VMFT_IN_GUEST_DIED});
+	vmft_core_queue_put(&queue, &core, &(struct vmft_event_in){.kind = VMFT_IN_ATTACH_POINT});
+	vmft_core_queue_put(
+	    &queue, &core,
+	    &(struct vmft_event_in){.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION});
+	CU_ASSERT(vmft_core_queue_take(&queue, &core, &next));
+	CU_ASSERT_EQUAL(next.kind, VMFT_IN_GUEST_DIED);
+	vmft_core_step(&core, &next, &actions);
+	CU_ASSERT_EQUAL(core.state, VMFT_STATE_ENDED);
+	CU_ASSERT(vmft_core_queue_take(&queue, &core, &next));
+	CU_ASSERT_EQUAL(next.kind, VMFT_IN_PEER_LOST);
+	CU_ASSERT_FALSE(vmft_core_queue_take(&queue, &core, &next));
+}
+
+/* What was forbidden from the start still reaches the core, which aborts on it. */
+static void mistake_of_the_caller_is_not_dropped(void)
+{
+	const struct vmft_core core = forming(VMFT_SIDE_BACKUP);
+	struct vmft_core_queue queue = {0};
+	struct vmft_event_in next;
+
+	vmft_core_queue_put(&queue, &core, &(struct vmft_event_in){.kind = VMFT_IN_CLAIM_WON});
+	CU_ASSERT(vmft_core_queue_take(&queue, &core, &next));
+	CU_ASSERT_EQUAL(next.kind, VMFT_IN_CLAIM_WON);
+	CU_ASSERT(aborts(core, next));
+}
+
 int vmft_suite_core(void)
 {
 	CU_TestInfo tests[] = {
@@ -1070,6 +1125,9 @@ int vmft_suite_core(void)
 	    {"generations make a chain", generations_make_a_chain},
 	    {"mistakes of the caller abort", mistakes_of_the_caller_abort},
 	    {"mistakes in an attach abort", mistakes_in_an_attach_abort},
+	    {"events come out in their order", events_come_out_in_their_order},
+	    {"an event that another made void is dropped", event_that_another_made_void_is_dropped},
+	    {"a mistake of the caller is not dropped", mistake_of_the_caller_is_not_dropped},
 	    {"everything has a name", everything_has_a_name},
 	    {"the document shows the table", document_shows_the_table},
 	    CU_TEST_INFO_NULL,

@@ -2,6 +2,7 @@
 #include "frame.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -95,14 +96,24 @@ size_t vmft_hello_encode(const struct vmft_hello *hello, uint8_t *payload)
 	p = put_block(p, hello->name, (uint8_t)strnlen(hello->name, VMFT_HELLO_NAME_MAX));
 	p = put_u32(put_u8(p, hello->host), hello->grace_ms);
 	p = put_block(p, hello->ticket, hello->ticket_bytes);
+	p = put_block(p, hello->record, (uint8_t)strnlen(hello->record, VMFT_HELLO_RECORD_MAX));
 	return (size_t)(p - payload);
+}
+
+/* Without a control character or a zero byte: it goes into messages and records. */
+static bool is_printable(const char *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (text[i] < 0x20 || text[i] > 0x7e)
+			return false;
+	return true;
 }
 
 int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret)
 {
 	struct reader r = {.at = payload, .left = n};
 	struct vmft_hello hello = {0};
-	uint8_t name_bytes;
+	uint8_t name_bytes, record_bytes;
 	int rc;
 
 	hello.role = (uint8_t)get(&r, 1);
@@ -116,10 +127,12 @@ int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret)
 	hello.host = (uint8_t)get(&r, 1);
 	hello.grace_ms = (uint32_t)get(&r, 4);
 	hello.ticket_bytes = get_block(&r, hello.ticket, sizeof(hello.ticket));
+	record_bytes = get_block(&r, hello.record, VMFT_HELLO_RECORD_MAX);
 	rc = finish(&r);
 	if (rc < 0)
 		return rc;
 	if (strlen(hello.name) != name_bytes || hello.attach > 1 ||
+	    !is_printable(hello.record, record_bytes) ||
 	    (hello.ticket_bytes != 0 && hello.ticket_bytes != VMFT_TICKET_BYTES))
 		return -EBADMSG;
 	*ret = hello;

@@ -17,7 +17,7 @@
 #include <sys/types.h>
 
 #define VMFT_FRAME_MAGIC       0x564d4654u /* "VMFT" */
-#define VMFT_FRAME_VERSION     3u
+#define VMFT_FRAME_VERSION     4u
 #define VMFT_FRAME_HEADER      40u
 #define VMFT_FRAME_PAYLOAD_MAX (64u * 1024 + 64) /* a disk block and what says which */
 
@@ -80,6 +80,7 @@ ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info
 #define VMFT_HELLO_NAME_MAX   64u
 #define VMFT_HELLO_DIGEST_MAX 32u
 #define VMFT_TICKET_BYTES     16u
+#define VMFT_HELLO_RECORD_MAX 127u
 
 /* What both sides must agree on before a byte of log is sent. */
 struct vmft_hello {
@@ -96,6 +97,9 @@ struct vmft_hello {
 	uint32_t grace_ms;
 	uint8_t ticket_bytes;		   /* 0: no heartbeat path, or VMFT_TICKET_BYTES */
 	uint8_t ticket[VMFT_TICKET_BYTES]; /* what the receiver is to put into its BEATs */
+	/* Of the primary: what the arbiter has on record for the generation it lives on. Of the
+	 * backup: what it has left at the arbiter. The receiver must find it there. Printable. */
+	char record[VMFT_HELLO_RECORD_MAX + 1];
 };
 
 /* Payload bytes written (at most VMFT_FRAME_PAYLOAD_MAX). */

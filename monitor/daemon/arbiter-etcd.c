@@ -5,8 +5,11 @@
  *   vmft/VM/gen/N   whoever made it won generation N; its value says who
  *   vmft/VM/end/N   the guest of generation N ended in an orderly way
  *
+ *   vmft/VM/mark/HOST  left by the side on that host, for the other to find
+ *
  * Why this is a test-and-set: a claim is one transaction, which makes the key if no key of N
- * or of a later generation is there, else shows what is. etcd commits transactions one after
+ * or of a later generation is there and the one before is the claimant's pair's, else shows
+ * what is there. etcd commits transactions one after
  * the other, with a majority of its members, so one claim of N at most finds nothing there.
  * No key has a lease: a winner that is only slow must never find its record expired.
  *
@@ -14,6 +17,9 @@
  * which is VMFT_CLAIM_UNREACHABLE, and the next member, or the same one later, is asked
  * again. The claim that was committed is then found by its owner's token. One that is
  * committed very late meets the later generations' records, and comes to nothing.
+ *
+ * The id of the cluster that answered first is remembered. A member that answers for another
+ * cluster (one that was built anew from an empty directory) is not asked any further.
  *
  * Everything goes through raft, also the question for the latest generation; a member that is
  * cut off from its majority answers nothing, and nothing old.
@@ -45,7 +51,8 @@
 
 struct vmft_arbiter {
 	struct vmft_etcd_endpoints endpoints;
-	unsigned next; /* endpoint to ask first: the one that answered last */
+	unsigned next;	  /* endpoint to ask first: the one that answered last */
+	uint64_t cluster; /* that answered first; 0: none yet */
 	char vm[VMFT_PAIR_NAME_MAX + 1];
 	char ca[VMFT_PATH_MAX], cert[VMFT_PATH_MAX], key[VMFT_PATH_MAX];
 	CURL *curl;
@@ -56,11 +63,12 @@ struct vmft_arbiter {
 struct question {
 	struct vmft_etcd_request request;
 	const char *vm;
-	uint64_t generation;
-	const char *owner;
+	const struct vmft_arbiter_claim *asked; /* of a claim */
+	const char *host;			/* whose mark */
 	int (*take)(struct question *q, const char *text, size_t n);
 	enum vmft_claim claim;
 	struct vmft_arbiter_latest latest;
+	char mark[VMFT_ARBITER_OWNER_MAX];
 };
 
 struct body {
@@ -71,12 +79,12 @@ struct body {
 /* Why nobody answered, endpoint after endpoint. */
 struct reason {
 	size_t n;
-	char text[340];
+	char text[480];
 };
 
 static void add_reason(struct reason *r, const char *url, const char *why)
 {
-	int n = snprintf(r->text + r->n, sizeof(r->text) - r->n, "%s%s: %.100s", r->n ? "; " : "",
+	int n = snprintf(r->text + r->n, sizeof(r->text) - r->n, "%s%s: %.160s", r->n ? "; " : "",
 			 url, why);
 
 	r->n += (size_t)n;
@@ -137,12 +145,33 @@ static CURLcode transfer(const struct vmft_arbiter *a, const char *url, const ch
 	return curl_easy_perform(curl);
 }
 
-static int ask_one(const struct vmft_arbiter *a, const char *url, long limit_ms, struct question *q,
+/* Whether this is an answer of the cluster that answered first. */
+static bool is_of_cluster(struct vmft_arbiter *a, const struct body *body, char *why, size_t size)
+{
+	uint64_t cluster;
+
+	if (vmft_etcd_cluster_parse(body->text, body->n, &cluster) < 0) {
+		(void)snprintf(why, size, "an answer that etcd would not give");
+		return false;
+	}
+	if (a->cluster == 0)
+		a->cluster = cluster;
+	if (a->cluster == cluster)
+		return true;
+	(void)snprintf(why, size,
+		       "a member of another cluster (%llx, not %llx): it was built anew, or "
+		       "is not the one this VM was started with",
+		       (unsigned long long)cluster, (unsigned long long)a->cluster);
+	return false;
+}
+
+static int ask_one(struct vmft_arbiter *a, const char *url, long limit_ms, struct question *q,
 		   struct reason *reason)
 {
 	char error[CURL_ERROR_SIZE] = "", said[256];
 	struct body body = {0};
 	long status = 0;
+	int rc;
 	CURLcode code = transfer(a, url, q->request.body, limit_ms, &body, error);
 
 	if (code != CURLE_OK) {
@@ -156,11 +185,19 @@ static int ask_one(const struct vmft_arbiter *a, const char *url, long limit_ms,
 		add_reason(reason, url, said);
 		return -EIO;
 	}
-	if (q->take(q, body.text, body.n) < 0) {
-		add_reason(reason, url, "an answer that etcd would not give");
+	if (!is_of_cluster(a, &body, said, sizeof(said))) {
+		add_reason(reason, url, said);
 		return -EBADMSG;
 	}
-	return 0;
+	rc = q->take(q, body.text, body.n);
+	if (rc == -ESTALE)
+		add_reason(reason, url,
+			   "the generation this side lives on is not on record "
+			   "there: not the cluster this VM was started with, or "
+			   "emptied; see vmft declare-dead");
+	else if (rc < 0)
+		add_reason(reason, url, "an answer that etcd would not give");
+	return rc;
 }
 
 static long passed_ms(const struct timespec *since)
@@ -220,20 +257,15 @@ static int etcd_latest(struct vmft_arbiter *a, struct vmft_arbiter_latest *ret,
 
 static int take_claim(struct question *q, const char *text, size_t n)
 {
-	return vmft_etcd_claim_parse(text, n, q->vm, q->generation, q->owner, &q->claim);
+	return vmft_etcd_claim_parse(text, n, q->vm, q->asked, &q->claim);
 }
 
-static enum vmft_claim etcd_claim(struct vmft_arbiter *a, uint64_t generation, const char *owner,
+static enum vmft_claim etcd_claim(struct vmft_arbiter *a, const struct vmft_arbiter_claim *claim,
 				  struct vmft_error *err)
 {
-	struct question q = {
-	    .vm = a->vm,
-	    .generation = generation,
-	    .owner = owner,
-	    .take = take_claim,
-	};
+	struct question q = {.vm = a->vm, .asked = claim, .take = take_claim};
 
-	vmft_etcd_claim_build(a->vm, generation, owner, &q.request);
+	vmft_etcd_claim_build(a->vm, claim, &q.request);
 	return ask(a, &q, err) < 0 ? VMFT_CLAIM_UNREACHABLE : q.claim;
 }
 
@@ -243,12 +275,46 @@ static int take_end(struct question *q, const char *text, size_t n)
 	return vmft_etcd_end_parse(text, n);
 }
 
-static int etcd_end(struct vmft_arbiter *a, uint64_t generation)
+static int etcd_end(struct vmft_arbiter *a, uint64_t generation, const char *owner,
+		    enum vmft_arbiter_end how, struct vmft_error *err)
 {
 	struct question q = {.vm = a->vm, .take = take_end};
 
-	vmft_etcd_end_build(a->vm, generation, &q.request);
-	return ask(a, &q, NULL);
+	vmft_etcd_end_build(a->vm, generation, owner, how, &q.request);
+	return ask(a, &q, err);
+}
+
+static int take_mark(struct question *q, const char *text, size_t n)
+{
+	(void)q;
+	return vmft_etcd_mark_parse(text, n);
+}
+
+static int etcd_mark(struct vmft_arbiter *a, const char *host, const char *text,
+		     struct vmft_error *err)
+{
+	struct question q = {.vm = a->vm, .take = take_mark};
+
+	vmft_etcd_mark_build(a->vm, host, text, &q.request);
+	return ask(a, &q, err);
+}
+
+static int take_look(struct question *q, const char *text, size_t n)
+{
+	return vmft_etcd_look_parse(text, n, q->vm, q->host, q->mark);
+}
+
+static int etcd_look(struct vmft_arbiter *a, const char *host,
+		     char ret[static VMFT_ARBITER_OWNER_MAX], struct vmft_error *err)
+{
+	struct question q = {.vm = a->vm, .host = host, .take = take_look};
+	int rc;
+
+	vmft_etcd_look_build(a->vm, host, &q.request);
+	rc = ask(a, &q, err);
+	if (rc == 0)
+		memcpy(ret, q.mark, sizeof(q.mark));
+	return rc;
 }
 
 /* libcurl would say only that something about a certificate is wrong. */
@@ -356,4 +422,6 @@ const struct vmft_arbiter_ops vmft_arbiter_etcd = {
     .latest = etcd_latest,
     .claim = etcd_claim,
     .end = etcd_end,
+    .mark = etcd_mark,
+    .look = etcd_look,
 };

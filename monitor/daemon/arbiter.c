@@ -36,37 +36,44 @@ struct vmft_arbiter_worker {
 	pthread_cond_t moved; /* something was asked, or answered */
 	bool asked[VMFT_ASKS], answered[VMFT_ASKS];
 	unsigned open; /* questions without an answer yet */
-	uint64_t generation[VMFT_ASKS];
+	struct vmft_arbiter_question question[VMFT_ASKS];
 	struct vmft_arbiter_answer answer[VMFT_ASKS];
 };
 
 /* With the lock held. A claim goes before all else, somebody's guest waits for it. */
-static enum vmft_arbiter_ask next_question(struct vmft_arbiter_worker *w, uint64_t *ret_generation)
+static struct vmft_arbiter_question next_question(struct vmft_arbiter_worker *w)
 {
 	for (;;) {
 		for (enum vmft_arbiter_ask ask = 0; ask < VMFT_ASKS; ask++) {
 			if (!w->asked[ask])
 				continue;
 			w->asked[ask] = false;
-			*ret_generation = w->generation[ask];
-			return ask;
+			return w->question[ask];
 		}
 		pthread_cond_wait(&w->moved, &w->lock);
 	}
 }
 
-static void put_question(struct vmft_arbiter_worker *w, uint64_t generation,
+static void put_question(struct vmft_arbiter_worker *w, const struct vmft_arbiter_question *q,
 			 struct vmft_arbiter_answer *a)
 {
-	switch (a->ask) {
+	const struct vmft_arbiter_claim claim = {
+	    .generation = q->generation, .owner = w->owner, .after = q->record};
+
+	a->ask = q->ask;
+	switch (q->ask) {
 	case VMFT_ASK_CLAIM:
-		a->claim = w->ops->claim(w->arbiter, generation, w->owner, &a->err);
+		a->claim = w->ops->claim(w->arbiter, &claim, &a->err);
 		break;
 	case VMFT_ASK_LATEST:
 		a->rc = w->ops->latest(w->arbiter, &a->latest, &a->err);
 		break;
+	case VMFT_ASK_MARK:
+		a->rc = w->ops->look(w->arbiter, q->host, a->mark, &a->err);
+		break;
 	default:
-		a->rc = w->ops->end(w->arbiter, generation);
+		a->rc =
+		    w->ops->end(w->arbiter, q->generation, q->record, VMFT_END_ORDERLY, &a->err);
 		break;
 	}
 }
@@ -78,13 +85,13 @@ static void *work(void *arg)
 
 	for (;;) {
 		struct vmft_arbiter_answer answer = {0};
-		uint64_t generation;
+		struct vmft_arbiter_question question;
 
 		pthread_mutex_lock(&w->lock);
-		answer.ask = next_question(w, &generation);
+		question = next_question(w);
 		pthread_mutex_unlock(&w->lock);
 
-		put_question(w, generation, &answer);
+		put_question(w, &question, &answer);
 
 		pthread_mutex_lock(&w->lock);
 		w->answer[answer.ask] = answer;
@@ -146,12 +153,12 @@ int vmft_arbiter_worker_fd(const struct vmft_arbiter_worker *worker)
 	return worker->done_fd;
 }
 
-void vmft_arbiter_worker_ask(struct vmft_arbiter_worker *w, enum vmft_arbiter_ask ask,
-			     uint64_t generation)
+void vmft_arbiter_worker_ask(struct vmft_arbiter_worker *w,
+			     const struct vmft_arbiter_question *question)
 {
 	pthread_mutex_lock(&w->lock);
-	w->asked[ask] = true;
-	w->generation[ask] = generation;
+	w->asked[question->ask] = true;
+	w->question[question->ask] = *question;
 	w->open++;
 	pthread_cond_broadcast(&w->moved);
 	pthread_mutex_unlock(&w->lock);

@@ -2,11 +2,17 @@
 /*
  * The arbiter: a test-and-set that at most one side of a VM wins for each generation.
  *
+ * The record of a generation names its owner: a token that no other process has, and words for
+ * people. Whoever claims generation N + 1 says what it knows to be the record of N. Only where
+ * that record is found can the claim be won or lost. Anywhere else the claim is unreachable:
+ * an arbiter that was emptied or replaced, or a share that is not mounted, is not the arbiter
+ * the pair lives on.
+ *
  * Backends fill an operations table with calls that may block (a dead NFS server blocks for
  * ever, a cluster without a majority for seconds); vmft_arbiter_worker makes them on a
  * thread of its own, so that the monitor never waits. There are no leases: what was won
- * stays won. A claim is lost as soon as a later generation is on record, whatever became of
- * the one that is claimed: a side that slept through failovers can never win.
+ * stays won. Records are added, never removed, and numbers never go down: a claim is lost as
+ * soon as a later generation is on record, so a side that slept through failovers never wins.
  */
 #ifndef VMFT_ARBITER_H
 #define VMFT_ARBITER_H
@@ -23,15 +29,37 @@ struct vmft_arbiter;
 /* The latest generation on record. */
 struct vmft_arbiter_latest {
 	uint64_t generation; /* 0: the VM is not known here */
-	bool ended;	     /* its guest ended in an orderly way */
-	char owner[VMFT_ARBITER_OWNER_MAX];
-	char record[512]; /* where the record is, for messages */
+	bool ended;	     /* its guest ended in order, or a person declared it dead */
+	char owner[VMFT_ARBITER_OWNER_MAX]; /* as its claim gave it */
+	char record[512];		    /* where the record is, for messages */
+};
+
+/* What is claimed; only read while claim() runs. */
+struct vmft_arbiter_claim {
+	uint64_t generation;
+	/* Unique to this monitor process; printable, no newline, shorter than
+	 * VMFT_ARBITER_OWNER_MAX. */
+	const char *owner;
+	/* The record of generation - 1 as the claimant knows it: from its own claim, or from the
+	 * peer's hello. "": there is none, the VM was never started. */
+	const char *after;
+	/* The VM is started: generation - 1 must have ended. Else a backup or a primary takes
+	 * the VM on: the claim is lost if generation - 1 has ended. */
+	bool starts;
 };
 
 enum vmft_claim {
 	VMFT_CLAIM_WON,
 	VMFT_CLAIM_LOST,
-	VMFT_CLAIM_UNREACHABLE, /* nobody knows whether the claim was recorded: ask again */
+	/* Nobody knows whether the claim was recorded, or this is not the arbiter that has the
+	 * record of the generation before: ask again. */
+	VMFT_CLAIM_UNREACHABLE,
+};
+
+/* How the end of a generation came about. */
+enum vmft_arbiter_end {
+	VMFT_END_ORDERLY,  /* its guest ended, or never ran */
+	VMFT_END_DECLARED, /* a person says that it is not running anywhere */
 };
 
 /* What open() is given; only read while it runs. */
@@ -49,12 +77,21 @@ struct vmft_arbiter_ops {
 	void (*close)(struct vmft_arbiter *arbiter);
 	int (*latest)(struct vmft_arbiter *arbiter, struct vmft_arbiter_latest *ret,
 		      struct vmft_error *err);
-	/* Idempotent: claiming what owner has won before is won again. owner is unique to
-	 * this monitor process and holds no newline. err says why it is unreachable. */
-	enum vmft_claim (*claim)(struct vmft_arbiter *arbiter, uint64_t generation,
-				 const char *owner, struct vmft_error *err);
-	/* The guest of this generation ended in an orderly way. 0 or a negative errno. */
-	int (*end)(struct vmft_arbiter *arbiter, uint64_t generation);
+	/* Idempotent: claiming what owner has won before is won again. err says why it is
+	 * unreachable. */
+	enum vmft_claim (*claim)(struct vmft_arbiter *arbiter,
+				 const struct vmft_arbiter_claim *claim, struct vmft_error *err);
+	/* Records that the generation whose record is owner is over. Idempotent. 0 or a negative
+	 * errno; -ESTALE: the record is not there, nothing was recorded. err may be NULL. */
+	int (*end)(struct vmft_arbiter *arbiter, uint64_t generation, const char *owner,
+		   enum vmft_arbiter_end how, struct vmft_error *err);
+	/* Leaves text (as an owner) where the other hosts of the pair find it by host, a section
+	 * of the pair file. It replaces an earlier one. */
+	int (*mark)(struct vmft_arbiter *arbiter, const char *host, const char *text,
+		    struct vmft_error *err);
+	/* Finds what was left for host; "" if there is nothing. */
+	int (*look)(struct vmft_arbiter *arbiter, const char *host,
+		    char ret[static VMFT_ARBITER_OWNER_MAX], struct vmft_error *err);
 };
 
 extern const struct vmft_arbiter_ops vmft_arbiter_file;
@@ -69,7 +106,15 @@ enum vmft_arbiter_ask {
 	VMFT_ASK_CLAIM,
 	VMFT_ASK_LATEST,
 	VMFT_ASK_END,
+	VMFT_ASK_MARK,
 	VMFT_ASKS,
+};
+
+struct vmft_arbiter_question {
+	enum vmft_arbiter_ask ask;
+	uint64_t generation;		     /* CLAIM, END */
+	char record[VMFT_ARBITER_OWNER_MAX]; /* CLAIM: of generation - 1; END: of generation */
+	const char *host;		     /* MARK: whose; outlives the answer */
 };
 
 struct vmft_arbiter_answer {
@@ -77,6 +122,7 @@ struct vmft_arbiter_answer {
 	enum vmft_claim claim;		   /* VMFT_ASK_CLAIM */
 	int rc;				   /* the others: 0 or a negative errno */
 	struct vmft_arbiter_latest latest; /* VMFT_ASK_LATEST, if rc is 0 */
+	char mark[VMFT_ARBITER_OWNER_MAX]; /* VMFT_ASK_MARK, if rc is 0 */
 	struct vmft_error err;		   /* why there is no answer */
 };
 
@@ -85,10 +131,10 @@ struct vmft_arbiter_answer {
 int vmft_arbiter_worker_start(const struct vmft_arbiter_ops *ops, struct vmft_arbiter *arbiter,
 			      const char *owner, struct vmft_arbiter_worker **ret);
 int vmft_arbiter_worker_fd(const struct vmft_arbiter_worker *worker);
-/* One of each kind at a time: its answer must have been taken before the next. generation is
- * not looked at for VMFT_ASK_LATEST. */
-void vmft_arbiter_worker_ask(struct vmft_arbiter_worker *worker, enum vmft_arbiter_ask ask,
-			     uint64_t generation);
+/* The question is copied. One of each kind at a time: its answer must have been taken before the
+ * next. A claim is one that takes the VM on, by the worker's owner. */
+void vmft_arbiter_worker_ask(struct vmft_arbiter_worker *worker,
+			     const struct vmft_arbiter_question *question);
 /* True when an answer was there; there may be another. */
 bool vmft_arbiter_worker_answer(struct vmft_arbiter_worker *worker,
 				struct vmft_arbiter_answer *ret);

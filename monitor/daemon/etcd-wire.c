@@ -56,24 +56,66 @@ static struct coded encode_range_end(const char *vm, const char *what)
 	return encode(key);
 }
 
+static struct coded encode_mark(const char *vm, const char *host)
+{
+	char key[VMFT_ETCD_KEY_MAX];
+
+	(void)snprintf(key, sizeof(key), "vmft/%.64s/mark/%.16s", vm, host);
+	return encode(key);
+}
+
+#define SHOW_KEY "{\"request_range\":{\"key\":\"%s\",\"limit\":\"1\"}}"
+#define PUT_KEY	 "{\"request_put\":{\"key\":\"%s\",\"value\":\"%s\"}}"
+
+/* The record of the generation before is the one the claimant knows, and has ended or not. */
+static void compare_before(const char *vm, const struct vmft_arbiter_claim *claim, char *ret,
+			   size_t size)
+{
+	ret[0] = '\0';
+	if (claim->after[0] == '\0')
+		return;
+	(void)snprintf(ret, size,
+		       ",{\"target\":\"VALUE\",\"result\":\"EQUAL\",\"key\":\"%s\","
+		       "\"value\":\"%s\"},"
+		       "{\"target\":\"VERSION\",\"result\":\"%s\",\"key\":\"%s\","
+		       "\"version\":\"0\"}",
+		       encode_key(vm, "gen", claim->generation - 1).text, encode(claim->after).text,
+		       claim->starts ? "GREATER" : "EQUAL",
+		       encode_key(vm, "end", claim->generation - 1).text);
+}
+
+static void show_before(const char *vm, const struct vmft_arbiter_claim *claim, char *ret,
+			size_t size)
+{
+	ret[0] = '\0';
+	if (claim->after[0] != '\0')
+		(void)snprintf(ret, size, "," SHOW_KEY "," SHOW_KEY,
+			       encode_key(vm, "gen", claim->generation - 1).text,
+			       encode_key(vm, "end", claim->generation - 1).text);
+}
+
 /*
  * A comparison over a range holds if it holds for each key in it; an empty range is compared
  * as one key that never was, whose version is 0 (etcd, server/etcdserver, applyCompare()).
+ * A key that is not there has no value: a comparison of its value does not hold.
  */
-void vmft_etcd_claim_build(const char *vm, uint64_t generation, const char *owner,
+void vmft_etcd_claim_build(const char *vm, const struct vmft_arbiter_claim *claim,
 			   struct vmft_etcd_request *ret)
 {
-	const struct coded key = encode_key(vm, "gen", generation);
+	const struct coded key = encode_key(vm, "gen", claim->generation);
 	const struct coded end = encode_range_end(vm, "gen");
-	const struct coded value = encode(owner);
+	char compare[1024], show[512];
 
+	compare_before(vm, claim, compare, sizeof(compare));
+	show_before(vm, claim, show, sizeof(show));
 	(void)snprintf(ret->body, sizeof(ret->body),
 		       "{\"compare\":[{\"target\":\"VERSION\",\"result\":\"EQUAL\",\"key\":\"%s\","
-		       "\"range_end\":\"%s\",\"version\":\"0\"}],"
-		       "\"success\":[{\"request_put\":{\"key\":\"%s\",\"value\":\"%s\"}}],"
+		       "\"range_end\":\"%s\",\"version\":\"0\"}%s],"
+		       "\"success\":[" PUT_KEY "],"
 		       "\"failure\":[{\"request_range\":{\"key\":\"%s\",\"range_end\":\"%s\","
-		       "\"limit\":\"2\",\"sort_order\":\"ASCEND\",\"sort_target\":\"KEY\"}}]}",
-		       key.text, end.text, key.text, value.text, key.text, end.text);
+		       "\"limit\":\"2\",\"sort_order\":\"ASCEND\",\"sort_target\":\"KEY\"}}%s]}",
+		       key.text, end.text, compare, key.text, encode(claim->owner).text, key.text,
+		       end.text, show);
 }
 
 #define LAST_OF_RANGE                                                                              \
@@ -97,11 +139,30 @@ void vmft_etcd_latest_build(const char *vm, struct vmft_etcd_request *ret)
 		       end_end.text);
 }
 
-void vmft_etcd_end_build(const char *vm, uint64_t generation, struct vmft_etcd_request *ret)
+void vmft_etcd_end_build(const char *vm, uint64_t generation, const char *owner,
+			 enum vmft_arbiter_end how, struct vmft_etcd_request *ret)
 {
+	const struct coded gen = encode_key(vm, "gen", generation);
+
 	(void)snprintf(ret->body, sizeof(ret->body),
-		       "{\"success\":[{\"request_put\":{\"key\":\"%s\",\"value\":\"%s\"}}]}",
-		       encode_key(vm, "end", generation).text, encode("ended").text);
+		       "{\"compare\":[{\"target\":\"VALUE\",\"result\":\"EQUAL\",\"key\":\"%s\","
+		       "\"value\":\"%s\"}],"
+		       "\"success\":[" PUT_KEY "],\"failure\":[" SHOW_KEY "]}",
+		       gen.text, encode(owner).text, encode_key(vm, "end", generation).text,
+		       encode(how == VMFT_END_DECLARED ? "declared dead" : "ended").text, gen.text);
+}
+
+void vmft_etcd_mark_build(const char *vm, const char *host, const char *text,
+			  struct vmft_etcd_request *ret)
+{
+	(void)snprintf(ret->body, sizeof(ret->body), "{\"success\":[" PUT_KEY "]}",
+		       encode_mark(vm, host).text, encode(text).text);
+}
+
+void vmft_etcd_look_build(const char *vm, const char *host, struct vmft_etcd_request *ret)
+{
+	(void)snprintf(ret->body, sizeof(ret->body), "{\"success\":[" SHOW_KEY "]}",
+		       encode_mark(vm, host).text);
 }
 
 /* --- answers -------------------------------------------------------------- */
@@ -197,17 +258,32 @@ static struct json_object *parse(const char *text, size_t n)
 	return root;
 }
 
+static bool has_number(const struct json_object *object, const char *key, uint64_t *ret)
+{
+	return number_of(text_of(member(object, key, json_type_string)), ret) == 0 && *ret > 0;
+}
+
 /* Every transaction's answer has a header, and a revision since which the cluster is. */
 static bool has_header(const struct json_object *root)
 {
 	struct json_object *header = member(root, "header", json_type_object);
 	uint64_t revision;
 
-	return number_of(text_of(member(header, "revision", json_type_string)), &revision) == 0 &&
-	       revision > 0;
+	return has_number(header, "revision", &revision);
 }
 
-static int answer_open(const char *text, size_t n, size_t responses, struct answer *ret)
+int vmft_etcd_cluster_parse(const char *text, size_t n, uint64_t *ret)
+{
+	struct json_object *root = parse(text, n);
+	struct json_object *header = member(root, "header", json_type_object);
+	bool found = has_number(header, "cluster_id", ret);
+
+	json_object_put(root);
+	return found ? 0 : -EBADMSG;
+}
+
+/* With any number of responses. */
+static int answer_open_any(const char *text, size_t n, struct answer *ret)
 {
 	struct json_object *succeeded;
 
@@ -217,7 +293,6 @@ static int answer_open(const char *text, size_t n, size_t responses, struct answ
 	ret->responses = member(ret->root, "responses", json_type_array);
 	succeeded = member(ret->root, "succeeded", json_type_boolean);
 	if (!has_header(ret->root) || !ret->responses ||
-	    json_object_array_length(ret->responses) != responses ||
 	    (!succeeded && has(ret->root, "succeeded"))) {
 		json_object_put(ret->root);
 		return -EBADMSG;
@@ -226,9 +301,20 @@ static int answer_open(const char *text, size_t n, size_t responses, struct answ
 	return 0;
 }
 
-static bool is_put(const struct answer *answer)
+static int answer_open(const char *text, size_t n, size_t responses, struct answer *ret)
 {
-	return member(json_object_array_get_idx(answer->responses, 0), "response_put",
+	int rc = answer_open_any(text, n, ret);
+
+	if (rc < 0 || json_object_array_length(ret->responses) == responses)
+		return rc;
+	json_object_put(ret->root);
+	return -EBADMSG;
+}
+
+static bool is_put(const struct answer *answer, size_t responses)
+{
+	return json_object_array_length(answer->responses) == responses &&
+	       member(json_object_array_get_idx(answer->responses, 0), "response_put",
 		      json_type_object) != NULL;
 }
 
@@ -273,39 +359,79 @@ static int range_get(const struct answer *answer, size_t index, const char *vm, 
 	return (int)n;
 }
 
-/* Not made, so something is there: our own record of an earlier try and nothing later is won,
- * anything else is lost. */
-static int claim_refused(const struct answer *answer, const char *vm, uint64_t generation,
-			 const char *owner, enum vmft_claim *ret)
+/* Records of the generation or of later ones are there: our own record of an earlier try and
+ * nothing later is won, anything else is lost. */
+static int claim_taken(const struct record *record, int n, uint64_t total,
+		       const struct vmft_arbiter_claim *claim, enum vmft_claim *ret)
 {
-	struct record record[2];
-	uint64_t total;
-	int n = range_get(answer, 0, vm, "gen", record, 2, &total);
-
-	if (n <= 0 || record[0].generation < generation ||
+	if (record[0].generation < claim->generation ||
 	    (n == 2 && record[1].generation <= record[0].generation))
 		return -EBADMSG;
-	*ret =
-	    total == 1 && record[0].generation == generation && strcmp(record[0].value, owner) == 0
-		? VMFT_CLAIM_WON
-		: VMFT_CLAIM_LOST;
+	*ret = total == 1 && record[0].generation == claim->generation &&
+		       strcmp(record[0].value, claim->owner) == 0
+		   ? VMFT_CLAIM_WON
+		   : VMFT_CLAIM_LOST;
 	return 0;
 }
 
-int vmft_etcd_claim_parse(const char *text, size_t n, const char *vm, uint64_t generation,
-			  const char *owner, enum vmft_claim *ret)
+/* 0 if the record of the generation before is the one the claimant knows; *ret_ended: it has
+ * ended. */
+static int before_get(const struct answer *answer, const char *vm,
+		      const struct vmft_arbiter_claim *claim, bool *ret_ended)
+{
+	struct record gen, end;
+	uint64_t total;
+	int gens = range_get(answer, 1, vm, "gen", &gen, 1, &total);
+	int ends = range_get(answer, 2, vm, "end", &end, 1, &total);
+
+	if (gens < 0 || ends < 0 || (gens > 0 && gen.generation != claim->generation - 1) ||
+	    (ends > 0 && end.generation != claim->generation - 1))
+		return -EBADMSG;
+	if (gens == 0 || strcmp(gen.value, claim->after) != 0)
+		return -ESTALE;
+	*ret_ended = ends > 0;
+	return 0;
+}
+
+static int claim_refused(const struct answer *answer, const char *vm,
+			 const struct vmft_arbiter_claim *claim, enum vmft_claim *ret)
+{
+	struct record record[2];
+	bool ended = claim->starts;
+	uint64_t total;
+	int n = range_get(answer, 0, vm, "gen", record, 2, &total), rc = 0;
+
+	if (n < 0)
+		return -EBADMSG;
+	if (claim->after[0] != '\0')
+		rc = before_get(answer, vm, claim, &ended);
+	if (rc < 0)
+		return rc;
+	if (n > 0)
+		return claim_taken(record, n, total, claim, ret);
+	/* Nothing is in the way but the end of the generation before. */
+	if (ended == claim->starts)
+		return -EBADMSG;
+	*ret = VMFT_CLAIM_LOST;
+	return 0;
+}
+
+int vmft_etcd_claim_parse(const char *text, size_t n, const char *vm,
+			  const struct vmft_arbiter_claim *claim, enum vmft_claim *ret)
 {
 	struct answer answer;
-	int rc = answer_open(text, n, 1, &answer);
+	int rc = answer_open_any(text, n, &answer);
 
 	if (rc < 0)
 		return rc;
-	if (!answer.succeeded)
-		rc = claim_refused(&answer, vm, generation, owner, ret);
-	else if (is_put(&answer))
-		*ret = VMFT_CLAIM_WON;
+	if (answer.succeeded)
+		rc = is_put(&answer, 1) ? 0 : -EBADMSG;
+	else if (json_object_array_length(answer.responses) == (claim->after[0] == '\0' ? 1U : 3U))
+		rc = claim_refused(&answer, vm, claim, ret);
 	else
 		rc = -EBADMSG;
+	if (rc == 0 && answer.succeeded)
+		*ret = VMFT_CLAIM_WON;
 	json_object_put(answer.root);
 	return rc;
 }
@@ -352,7 +478,59 @@ int vmft_etcd_end_parse(const char *text, size_t n)
 
 	if (rc < 0)
 		return rc;
-	rc = answer.succeeded && is_put(&answer) ? 0 : -EBADMSG;
+	if (answer.succeeded)
+		rc = is_put(&answer, 1) ? 0 : -EBADMSG;
+	else
+		rc = is_put(&answer, 1) ? -EBADMSG : -ESTALE;
+	json_object_put(answer.root);
+	return rc;
+}
+
+int vmft_etcd_mark_parse(const char *text, size_t n)
+{
+	struct answer answer;
+	int rc = answer_open(text, n, 1, &answer);
+
+	if (rc < 0)
+		return rc;
+	rc = answer.succeeded && is_put(&answer, 1) ? 0 : -EBADMSG;
+	json_object_put(answer.root);
+	return rc;
+}
+
+static int mark_get(const struct answer *answer, const char *vm, const char *host,
+		    char ret[static VMFT_ARBITER_OWNER_MAX])
+{
+	struct json_object *range = member(json_object_array_get_idx(answer->responses, 0),
+					   "response_range", json_type_object);
+	struct json_object *kvs = member(range, "kvs", json_type_array);
+	struct json_object *kv = kvs ? json_object_array_get_idx(kvs, 0) : NULL;
+	struct json_object *key = member(kv, "key", json_type_string);
+
+	if (!answer->succeeded || !range || (!kvs && has(range, "kvs")) ||
+	    has(range, "count") != (kv != NULL))
+		return -EBADMSG;
+	ret[0] = '\0';
+	if (!kv)
+		return 0;
+	if (json_object_array_length(kvs) != 1 || !text_of(key) ||
+	    strcmp(text_of(key), encode_mark(vm, host).text) != 0)
+		return -EBADMSG;
+	return decode(member(kv, "value", json_type_string), ret, VMFT_ARBITER_OWNER_MAX);
+}
+
+int vmft_etcd_look_parse(const char *text, size_t n, const char *vm, const char *host,
+			 char ret[static VMFT_ARBITER_OWNER_MAX])
+{
+	char found[VMFT_ARBITER_OWNER_MAX];
+	struct answer answer;
+	int rc = answer_open(text, n, 1, &answer);
+
+	if (rc < 0)
+		return rc;
+	rc = mark_get(&answer, vm, host, found);
+	if (rc == 0)
+		memcpy(ret, found, sizeof(found));
 	json_object_put(answer.root);
 	return rc;
 }

@@ -125,6 +125,23 @@ static void end_replica(struct vmft_monitor *m, enum vmft_why why)
 	(void)kill(m->options.guest_pid, SIGKILL);
 }
 
+/* A question about a generation whose record is m->record. */
+static struct vmft_arbiter_question question_of(const struct vmft_monitor *m,
+						enum vmft_arbiter_ask ask, uint64_t generation)
+{
+	struct vmft_arbiter_question q = {.ask = ask, .generation = generation};
+
+	memcpy(q.record, m->record, sizeof(q.record));
+	return q;
+}
+
+static void record_end(struct vmft_monitor *m)
+{
+	const struct vmft_arbiter_question q = question_of(m, VMFT_ASK_END, m->core.generation);
+
+	vmft_arbiter_worker_ask(m->worker, &q);
+}
+
 static void stop(struct vmft_monitor *m, enum vmft_why why)
 {
 	m->exit_code = exit_code_of(why);
@@ -133,7 +150,7 @@ static void stop(struct vmft_monitor *m, enum vmft_why why)
 	m->stop_ns = vmft_loop_now();
 	m->claim = 0; /* one that still waited for its agent */
 	if (generation_is_over(m, why))
-		vmft_arbiter_worker_ask(m->worker, VMFT_ASK_END, m->core.generation);
+		record_end(m);
 }
 
 /*
@@ -143,12 +160,13 @@ static void stop(struct vmft_monitor *m, enum vmft_why why)
  */
 static void ask_arbiter(struct vmft_monitor *m)
 {
+	const struct vmft_arbiter_question q = question_of(m, VMFT_ASK_CLAIM, m->claim);
 	const uint64_t now = vmft_loop_now();
 
 	if (m->claim == 0 || vmft_loop_since(m->beat_ns, now) > BEAT_FRESH_NS)
 		return;
 	m->asked_ns = now;
-	vmft_arbiter_worker_ask(m->worker, VMFT_ASK_CLAIM, m->claim);
+	vmft_arbiter_worker_ask(m->worker, &q);
 	m->claim = 0;
 }
 
@@ -543,6 +561,8 @@ static void report_claim(struct vmft_monitor *m, const struct vmft_arbiter_answe
 	vmft_monitor_arbiter_error(m, silent ? answer->err.text : NULL);
 	m->arbiter_silent_said = silent;
 	m->asked_ns = 0;
+	if (answer->claim == VMFT_CLAIM_WON)
+		memcpy(m->record, m->owner, sizeof(m->record));
 	simple_event(m, silent				  ? VMFT_IN_CLAIM_UNREACHABLE
 			: answer->claim == VMFT_CLAIM_WON ? VMFT_IN_CLAIM_WON
 							  : VMFT_IN_CLAIM_LOST);
@@ -559,6 +579,8 @@ static void on_answer(struct vmft_op *op, int result)
 			report_claim(m, &answer);
 		else if (answer.ask == VMFT_ASK_LATEST)
 			vmft_peer_got_latest(m, &answer);
+		else if (answer.ask == VMFT_ASK_MARK)
+			vmft_peer_got_mark(m, &answer);
 	}
 	vmft_loop_poll(m->loop, op, vmft_arbiter_worker_fd(m->worker), POLLIN);
 }
@@ -777,7 +799,7 @@ void vmft_monitor_leave(struct vmft_monitor *m, int exit_code)
 	m->exit_code = exit_code;
 	/* On record before QEMU ends: who sees that may start the VM again at once. */
 	if (vmft_monitor_is_primary(m)) {
-		vmft_arbiter_worker_ask(m->worker, VMFT_ASK_END, m->core.generation);
+		record_end(m);
 		(void)vmft_arbiter_worker_wait(m->worker, ARBITER_END_MS);
 	}
 	atomic_store(&m->agent.iface->exit_code, (uint32_t)exit_code);
@@ -801,14 +823,20 @@ static int make_owner(struct vmft_monitor *m)
 	return 0;
 }
 
-/* One without an answer may be on record: given up, it would have to be removed by hand. */
-static enum vmft_claim claim_first(struct vmft_monitor *m, uint64_t generation,
+/* One without an answer may be on record: given up, a person would have to declare it dead. */
+static enum vmft_claim claim_first(struct vmft_monitor *m, const struct vmft_arbiter_latest *latest,
 				   struct vmft_error *err)
 {
+	const struct vmft_arbiter_claim first = {
+	    .generation = latest->generation + 1,
+	    .owner = m->owner,
+	    .after = latest->owner,
+	    .starts = true,
+	};
 	enum vmft_claim claim = VMFT_CLAIM_UNREACHABLE;
 
 	for (unsigned i = 0; i < FIRST_CLAIMS && claim == VMFT_CLAIM_UNREACHABLE; i++)
-		claim = m->arbiter_ops->claim(m->arbiter, generation, m->owner, err);
+		claim = m->arbiter_ops->claim(m->arbiter, &first, err);
 	return claim;
 }
 
@@ -823,18 +851,19 @@ static int take_first_generation(struct vmft_monitor *m, uint64_t *ret, struct v
 		return rc;
 	if (latest.generation > 0 && !latest.ended)
 		return vmft_error_set(err, -EBUSY, VMFT_EXIT_ARBITER,
-				      "%s: generation %llu of %s is held by \"%.80s\" and did not "
-				      "end in an orderly way; if that guest is surely not running, "
-				      "remove %s",
+				      "%.200s: generation %llu of %s is held by \"%.80s\" and did "
+				      "not end in an orderly way; if that guest is surely not "
+				      "running anywhere, run: vmft declare-dead %s",
 				      m->config.arbiter, (unsigned long long)latest.generation,
-				      m->config.name, latest.owner, latest.record);
-	claim = claim_first(m, latest.generation + 1, err);
+				      m->config.name, latest.owner, m->options.pair_file);
+	claim = claim_first(m, &latest, err);
 	if (claim == VMFT_CLAIM_UNREACHABLE)
 		return -EIO;
 	if (claim == VMFT_CLAIM_LOST)
 		return vmft_error_set(err, -EBUSY, VMFT_EXIT_ARBITER,
 				      "%s: somebody else has just started %s", m->config.arbiter,
 				      m->config.name);
+	memcpy(m->record, m->owner, sizeof(m->record));
 	*ret = latest.generation + 1;
 	return 0;
 }
@@ -857,6 +886,10 @@ static int open_arbiter(struct vmft_monitor *m, struct vmft_error *err)
 				      "%s: arbiter = %.200s: unknown kind; use file:/DIRECTORY",
 				      m->options.pair_file, m->config.arbiter);
 	rc = m->arbiter_ops->open(&settings, &m->arbiter, err);
+	/* The primary looks for it before it takes this backup: found, both have one arbiter. */
+	if (rc == 0 && m->options.role == VMFT_ROLE_BACKUP)
+		rc = m->arbiter_ops->mark(m->arbiter, vmft_host_name(m->options.host), m->owner,
+					  err);
 	if (rc < 0)
 		return rc;
 	rc = vmft_arbiter_worker_start(m->arbiter_ops, m->arbiter, m->owner, &m->worker);

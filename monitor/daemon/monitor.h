@@ -90,6 +90,11 @@ struct vmft_peer {
 	uint64_t caller_generation;
 	bool latest_asked; /* a question is out */
 	bool latest_old;   /* it is older than that hello */
+	/* Primary: the backup's hello, while the arbiter is asked for the mark it left there. */
+	struct vmft_hello backup_hello;
+	bool marking;	 /* the connection is not read until the answer is there */
+	bool mark_asked; /* a question is out */
+	bool mark_old;	 /* it is older than that hello */
 };
 
 struct vmft_control_client;
@@ -120,6 +125,7 @@ struct vmft_monitor {
 	struct vmft_arbiter *arbiter;
 	struct vmft_arbiter_worker *worker;
 	char owner[VMFT_ARBITER_OWNER_MAX];
+	char record[VMFT_ARBITER_OWNER_MAX]; /* of the core's generation; "": not known yet */
 	struct vmft_control control;
 	struct vmft_journal journal;
 	struct vmft_lag lag;
@@ -226,6 +232,8 @@ void vmft_peer_form(struct vmft_monitor *m);
 void vmft_peer_look_for_backup(struct vmft_monitor *m);
 /* Backup: the arbiter has said which generation is the latest, or why it does not. */
 void vmft_peer_got_latest(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer);
+/* Primary: the arbiter has shown the mark that its backup left, or why it does not. */
+void vmft_peer_got_mark(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer);
 void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why);
 void vmft_peer_close(struct vmft_monitor *m);
 /* All that was given to the connection has left, or there is none. */

@@ -129,11 +129,13 @@ static bool pairs_by_attach(const struct vmft_monitor *m)
 static void send_hello(struct vmft_monitor *m, struct vmft_conn *conn)
 {
 	struct vmft_hello hello = m->options.identity;
-	uint8_t payload[512];
+	uint8_t payload[640];
 	size_t n;
 
 	hello.role = vmft_monitor_is_primary(m) ? VMFT_ROLE_PRIMARY : VMFT_ROLE_BACKUP;
 	hello.attach = vmft_monitor_is_primary(m) && pairs_by_attach(m);
+	(void)snprintf(hello.record, sizeof(hello.record), "%s",
+		       vmft_monitor_is_primary(m) ? m->record : m->owner);
 	vmft_heartbeat_introduce(&m->heartbeat, &hello);
 	n = vmft_hello_encode(&hello, payload);
 	(void)send_frame(m, conn, VMFT_FRAME_HELLO, 0, payload, n);
@@ -362,24 +364,51 @@ static void say_once(struct vmft_monitor *m, const char *what, const char *why)
 			 m->transport->peer_name(m->peer.conn), what, why);
 }
 
+static void refuse_backup(struct vmft_monitor *m, const char *why)
+{
+	say_once(m, "has", why);
+	send_refusal(m, m->peer.conn, why);
+	/* It will not heal by trying again, and the guest has not run. */
+	if (m->core.state == VMFT_STATE_FORMING)
+		vmft_monitor_leave(m, VMFT_EXIT_PEER);
+}
+
+static void ask_mark(struct vmft_monitor *m)
+{
+	m->peer.mark_old = m->peer.mark_asked;
+	if (m->peer.mark_asked)
+		return;
+	m->peer.mark_asked = true;
+	vmft_arbiter_worker_ask(m->worker, &(struct vmft_arbiter_question){
+					       .ask = VMFT_ASK_MARK,
+					       .host = vmft_host_name(m->peer.backup_hello.host),
+					   });
+}
+
 static void primary_got_hello(struct vmft_monitor *m, const struct vmft_frame_info *frame,
 			      const struct vmft_hello *theirs)
 {
-	const struct vmft_event_in start = {.kind = VMFT_IN_START_ALONE};
 	const char *why = mismatch(m, theirs);
 
 	if (!why && frame->generation != m->core.generation)
 		why = "another generation";
 	if (why) {
-		say_once(m, "has", why);
-		send_refusal(m, m->peer.conn, why);
-		/* It will not heal by trying again, and the guest has not run. */
-		if (m->core.state == VMFT_STATE_FORMING)
-			vmft_monitor_leave(m, VMFT_EXIT_PEER);
+		refuse_backup(m, why);
 		return;
 	}
+	m->peer.backup_hello = *theirs;
+	m->peer.marking = true;
+	m->transport->pause(m->peer.conn, true);
+	ask_mark(m);
+}
+
+/* The backup's hello fits, and its mark was found. */
+static void take_backup(struct vmft_monitor *m)
+{
+	const struct vmft_event_in start = {.kind = VMFT_IN_START_ALONE};
+
 	m->peer.refusal[0] = '\0';
-	begin_heartbeat(m, theirs);
+	begin_heartbeat(m, &m->peer.backup_hello);
 	if (!pairs_by_attach(m)) {
 		formed(m);
 	} else {
@@ -393,6 +422,40 @@ static void primary_got_hello(struct vmft_monitor *m, const struct vmft_frame_in
 		vmft_source_begin(m);
 	}
 	send_beat(m, vmft_loop_now());
+}
+
+/*
+ * What the backup has left at its arbiter is found at ours, so both are one. With two arbiters
+ * each side could win the next generation at its own.
+ */
+void vmft_peer_got_mark(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer)
+{
+	m->peer.mark_asked = false;
+	if (!m->peer.marking)
+		return;
+	if (m->peer.mark_old) {
+		ask_mark(m);
+		return;
+	}
+	vmft_monitor_arbiter_error(m, answer->rc < 0 ? answer->err.text : NULL);
+	m->peer.marking = false;
+	if (answer->rc < 0) {
+		say_once(m, "is not taken until the arbiter answers:", answer->err.text);
+		m->transport->close(m->peer.conn, false);
+		return;
+	}
+	if (!vmft_core_wants_peer(&m->core) || m->stopping) {
+		m->transport->close(m->peer.conn, false);
+		return;
+	}
+	if (strcmp(answer->mark, m->peer.backup_hello.record) != 0) {
+		refuse_backup(m,
+			      "left a mark at its arbiter that is not at this host's: the arbiter "
+			      "of the pair file must be one and the same on both hosts");
+		return;
+	}
+	take_backup(m);
+	m->transport->pause(m->peer.conn, false);
 }
 
 /* A primary that looks for a backup comes again twice a second, from another port each time: said
@@ -431,6 +494,7 @@ static void take_primary(struct vmft_monitor *m, struct vmft_conn *conn)
 	m->peer.closing = false;
 	m->peer.heard_ns = vmft_loop_now();
 	vmft_core_init(&m->core, VMFT_SIDE_BACKUP, m->peer.caller_generation);
+	memcpy(m->record, theirs.record, sizeof(m->record));
 	send_hello(m, conn);
 	begin_heartbeat(m, &theirs);
 	if (!theirs.attach)
@@ -454,7 +518,20 @@ static void ask_latest(struct vmft_monitor *m)
 	if (m->peer.latest_asked)
 		return;
 	m->peer.latest_asked = true;
-	vmft_arbiter_worker_ask(m->worker, VMFT_ASK_LATEST, 0);
+	vmft_arbiter_worker_ask(m->worker, &(struct vmft_arbiter_question){.ask = VMFT_ASK_LATEST});
+}
+
+/* Why the primary that says hello is not the one the arbiter knows, or NULL. */
+static const char *stale(const struct vmft_monitor *m, const struct vmft_arbiter_latest *latest)
+{
+	if (latest->generation != m->peer.caller_generation || latest->ended)
+		return "another generation than the arbiter's latest; if it was started just now, "
+		       "the arbiter of the pair file is not one and the same on both hosts";
+	/* The number is right by chance: two arbiters, or a stranger's word. */
+	if (strcmp(latest->owner, m->peer.caller_hello.record) != 0)
+		return "a generation that another owner holds at this host's arbiter: the arbiter "
+		       "of the pair file must be one and the same on both hosts";
+	return NULL;
 }
 
 /*
@@ -464,6 +541,7 @@ static void ask_latest(struct vmft_monitor *m)
 void vmft_peer_got_latest(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer)
 {
 	struct vmft_conn *conn = m->peer.caller;
+	const char *why;
 
 	m->peer.latest_asked = false;
 	if (answer->rc < 0 && m->arbiter_error[0] == '\0')
@@ -481,8 +559,8 @@ void vmft_peer_got_latest(struct vmft_monitor *m, const struct vmft_arbiter_answ
 		refuse_stranger(m, conn, "come to a side that has ended");
 	else if (answer->rc < 0)
 		drop_caller(m);
-	else if (answer->latest.generation != m->peer.caller_generation || answer->latest.ended)
-		refuse_stranger(m, conn, "another generation than the arbiter's latest");
+	else if ((why = stale(m, &answer->latest)) != NULL)
+		refuse_stranger(m, conn, why);
 	else
 		take_primary(m, conn);
 }
@@ -806,7 +884,7 @@ static ssize_t on_bytes(void *user, struct vmft_conn *conn, const uint8_t *bytes
 	size_t used = 0;
 	ssize_t rc = 0;
 
-	while (!(conn == m->peer.conn && m->peer.closing)) {
+	while (!(conn == m->peer.conn && (m->peer.closing || m->peer.marking))) {
 		struct vmft_frame_info frame = {0};
 		ssize_t length = vmft_frame_decode(bytes + used, n - used, &frame);
 
@@ -869,6 +947,7 @@ static void on_close(void *user, struct vmft_conn *conn, int error)
 	m->peer.in_grace = false;
 	vmft_heartbeat_end(&m->heartbeat);
 	m->peer.stage = VMFT_PEER_NONE;
+	m->peer.marking = false;
 	m->peer.paused = false;
 	m->peer.form_due = false;
 	if (counted && !m->peer.closing) {

@@ -155,7 +155,7 @@ class Etcd:
                       f"{side}'s link to the arbiter to be {'up' if up else 'down'}", 10)
 
     def forget(self, generation):
-        """What a person does who is sure that its guest does not run: removes the record."""
+        """Removes a record, which nobody is told to do."""
         key = _base64(f"vmft/{self.lab.prefix}/gen/{generation:020d}")
         run("ip", "netns", "exec", self.lab.net.host["B"], "curl", "-fsS", "--cacert",
             self.certificates.ca, "--cert", self.cert, "--key", self.key, "-d",
@@ -197,8 +197,8 @@ class Asker:
             raise LabError(f"{ASK} ended with {self.process.wait(10)}")
         return line
 
-    def ask(self, question):
-        self.tell(question)
+    def ask(self, *words):
+        self.tell("|".join(map(str, words)))
         return self.answer()
 
 

@@ -131,7 +131,9 @@ def etcd_stale_generation(name, way):
         pair.wait_state("B", "alone")
         live = time.time_ns()
         with Asker(etcd, "B") as next_owner:
-            equal(next_owner.ask("claim 3 somebody after B"), "won", "the claim of generation 3")
+            record = next_owner.ask("latest").removeprefix("latest 2 running ")
+            equal(next_owner.ask("claim", 3, record, "somebody after B"), "won",
+                  "the claim of generation 3")
             etcd.forget(2)
             equal(next_owner.ask("latest"), "latest 3 running somebody after B", "the record")
         pair.side["A"].may_end = True
@@ -191,53 +193,71 @@ def etcd_claims(name):
         equal(a.ask("latest"), "latest 0 running ", "what nobody has claimed")
         race(askers)
         stale(a, b)
+        marks(a, b)
         members_die(pair, etcd, a, b)
         other_vms(etcd, a)
 
 
 def race(askers):
+    record = ""
     for generation in range(1, 21):
         for number, asker in enumerate(askers):
-            asker.tell(f"claim {generation} racer {number}")
+            asker.tell(f"claim|{generation}|{record}|racer {number}")
         answers = [asker.answer() for asker in askers]
         equal(sorted(answers), ["lost"] * (len(askers) - 1) + ["won"],
               f"answers to claims of generation {generation}")
         winner = answers.index("won")
         equal(askers[0].ask("latest"), f"latest {generation} running racer {winner}", "the record")
         # Asked again, as after an answer that got lost.
-        equal(askers[winner].ask(f"claim {generation} racer {winner}"), "won", "the second answer")
+        equal(askers[winner].ask("claim", generation, record, f"racer {winner}"), "won",
+              "the second answer")
+        record = f"racer {winner}"
+    equal(askers[0].ask("claim", 21, record, "a"), "won", "21")
 
 
 def stale(a, b):
-    equal(a.ask("claim 30 a"), "won", "30, with a gap before it")
-    for generation in (1, 20, 21, 29):
-        equal(b.ask(f"claim {generation} b"), "lost", f"{generation}, below the latest")
-    equal(b.ask("claim 31 b"), "won", "31")
-    equal(a.ask("claim 30 a"), "lost", "30, won once, now that there is a 31")
-    equal(b.ask("end 30"), "ended", "the end of 30")
-    equal(a.ask("latest"), "latest 31 running b", "the record of 31")
-    equal(b.ask("end 31"), "ended", "the end of 31")
-    equal(a.ask("latest"), "latest 31 ended b", "the record of 31")
+    check("declare-dead" in b.ask("claim", 22, "another", "b"), "22, after another 21")
+    check("declare-dead" in b.ask("claim", 30, "a", "b"), "30, with a gap before it")
+    equal(b.ask("latest"), "latest 21 running a", "the record of 21")
+    equal(b.ask("claim", 22, "a", "b"), "won", "22")
+    equal(a.ask("claim", 22, "a", "a"), "lost", "22, of another")
+    equal(a.ask("claim", 23, "b", "a"), "won", "23")
+    equal(b.ask("claim", 22, "a", "b"), "lost", "22, won once, now that there is a 23")
+    equal(b.ask("end", 22, "b"), "ended", "the end of 22")
+    equal(a.ask("latest"), "latest 23 running a", "the record of 23")
+    check(b.ask("end", 23, "b").startswith("unreachable: "), "the end of another's generation")
+    equal(a.ask("start", 24, "a", "b"), "lost", "a start, while 23 runs")
+    equal(a.ask("end", 23, "a"), "ended", "the end of 23")
+    equal(a.ask("latest"), "latest 23 ended a", "the record of 23")
+    equal(b.ask("claim", 24, "a", "b"), "lost", "24, taken on after the guest's end")
+    equal(b.ask("start", 24, "a", "b"), "won", "24, started anew")
+
+
+def marks(a, b):
+    equal(b.ask("look", "backup"), "found ", "what nobody has left")
+    equal(a.ask("mark", "backup", "a was here"), "marked", "a mark")
+    equal(b.ask("look", "backup"), "found a was here", "the mark")
 
 
 def members_die(pair, etcd, a, b):
     etcd.kill(1)
     etcd.wait_quorum()
-    pair.wait(lambda: a.ask("claim 32 a") == "won", "a claim with two of three members", 30)
-    equal(b.ask("claim 32 b"), "lost", "the same claim of another")
+    pair.wait(lambda: a.ask("claim", 25, "b", "a") == "won", "a claim with two of three members",
+              30)
+    equal(b.ask("claim", 25, "b", "b"), "lost", "the same claim of another")
     etcd.kill(2)
-    said = a.ask("claim 33 a")
+    said = a.ask("claim", 26, "a", "a")
     check(said.startswith("unreachable: arbiter etcd: ") and etcd.member[2].url in said,
           f"a claim with one of three members: {said}")
     note(said)
     check(b.ask("latest").startswith("unreachable: "), "what is latest, without a majority")
-    equal(b.ask("end 32"), "unreachable", "an end without a majority")
+    check(b.ask("end", 25, "a").startswith("unreachable: "), "an end without a majority")
     with Asker(etcd) as late:
         check(late.said.startswith("refused: arbiter etcd: "), f"opened: {late.said}")
     etcd.start(1, 2)
     # It may have been committed late, by the member that lived; whether or not, it is a's.
-    pair.wait(lambda: a.ask("claim 33 a") == "won", "the claim that had no answer", 60)
-    equal(b.ask("claim 33 b"), "lost", "the same claim of another")
+    pair.wait(lambda: a.ask("claim", 26, "a", "a") == "won", "the claim that had no answer", 60)
+    equal(b.ask("claim", 26, "a", "b"), "lost", "the same claim of another")
     etcd.wait_quorum()
 
 
@@ -247,7 +267,7 @@ def other_vms(etcd, a):
     for vm in (f"{etcd.lab.prefix}.", f"{etcd.lab.prefix}0", etcd.lab.prefix[:-1]):
         with Asker(etcd, vm=vm) as other:
             equal(other.ask("latest"), "latest 0 running ", f"what {vm} has")
-            equal(other.ask("claim 1 other"), "won", f"the first claim of {vm}")
+            equal(other.ask("claim", 1, "", "other"), "won", f"the first claim of {vm}")
     equal(a.ask("latest"), latest, "the record of the VM in between")
 
 

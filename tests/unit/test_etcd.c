@@ -37,19 +37,40 @@
 #define YOU    "eW91"
 #define ENDED  "ZW5kZWQ="
 
-#define REFUSED(kvs, count) HEADER ",\"responses\":[" RANGE KVS(kvs, count) "]}"
+#define END2	"dm1mdC92bS9lbmQvMDAwMDAwMDAwMDAwMDAwMDAwMDI="
+#define MARK	"dm1mdC92bS9tYXJrL2JhY2t1cA=="
+#define HER	"aGVy"
+#define NOTHING "}}"
+
+/* The answer to a claim of 3 that was not made: what there is of 3 and later, of 2, of 2's end. */
+#define SHOWN(gens, before, end)                                                                   \
+	HEADER ",\"responses\":[" RANGE gens "," RANGE before "," RANGE end "]}"
+#define BEFORE		    KVS(KV(GEN2, HER), "1")
+#define REFUSED(kvs, count) SHOWN(KVS(kvs, count), BEFORE, NOTHING)
+
+/* After generation 2, which is hers. */
+static const struct vmft_arbiter_claim takes = {.generation = 3, .owner = "me", .after = "her"};
+static const struct vmft_arbiter_claim starts = {
+    .generation = 3, .owner = "me", .after = "her", .starts = true};
+static const struct vmft_arbiter_claim first = {
+    .generation = 3, .owner = "me", .after = "", .starts = true};
+
+static int answer_to(const struct vmft_arbiter_claim *what, const char *text, enum vmft_claim *ret)
+{
+	*ret = VMFT_CLAIM_UNREACHABLE;
+	return vmft_etcd_claim_parse(text, strlen(text), "vm", what, ret);
+}
 
 static int claim(const char *text, enum vmft_claim *ret)
 {
-	*ret = VMFT_CLAIM_UNREACHABLE;
-	return vmft_etcd_claim_parse(text, strlen(text), "vm", 3, "me", ret);
+	return answer_to(&takes, text, ret);
 }
 
 static void test_requests(void)
 {
 	struct vmft_etcd_request r;
 
-	vmft_etcd_claim_build("vm", 3, "me", &r);
+	vmft_etcd_claim_build("vm", &first, &r);
 	CU_ASSERT_STRING_EQUAL(
 	    r.body,
 	    "{\"compare\":[{\"target\":\"VERSION\",\"result\":\"EQUAL\",\"key\":\"" GEN3
@@ -58,9 +79,33 @@ static void test_requests(void)
 	    "\"failure\":[{\"request_range\":{\"key\":\"" GEN3
 	    "\",\"range_end\":\"dm1mdC92bS9nZW4w\",\"limit\":\"2\",\"sort_order\":\"ASCEND\","
 	    "\"sort_target\":\"KEY\"}}]}");
-	vmft_etcd_end_build("vm", 4, &r);
-	CU_ASSERT_STRING_EQUAL(r.body, "{\"success\":[{\"request_put\":{\"key\":\"" END4
-				       "\",\"value\":\"" ENDED "\"}}]}");
+	vmft_etcd_claim_build("vm", &takes, &r);
+	CU_ASSERT_STRING_EQUAL(
+	    r.body,
+	    "{\"compare\":[{\"target\":\"VERSION\",\"result\":\"EQUAL\",\"key\":\"" GEN3
+	    "\",\"range_end\":\"dm1mdC92bS9nZW4w\",\"version\":\"0\"},"
+	    "{\"target\":\"VALUE\",\"result\":\"EQUAL\",\"key\":\"" GEN2 "\",\"value\":\"" HER
+	    "\"},{\"target\":\"VERSION\",\"result\":\"EQUAL\",\"key\":\"" END2
+	    "\",\"version\":\"0\"}],"
+	    "\"success\":[{\"request_put\":{\"key\":\"" GEN3 "\",\"value\":\"" ME "\"}}],"
+	    "\"failure\":[{\"request_range\":{\"key\":\"" GEN3
+	    "\",\"range_end\":\"dm1mdC92bS9nZW4w\",\"limit\":\"2\",\"sort_order\":\"ASCEND\","
+	    "\"sort_target\":\"KEY\"}},{\"request_range\":{\"key\":\"" GEN2
+	    "\",\"limit\":\"1\"}},{\"request_range\":{\"key\":\"" END2 "\",\"limit\":\"1\"}}]}");
+	vmft_etcd_claim_build("vm", &starts, &r);
+	CU_ASSERT_PTR_NOT_NULL(strstr(r.body, "\"GREATER\",\"key\":\"" END2 "\""));
+	vmft_etcd_end_build("vm", 4, "me", VMFT_END_ORDERLY, &r);
+	CU_ASSERT_STRING_EQUAL(
+	    r.body, "{\"compare\":[{\"target\":\"VALUE\",\"result\":\"EQUAL\",\"key\":\"" GEN4
+		    "\",\"value\":\"" ME "\"}],\"success\":[{\"request_put\":{\"key\":\"" END4
+		    "\",\"value\":\"" ENDED "\"}}],\"failure\":[{\"request_range\":{\"key\":\"" GEN4
+		    "\",\"limit\":\"1\"}}]}");
+	vmft_etcd_mark_build("vm", "backup", "me", &r);
+	CU_ASSERT_STRING_EQUAL(r.body, "{\"success\":[{\"request_put\":{\"key\":\"" MARK
+				       "\",\"value\":\"" ME "\"}}]}");
+	vmft_etcd_look_build("vm", "backup", &r);
+	CU_ASSERT_STRING_EQUAL(r.body, "{\"success\":[{\"request_range\":{\"key\":\"" MARK
+				       "\",\"limit\":\"1\"}}]}");
 }
 
 /* The longest of everything fits; quotes in an owner do not get out of their base64. */
@@ -75,7 +120,10 @@ static void test_longest_request(void)
 	owner[sizeof(owner) - 1] = '\0';
 	vmft_etcd_key(name, "gen", UINT64_MAX, key);
 	CU_ASSERT_STRING_EQUAL(key + 74, "18446744073709551615");
-	vmft_etcd_claim_build(name, UINT64_MAX, owner, &r);
+	const struct vmft_arbiter_claim longest = {
+	    .generation = UINT64_MAX, .owner = owner, .after = owner, .starts = true};
+
+	vmft_etcd_claim_build(name, &longest, &r);
 	CU_ASSERT_STRING_EQUAL(r.body + strlen(r.body) - 4, "}}]}");
 	CU_ASSERT_PTR_NULL(strstr(r.body, "\"\"\""));
 	vmft_etcd_latest_build(name, &r);
@@ -98,6 +146,76 @@ static void test_claim_answers(void)
 		  c == VMFT_CLAIM_LOST);
 	CU_ASSERT(claim(REFUSED(KV(GEN3, ME) "," KV(GEN4, YOU), "9"), &c) == 0 &&
 		  c == VMFT_CLAIM_LOST);
+}
+
+/* What there is of the generation before decides, too. */
+static void test_claim_after(void)
+{
+	enum vmft_claim c;
+
+	/* It has ended: it is not taken on, but a start may follow it. */
+	CU_ASSERT(claim(SHOWN(NOTHING, BEFORE, KVS(KV(END2, ENDED), "1")), &c) == 0 &&
+		  c == VMFT_CLAIM_LOST);
+	CU_ASSERT(answer_to(&starts, SHOWN(NOTHING, BEFORE, NOTHING), &c) == 0 &&
+		  c == VMFT_CLAIM_LOST);
+	CU_ASSERT(answer_to(&starts,
+			    SHOWN(KVS(KV(GEN3, ME), "1"), BEFORE, KVS(KV(END2, ENDED), "1")),
+			    &c) == 0 &&
+		  c == VMFT_CLAIM_WON);
+	CU_ASSERT(answer_to(&first, HEADER ",\"responses\":[" RANGE KVS(KV(GEN3, ME), "1") "]}",
+			    &c) == 0 &&
+		  c == VMFT_CLAIM_WON);
+	/* It is not there, or another's: this is not the arbiter, whatever else it has. */
+	CU_ASSERT_EQUAL(claim(SHOWN(NOTHING, NOTHING, NOTHING), &c), -ESTALE);
+	CU_ASSERT_EQUAL(claim(SHOWN(NOTHING, KVS(KV(GEN2, YOU), "1"), NOTHING), &c), -ESTALE);
+	CU_ASSERT_EQUAL(claim(SHOWN(KVS(KV(GEN3, ME), "1"), NOTHING, NOTHING), &c), -ESTALE);
+	CU_ASSERT_EQUAL(claim(SHOWN(KVS(KV(GEN4, YOU), "1"), KVS(KV(GEN2, YOU), "1"), NOTHING), &c),
+			-ESTALE);
+	/* Nothing stands in its way: why was it not made? */
+	CU_ASSERT_EQUAL(claim(SHOWN(NOTHING, BEFORE, NOTHING), &c), -EBADMSG);
+	CU_ASSERT_EQUAL(answer_to(&starts, SHOWN(NOTHING, BEFORE, KVS(KV(END2, ENDED), "1")), &c),
+			-EBADMSG);
+	/* Of another generation, or too little. */
+	CU_ASSERT_EQUAL(claim(SHOWN(NOTHING, KVS(KV(GEN3, HER), "1"), NOTHING), &c), -EBADMSG);
+	CU_ASSERT_EQUAL(claim(SHOWN(NOTHING, BEFORE, KVS(KV(END3, ENDED), "1")), &c), -EBADMSG);
+	CU_ASSERT_EQUAL(claim(HEADER ",\"responses\":[" RANGE KVS(KV(GEN3, ME), "1") "]}", &c),
+			-EBADMSG);
+	CU_ASSERT_EQUAL(c, VMFT_CLAIM_UNREACHABLE);
+}
+
+static void test_cluster(void)
+{
+	uint64_t cluster = 0;
+
+	CU_ASSERT_EQUAL(vmft_etcd_cluster_parse(HEADER PUT, sizeof(HEADER PUT) - 1, &cluster), 0);
+	CU_ASSERT_EQUAL(cluster, 32);
+	CU_ASSERT_EQUAL(vmft_etcd_cluster_parse("{}", 2, &cluster), -EBADMSG);
+	CU_ASSERT_EQUAL(
+	    vmft_etcd_cluster_parse("{\"header\":{\"cluster_id\":\"0\"}}", 31, &cluster), -EBADMSG);
+}
+
+#define LOOKED(kvs) HEADER ",\"succeeded\":true,\"responses\":[" RANGE kvs "]}"
+
+static int look(const char *text, char *ret)
+{
+	return vmft_etcd_look_parse(text, strlen(text), "vm", "backup", ret);
+}
+
+static void test_marks(void)
+{
+	char found[VMFT_ARBITER_OWNER_MAX] = "?";
+
+	CU_ASSERT_EQUAL(vmft_etcd_mark_parse(HEADER PUT, sizeof(HEADER PUT) - 1), 0);
+	CU_ASSERT_EQUAL(look(HEADER PUT, found), -EBADMSG);
+	CU_ASSERT_EQUAL(look(LOOKED(KVS(KV(GEN3, ME), "1")), found), -EBADMSG);
+	CU_ASSERT_EQUAL(look(LOOKED(KVS(KV(MARK, ME) "," KV(MARK, YOU), "2")), found), -EBADMSG);
+	CU_ASSERT_EQUAL(look(HEADER ",\"responses\":[" RANGE KVS(KV(MARK, ME), "1") "]}", found),
+			-EBADMSG);
+	CU_ASSERT_STRING_EQUAL(found, "?");
+	CU_ASSERT_EQUAL(look(LOOKED(KVS(KV(MARK, ME), "1")), found), 0);
+	CU_ASSERT_STRING_EQUAL(found, "me");
+	CU_ASSERT_EQUAL(look(LOOKED(NOTHING), found), 0);
+	CU_ASSERT_STRING_EQUAL(found, "");
 }
 
 /* What is no answer to a claim: neither won nor lost. */
@@ -200,8 +318,8 @@ static void test_lengths(void)
 
 	memset(text, '\n', sizeof(text));
 	memcpy(text, HEADER PUT, sizeof(HEADER PUT) - 1);
-	CU_ASSERT_EQUAL(vmft_etcd_claim_parse(text, VMFT_ETCD_ANSWER_MAX, "vm", 3, "me", &c), 0);
-	CU_ASSERT_EQUAL(vmft_etcd_claim_parse(text, VMFT_ETCD_ANSWER_MAX + 1, "vm", 3, "me", &c),
+	CU_ASSERT_EQUAL(vmft_etcd_claim_parse(text, VMFT_ETCD_ANSWER_MAX, "vm", &takes, &c), 0);
+	CU_ASSERT_EQUAL(vmft_etcd_claim_parse(text, VMFT_ETCD_ANSWER_MAX + 1, "vm", &takes, &c),
 			-EBADMSG);
 }
 
@@ -245,11 +363,14 @@ static void test_latest(void)
 
 static void test_end_and_errors(void)
 {
+	static const char elsewhere[] = HEADER ",\"responses\":[" RANGE NOTHING "]}";
 	static const char said[] = "{\"error\":\"etcdserver: no leader\",\"code\":14}";
 	char text[32];
 
 	CU_ASSERT_EQUAL(vmft_etcd_end_parse(HEADER PUT, sizeof(HEADER PUT) - 1), 0);
 	CU_ASSERT_EQUAL(vmft_etcd_end_parse(said, sizeof(said) - 1), -EBADMSG);
+	/* The generation is another's, or not there. */
+	CU_ASSERT_EQUAL(vmft_etcd_end_parse(elsewhere, sizeof(elsewhere) - 1), -ESTALE);
 	vmft_etcd_error_text(said, sizeof(said) - 1, text, sizeof(text));
 	CU_ASSERT_STRING_EQUAL(text, "etcdserver: no leader");
 	vmft_etcd_error_text("Not Found\n", 10, text, sizeof(text));
@@ -287,9 +408,11 @@ int vmft_suite_etcd(void)
 
 	if (!suite || !CU_ADD_TEST(suite, test_requests) ||
 	    !CU_ADD_TEST(suite, test_longest_request) || !CU_ADD_TEST(suite, test_claim_answers) ||
-	    !CU_ADD_TEST(suite, test_claim_doubts) || !CU_ADD_TEST(suite, test_lengths) ||
-	    !CU_ADD_TEST(suite, test_deep) || !CU_ADD_TEST(suite, test_latest) ||
-	    !CU_ADD_TEST(suite, test_end_and_errors) || !CU_ADD_TEST(suite, test_open_refuses))
+	    !CU_ADD_TEST(suite, test_claim_after) || !CU_ADD_TEST(suite, test_cluster) ||
+	    !CU_ADD_TEST(suite, test_marks) || !CU_ADD_TEST(suite, test_claim_doubts) ||
+	    !CU_ADD_TEST(suite, test_lengths) || !CU_ADD_TEST(suite, test_deep) ||
+	    !CU_ADD_TEST(suite, test_latest) || !CU_ADD_TEST(suite, test_end_and_errors) ||
+	    !CU_ADD_TEST(suite, test_open_refuses))
 		return -1;
 	return 0;
 }

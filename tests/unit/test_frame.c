@@ -79,6 +79,8 @@ static void test_length_is_capped(void)
 	CU_ASSERT_EQUAL(vmft_frame_decode(buffer, sizeof(buffer), &got), -EBADMSG);
 }
 
+#define RECORD "0123456789abcdef primary on a since 1"
+
 static const struct vmft_hello hello = {
     .role = 1,
     .attach = 1,
@@ -95,6 +97,7 @@ static const struct vmft_hello hello = {
     .grace_ms = 3000,
     .ticket_bytes = VMFT_TICKET_BYTES,
     .ticket = {7, 8, 9},
+    .record = RECORD,
 };
 
 static void test_hello(void)
@@ -117,7 +120,8 @@ static void test_hello_counts(void)
 	const size_t build_id_at = 1 + 1 + 4 + 4;
 	uint8_t bytes[512];
 	size_t n = vmft_hello_encode(&hello, bytes);
-	const size_t ticket_at = n - VMFT_TICKET_BYTES - 1, name_end = ticket_at - 5;
+	const size_t record_at = n - sizeof(RECORD);
+	const size_t ticket_at = record_at - VMFT_TICKET_BYTES - 1, name_end = ticket_at - 5;
 	struct vmft_hello got = {.role = 99};
 
 	CU_ASSERT_EQUAL_FATAL(bytes[build_id_at], 20);
@@ -137,15 +141,27 @@ static void test_hello_counts(void)
 	bytes[ticket_at] = VMFT_TICKET_BYTES + 1;
 	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n + 1, &got), -EBADMSG);
 	bytes[ticket_at] = VMFT_TICKET_BYTES;
+	/* a record with a newline, a zero byte or more than it may hold */
+	CU_ASSERT_EQUAL_FATAL(bytes[record_at], sizeof(RECORD) - 1);
+	for (unsigned i = 0; i < 3; i++) {
+		bytes[record_at + 5] = (uint8_t) "\n\0\377"[i];
+		CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n, &got), -EBADMSG);
+	}
+	bytes[record_at + 5] = '4';
+	bytes[record_at] = VMFT_HELLO_RECORD_MAX + 1;
+	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, sizeof(bytes), &got), -EBADMSG);
+	bytes[record_at] = sizeof(RECORD) - 1;
 	bytes[1] = 2; /* attach */
 	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n, &got), -EBADMSG);
 	CU_ASSERT_EQUAL(got.role, 99);
 	bytes[1] = 0;
 	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n, &got), 0);
 	CU_ASSERT_EQUAL(got.attach, 0);
-	bytes[ticket_at] = 0; /* there is no heartbeat path */
-	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, ticket_at + 1, &got), 0);
+	bytes[ticket_at] = 0;	  /* there is no heartbeat path, */
+	bytes[ticket_at + 1] = 0; /* and no record */
+	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, ticket_at + 2, &got), 0);
 	CU_ASSERT_EQUAL(got.ticket_bytes, 0);
+	CU_ASSERT_STRING_EQUAL(got.record, "");
 }
 
 static void test_beat(void)

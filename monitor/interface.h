@@ -127,7 +127,7 @@ struct vmft_iface {
 	_Atomic uint64_t diverged_at; /* log position of the entry that found it */
 	_Atomic uint64_t diverged_expected, diverged_found; /* digests, of whatever kind it is */
 	_Atomic uint32_t diverged_page_count; /* listed, VMFT_DIVERGENCE_PAGES_MAX at most */
-	_Atomic uint32_t reserved4;
+	_Atomic uint32_t guest_ran; /* 1: this QEMU has executed instructions of its guest */
 	_Atomic uint64_t diverged_page[VMFT_DIVERGENCE_PAGES_MAX]; /* offsets in vmft.ram */
 	_Atomic uint64_t outputs_compared, digests_compared;	   /* replaying */
 	_Atomic uint64_t digests_taken, digest_ns; /* recording: and what they cost */

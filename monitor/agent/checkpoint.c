@@ -330,8 +330,10 @@ static void start_in_main_loop(void *unused)
 {
 	(void)unused;
 	/* It would take a fence's request to stop with it. */
-	if (!atomic_load(&vmft_agent.fenced))
-		vmft_agent.qemu.vm_start();
+	if (atomic_load(&vmft_agent.fenced))
+		return;
+	atomic_store(&vmft_agent.iface->guest_ran, 1);
+	vmft_agent.qemu.vm_start();
 }
 
 static void end_in_main_loop(void *unused)

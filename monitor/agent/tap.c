@@ -166,6 +166,16 @@ static bool is_digest_point(const struct vmft_tap *tap)
 		tap->cursor.head[0] == VMFT_EVENT_CHECKPOINT_VIRTUAL_RT);
 }
 
+/* QEMU logs events of its own start before the guest runs, and may end by an error there. */
+static void note_ran(const struct vmft_tap *tap)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+
+	if (tap->cursor.head[0] == VMFT_EVENT_INSTRUCTION &&
+	    !atomic_load_explicit(&iface->guest_ran, memory_order_relaxed))
+		atomic_store(&iface->guest_ran, 1);
+}
+
 void vmft_tap_write(const uint8_t *bytes, size_t n)
 {
 	struct vmft_tap *tap = &vmft_agent.tap;
@@ -174,6 +184,7 @@ void vmft_tap_write(const uint8_t *bytes, size_t n)
 		return;
 	vmft_time_before_event();
 	write_all(tap, bytes, n);
+	note_ran(tap);
 	vmft_time_logged(&tap->cursor);
 	if (is_digest_point(tap))
 		vmft_digest_point();

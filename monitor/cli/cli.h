@@ -21,6 +21,7 @@ double vmft_cli_number(struct json_object *answer, const char *key);
 
 /* The larger commands, a file each, with options of their own. argv[0] is what the command is
  * called in messages, "vmft replay". They return the exit code. */
+int vmft_cli_declare_dead(int argc, char *argv[]);
 int vmft_cli_drill(int argc, char *argv[]);
 int vmft_cli_replay(int argc, char *argv[]);
 

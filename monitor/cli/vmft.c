@@ -36,6 +36,8 @@ static const char doc[] =
     "  hold-attach, step-attach, release-attach\n"
     "                for drills: an attach stays in its phase, goes on into\n"
     "                the next, goes on\n"
+    "  declare-dead  after a crash of both hosts: say that the VM runs nowhere, so\n"
+    "                that it may be started again; vmft declare-dead --help\n"
     "  drill         does a fault to a protected VM, on purpose, and reports what its\n"
     "                clients saw; see vmft drill --help\n\n"
     "Exit status: 0 done, 1 refused by the monitor or (watch) the guest ended, 2 wrong usage, "
@@ -264,6 +266,7 @@ static const struct {
 	const char *name; /* as in messages: "vmft NAME" */
 	int (*run)(int argc, char *argv[]);
 } commands[] = {
+    {"vmft declare-dead", vmft_cli_declare_dead},
     {"vmft drill", vmft_cli_drill},
     {"vmft replay", vmft_cli_replay},
 };

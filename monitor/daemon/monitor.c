@@ -96,8 +96,8 @@ static int exit_code_of(enum vmft_why why)
 static bool generation_is_over(const struct vmft_monitor *m, enum vmft_why why)
 {
 	const bool ours = m->core.side == VMFT_SIDE_PRIMARY || m->live_ns > 0;
-	const bool never_ran = m->core.side == VMFT_SIDE_PRIMARY &&
-			       vmft_agent_link_state(&m->agent) <= VMFT_AGENT_WAITING;
+	const bool never_ran = m->core.side == VMFT_SIDE_PRIMARY && m->live_ns == 0 &&
+			       !atomic_load(&m->agent.iface->guest_ran);
 
 	return m->core.state == VMFT_STATE_ENDED &&
 	       ((ours && why == VMFT_WHY_GUEST_ENDED) || never_ran);
@@ -568,12 +568,21 @@ static void report_claim(struct vmft_monitor *m, const struct vmft_arbiter_answe
 							  : VMFT_IN_CLAIM_LOST);
 }
 
-static void on_answer(struct vmft_op *op, int result)
+/* Who starts the VM again will be told that it may still run. */
+static void report_end(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer)
 {
-	struct vmft_monitor *m = op->owner;
+	if (answer->rc < 0)
+		vmft_journal_say(&m->journal,
+				 "that generation %llu has ended is not on record: %.300s; before "
+				 "the VM is started again, run: vmft declare-dead %s",
+				 (unsigned long long)m->core.generation, answer->err.text,
+				 m->options.pair_file);
+}
+
+static void take_answers(struct vmft_monitor *m)
+{
 	struct vmft_arbiter_answer answer;
 
-	(void)result;
 	while (vmft_arbiter_worker_answer(m->worker, &answer)) {
 		if (answer.ask == VMFT_ASK_CLAIM)
 			report_claim(m, &answer);
@@ -581,7 +590,17 @@ static void on_answer(struct vmft_op *op, int result)
 			vmft_peer_got_latest(m, &answer);
 		else if (answer.ask == VMFT_ASK_MARK)
 			vmft_peer_got_mark(m, &answer);
+		else
+			report_end(m, &answer);
 	}
+}
+
+static void on_answer(struct vmft_op *op, int result)
+{
+	struct vmft_monitor *m = op->owner;
+
+	(void)result;
+	take_answers(m);
 	vmft_loop_poll(m->loop, op, vmft_arbiter_worker_fd(m->worker), POLLIN);
 }
 
@@ -1058,6 +1077,16 @@ err_control:
 	return rc;
 }
 
+/* Of what was asked when the loop had stopped already, only an end matters. */
+static void report_last_answer(struct vmft_monitor *m)
+{
+	struct vmft_arbiter_answer answer;
+
+	while (vmft_arbiter_worker_answer(m->worker, &answer))
+		if (answer.ask == VMFT_ASK_END)
+			report_end(m, &answer);
+}
+
 int vmft_monitor_run(struct vmft_monitor *m)
 {
 	int rc;
@@ -1085,6 +1114,7 @@ int vmft_monitor_run(struct vmft_monitor *m)
 	vmft_alarm_close(m->alarm);
 	m->strategy_ops->close(m->strategy);
 	(void)vmft_arbiter_worker_wait(m->worker, ARBITER_END_MS);
+	report_last_answer(m);
 	vmft_saver_fini(&m->saver);
 	return m->exit_code;
 }

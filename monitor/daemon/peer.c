@@ -449,9 +449,8 @@ void vmft_peer_got_mark(struct vmft_monitor *m, const struct vmft_arbiter_answer
 		return;
 	}
 	if (strcmp(answer->mark, m->peer.backup_hello.record) != 0) {
-		refuse_backup(m,
-			      "left a mark at its arbiter that is not at this host's: the arbiter "
-			      "of the pair file must be one and the same on both hosts");
+		refuse_backup(m, "left a mark at its arbiter that this host's does not show; both "
+				 "hosts must use one arbiter");
 		return;
 	}
 	take_backup(m);
@@ -525,12 +524,12 @@ static void ask_latest(struct vmft_monitor *m)
 static const char *stale(const struct vmft_monitor *m, const struct vmft_arbiter_latest *latest)
 {
 	if (latest->generation != m->peer.caller_generation || latest->ended)
-		return "another generation than the arbiter's latest; if it was started just now, "
-		       "the arbiter of the pair file is not one and the same on both hosts";
+		return "another generation than this host's arbiter; both hosts must use one "
+		       "arbiter";
 	/* The number is right by chance: two arbiters, or a stranger's word. */
 	if (strcmp(latest->owner, m->peer.caller_hello.record) != 0)
-		return "a generation that another owner holds at this host's arbiter: the arbiter "
-		       "of the pair file must be one and the same on both hosts";
+		return "a generation that is another's at this host's arbiter; both hosts must use "
+		       "one arbiter";
 	return NULL;
 }
 

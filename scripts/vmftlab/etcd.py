@@ -11,6 +11,7 @@ clients too: etcd's JSON gateway is a client of the member it is part of.
 
 import base64
 import os
+import shutil
 import signal
 import subprocess
 
@@ -125,6 +126,15 @@ class Etcd:
             process.kill()
             if process.wait(10) != -signal.SIGKILL:
                 raise LabError(f"etcd{number} was not killed but ended before")
+
+    def rebuild(self, number):
+        """A member that has lost its data, and comes back as a cluster of its own."""
+        member = self.member[number]
+        shutil.rmtree(member.data)
+        others = self.member
+        self.member = {number: member}
+        self.start(number)
+        self.member = others
 
     def wait_quorum(self):
         """Until somebody who asks for the first time is answered."""

@@ -526,6 +526,19 @@ class Lab:
         if not self.net.heartbeat_is_cut():
             raise LabError("the link of the heartbeat path is still up")
 
+    def enter(self, name, *command, check=True):
+        """Runs a command where a side's monitor is: in its network and its view of the files."""
+        return run("nsenter", "-t", str(self.side[name].monitor_pids()[0]), "-m", "-n", *command,
+                   check=check)
+
+    def vmft(self, *words, side="A"):
+        """The command line tool on a side's host; what it printed and its exit code."""
+        done = subprocess.run(["ip", "netns", "exec", self.side[side].ns,
+                               os.path.join(BIN, "vmft"), *words], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=PATIENCE_S, check=False)
+        return done.stdout, done.returncode
+
     def hide_arbiter(self):
         os.rename(self.arbiter, f"{self.arbiter}.away")
 

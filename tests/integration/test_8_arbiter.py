@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An etcd cluster as arbiter: failover over TLS, members that die, hosts that cannot reach it."""
+"""The arbiter that is not the one the pair lives on: emptied, replaced, unmounted, not shared; a
+VM that is declared dead; an etcd cluster: failover over TLS, members that die or are built anew,
+hosts that cannot reach it."""
 
 import contextlib
+import json
 import os
+import shutil
 import time
 
 from harness import (BOTH, LOCKSTEP, Loaded, captures_whole, check, drill, equal, lab, note, silent,
                      test)
 from test_1_failover import backup_took_over, primary_went_on
-from test_4_bad_input import ARBITER, refused
+from test_4_bad_input import ARBITER, CONFIG, PEER, refused
 from vmftlab.etcd import Asker, Certificates, Etcd
 from vmftlab.load import GuestShell
 
@@ -44,6 +48,167 @@ def winner_verified(loaded, winner, what):
         backup_took_over(loaded, what)
     else:
         primary_went_on(loaded, what)
+
+
+SHARE = "share"
+
+
+def share(pair):
+    """Hosts mount the share there themselves; returns how."""
+    directory = os.path.join(pair.dir, SHARE)
+    os.makedirs(directory, exist_ok=True)
+    return f"mount --bind {directory} {pair.arbiter}"
+
+
+def start_mounted(pair):
+    mount = share(pair)
+    pair.start_side("B", inside=mount)
+    pair.wait(lambda: pair.peek("B"), "the backup's monitor")
+    pair.start_side("A", inside=mount)
+    pair.wait(lambda: pair.paired("A") and pair.paired("B"), "the pair to form")
+    return mount
+
+
+def generations(directory):
+    return sorted(name.split(".gen-")[1] for name in os.listdir(directory)
+                  if ".gen-" in name and not name.startswith("."))
+
+
+@drill("arbiter-unmounted", *BOTH)
+def arbiter_unmounted(name, way):
+    """The share is gone on the backup's host: what is mounted there now lets it go nowhere."""
+    with way.lab(name) as pair:
+        start_mounted(pair)
+        shared = os.path.join(pair.dir, SHARE)
+        busy = pair.enter("B", "umount", pair.arbiter, check=False)
+        check(busy.returncode != 0, "the monitor does not hold the share open")
+        pair.enter("B", "umount", "-l", pair.arbiter)
+        check("gen-1" not in pair.enter("B", "ls", pair.arbiter).stdout, "the share is still there")
+        pair.side["B"].may_end = True
+        pair.cut_channel()
+        pair.wait_state("A", "alone")
+        live = time.time_ns()
+        pair.wait_state("B", *WAITING)
+        says_why(pair, "B", "another directory")
+        time.sleep(1)
+        waits(pair, "B")
+        silent(pair, "B", live, "with the share unmounted")
+        equal(generations(shared), ["1", "2"], "generations on the share")
+        equal(generations(pair.arbiter), [], "generations under the mount point")
+        pair.enter("B", "mount", "--bind", shared, pair.arbiter)
+        pair.wait_said("B", "fenced")
+        equal(pair.state("A"), "alone", "state of A")
+        captures_whole(pair)
+
+
+@drill("arbiter-wiped", *BOTH)
+def arbiter_wiped(name, way):
+    """Nobody goes on by an arbiter without records; with them back, one does."""
+    with way.lab(name) as pair:
+        loaded = Loaded(pair).start()
+        kept = os.path.join(pair.dir, "kept")
+        os.mkdir(kept)
+        for record in os.listdir(pair.arbiter):
+            os.rename(os.path.join(pair.arbiter, record), os.path.join(kept, record))
+        pair.cut_channel()
+        for side in "AB":
+            pair.wait_state(side, *WAITING)
+            says_why(pair, side, "declare-dead")
+        quiet = time.time_ns()
+        time.sleep(2)
+        waits(pair, "A", "B")
+        for side in "AB":
+            silent(pair, side, quiet, "by an arbiter that was emptied")
+        equal(generations(pair.arbiter), [], "generations in an arbiter that was emptied")
+        for record in os.listdir(kept):
+            os.rename(os.path.join(kept, record), os.path.join(pair.arbiter, record))
+        winner, loser = one_goes_on(pair)
+        winner_verified(loaded, winner, "the records are back")
+        silent(pair, loser, quiet, "after it was fenced")
+        captures_whole(pair)
+
+
+@drill("arbiter-not-shared", *BOTH)
+def arbiter_not_shared(name, way):
+    """Two directories of one name, each with a generation 1: found out before there is a pair."""
+    with way.lab(name, captures=False) as pair:
+        mount = share(pair)
+        with open(os.path.join(pair.dir, SHARE, f"{pair.prefix}.gen-1"), "w",
+                  encoding="utf-8") as file:
+            file.write("0123456789abcdef0123456789abcdef primary on another since 1\n")
+        pair.start_side("B", inside=mount)
+        pair.wait(lambda: pair.peek("B"), "the backup's monitor")
+        pair.start_side("A")
+        pair.side["A"].may_end = True
+        said = r"both hosts must use one arbiter"
+        pair.wait_said("B", said)
+        equal(pair.side["A"].exit_code(), PEER, "exit code of the primary")
+        pair.wait_said("A", said)
+        equal(pair.state("B"), "forming", "state of the backup")
+        equal(pair.side["A"].console(), b"", "console of a guest that must not have run")
+
+
+@test("arbiter-replica")
+def arbiter_replica(name):
+    """The backup's directory shows what the primary writes, but nothing the other way round: the
+    primary finds that out."""
+    with lab(name, captures=False, pair={"start": "alone"}) as pair:
+        pair.start_side("A")
+        pair.wait_state("A", "alone")
+        replica = os.path.join(pair.dir, "replica")
+        os.mkdir(replica)
+        for record in os.listdir(pair.arbiter):
+            shutil.copy(os.path.join(pair.arbiter, record), replica)
+        pair.start_side("B", inside=f"mount --bind {replica} {pair.arbiter}")
+        pair.wait_said("A", r"left a mark at its arbiter .* both hosts must use one arbiter")
+        equal(pair.state("A"), "alone", "state of the primary")
+        equal(pair.state("B"), "forming", "state of the backup")
+
+
+@drill("start-that-fails", *BOTH)
+def start_that_fails(name, way):
+    """A QEMU that does not come up leaves the VM free: nobody has to be asked."""
+    with way.lab(name, captures=False, pair={"start": "alone"}) as pair:
+        initrd = [word.replace("vmlinuz", "initrd") for word in pair.qemu_args("A")]
+        pair.start_side("A", args=initrd).may_end = True
+        check(pair.side["A"].exit_code() != 0, "QEMU took an initrd for a kernel")
+        pair.wait(lambda: not pair.side["A"].monitor_pids(), "its monitor to end")
+        equal(generations(pair.arbiter), ["1"], "generations on record")
+        pair.start_side("A")
+        pair.wait_state("A", "alone")
+        equal(pair.status("A")["generation"], 2, "generation of the second start")
+
+
+@drill("declare-dead", *BOTH)
+def declare_dead(name, way):
+    """Both hosts are lost at once, after a failover: a person is asked once, and numbers go on."""
+    with way.lab(name, captures=False) as pair:
+        pair.start_protected()
+        said, code = pair.vmft("declare-dead", "--yes", pair.pair_path)
+        equal(code, PEER, f"exit code while the VM runs here ({said.strip()})")
+        check("runs on this host" in said, said)
+        pair.side["A"].may_end = True
+        pair.stop_host("A")
+        pair.wait_state("B", "alone")
+        pair.end_side("B")
+        pair.start_side("B", role="primary").may_end = True
+        equal(pair.side["B"].exit_code(), ARBITER, "exit code of a start that may not be")
+        pair.wait_said("B", r"generation 2 .*vmft declare-dead ")
+        said, code = pair.vmft("declare-dead", pair.pair_path)
+        equal(code, CONFIG, f"exit code when nobody can be asked ({said.strip()})")
+        said, code = pair.vmft("declare-dead", "--json", "--yes", pair.pair_path)
+        equal((code, json.loads(said)["generation"]), (0, 2), "what was declared")
+        said, code = pair.vmft("declare-dead", "--yes", pair.pair_path)
+        equal(code, 0, "exit code the second time")
+        check("ended already" in said, said)
+        alone = pair.write_pair(os.path.join(pair.dir, "alone.conf"), start="alone")
+        pair.start_side("B", role="primary", pair_file=alone)
+        pair.wait_state("B", "alone")
+        equal(pair.status("B")["generation"], 3, "generation of the start after it")
+        # It slept through all of that, and holds generation 1.
+        pair.cont_host("A")
+        pair.wait_said("A", "fenced")
+        equal(generations(pair.arbiter), ["1", "2", "3"], "generations on record")
 
 
 @drill("etcd-kill9-qemu", *BOTH)
@@ -196,6 +361,7 @@ def etcd_claims(name):
         marks(a, b)
         members_die(pair, etcd, a, b)
         other_vms(etcd, a)
+        rebuilt(pair, etcd, a)
 
 
 def race(askers):
@@ -259,6 +425,26 @@ def members_die(pair, etcd, a, b):
     pair.wait(lambda: a.ask("claim", 26, "a", "a") == "won", "the claim that had no answer", 60)
     equal(b.ask("claim", 26, "a", "b"), "lost", "the same claim of another")
     etcd.wait_quorum()
+
+
+def rebuilt(pair, etcd, a):
+    """A member that was built anew from an empty directory, and the others are gone."""
+    etcd.kill(1, 2, 3)
+    etcd.rebuild(3)
+    only = f"etcd:{etcd.member[3].url}"
+    pair.wait(lambda: "another cluster" in a.ask("claim", 27, "a", "a"), "the member to answer", 30)
+    with contextlib.ExitStack() as stack:
+        new = pair.wait(lambda: opened(stack, etcd, only), "the member to answer", 30)
+        equal(new.ask("latest"), "latest 0 running ", "what the new member has")
+        said = new.ask("claim", 27, "a", "b")
+        check("declare-dead" in said, f"a claim at a member that knows nothing: {said}")
+        note(said)
+        equal(new.ask("latest"), "latest 0 running ", "what the new member has")
+
+
+def opened(stack, etcd, spec):
+    asker = stack.enter_context(Asker(etcd, spec=spec))
+    return asker if asker.opened else None
 
 
 def other_vms(etcd, a):

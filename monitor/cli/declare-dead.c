@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vmft declare-dead: a person says that a VM runs nowhere.
+ *
+ * After a crash of both hosts the arbiter's latest generation has no end on record: nobody but a
+ * person can know that its guest is not running. This adds that end. It removes nothing, so a
+ * side that slept through all of it finds its generation ended, and loses.
+ */
+#define _GNU_SOURCE
+#include <argp.h>
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../common/exit-codes.h"
+#include "../common/pair-config.h"
+#include "../daemon/arbiter.h"
+#include "cli.h"
+
+#define PAIR_DIRECTORY "/etc/vmft"
+
+struct request {
+	const char *vm; /* as given: a name or a pair file */
+	bool yes;
+	bool json;
+	char pair_file[VMFT_PATH_MAX];
+	struct vmft_pair_config config;
+};
+
+static const char doc[] =
+    "Say that a VM runs nowhere, so that it may be started again.\v"
+    "NAME stands for the pair file " PAIR_DIRECTORY "/NAME.conf; a pair file may be named "
+    "instead.\n\n"
+    "The arbiter's latest generation gets an end on record. Nothing is removed: whichever side "
+    "of the VM still sleeps somewhere finds that it has lost. If the guest is running all the "
+    "same and you start the VM anew, there are two of it. Look at each host of the pair file "
+    "first.\n\n"
+    "Exit status: 0 done, or there was nothing to do; 1 not done; 2 wrong usage or pair file; 7 "
+    "a side of the VM runs on this host; 8 the arbiter gives no answer.";
+
+static const struct argp_option option_table[] = {
+    {"yes", 'y', NULL, 0, "do not ask", 0},
+    {"json", 'j', NULL, 0, "print one JSON object; asks nothing, so it needs --yes", 0},
+    {0},
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct request *r = state->input;
+
+	switch (key) {
+	case 'y':
+		r->yes = true;
+		return 0;
+	case 'j':
+		r->json = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (state->arg_num > 0)
+			argp_error(state, "one VM: %s is too much", arg);
+		r->vm = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!r->vm)
+			argp_error(state, "needs the name of a VM, or its pair file");
+		if (!r->yes && (r->json || !isatty(STDIN_FILENO)))
+			argp_error(state, "nobody can be asked here: give --yes");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static bool names_file(const char *vm)
+{
+	const size_t n = strlen(vm);
+
+	return strchr(vm, '/') || (n > 5 && strcmp(vm + n - 5, ".conf") == 0);
+}
+
+static int load(struct request *r, struct vmft_error *err)
+{
+	int n = names_file(r->vm) ? snprintf(r->pair_file, sizeof(r->pair_file), "%s", r->vm)
+				  : snprintf(r->pair_file, sizeof(r->pair_file),
+					     PAIR_DIRECTORY "/%s.conf", r->vm);
+
+	if (n < 0 || (size_t)n >= sizeof(r->pair_file))
+		return vmft_error_set(err, -ENAMETOOLONG, VMFT_EXIT_CONFIG, "%.100s: too long",
+				      r->vm);
+	return vmft_pair_config_load(r->pair_file, &r->config, err);
+}
+
+/* A monitor whose side is over answers too: its QEMU is kept for inspection. */
+static bool is_over(const char *state)
+{
+	return strcmp(state, "fenced") == 0 || strcmp(state, "ended") == 0 ||
+	       strcmp(state, "diverged") == 0;
+}
+
+/* What can be seen from here: no side of the VM runs on this host. */
+static int check_host(const struct request *r, struct vmft_error *err)
+{
+	static char answer[VMFT_CLI_ANSWER_MAX];
+
+	for (int host = 0; host < VMFT_HOST_COUNT; host++) {
+		const char *path = r->config.host[host].control;
+		struct json_object *object;
+		const char *state;
+		int fd, rc;
+
+		if (!r->config.has_host[host] || (fd = vmft_cli_connect(path)) < 0)
+			continue;
+		rc = vmft_cli_ask(fd, "status", answer, sizeof(answer));
+		close(fd);
+		object = rc == 0 ? json_tokener_parse(answer) : NULL;
+		state = vmft_cli_text(object, "state", "running");
+		/* One that waits for a primary has no guest. */
+		if (!is_over(state) && strcmp(state, "forming") != 0)
+			(void)vmft_error_set(err, -EBUSY, VMFT_EXIT_PEER,
+					     "%s runs on this host, its state is %s (%s): end it "
+					     "first",
+					     r->config.name, state, path);
+		else
+			state = NULL;
+		if (object)
+			json_object_put(object);
+		if (state)
+			return -EBUSY;
+	}
+	return 0;
+}
+
+static void explain(const struct request *r, const struct vmft_arbiter_latest *latest)
+{
+	printf("%s, arbiter %s\n"
+	       "  generation %llu is held by \"%s\" and has not ended.\n"
+	       "  This adds a record that it is over. The VM can then be started again, as\n"
+	       "  generation %llu; a side that still sleeps somewhere loses.\n"
+	       "  If the guest is still running on one of these hosts, there will be two of it:\n",
+	       r->config.name, r->config.arbiter, (unsigned long long)latest->generation,
+	       latest->owner, (unsigned long long)latest->generation + 1);
+	for (int host = 0; host < VMFT_HOST_COUNT; host++)
+		if (r->config.has_host[host])
+			printf("    %-8s %s\n", vmft_host_name((enum vmft_host)host),
+			       r->config.host[host].channel.text);
+	printf("Type the VM's name to go on: ");
+	(void)fflush(stdout);
+}
+
+static bool is_agreed(const struct request *r, const struct vmft_arbiter_latest *latest)
+{
+	char line[VMFT_PAIR_NAME_MAX + 2] = "";
+
+	if (r->yes)
+		return true;
+	explain(r, latest);
+	if (!fgets(line, sizeof(line), stdin))
+		return false;
+	line[strcspn(line, "\n")] = '\0';
+	return strcmp(line, r->config.name) == 0;
+}
+
+static void report(const struct request *r, const struct vmft_arbiter_latest *latest,
+		   const char *what)
+{
+	struct json_object *object;
+
+	if (!r->json) {
+		printf("%s: generation %llu: %s\n", r->config.name,
+		       (unsigned long long)latest->generation, what);
+		return;
+	}
+	object = json_object_new_object();
+	json_object_object_add(object, "name", json_object_new_string(r->config.name));
+	json_object_object_add(object, "generation", json_object_new_uint64(latest->generation));
+	json_object_object_add(object, "owner", json_object_new_string(latest->owner));
+	json_object_object_add(object, "result", json_object_new_string(what));
+	printf("%s\n", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
+	json_object_put(object);
+}
+
+static int declare(const struct request *r, const struct vmft_arbiter_ops *ops,
+		   struct vmft_arbiter *arbiter, struct vmft_error *err)
+{
+	struct vmft_arbiter_latest latest;
+	int rc = ops->latest(arbiter, &latest, err);
+
+	if (rc < 0)
+		return rc;
+	if (latest.generation == 0) {
+		report(r, &latest, "none is on record, the VM can be started");
+		return 0;
+	}
+	if (latest.ended) {
+		report(r, &latest, "it has ended already, the VM can be started");
+		return 0;
+	}
+	if (!is_agreed(r, &latest))
+		return vmft_error_set(err, -ECANCELED, VMFT_EXIT_INTERNAL, "nothing was done");
+	rc = ops->end(arbiter, latest.generation, latest.owner, VMFT_END_DECLARED, err);
+	if (rc == 0)
+		report(r, &latest, "declared dead, the VM can be started");
+	return rc;
+}
+
+static int open_and_declare(const struct request *r, struct vmft_error *err)
+{
+	struct vmft_arbiter_settings settings = {
+	    .vm = r->config.name,
+	    .ca = r->config.arbiter_ca,
+	    .cert = r->config.arbiter_cert,
+	    .key = r->config.arbiter_key,
+	};
+	const struct vmft_arbiter_ops *ops = vmft_arbiter_find(r->config.arbiter, &settings.where);
+	struct vmft_arbiter *arbiter;
+	int rc;
+
+	if (!ops)
+		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
+				      "%.100s: arbiter = %.200s: unknown kind", r->pair_file,
+				      r->config.arbiter);
+	rc = ops->open(&settings, &arbiter, err);
+	if (rc < 0)
+		return rc;
+	rc = declare(r, ops, arbiter, err);
+	ops->close(arbiter);
+	return rc;
+}
+
+int vmft_cli_declare_dead(int argc, char *argv[])
+{
+	const struct argp argp = {
+	    .options = option_table, .parser = parse_option, .args_doc = "NAME", .doc = doc};
+	struct vmft_error err = {.exit_code = VMFT_EXIT_INTERNAL};
+	static struct request r;
+	int rc;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &r);
+	rc = load(&r, &err);
+	if (rc == 0)
+		rc = check_host(&r, &err);
+	if (rc == 0)
+		rc = open_and_declare(&r, &err);
+	if (rc == 0)
+		return VMFT_EXIT_OK;
+	(void)fprintf(stderr, "vmft: %s\n", err.text);
+	return err.exit_code;
+}

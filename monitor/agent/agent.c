@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The agent's entry points: its constructor, the libc functions it stands in for, and the
- * service thread. The rules are at the head of agent.h.
+ * The agent's constructor, which takes its settings, and its service thread. The rules are at
+ * the head of agent.h.
  */
 #define _GNU_SOURCE
 #include "agent.h"
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
@@ -202,7 +201,7 @@ static void *service(void *unused)
 
 		(void)poll(fds, 3, SERVICE_TICK_MS);
 		if (fds[0].revents & POLLIN)
-			(void)!read(vmft_agent.bell_agent, &rung, sizeof(rung));
+			(void)!vmft_libc_read(vmft_agent.bell_agent, &rung, sizeof(rung));
 		/* Before anything leaves: a monitor that is gone may mean a backup that is
 		 * about to go live. */
 		if (fds[2].revents & (POLLHUP | POLLERR))
@@ -425,25 +424,6 @@ static bool parse_settings(struct settings *s, char *text)
 	       s->kind_offset > 0;
 }
 
-static void libc_functions(void)
-{
-	*(void **)&vmft_agent.libc_pwrite64 = dlsym(RTLD_NEXT, "pwrite64");
-	*(void **)&vmft_agent.libc_pwritev64 = dlsym(RTLD_NEXT, "pwritev64");
-	*(void **)&vmft_agent.libc_fallocate64 = dlsym(RTLD_NEXT, "fallocate64");
-	*(void **)&vmft_agent.libc_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
-	*(void **)&vmft_agent.libc_ioctl = dlsym(RTLD_NEXT, "ioctl");
-	*(void **)&vmft_agent.libc_read = dlsym(RTLD_NEXT, "read");
-	*(void **)&vmft_agent.libc_writev = dlsym(RTLD_NEXT, "writev");
-	*(void **)&vmft_agent.libc_open64 = dlsym(RTLD_NEXT, "open64");
-	*(void **)&vmft_agent.libc_fopen64 = dlsym(RTLD_NEXT, "fopen64");
-	*(void **)&vmft_agent.libc_putc = dlsym(RTLD_NEXT, "putc");
-	*(void **)&vmft_agent.libc_getc = dlsym(RTLD_NEXT, "getc");
-	*(void **)&vmft_agent.libc_ppoll = dlsym(RTLD_NEXT, "ppoll");
-	*(void **)&vmft_agent.libc_exit = dlsym(RTLD_NEXT, "exit");
-	*(void **)&vmft_agent.libc_pread64 = dlsym(RTLD_NEXT, "pread64");
-	*(void **)&vmft_agent.libc_preadv64 = dlsym(RTLD_NEXT, "preadv64");
-}
-
 __attribute__((constructor)) static void agent_start(void)
 {
 	struct settings settings = {0};
@@ -451,7 +431,7 @@ __attribute__((constructor)) static void agent_start(void)
 	const char *given = getenv("VMFT_AGENT");
 	char text[4096];
 
-	libc_functions();
+	vmft_libc_look_up();
 	if (!given)
 		return;
 	(void)snprintf(text, sizeof(text), "%s", given);
@@ -494,131 +474,4 @@ __attribute__((destructor)) static void agent_end(void)
 		return;
 	if (vmft_feed_is_replaying() && vmft_agent.feed.cursor.leaves)
 		vmft_agent_state_set(VMFT_AGENT_ENDED);
-}
-
-/* --- what QEMU calls in libc ------------------------------------------- */
-
-__attribute__((visibility("default"))) FILE *fopen64(const char *path, const char *mode)
-{
-	if (!vmft_agent.iface || strcmp(path, VMFT_LOG_NAME) != 0)
-		return vmft_agent.libc_fopen64(path, mode);
-	vmft_agent_arm();
-	vmft_agent_serve();
-	return mode[0] == 'w' ? vmft_tap_open(0) : vmft_feed_open();
-}
-
-__attribute__((visibility("default"))) int open64(const char *path, int flags, ...)
-{
-	mode_t mode = 0;
-	va_list ap;
-
-	if (flags & (O_CREAT | __O_TMPFILE)) {
-		va_start(ap, flags);
-		mode = va_arg(ap, mode_t);
-		va_end(ap);
-	}
-	if (vmft_agent.iface && vmft_output_is_name(path))
-		return vmft_output_open(path);
-	if (!vmft_agent.libc_open64)
-		return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
-	return vmft_agent.libc_open64(path, flags, mode);
-}
-
-/* replay_put_byte() and replay_get_byte() are one libc call a byte: here they skip stdio. */
-__attribute__((visibility("default"))) int putc(int c, FILE *stream)
-{
-	const uint8_t byte = (uint8_t)c;
-
-	if (stream != vmft_agent.tap.stream)
-		return vmft_agent.libc_putc(c, stream);
-	vmft_tap_write(&byte, 1);
-	return byte;
-}
-
-__attribute__((visibility("default"))) int getc(FILE *stream)
-{
-	if (stream != vmft_agent.feed.stream)
-		return vmft_agent.libc_getc(stream);
-	return vmft_feed_byte();
-}
-
-__attribute__((visibility("default"))) ssize_t writev(int fd, const struct iovec *iov, int count)
-{
-	int nic;
-
-	/* Also called by other libraries' constructors, before ours has run. */
-	if (!vmft_agent.libc_writev)
-		return syscall(SYS_writev, fd, iov, count);
-	nic = vmft_output_nic(fd);
-	if (nic >= 0)
-		return vmft_output_writev((unsigned)nic, iov, count);
-	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) || !vmft_nic_is_tap(fd))
-		return vmft_agent.libc_writev(fd, iov, count);
-	return vmft_gate_writev(fd, iov, count);
-}
-
-__attribute__((visibility("default"))) ssize_t read(int fd, void *bytes, size_t n)
-{
-	ssize_t rc;
-
-	if (!vmft_agent.libc_read)
-		return syscall(SYS_read, fd, bytes, n);
-	if (!vmft_agent.checkpoint.on || !atomic_load(&vmft_agent.armed))
-		return vmft_agent.libc_read(fd, bytes, n);
-	if (vmft_input_next(fd, bytes, n, &rc))
-		return rc;
-	rc = vmft_agent.libc_read(fd, bytes, n);
-	if (rc > 0)
-		vmft_input_taken(fd, bytes, (size_t)rc);
-	return rc;
-}
-
-/* The main loop's wait (qemu_poll_ns() in util/qemu-timer.c). */
-__attribute__((visibility("default"))) int
-ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
-{
-	struct timespec slice;
-	struct pollfd *waits;
-	int ready;
-
-	if (!vmft_agent.libc_ppoll)
-		return (int)syscall(SYS_ppoll, fds, count, timeout, mask, sizeof(uint64_t));
-	vmft_checkpoint_before_wait();
-	waits = vmft_input_waits(fds, count);
-	if (waits) {
-		const struct timespec at_once = {0};
-
-		ready = vmft_agent.libc_ppoll(fds, count, &at_once, mask);
-		if (ready >= 0 && waits->revents == 0)
-			ready++;
-		waits->revents |= POLLIN;
-		return ready;
-	}
-	if (vmft_agent.checkpoint.on ||
-	    !atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
-		return vmft_agent.libc_ppoll(fds, count, timeout, mask);
-	vmft_tap_before_wait();
-	slice = (struct timespec){0};
-	if (vmft_feed_shortens_wait(timeout, &slice) || vmft_time_ends_wait())
-		timeout = &slice;
-	ready = vmft_agent.libc_ppoll(fds, count, timeout, mask);
-	vmft_feed_hold_main_loop();
-	return ready;
-}
-
-/*
- * QEMU leaves through exit(1) when it finds something wrong with itself, and its atexit
- * handler then ends the log just as after an orderly shutdown: the backup would shut down
- * too instead of taking over. An orderly end returns from main(), which does not come by
- * here.
- */
-__attribute__((visibility("default"))) void exit(int status)
-{
-	if (status != 0 && atomic_load(&vmft_agent.armed)) {
-		atomic_store(&vmft_agent.crashed, true);
-		vmft_agent_state_set(VMFT_AGENT_CRASHED);
-	}
-	if (vmft_agent.libc_exit)
-		vmft_agent.libc_exit(status);
-	_exit(status);
 }

@@ -22,7 +22,9 @@
  * - Until QEMU opens VMFT_LOG_NAME, or with checkpoints until it is up, the library does
  *   nothing at all; in a child of QEMU never, because the constructor takes its settings out
  *   of the environment.
- * - State is one static struct: the library is loaded once per process.
+ * - What QEMU calls in libc enters at interpose.c. Nothing here calls the functions of those names:
+ *   ground.h has libc's own.
+ * - State is one static struct, and ground.h's table: the library is loaded once per process.
  */
 #ifndef VMFT_AGENT_H
 #define VMFT_AGENT_H
@@ -40,6 +42,7 @@
 #include "../../logging-channel/event.h"
 #include "../../logging-channel/ring.h"
 #include "../interface.h"
+#include "ground.h"
 
 #define VMFT_AGENT_NICS 8
 
@@ -274,22 +277,6 @@ struct vmft_agent {
 	unsigned announcements; /* made; the service thread's once live_at_ns is set */
 	uint32_t obeyed;	/* service thread: the last command carried out */
 
-	ssize_t (*libc_pwrite64)(int, const void *, size_t, off64_t);
-	ssize_t (*libc_pwritev64)(int, const struct iovec *, int, off64_t);
-	int (*libc_fallocate64)(int, int, off64_t, off64_t);
-	int (*libc_fdatasync)(int);
-	ssize_t (*libc_read)(int, void *, size_t);
-	int (*libc_ioctl)(int, unsigned long, ...);
-	ssize_t (*libc_writev)(int, const struct iovec *, int);
-	FILE *(*libc_fopen64)(const char *, const char *);
-	int (*libc_open64)(const char *, int, ...);
-	int (*libc_putc)(int, FILE *);
-	int (*libc_getc)(FILE *);
-	int (*libc_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
-	void (*libc_exit)(int);
-
-	ssize_t (*libc_pread64)(int, void *, size_t, off64_t);
-	ssize_t (*libc_preadv64)(int, const struct iovec *, int, off64_t);
 	uint64_t disk_resume_ns; /* service thread: a guest paused by its disk is let go on then */
 };
 

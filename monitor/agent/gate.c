@@ -146,7 +146,7 @@ ssize_t vmft_gate_writev(int fd, const struct iovec *iov, int count)
 
 	pthread_mutex_lock(&gate->lock);
 	if (is_open() && !is_fenced() && !gate->first) {
-		rc = vmft_agent.libc_writev(fd, iov, count);
+		rc = vmft_libc_writev(fd, iov, count);
 		left(gate, depends_on());
 		atomic_fetch_add(&vmft_agent.iface->frames_released, 1);
 		goto out;
@@ -194,7 +194,7 @@ static bool emit(const struct vmft_frame *frame)
 	ssize_t rc;
 
 	do
-		rc = vmft_agent.libc_writev(frame->fd, &iov, 1);
+		rc = vmft_libc_writev(frame->fd, &iov, 1);
 	while (rc < 0 && errno == EINTR);
 	/* Any other error is the network's: an interface that is down loses frames. */
 	return rc >= 0 || errno != EAGAIN;

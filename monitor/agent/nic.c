@@ -9,10 +9,8 @@
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 /* /dev/net/tun, Documentation/admin-guide/devices.txt */
 #define TUN_MAJOR 10
@@ -57,7 +55,7 @@ static void drain(int fd, unsigned index)
 
 	(void)index;
 	/* QEMU's taps are non-blocking (net/tap.c). */
-	for (unsigned i = 0; i < DRAIN_MAX && read(fd, frame, sizeof(frame)) > 0; i++)
+	for (unsigned i = 0; i < DRAIN_MAX && vmft_libc_read(fd, frame, sizeof(frame)) > 0; i++)
 		;
 }
 
@@ -72,9 +70,9 @@ static size_t header_bytes(int fd)
 	int size = 0;
 
 	memset(&ifr, 0, sizeof(ifr));
-	if (ioctl(fd, TUNGETIFF, &ifr) < 0 || !(ifr.ifr_flags & IFF_VNET_HDR))
+	if (vmft_libc_ioctl(fd, TUNGETIFF, &ifr) < 0 || !(ifr.ifr_flags & IFF_VNET_HDR))
 		return 0;
-	if (ioctl(fd, TUNGETVNETHDRSZ, &size) < 0 || size < 0 || size > 32)
+	if (vmft_libc_ioctl(fd, TUNGETVNETHDRSZ, &size) < 0 || size < 0 || size > 32)
 		return 0;
 	return (size_t)size;
 }
@@ -100,7 +98,7 @@ static void announce(int fd, unsigned index)
 	memcpy(frame + 12, fixed, sizeof(fixed));
 	memcpy(frame + 22, mac, 6);
 	memcpy(frame + 32, mac, 6);
-	(void)!vmft_agent.libc_writev(fd, &iov, 1);
+	(void)!vmft_libc_writev(fd, &iov, 1);
 }
 
 void vmft_nic_announce_all(void)

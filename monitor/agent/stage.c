@@ -53,9 +53,13 @@ static int image_fd(uint32_t disk)
 
 static int stage_disk_range(struct staging *s, uint32_t index, uint64_t offset, uint32_t n)
 {
-	ssize_t got = pread(s->disk_fd, s->bounce, n, (off_t)offset);
+	unsigned tries = 0;
+	ssize_t got;
 	uint8_t *to;
 
+	do
+		got = vmft_libc_pread64(s->disk_fd, s->bounce, n, (off64_t)offset);
+	while (got < 0 && vmft_disk_again(s->disk_fd, VMFT_DISK_READ, &tries));
 	if (got < 0)
 		return vmft_track_fail(-errno, "an image could not be read");
 	if (got == 0)

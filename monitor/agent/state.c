@@ -24,12 +24,12 @@ static int state_memfd(void)
 	return attach->state_fd;
 }
 
-static void *open_state(void *(*open)(void *channel))
+static void *open_state(void *(*make)(void *channel))
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
 	int fd = dup(vmft_agent.attach.state_fd);
 	void *channel = fd < 0 ? NULL : q->channel_new_fd(fd);
-	void *file = channel ? open(channel) : NULL;
+	void *file = channel ? make(channel) : NULL;
 
 	if (channel)
 		q->unref(channel); /* the file holds it */
@@ -51,7 +51,7 @@ int vmft_state_save(struct vmft_area *area)
 	rc = q->save_device_state(file);
 	if (q->file_close(file) < 0 || rc < 0)
 		return vmft_track_fail(-EIO, "QEMU could not save its device state");
-	n = pread(fd, (uint8_t *)area + area->state_at, VMFT_AREA_STATE_BYTES, 0);
+	n = vmft_libc_pread64(fd, (uint8_t *)area + area->state_at, VMFT_AREA_STATE_BYTES, 0);
 	if (n <= 0 || (uint64_t)n == VMFT_AREA_STATE_BYTES)
 		return vmft_track_fail(-EFBIG, "the device state is larger than can be carried");
 	atomic_store(&area->state_bytes, (uint64_t)n);
@@ -65,7 +65,7 @@ static int put_state(struct vmft_area *area, uint64_t n)
 	if (n <= 8 || n > VMFT_AREA_STATE_BYTES)
 		return vmft_track_fail(-EINVAL, "no device state");
 	fd = state_memfd();
-	if (fd < 0 || pwrite(fd, (uint8_t *)area + area->state_at, n, 0) != (ssize_t)n)
+	if (fd < 0 || vmft_libc_pwrite64(fd, (uint8_t *)area + area->state_at, n, 0) != (ssize_t)n)
 		return vmft_track_fail(-ENOMEM, "no memory for the device state");
 	return 0;
 }

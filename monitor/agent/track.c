@@ -12,14 +12,8 @@
 #include "agent.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/fs.h>
-#include <stdarg.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "../common/area-setup.h"
 
@@ -371,123 +365,4 @@ int vmft_track_end(void)
 		vmft_agent.qemu.dirty_log_stop(QEMU_GLOBAL_DIRTY_MIGRATION);
 	vmft_agent.attach.dirty_log = false;
 	return 0;
-}
-
-/* --- what QEMU calls in libc ---------------------------------------------- */
-
-#define EXPORT __attribute__((visibility("default")))
-
-/* All of these are also called by other libraries' constructors, before ours has run. */
-
-EXPORT ssize_t pwrite64(int fd, const void *bytes, size_t n, off64_t offset)
-{
-	unsigned tries = 0;
-	ssize_t rc;
-
-	if (!vmft_agent.libc_pwrite64)
-		return syscall(SYS_pwrite64, fd, bytes, n, offset);
-	do
-		rc = vmft_agent.libc_pwrite64(fd, bytes, n, offset);
-	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_WRITE, &tries));
-	vmft_track_written(fd, (uint64_t)offset, n);
-	return rc;
-}
-
-EXPORT ssize_t pwritev64(int fd, const struct iovec *iov, int count, off64_t offset)
-{
-	unsigned tries = 0;
-	size_t n = 0;
-	ssize_t rc;
-
-	if (!vmft_agent.libc_pwritev64)
-		return syscall(SYS_pwritev, fd, iov, count, offset, 0);
-	do
-		rc = vmft_agent.libc_pwritev64(fd, iov, count, offset);
-	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_WRITE, &tries));
-	for (int i = 0; i < count; i++)
-		n += iov[i].iov_len;
-	vmft_track_written(fd, (uint64_t)offset, n);
-	return rc;
-}
-
-EXPORT ssize_t pread64(int fd, void *bytes, size_t n, off64_t offset)
-{
-	unsigned tries = 0;
-	ssize_t rc;
-
-	if (!vmft_agent.libc_pread64)
-		return syscall(SYS_pread64, fd, bytes, n, offset);
-	do
-		rc = vmft_agent.libc_pread64(fd, bytes, n, offset);
-	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_READ, &tries));
-	return rc;
-}
-
-EXPORT ssize_t preadv64(int fd, const struct iovec *iov, int count, off64_t offset)
-{
-	unsigned tries = 0;
-	ssize_t rc;
-
-	if (!vmft_agent.libc_preadv64)
-		return syscall(SYS_preadv, fd, iov, count, offset, 0);
-	do
-		rc = vmft_agent.libc_preadv64(fd, iov, count, offset);
-	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_READ, &tries));
-	return rc;
-}
-
-EXPORT int fdatasync(int fd)
-{
-	unsigned tries = 0;
-	int rc;
-
-	if (!vmft_agent.libc_fdatasync)
-		return (int)syscall(SYS_fdatasync, fd);
-	vmft_checkpoint_flush_begins();
-	rc = vmft_agent.libc_fdatasync(fd);
-	vmft_checkpoint_flush_ends();
-	if (rc < 0)
-		(void)vmft_disk_again(fd, VMFT_DISK_FLUSH, &tries);
-	return rc;
-}
-
-EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t n)
-{
-	unsigned tries = 0;
-	int rc;
-
-	if (!vmft_agent.libc_fallocate64)
-		return (int)syscall(SYS_fallocate, fd, mode, offset, n);
-	do
-		rc = vmft_agent.libc_fallocate64(fd, mode, offset, n);
-	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_ALLOCATE, &tries));
-	vmft_track_written(fd, (uint64_t)offset, (uint64_t)n);
-	return rc;
-}
-
-/* Of a block device: BLKZEROOUT and BLKDISCARD, a range of two numbers. Of KVM: its clock. */
-EXPORT int ioctl(int fd, unsigned long request, ...)
-{
-	unsigned tries = 0;
-	va_list ap;
-	void *argument;
-	int rc;
-
-	va_start(ap, request);
-	argument = va_arg(ap, void *);
-	va_end(ap);
-	if (!vmft_agent.libc_ioctl)
-		return (int)syscall(SYS_ioctl, fd, request, argument);
-	vmft_checkpoint_before_ioctl((uint32_t)request, argument);
-	do
-		rc = vmft_agent.libc_ioctl(fd, request, argument);
-	while (rc < 0 && (request == BLKZEROOUT || request == BLKDISCARD) &&
-	       vmft_disk_again(fd, VMFT_DISK_ALLOCATE, &tries));
-	vmft_checkpoint_after_ioctl((uint32_t)request);
-	if (request == BLKZEROOUT || request == BLKDISCARD) {
-		const uint64_t *range = argument;
-
-		vmft_track_written(fd, range[0], range[1]);
-	}
-	return rc;
 }

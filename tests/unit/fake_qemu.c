@@ -391,7 +391,7 @@ static bool phase_check(int phase)
 	return qemu.phase >= phase;
 }
 
-/* --- libc's, behind track.c's ------------------------------------------------ */
+/* --- libc's, after interpose.c's ------------------------------------------------ */
 
 static ssize_t libc_pwrite64(int fd, const void *bytes, size_t n, off64_t offset)
 {
@@ -524,10 +524,10 @@ static void up(uint64_t ram_bytes)
 		CU_ASSERT_EQUAL(ftruncate(disk[i], (off_t)disk_bytes[i]), 0);
 	}
 	name_disks();
-	vmft_agent.libc_pwrite64 = libc_pwrite64;
-	vmft_agent.libc_pwritev64 = libc_pwritev64;
-	vmft_agent.libc_fallocate64 = libc_fallocate64;
-	vmft_agent.libc_ioctl = libc_ioctl;
+	vmft_libc_table.pwrite64 = libc_pwrite64;
+	vmft_libc_table.pwritev64 = libc_pwritev64;
+	vmft_libc_table.fallocate64 = libc_fallocate64;
+	vmft_libc_table.ioctl = libc_ioctl;
 	qemu.running = true;
 	qemu.state = state;
 	qemu.state_bytes = sizeof(state);

@@ -53,7 +53,8 @@ static void test_parse_disks(void)
 	memset(&vmft_agent, 0, sizeof(vmft_agent));
 }
 
-/* Before the library's constructor has run its stand-ins do what libc's would. */
+/* Before the library's constructor has run its stand-ins do what libc's would: each looks libc's
+ * up by itself. */
 static void test_libc_before_start(void)
 {
 	struct iovec iov = {.iov_base = (void *)"vec", .iov_len = 3};
@@ -61,6 +62,7 @@ static void test_libc_before_start(void)
 	int fd = memfd_create("test", 0), waiting = -1, ends[2];
 
 	memset(&vmft_agent, 0, sizeof(vmft_agent));
+	memset(&vmft_libc_table, 0, sizeof(vmft_libc_table));
 	CU_ASSERT_EQUAL(pwrite(fd, "text", 4, 1), 4);
 	CU_ASSERT_EQUAL(pwritev(fd, &iov, 1, 2), 3);
 	CU_ASSERT_EQUAL(pread(fd, bytes, sizeof(bytes), 0), 5);

@@ -80,12 +80,12 @@ static int fake_fdatasync(int fd)
 static void up(int error)
 {
 	qemu_up();
-	vmft_agent.libc_pwrite64 = fake_pwrite;
-	vmft_agent.libc_pwritev64 = fake_pwritev;
-	vmft_agent.libc_pread64 = fake_pread;
-	vmft_agent.libc_preadv64 = fake_preadv;
-	vmft_agent.libc_fallocate64 = fake_fallocate;
-	vmft_agent.libc_fdatasync = fake_fdatasync;
+	vmft_libc_table.pwrite64 = fake_pwrite;
+	vmft_libc_table.pwritev64 = fake_pwritev;
+	vmft_libc_table.pread64 = fake_pread;
+	vmft_libc_table.preadv64 = fake_preadv;
+	vmft_libc_table.fallocate64 = fake_fallocate;
+	vmft_libc_table.fdatasync = fake_fdatasync;
 	atomic_store(&libc.error, error);
 	atomic_store(&libc.calls, 0);
 }

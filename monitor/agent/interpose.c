@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What QEMU, and every library in its process, calls in libc: each function that this library
+ * stands in for, and nothing else. What is done for a call is in the other files.
+ *
+ * Other libraries' constructors call these too, before this library's constructor has run: each
+ * does then what libc does.
+ */
+#define _GNU_SOURCE
+#define VMFT_CALLS_STOOD_IN_NAMES
+#include "agent.h"
+
+#include <linux/fs.h>
+#include <stdarg.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT FILE *fopen64(const char *path, const char *mode)
+{
+	if (!vmft_agent.iface || strcmp(path, VMFT_LOG_NAME) != 0)
+		return vmft_libc_fopen64(path, mode);
+	vmft_agent_arm();
+	vmft_agent_serve();
+	return mode[0] == 'w' ? vmft_tap_open(0) : vmft_feed_open();
+}
+
+EXPORT int open64(const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list ap;
+
+	if (flags & (O_CREAT | __O_TMPFILE)) {
+		va_start(ap, flags);
+		mode = va_arg(ap, mode_t);
+		va_end(ap);
+	}
+	if (vmft_agent.iface && vmft_output_is_name(path))
+		return vmft_output_open(path);
+	return vmft_libc_open64(path, flags, mode);
+}
+
+/* replay_put_byte() and replay_get_byte() are one libc call a byte: here they skip stdio. */
+EXPORT int putc(int c, FILE *stream)
+{
+	const uint8_t byte = (uint8_t)c;
+
+	if (stream != vmft_agent.tap.stream)
+		return vmft_libc_putc(c, stream);
+	vmft_tap_write(&byte, 1);
+	return byte;
+}
+
+EXPORT int getc(FILE *stream)
+{
+	if (stream != vmft_agent.feed.stream)
+		return vmft_libc_getc(stream);
+	return vmft_feed_byte();
+}
+
+EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
+{
+	const int nic = vmft_output_nic(fd);
+
+	if (nic >= 0)
+		return vmft_output_writev((unsigned)nic, iov, count);
+	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) || !vmft_nic_is_tap(fd))
+		return vmft_libc_writev(fd, iov, count);
+	return vmft_gate_writev(fd, iov, count);
+}
+
+EXPORT ssize_t read(int fd, void *bytes, size_t n)
+{
+	ssize_t rc;
+
+	if (!vmft_agent.checkpoint.on || !atomic_load(&vmft_agent.armed))
+		return vmft_libc_read(fd, bytes, n);
+	if (vmft_input_next(fd, bytes, n, &rc))
+		return rc;
+	rc = vmft_libc_read(fd, bytes, n);
+	if (rc > 0)
+		vmft_input_taken(fd, bytes, (size_t)rc);
+	return rc;
+}
+
+/* The main loop's wait (qemu_poll_ns() in util/qemu-timer.c). */
+EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+		 const sigset_t *mask)
+{
+	struct timespec slice;
+	struct pollfd *waits;
+	int ready;
+
+	vmft_checkpoint_before_wait();
+	waits = vmft_input_waits(fds, count);
+	if (waits) {
+		const struct timespec at_once = {0};
+
+		ready = vmft_libc_ppoll(fds, count, &at_once, mask);
+		if (ready >= 0 && waits->revents == 0)
+			ready++;
+		waits->revents |= POLLIN;
+		return ready;
+	}
+	if (vmft_agent.checkpoint.on ||
+	    !atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
+		return vmft_libc_ppoll(fds, count, timeout, mask);
+	vmft_tap_before_wait();
+	slice = (struct timespec){0};
+	if (vmft_feed_shortens_wait(timeout, &slice) || vmft_time_ends_wait())
+		timeout = &slice;
+	ready = vmft_libc_ppoll(fds, count, timeout, mask);
+	vmft_feed_hold_main_loop();
+	return ready;
+}
+
+/*
+ * QEMU leaves through exit(1) when it finds something wrong with itself, and its atexit
+ * handler then ends the log just as after an orderly shutdown: the backup would shut down
+ * too instead of taking over. An orderly end returns from main(), which does not come by
+ * here.
+ */
+EXPORT void exit(int status)
+{
+	if (status != 0 && atomic_load(&vmft_agent.armed)) {
+		atomic_store(&vmft_agent.crashed, true);
+		vmft_agent_state_set(VMFT_AGENT_CRASHED);
+	}
+	vmft_libc_exit(status);
+	_exit(status);
+}
+
+EXPORT ssize_t pwrite64(int fd, const void *bytes, size_t n, off64_t offset)
+{
+	unsigned tries = 0;
+	ssize_t rc;
+
+	do
+		rc = vmft_libc_pwrite64(fd, bytes, n, offset);
+	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_WRITE, &tries));
+	vmft_track_written(fd, (uint64_t)offset, n);
+	return rc;
+}
+
+EXPORT ssize_t pwritev64(int fd, const struct iovec *iov, int count, off64_t offset)
+{
+	unsigned tries = 0;
+	size_t n = 0;
+	ssize_t rc;
+
+	do
+		rc = vmft_libc_pwritev64(fd, iov, count, offset);
+	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_WRITE, &tries));
+	for (int i = 0; i < count; i++)
+		n += iov[i].iov_len;
+	vmft_track_written(fd, (uint64_t)offset, n);
+	return rc;
+}
+
+EXPORT ssize_t pread64(int fd, void *bytes, size_t n, off64_t offset)
+{
+	unsigned tries = 0;
+	ssize_t rc;
+
+	do
+		rc = vmft_libc_pread64(fd, bytes, n, offset);
+	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_READ, &tries));
+	return rc;
+}
+
+EXPORT ssize_t preadv64(int fd, const struct iovec *iov, int count, off64_t offset)
+{
+	unsigned tries = 0;
+	ssize_t rc;
+
+	do
+		rc = vmft_libc_preadv64(fd, iov, count, offset);
+	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_READ, &tries));
+	return rc;
+}
+
+EXPORT int fdatasync(int fd)
+{
+	unsigned tries = 0;
+	int rc;
+
+	vmft_checkpoint_flush_begins();
+	rc = vmft_libc_fdatasync(fd);
+	vmft_checkpoint_flush_ends();
+	if (rc < 0)
+		(void)vmft_disk_again(fd, VMFT_DISK_FLUSH, &tries);
+	return rc;
+}
+
+EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t n)
+{
+	unsigned tries = 0;
+	int rc;
+
+	do
+		rc = vmft_libc_fallocate64(fd, mode, offset, n);
+	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_ALLOCATE, &tries));
+	vmft_track_written(fd, (uint64_t)offset, (uint64_t)n);
+	return rc;
+}
+
+/* Of a block device: BLKZEROOUT and BLKDISCARD, a range of two numbers. Of KVM: its clock. */
+EXPORT int ioctl(int fd, unsigned long request, ...)
+{
+	unsigned tries = 0;
+	va_list ap;
+	void *argument;
+	int rc;
+
+	va_start(ap, request);
+	argument = va_arg(ap, void *);
+	va_end(ap);
+	vmft_checkpoint_before_ioctl((uint32_t)request, argument);
+	do
+		rc = vmft_libc_ioctl(fd, request, argument);
+	while (rc < 0 && (request == BLKZEROOUT || request == BLKDISCARD) &&
+	       vmft_disk_again(fd, VMFT_DISK_ALLOCATE, &tries));
+	vmft_checkpoint_after_ioctl((uint32_t)request);
+	if (request == BLKZEROOUT || request == BLKDISCARD) {
+		const uint64_t *range = argument;
+
+		vmft_track_written(fd, range[0], range[1]);
+	}
+	return rc;
+}

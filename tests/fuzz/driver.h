@@ -17,4 +17,7 @@ extern const struct vmft_fuzz_seed vmft_fuzz_seeds[];
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* seeds.c */
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
 #endif

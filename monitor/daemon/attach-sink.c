@@ -354,13 +354,16 @@ static int got_sums(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 static int got_state(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
 	struct vmft_sink *s = &m->sink;
+	ssize_t done;
 
 	if (frame->length == 0 || frame->position != s->state_bytes ||
 	    frame->length > VMFT_AREA_STATE_BYTES - s->state_bytes)
 		return -EBADMSG;
-	if (pwrite(m->agent.area_fd, frame->payload, frame->length,
-		   (off_t)(m->agent.area->state_at + s->state_bytes)) != (ssize_t)frame->length)
-		give_up(m, "no memory for the device state");
+	done = pwrite(m->agent.area_fd, frame->payload, frame->length,
+		      (off_t)(m->agent.area->state_at + s->state_bytes));
+	if (done != (ssize_t)frame->length)
+		give_up(m, "no memory for the device state: %s",
+			strerror(done < 0 ? errno : ENOSPC));
 	s->state_bytes += frame->length;
 	return 0;
 }

@@ -139,6 +139,7 @@ static bool send_mark(struct vmft_monitor *m, enum vmft_frame_type type, uint64_
 
 /* --- memory --------------------------------------------------------------- */
 
+/* Whole, or a negative errno. */
 static ssize_t read_ram(struct vmft_monitor *m, uint32_t region, uint8_t *bytes, size_t n,
 			uint64_t offset)
 {
@@ -151,7 +152,7 @@ static ssize_t read_ram(struct vmft_monitor *m, uint32_t region, uint8_t *bytes,
 		got = pread(m->agent.ram_fd, bytes, n, (off_t)offset);
 	else
 		got = pread(m->agent.area_fd, bytes, n, (off_t)(r->shadow_at + offset));
-	return got == (ssize_t)n ? got : -EIO;
+	return got == (ssize_t)n ? got : got < 0 ? -errno : -EIO;
 }
 
 /* The run of marks at the cursor's word: how many from which block on, 0: none. */
@@ -193,54 +194,83 @@ static bool send_ram(struct vmft_monitor *m, uint64_t block, unsigned count)
 	n = read_ram(m, m->source.region, payload + VMFT_CHUNK_HEAD,
 		     count * (size_t)VMFT_RAM_BLOCK_BYTES, offset);
 	if (n < 0) {
-		vmft_source_abort(m, "guest memory cannot be read");
+		vmft_source_abort(m, "guest memory cannot be read: %s", strerror((int)-n));
 		return false;
 	}
 	send_chunk(m, m->source.region, offset, payload, (size_t)n);
 	return true;
 }
 
-/* Memory that was never touched is not in the memfd, and the backup's is empty. */
+/*
+ * The next range from *from on that may have been used; false: there is none. Memory that was
+ * never touched is not in the memfd, and the backup's is empty. Where that cannot be found out,
+ * all that is left is taken for used.
+ */
+static bool find_used(const struct vmft_monitor *m, const struct vmft_region *region, off_t *from,
+		      off_t *ret_to)
+{
+	off_t data, hole;
+
+	*ret_to = (off_t)region->bytes;
+	if (*from >= *ret_to)
+		return false;
+	if (region->kind != VMFT_REGION_RAM)
+		return true;
+	data = lseek(m->agent.ram_fd, *from, SEEK_DATA);
+	if (data < 0)
+		return errno != ENXIO;
+	*from = data;
+	hole = lseek(m->agent.ram_fd, data, SEEK_HOLE);
+	if (hole > data && hole < *ret_to)
+		*ret_to = hole;
+	return data < *ret_to;
+}
+
 static void mark_ram(struct vmft_monitor *m, uint32_t index)
 {
 	const struct vmft_region *region = region_of(m, index);
 	_Atomic uint64_t *words = vmft_region_bitmap(m->agent.area, region);
-	off_t from = 0, to;
+	off_t from, to;
 
-	while (from < (off_t)region->bytes) {
-		if (region->kind == VMFT_REGION_RAM) {
-			from = lseek(m->agent.ram_fd, from, SEEK_DATA);
-			if (from < 0)
-				return;
-			to = lseek(m->agent.ram_fd, from, SEEK_HOLE);
-		} else {
-			to = (off_t)region->bytes;
-		}
+	for (from = 0; find_used(m, region, &from, &to); from = to)
 		for (uint64_t block = (uint64_t)from / VMFT_RAM_BLOCK_BYTES;
 		     block * VMFT_RAM_BLOCK_BYTES < (uint64_t)to; block++)
 			atomic_fetch_or(&words[block / 64], UINT64_C(1) << (block % 64));
-		from = to;
-	}
 }
 
 /* --- images --------------------------------------------------------------- */
+
+/* What a read gave: 0, or why it is no good. Short only at the end of the file, which may have
+ * moved since. */
+static int check_read(const struct vmft_source_slot *slot, const struct vmft_image *image,
+		      int result)
+{
+	int64_t end;
+
+	if (result < 0 || result == (int)VMFT_DISK_BLOCK_BYTES)
+		return result < 0 ? result : 0;
+	end = vmft_image_file_bytes(image);
+	if (end < 0)
+		return (int)end;
+	return slot->offset + (uint64_t)result < (uint64_t)end ? -ERANGE : 0;
+}
 
 static void on_disk_read(struct vmft_op *op, int result)
 {
 	struct vmft_source_slot *slot = op->owner;
 	struct vmft_monitor *m = slot->m;
 	const struct vmft_image *image = &m->options.disk[slot->region];
+	int rc;
 
 	slot->state = VMFT_SLOT_FREE;
 	if (m->source.phase != VMFT_ATTACH_COPYING) {
 		vmft_source_pump(m);
 		return;
 	}
-	/* Short only at the end of the file, which may have moved since. */
-	if (result < 0 || (result < (int)VMFT_DISK_BLOCK_BYTES &&
-			   slot->offset + (uint64_t)result < vmft_image_file_bytes(image))) {
+	rc = check_read(slot, image, result);
+	if (rc < 0) {
 		vmft_source_abort(m, "%s: cannot be read: %s", image->path,
-				  result < 0 ? strerror(-result) : "it changes its size");
+				  rc == -ERANGE ? "it changes its size" : strerror(-rc));
 		return;
 	}
 	if (result > 0)
@@ -334,15 +364,26 @@ static void on_sums(struct vmft_summer *summer, int result)
 	vmft_source_pump(m);
 }
 
-/* The next 64 blocks of the images; false when all are compared or on their way. */
+static void cannot_size(struct vmft_monitor *m, const struct vmft_image *image, int rc)
+{
+	vmft_source_abort(m, "%s: its length cannot be found out: %s", image->path, strerror(-rc));
+}
+
+/* The next 64 blocks of the images; false when all are compared or on their way, or the attempt
+ * has been given up. */
 static bool compare_more(struct vmft_monitor *m)
 {
 	struct vmft_source *s = &m->source;
 	const struct vmft_image *image = &m->options.disk[s->region];
-	const uint64_t bytes = vmft_image_file_bytes(image);
-	const uint64_t blocks = (bytes + VMFT_DISK_BLOCK_BYTES - 1) / VMFT_DISK_BLOCK_BYTES;
+	const int64_t bytes = vmft_image_file_bytes(image);
 	const uint64_t first = s->word * 64;
+	uint64_t blocks;
 
+	if (bytes < 0) {
+		cannot_size(m, image, (int)bytes);
+		return false;
+	}
+	blocks = ((uint64_t)bytes + VMFT_DISK_BLOCK_BYTES - 1) / VMFT_DISK_BLOCK_BYTES;
 	if (first >= blocks) {
 		s->region++;
 		s->word = 0;
@@ -583,9 +624,15 @@ static void taken(struct vmft_monitor *m)
 			 (double)s->now.stun_ns / 1e6);
 }
 
+/* False: the attempt has been given up. */
 static bool area_read(struct vmft_monitor *m, void *bytes, size_t n, uint64_t at)
 {
-	return pread(m->agent.area_fd, bytes, n, (off_t)at) == (ssize_t)n;
+	const ssize_t got = pread(m->agent.area_fd, bytes, n, (off_t)at);
+
+	if (got == (ssize_t)n)
+		return true;
+	vmft_source_abort(m, "the attach area cannot be read: %s", strerror(got < 0 ? errno : EIO));
+	return false;
 }
 
 /* False: no room, or the attempt has been given up. */
@@ -596,8 +643,9 @@ static bool send_piece(struct vmft_monitor *m)
 	struct vmft_area_piece piece;
 	uint8_t *payload;
 
-	if (!area_read(m, &piece, sizeof(piece), at) || piece.region >= s->regions ||
-	    piece.bytes > VMFT_DISK_BLOCK_BYTES ||
+	if (!area_read(m, &piece, sizeof(piece), at))
+		return false;
+	if (piece.region >= s->regions || piece.bytes > VMFT_DISK_BLOCK_BYTES ||
 	    piece.bytes > VMFT_AREA_STAGING_BYTES - s->piece_at) {
 		vmft_source_abort(m, "the agent's answer makes no sense");
 		return false;
@@ -608,10 +656,8 @@ static bool send_piece(struct vmft_monitor *m)
 		payload = vmft_peer_room(m, VMFT_CHUNK_HEAD + piece.bytes);
 		if (!payload)
 			return false;
-		if (!area_read(m, payload + VMFT_CHUNK_HEAD, piece.bytes, at + sizeof(piece))) {
-			vmft_source_abort(m, "the attach area cannot be read");
+		if (!area_read(m, payload + VMFT_CHUNK_HEAD, piece.bytes, at + sizeof(piece)))
 			return false;
-		}
 		send_chunk(m, piece.region, piece.offset, payload, piece.bytes);
 	}
 	s->piece_at += sizeof(piece) + (piece.bytes + UINT64_C(15)) / 16 * 16;
@@ -629,10 +675,8 @@ static bool send_state(struct vmft_monitor *m)
 	payload = vmft_peer_room(m, n);
 	if (!payload)
 		return false;
-	if (!area_read(m, payload, n, m->agent.area->state_at + s->state_at)) {
-		vmft_source_abort(m, "the attach area cannot be read");
+	if (!area_read(m, payload, n, m->agent.area->state_at + s->state_at))
 		return false;
-	}
 	vmft_peer_send(m, VMFT_FRAME_STATE, s->state_at, payload, n);
 	s->state_at += n;
 	return true;
@@ -688,12 +732,14 @@ static void pump_point(struct vmft_monitor *m)
 
 /* --- what the agent answers ----------------------------------------------- */
 
-static void fill_geometry(struct vmft_monitor *m, struct vmft_geometry *geometry)
+/* False: the attempt has been given up. */
+static bool fill_geometry(struct vmft_monitor *m, struct vmft_geometry *geometry)
 {
 	geometry->count = m->source.regions;
 	for (uint32_t i = 0; i < geometry->count; i++) {
 		const struct vmft_region *region = region_of(m, i);
 		struct vmft_geometry_region *to = &geometry->region[i];
+		int64_t bytes;
 
 		to->kind = (uint8_t)region->kind;
 		to->bytes = region->bytes;
@@ -702,8 +748,14 @@ static void fill_geometry(struct vmft_monitor *m, struct vmft_geometry *geometry
 			continue;
 		to->format = (uint8_t)m->options.disk[i].format;
 		to->guest_bytes = m->options.disk[i].guest_bytes;
-		to->bytes = vmft_image_file_bytes(&m->options.disk[i]);
+		bytes = vmft_image_file_bytes(&m->options.disk[i]);
+		if (bytes < 0) {
+			cannot_size(m, &m->options.disk[i], (int)bytes);
+			return false;
+		}
+		to->bytes = (uint64_t)bytes;
 	}
+	return true;
 }
 
 static void offer(struct vmft_monitor *m)
@@ -711,10 +763,11 @@ static void offer(struct vmft_monitor *m)
 	struct vmft_geometry *geometry = calloc(1, sizeof(*geometry));
 	uint8_t *payload = geometry ? vmft_peer_room(m, 32u * 1024) : NULL;
 
-	if (!payload || vmft_agent_link_regions(&m->agent, &m->source.regions) < 0) {
+	if (!geometry) {
+		vmft_source_abort(m, "what is to be copied cannot be listed: %s", strerror(ENOMEM));
+	} else if (!payload || vmft_agent_link_regions(&m->agent, &m->source.regions) < 0) {
 		vmft_source_abort(m, "the agent's answer makes no sense");
-	} else if (open_images(m) == 0) {
-		fill_geometry(m, geometry);
+	} else if (open_images(m) == 0 && fill_geometry(m, geometry)) {
 		m->source.phase = VMFT_ATTACH_OFFERED;
 		vmft_peer_send(m, VMFT_FRAME_ATTACH, 0, payload,
 			       vmft_geometry_encode(geometry, payload));

@@ -430,7 +430,8 @@ static int cut_images(struct vmft_epoch_sink *s)
 		const struct vmft_image *image = &s->world->disk[i];
 		const uint64_t bytes = applied_half(s)->commit.disk_bytes[i];
 
-		if (image->is_device || bytes == 0 || vmft_image_file_bytes(image) == bytes)
+		if (image->is_device || bytes == 0 ||
+		    vmft_image_file_bytes(image) == (int64_t)bytes)
 			continue;
 		if (ftruncate(image->fd, (off_t)bytes) < 0) {
 			if (fail(s, i, "made as long as the primary's", -errno, MAYBE_AGAIN))

@@ -102,12 +102,12 @@ void vmft_image_close(struct vmft_image *image)
 	image->fd = -1;
 }
 
-uint64_t vmft_image_file_bytes(const struct vmft_image *image)
+int64_t vmft_image_file_bytes(const struct vmft_image *image)
 {
 	/* Of a device fstat() tells no size. */
 	off_t end = lseek(image->fd, 0, SEEK_END);
 
-	return end < 0 ? 0 : (uint64_t)end;
+	return end < 0 ? -errno : end;
 }
 
 /* For a file system without holes. */

@@ -35,8 +35,8 @@ int vmft_image_parse(const char *text, struct vmft_image *ret);
 int vmft_image_open(struct vmft_image *image, bool copy, struct vmft_error *err);
 void vmft_image_close(struct vmft_image *image); /* also one that is not open */
 
-/* Of its file or device now; 0 if that cannot be found out. */
-uint64_t vmft_image_file_bytes(const struct vmft_image *image);
+/* Of its file or device now; a negative errno if that cannot be found out. */
+int64_t vmft_image_file_bytes(const struct vmft_image *image);
 
 /* Makes a range read as zeroes, giving its space back where the file system can. */
 int vmft_image_zero(const struct vmft_image *image, uint64_t offset, uint64_t n);

@@ -102,8 +102,10 @@ void vmft_saver_begin(struct vmft_monitor *m, uint64_t position, bool attached)
 		return;
 	vmft_saver_end(s);
 	header = header_new(m, position, attached);
-	if (!header)
+	if (!header) {
+		on_failed(m, strerror(ENOMEM));
 		return;
+	}
 	s->error[0] = '\0';
 	s->epoch = position;
 	(void)vmft_savedlog_writer_begin(&s->writer, header);

@@ -159,6 +159,7 @@ static void test_open_locked(void)
 		vmft_image_close(&s.image);
 		CU_ASSERT_EQUAL(s.image.fd, -1);
 		vmft_image_close(&s.image); /* one that is not open */
+		CU_ASSERT_EQUAL(vmft_image_file_bytes(&s.image), -EBADF);
 		(void)unlink(s.path);
 	}
 }

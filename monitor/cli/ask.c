@@ -52,6 +52,16 @@ int vmft_cli_ask(int fd, const char *verb, char *answer, size_t size)
 	return -EMSGSIZE;
 }
 
+struct json_object *vmft_cli_parse(const char *answer)
+{
+	struct json_object *object = json_tokener_parse(answer);
+
+	if (json_object_is_type(object, json_type_object))
+		return object;
+	json_object_put(object);
+	return NULL;
+}
+
 const char *vmft_cli_text(struct json_object *answer, const char *key, const char *missing)
 {
 	struct json_object *value = NULL;
@@ -64,6 +74,13 @@ const char *vmft_cli_text(struct json_object *answer, const char *key, const cha
 double vmft_cli_number(struct json_object *answer, const char *key)
 {
 	struct json_object *value = NULL;
+	double number;
 
-	return json_object_object_get_ex(answer, key, &value) ? json_object_get_double(value) : 0;
+	if (!json_object_object_get_ex(answer, key, &value))
+		return 0;
+	number = json_object_get_double(value);
+	/* Also not a number at all. */
+	if (!(number > 0))
+		return 0;
+	return number < VMFT_CLI_NUMBER_MAX ? number : VMFT_CLI_NUMBER_MAX;
 }

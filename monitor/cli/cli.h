@@ -15,7 +15,12 @@ int vmft_cli_connect(const char *path);
  * when the answer is longer than size. */
 int vmft_cli_ask(int fd, const char *verb, char *answer, size_t size);
 
-/* A field of an answer, into which the text points; missing, 0 if it is not there or null. */
+/* The answer as an object, owned by the caller; NULL: it is none. */
+struct json_object *vmft_cli_parse(const char *answer);
+
+/* A field of an answer, into which the text points; missing, 0 if it is not there or null. A
+ * number is from 0 to VMFT_CLI_NUMBER_MAX, whatever it says: it fits into 64 bits. */
+#define VMFT_CLI_NUMBER_MAX 9e18
 const char *vmft_cli_text(struct json_object *answer, const char *key, const char *missing);
 double vmft_cli_number(struct json_object *answer, const char *key);
 

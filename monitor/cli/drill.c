@@ -194,7 +194,7 @@ static struct json_object *own_status(const struct options *o)
 	struct json_object *object = NULL;
 
 	if (answer && fd >= 0 && vmft_cli_ask(fd, "status", answer, VMFT_CLI_ANSWER_MAX) == 0)
-		object = json_tokener_parse(answer);
+		object = vmft_cli_parse(answer);
 	if (fd >= 0)
 		close(fd);
 	free(answer);
@@ -218,6 +218,14 @@ static int refuse_state(const char *state)
 	return fail("the guest is not protected, a fault would cost it: its state is ", state);
 }
 
+/* 0: it is not there, or cannot be one. */
+static pid_t pid_of(struct json_object *status, const char *key)
+{
+	const double number = vmft_cli_number(status, key);
+
+	return number <= INT32_MAX ? (pid_t)number : 0;
+}
+
 /* Reads what the fault will be done to; refuses a pair that would not survive it. */
 static int look(struct drill *d)
 {
@@ -232,8 +240,8 @@ static int look(struct drill *d)
 		return VMFT_EXIT_ADDRESS;
 	}
 	(void)snprintf(d->name, sizeof(d->name), "%s", vmft_cli_text(status, "name", ""));
-	d->qemu = (pid_t)vmft_cli_number(status, "guest_pid");
-	d->monitor = (pid_t)vmft_cli_number(status, "monitor_pid");
+	d->qemu = pid_of(status, "guest_pid");
+	d->monitor = pid_of(status, "monitor_pid");
 	d->generation = (uint64_t)vmft_cli_number(status, "generation");
 	d->lag_ms = (uint64_t)vmft_cli_number(status, "lag_ms");
 	if (strcmp(vmft_cli_text(status, "role", ""), "primary") != 0)
@@ -268,7 +276,7 @@ static struct json_object *peer_status(const char *command)
 	if (answer && output) {
 		n = fread(answer, 1, VMFT_CLI_ANSWER_MAX - 1, output);
 		answer[n] = '\0';
-		object = json_tokener_parse(answer);
+		object = vmft_cli_parse(answer);
 	}
 	if (output)
 		(void)pclose(output);

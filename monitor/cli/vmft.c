@@ -181,7 +181,8 @@ static void print_events(struct json_object *object)
 	struct json_object *list = NULL;
 	double now = atof(vmft_cli_text(object, "now_ms", "-"));
 
-	if (!json_object_object_get_ex(object, "events", &list))
+	if (!json_object_object_get_ex(object, "events", &list) ||
+	    !json_object_is_type(list, json_type_array))
 		return;
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *line = json_object_array_get_idx(list, i);
@@ -193,7 +194,7 @@ static void print_events(struct json_object *object)
 
 static int print(const struct call *call, const char *answer)
 {
-	struct json_object *object = json_tokener_parse(answer);
+	struct json_object *object = vmft_cli_parse(answer);
 	struct json_object *ok = NULL;
 	bool done = json_object_object_get_ex(object, "ok", &ok) && json_object_get_boolean(ok);
 
@@ -215,7 +216,7 @@ static int print(const struct call *call, const char *answer)
 /* One look; *ret_over is set when there is nothing more to wait for. */
 static int watch_once(const char *answer, bool tty, bool *ret_over)
 {
-	struct json_object *object = json_tokener_parse(answer);
+	struct json_object *object = vmft_cli_parse(answer);
 	const char *state = object ? vmft_cli_text(object, "state", "-") : "?";
 	char text[256];
 	int code = VMFT_EXIT_OK;

@@ -200,6 +200,9 @@ static int check_qcow2(const char *path, int fd, off_t *ret_size, struct vmft_er
 		return image_refuse(err, path,
 				    "has its data in another file, which is not "
 				    "compared; flatten it with qemu-img convert");
+	/* And what the file may grow to is still a length. */
+	if (be_at(header + 24, 8) > INT64_MAX / 2)
+		return image_refuse(err, path, "damaged: its virtual size is no length of a disk");
 	*ret_size = (off_t)be_at(header + 24, 8);
 	return 0;
 }

@@ -40,6 +40,7 @@ struct vmft_loop {
 
 static uint64_t now_ns = 1000000000;
 const void *world_place;
+bool world_rung;
 
 int vmft_loop_create(struct vmft_loop **ret)
 {
@@ -189,7 +190,7 @@ static bool is_ready(const struct entry *e)
 		return true;
 	if (e->kind == TIMER)
 		return e->at <= now_ns;
-	return e->kind != POLL || poll(&fd, 1, 0) == 1;
+	return e->kind != POLL || (world_rung && poll(&fd, 1, 0) == 1);
 }
 
 static int errno_of(ssize_t result)

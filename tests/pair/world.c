@@ -73,11 +73,18 @@ void vmft_control_fini(struct vmft_monitor *m)
 	(void)m;
 }
 
+/* All that a monitor waits for are such. */
+static void ring(int fd)
+{
+	world_rung = true;
+	(void)eventfd_write(fd, 1);
+}
+
 static void guest_is_gone(struct world_side *side)
 {
 	side->killed = true;
 	side->running = false;
-	(void)eventfd_write(side->m.pidfd, 1);
+	ring(side->m.pidfd);
 }
 
 /* In the place of libc's: nobody is killed here. */
@@ -175,7 +182,7 @@ void vmft_arbiter_worker_ask(struct vmft_arbiter_worker *worker, enum vmft_arbit
 	else
 		ended = ended || generation == world_generation;
 	worker->answered[ask] = true;
-	(void)eventfd_write(worker->bell, 1);
+	ring(worker->bell);
 }
 
 bool vmft_arbiter_worker_answer(struct vmft_arbiter_worker *worker, struct vmft_arbiter_answer *ret)
@@ -204,7 +211,7 @@ bool vmft_arbiter_worker_wait(struct vmft_arbiter_worker *worker, uint64_t milli
 
 static void ring_monitor(struct world_side *side)
 {
-	(void)eventfd_write(side->m.agent.bell_monitor, 1);
+	ring(side->m.agent.bell_monitor);
 }
 
 static void describe(struct world_side *side)
@@ -661,6 +668,7 @@ static bool do_one(void)
 		if (world_side[i].up && !world_side[i].left &&
 		    world_loop_step(world_side[i].m.loop))
 			return true;
+	world_rung = false;
 	return false;
 }
 
@@ -703,6 +711,11 @@ void world_run(uint64_t ns)
 
 	while (world_step(until))
 		;
+}
+
+void world_end_guest(unsigned index)
+{
+	guest_is_gone(&world_side[index]);
 }
 
 void world_kill(unsigned index)

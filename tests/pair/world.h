@@ -62,6 +62,7 @@ void world_run(uint64_t ns);
 /* Whether the guest of that side runs, and its output leaves. */
 bool world_is_live(unsigned side);
 
+void world_end_guest(unsigned side); /* QEMU is gone */
 /* Monitor and QEMU are killed at once. */
 void world_kill(unsigned side);
 /* Memory and images of the two are the same. */
@@ -82,6 +83,7 @@ void world_peer_end(struct world_peer *peer);
 
 /* loop.c, transport.c */
 bool world_loop_step(struct vmft_loop *loop);
+extern bool world_rung;		/* a descriptor that is waited for may be ready */
 extern const void *world_place; /* while an operation is done: its callback; else NULL */
 bool world_loop_is_stopped(const struct vmft_loop *loop);
 uint64_t world_loop_next(const struct vmft_loop *loop); /* timer; UINT64_MAX: none */

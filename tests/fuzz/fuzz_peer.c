@@ -58,6 +58,8 @@ static size_t put_hello(struct reader *r, uint8_t *payload)
 	hello.role = script.side == WORLD_PRIMARY ? VMFT_ROLE_BACKUP : VMFT_ROLE_PRIMARY;
 	hello.host = script.side == WORLD_PRIMARY ? VMFT_HOST_BACKUP : VMFT_HOST_PRIMARY;
 	hello.attach = script.side == WORLD_BACKUP && !(other & 1);
+	(void)snprintf(hello.record, sizeof(hello.record), "%s",
+		       script.side == WORLD_PRIMARY ? world_mark : world_record);
 	if (other & 2)
 		hello.role = (uint8_t)get(r, 1);
 	if (other & 4)
@@ -66,6 +68,8 @@ static size_t put_hello(struct reader *r, uint8_t *payload)
 		hello.host = (uint8_t)get(r, 1);
 	if (other & 16)
 		hello.silence_ms = (uint32_t)get(r, 4);
+	if (other & 32)
+		hello.record[0] = 'x';
 	return vmft_hello_encode(&hello, payload);
 }
 
@@ -370,10 +374,14 @@ static void begin(struct reader *r)
 	script.side = how & 1;
 	script.position = 0;
 	must(vmft_epoch_packer_create(1, &script.packer) == 0);
-	if (script.side == WORLD_PRIMARY)
+	/* What the peer has left at the arbiter. */
+	if (script.side == WORLD_PRIMARY) {
 		world_peer_listen(&script.peer);
-	else
+		strcpy(world_mark, "the backup's");
+	} else {
 		world_generation = 1;
+		strcpy(world_record, "the primary's");
+	}
 	must(world_up(script.side, how & 2 ? &vmft_strategy_checkpoint : &vmft_strategy_lockstep,
 		      NULL) == 0);
 	if (script.side == WORLD_PRIMARY && !(how & 4))

@@ -31,7 +31,7 @@ uint64_t world_generation;
 
 static char directory[48], pair_file[64];
 static bool ended;
-static char owner[VMFT_ARBITER_OWNER_MAX];
+char world_record[VMFT_ARBITER_OWNER_MAX], world_mark[VMFT_ARBITER_OWNER_MAX];
 
 static void must(bool good)
 {
@@ -121,21 +121,37 @@ static int fake_latest(struct vmft_arbiter *arbiter, struct vmft_arbiter_latest 
 	(void)arbiter;
 	(void)err;
 	*ret = (struct vmft_arbiter_latest){.generation = world_generation, .ended = ended};
+	(void)snprintf(ret->owner, sizeof(ret->owner), "%s", world_record);
 	return 0;
 }
 
-static enum vmft_claim fake_claim(struct vmft_arbiter *arbiter, uint64_t generation,
-				  const char *who, struct vmft_error *err)
+static enum vmft_claim fake_claim(struct vmft_arbiter *arbiter,
+				  const struct vmft_arbiter_claim *claim, struct vmft_error *err)
 {
 	(void)arbiter;
 	(void)err;
-	if (generation < world_generation ||
-	    (generation == world_generation && strcmp(owner, who) != 0))
+	if (claim->generation == world_generation)
+		return strcmp(world_record, claim->owner) == 0 ? VMFT_CLAIM_WON : VMFT_CLAIM_LOST;
+	if (claim->generation < world_generation)
 		return VMFT_CLAIM_LOST;
-	world_generation = generation;
+	if (claim->generation > world_generation + 1 || strcmp(world_record, claim->after) != 0)
+		return VMFT_CLAIM_UNREACHABLE;
+	if (world_generation > 0 && ended != claim->starts)
+		return VMFT_CLAIM_LOST;
+	world_generation = claim->generation;
 	ended = false;
-	(void)snprintf(owner, sizeof(owner), "%s", who);
+	(void)snprintf(world_record, sizeof(world_record), "%s", claim->owner);
 	return VMFT_CLAIM_WON;
+}
+
+static int fake_mark(struct vmft_arbiter *arbiter, const char *host, const char *text,
+		     struct vmft_error *err)
+{
+	(void)arbiter;
+	(void)host;
+	(void)err;
+	(void)snprintf(world_mark, sizeof(world_mark), "%s", text);
+	return 0;
 }
 
 static const struct vmft_arbiter_ops fake_ops = {
@@ -143,6 +159,7 @@ static const struct vmft_arbiter_ops fake_ops = {
     .open = fake_open,
     .latest = fake_latest,
     .claim = fake_claim,
+    .mark = fake_mark,
 };
 
 const struct vmft_arbiter_ops *vmft_arbiter_find(const char *spec, const char **ret_where)
@@ -169,19 +186,26 @@ int vmft_arbiter_worker_fd(const struct vmft_arbiter_worker *worker)
 	return worker->bell;
 }
 
-void vmft_arbiter_worker_ask(struct vmft_arbiter_worker *worker, enum vmft_arbiter_ask ask,
-			     uint64_t generation)
+void vmft_arbiter_worker_ask(struct vmft_arbiter_worker *worker,
+			     const struct vmft_arbiter_question *question)
 {
-	struct vmft_arbiter_answer *answer = &worker->answer[ask];
+	const struct vmft_arbiter_claim claim = {
+	    .generation = question->generation,
+	    .owner = worker->owner,
+	    .after = question->record,
+	};
+	struct vmft_arbiter_answer *answer = &worker->answer[question->ask];
 
-	*answer = (struct vmft_arbiter_answer){.ask = ask};
-	if (ask == VMFT_ASK_CLAIM)
-		answer->claim = fake_claim(NULL, generation, worker->owner, NULL);
-	else if (ask == VMFT_ASK_LATEST)
+	*answer = (struct vmft_arbiter_answer){.ask = question->ask};
+	if (question->ask == VMFT_ASK_CLAIM)
+		answer->claim = fake_claim(NULL, &claim, NULL);
+	else if (question->ask == VMFT_ASK_LATEST)
 		(void)fake_latest(NULL, &answer->latest, NULL);
-	else
-		ended = ended || generation == world_generation;
-	worker->answered[ask] = true;
+	else if (question->ask == VMFT_ASK_MARK)
+		(void)snprintf(answer->mark, sizeof(answer->mark), "%s", world_mark);
+	else if (question->generation == world_generation)
+		ended = true;
+	worker->answered[question->ask] = true;
 	ring(worker->bell);
 }
 
@@ -633,6 +657,7 @@ void world_reset(void)
 	for (unsigned i = 0; i < WORLD_SIDES; i++)
 		world_down(i);
 	world_generation = 0;
+	world_record[0] = world_mark[0] = '\0';
 	ended = false;
 }
 

@@ -42,7 +42,9 @@ struct world_side {
 enum { WORLD_PRIMARY, WORLD_BACKUP, WORLD_SIDES };
 
 extern struct world_side world_side[WORLD_SIDES];
-extern uint64_t world_generation; /* the arbiter's record */
+/* What the arbiter has: the latest generation, its record, and the mark that a backup has left. */
+extern uint64_t world_generation;
+extern char world_record[VMFT_ARBITER_OWNER_MAX], world_mark[VMFT_ARBITER_OWNER_MAX];
 
 /* Once, before all else: makes the directory of the pair file and the images; and removes it. */
 void world_init(void);

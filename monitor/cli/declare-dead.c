@@ -10,10 +10,12 @@
 #include <argp.h>
 #include <errno.h>
 #include <json-c/json.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "../common/exit-codes.h"
@@ -101,6 +103,21 @@ static bool is_over(const char *state)
 	       strcmp(state, "diverged") == 0;
 }
 
+/* Whether this host has the address of a section, whatever the port. */
+static bool is_local(const struct vmft_channel_address *address)
+{
+	struct sockaddr_storage addr = address->addr;
+	int fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool local;
+
+	/* Both families keep the port in the same place; 0: any that is free. */
+	((struct sockaddr_in *)(void *)&addr)->sin_port = 0;
+	local = fd >= 0 && bind(fd, (struct sockaddr *)&addr, address->addr_len) == 0;
+	if (fd >= 0)
+		close(fd);
+	return local;
+}
+
 /* What can be seen from here: no side of the VM runs on this host. */
 static int check_host(const struct request *r, struct vmft_error *err)
 {
@@ -112,7 +129,8 @@ static int check_host(const struct request *r, struct vmft_error *err)
 		const char *state;
 		int fd, rc;
 
-		if (!r->config.has_host[host] || (fd = vmft_cli_connect(path)) < 0)
+		if (!r->config.has_host[host] || !is_local(&r->config.host[host].channel) ||
+		    (fd = vmft_cli_connect(path)) < 0)
 			continue;
 		rc = vmft_cli_ask(fd, "status", answer, sizeof(answer));
 		close(fd);

@@ -5,7 +5,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ini.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 
 #include "etcd-endpoints.h"
 #include "exit-codes.h"
+#include "ini.h"
 
 #define DEFAULT_QEMU	     "/usr/bin/qemu-system-x86_64"
 #define DEFAULT_SILENCE_MS   1000u
@@ -37,16 +37,16 @@ struct parser {
 	const char *path;
 	const char *text;
 	size_t size;
-	size_t offset;	     /* of the next line in text */
 	int tls_line;	     /* where the last of the arbiter's PEM files was given */
-	int line;	     /* the line inih works on, counted from 1 */
-	int failed_line;     /* of the first refusal, 0 while there is none */
+	int line;	     /* that a refusal names, counted from 1 */
+	const char *section; /* the lines are in; NULL before the first */
 	int section_line[4]; /* where each section opened, 0 if it did not */
 	int epoch_line;	     /* where the last of the epoch's lengths was given */
 	uint64_t seen;	     /* bit i: keys[i] was given */
 	int grace_line;
 	struct vmft_pair_config config;
 	struct vmft_error *err;
+	struct vmft_ini ini;
 };
 
 typedef int value_fn(struct parser *p, const char *value, void *field);
@@ -71,9 +71,6 @@ static const char *const sections[] = {"pair", "primary", "backup", "spare"};
 
 static int refuse(struct parser *p, const char *what, const char *value, const char *todo)
 {
-	if (p->failed_line)
-		return -EINVAL;
-	p->failed_line = p->line;
 	return vmft_error_set(p->err, -EINVAL, VMFT_EXIT_CONFIG, "%s:%d: %s '%.80s'; %s", p->path,
 			      p->line, what, value, todo);
 }
@@ -439,74 +436,29 @@ static int key_set(struct parser *p, size_t index, const char *value)
 	return key->set(p, value, (char *)&p->config + key->field);
 }
 
-/* The ini_handler: nonzero goes on, zero makes inih remember the line as failed. */
-static int on_value(void *user, const char *section, const char *name, const char *value)
+static int take_key(struct parser *p, const char *name, const char *value)
 {
-	struct parser *p = user;
-
-	if (p->failed_line)
-		return 0;
-	if (section[0] == '\0')
-		return refuse(p, "key before any section:", name, "put it under [pair]") == 0;
+	if (!p->section)
+		return refuse(p, "key before any section:", name, "put it under [pair]");
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-		if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, name) == 0)
-			return key_set(p, i, value) == 0;
-	return refuse(p, "unknown key", name, "see the list of keys in the manual") == 0;
+		if (strcmp(keys[i].section, p->section) == 0 && strcmp(keys[i].name, name) == 0)
+			return key_set(p, i, value);
+	return refuse(p, "unknown key", name, "see the list of keys in the manual");
 }
 
-/*
- * inih shows a section to the handler only with its first key, and cuts long names short, so
- * headers are checked here, before inih sees them.
- */
-static void check_section(struct parser *p, const char *line)
+static int open_section(struct parser *p, const char *name)
 {
-	const char *end = strchr(line, ']');
-	size_t len;
-
-	if (!end)
-		return; /* inih refuses it */
-	len = (size_t)(end - line - 1);
 	for (size_t i = 0; i < ARRAY_SIZE(sections); i++) {
-		if (strlen(sections[i]) != len || strncmp(sections[i], line + 1, len) != 0)
+		if (strcmp(sections[i], name) != 0)
 			continue;
 		if (p->section_line[i])
-			(void)refuse(p, "second section", sections[i], "put its keys together");
+			return refuse(p, "second section", name, "put its keys together");
+		p->section = sections[i];
 		p->section_line[i] = p->line;
-		return;
+		return 0;
 	}
-	(void)refuse(p, "unknown section in", line,
-		     "the sections are [pair], [primary], [backup], [spare]");
-}
-
-/*
- * The ini_reader, in place of fgets(). It hands out lines without their leading blanks: inih
- * would take an indented line for more of the value above it, and an indented file is common.
- */
-static char *next_line(char *buffer, int size, void *stream)
-{
-	struct parser *p = stream;
-	const char *start = p->text + p->offset;
-	size_t left = p->size - p->offset;
-	const char *newline = left ? memchr(start, '\n', left) : NULL;
-	size_t len = newline ? (size_t)(newline - start) + 1 : left;
-
-	if (left == 0 || p->failed_line)
-		return NULL;
-	p->offset += len;
-	p->line++;
-	while (len > 0 && (*start == ' ' || *start == '\t')) {
-		start++;
-		len--;
-	}
-	if (len >= (size_t)size) {
-		(void)refuse(p, "line too long:", "", "keep lines under 200 bytes");
-		return NULL;
-	}
-	memcpy(buffer, start, len);
-	buffer[len] = '\0';
-	if (buffer[0] == '[')
-		check_section(p, buffer);
-	return p->failed_line ? NULL : buffer;
+	return refuse(p, "unknown section", name,
+		      "the sections are [pair], [primary], [backup], [spare]");
 }
 
 static int check_bytes(struct parser *p)
@@ -724,20 +676,35 @@ static void fill_controls(struct vmft_pair_config *config)
 				       config->name, vmft_host_name(host));
 }
 
-static int parse_lines(struct parser *p)
+static int parse_line(struct parser *p, enum vmft_ini_kind kind)
 {
-	int line = ini_parse_stream(next_line, p, on_value, p);
-
-	if (p->failed_line)
-		return -EINVAL;
-	if (line < 0)
-		return vmft_error_set(p->err, -ENOMEM, VMFT_EXIT_INTERNAL, "%s: out of memory",
-				      p->path);
-	if (line > 0)
+	switch (kind) {
+	case VMFT_INI_SECTION:
+		return open_section(p, p->ini.name);
+	case VMFT_INI_KEY:
+		return take_key(p, p->ini.name, p->ini.value);
+	case VMFT_INI_LONG:
+		return vmft_error_set(p->err, -EINVAL, VMFT_EXIT_CONFIG,
+				      "%s:%d: line too long; keep lines under %u bytes", p->path,
+				      p->line, VMFT_INI_LINE_MAX);
+	default:
 		return vmft_error_set(p->err, -EINVAL, VMFT_EXIT_CONFIG,
 				      "%s:%d: neither KEY = VALUE nor [SECTION]; correct the line",
-				      p->path, line);
-	return 0;
+				      p->path, p->line);
+	}
+}
+
+static int parse_lines(struct parser *p)
+{
+	enum vmft_ini_kind kind;
+	int r = 0;
+
+	vmft_ini_open(&p->ini, p->text, p->size);
+	while (r == 0 && (kind = vmft_ini_next(&p->ini)) != VMFT_INI_END) {
+		p->line = p->ini.line;
+		r = parse_line(p, kind);
+	}
+	return r;
 }
 
 static int parse(struct parser *p)

@@ -183,8 +183,10 @@ static void test_spare(void)
 	}
 }
 
-#define LONG64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define TAIL   "\n" PRIMARY BACKUP
+#define LONG64	 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define LONG512	 LONG64 LONG64 LONG64 LONG64 LONG64 LONG64 LONG64 LONG64
+#define LONG4096 LONG512 LONG512 LONG512 LONG512 LONG512 LONG512 LONG512 LONG512
+#define TAIL	 "\n" PRIMARY BACKUP
 
 static const struct {
 	const char *text;
@@ -194,8 +196,8 @@ static const struct {
     {"name = x\n", "f:1: key before any section: 'name'"},
     {"[pair]\nnme = x\n", "f:2: unknown key 'nme'"},
     {"[pair]\nchannel = 10.0.0.1:1\n", "f:2: unknown key 'channel'"},
-    {"[pairs]\n", "f:1: unknown section in '[pairs]"},
-    {"[x] \n", "f:1: unknown section in '[x] ?'; the sections are [pair], [primary], [backup], "
+    {"[pairs]\n", "f:1: unknown section 'pairs'"},
+    {"[x] \n", "f:1: unknown section 'x'; the sections are [pair], [primary], [backup], "
 	       "[spare]"},
     {"[spares]\n", "f:1: unknown section"},
     {"[spare]\n[spare]\n", "f:2: second section 'spare'"},
@@ -276,7 +278,11 @@ static const struct {
     {"[pair]\nlog-bytes = 524288\n", "f:2: bad number"},
     {"[pair]\nlog-bytes = 8589934592\n", "f:2: bad number"},
     {"[pair]\nqemu = qemu\n", "f:2: not an absolute path: 'qemu'"},
-    {"[pair]\nqemu = /" LONG64 LONG64 LONG64 "\n", "f:2: line too long"},
+    {"[pair]\nqemu = /" LONG4096 "\n", "f:2: path too long"},
+    {"[pair]\nqemu = /" LONG4096 LONG4096 "\n", "f:2: line too long; keep lines under 8192"},
+    {"\xef\xbb\xbf[pair]\nname = a\n[peer]\n", "f:3: unknown section 'peer'"},
+    {"\xef\xbb\xbf\xef\xbb\xbf[pair]\nname = a\n", "f:1: neither KEY = VALUE nor [SECTION]"},
+    {"[pair] name = a\n", "f:1: neither KEY = VALUE nor [SECTION]"},
     {"[pair]\nname = a\x01\n", "f:2: control byte"},
     {"[primary]\nchannel = 10.0.0.1\n", "f:2: bad address '10.0.0.1'"},
     {"[primary]\nchannel = 10.0.0.1:\n", "f:2: bad address"},
@@ -391,6 +397,36 @@ static void test_ports_tell_channels_apart(void)
 			0);
 }
 
+#define MEMBER "https://etcd-member-of-the-cluster-"
+
+/* As many members as there may be, with names as long as they are where people give them out. */
+static void test_long_line(void)
+{
+	static const char arbiter[] =
+	    "etcd:" MEMBER "1.example.org:2379," MEMBER "2.example.org:2379," MEMBER
+	    "3.example.org:2379," MEMBER "4.example.org:2379," MEMBER "5.example.org:2379," MEMBER
+	    "6.example.org:2379," MEMBER "7.example.org:2379," MEMBER "8.example.org:2379," MEMBER
+	    "9.example.org:2379";
+	struct vmft_pair_config config;
+	struct vmft_error err;
+	char text[1024];
+
+	(void)snprintf(text, sizeof(text), "[pair]\nname = web1\narbiter = %s ; all\n%s%s", arbiter,
+		       PRIMARY, BACKUP);
+	CU_ASSERT_EQUAL_FATAL(parse(text, &config, &err), 0);
+	CU_ASSERT_STRING_EQUAL(config.arbiter, arbiter);
+}
+
+/* Editors of other systems begin a file with one. */
+static void test_byte_order_mark(void)
+{
+	struct vmft_pair_config config;
+	struct vmft_error err;
+
+	CU_ASSERT_EQUAL_FATAL(parse("\xef\xbb\xbf" PAIR PRIMARY BACKUP, &config, &err), 0);
+	CU_ASSERT_STRING_EQUAL(config.name, "web1");
+}
+
 /* Wherever the file is cut off it is refused or whole, never half taken. */
 static void test_torn(void)
 {
@@ -486,6 +522,8 @@ int vmft_suite_pair_config(void)
 	    !CU_add_test(suite, "ports tell channels apart", test_ports_tell_channels_apart) ||
 	    !CU_add_test(suite, "heartbeat", test_heartbeat) ||
 	    !CU_add_test(suite, "refused", test_refused) ||
+	    !CU_add_test(suite, "long line", test_long_line) ||
+	    !CU_add_test(suite, "byte order mark", test_byte_order_mark) ||
 	    !CU_add_test(suite, "torn at every byte", test_torn) ||
 	    !CU_add_test(suite, "load", test_load) || !CU_add_test(suite, "roles", test_roles) ||
 	    !CU_add_test(suite, "hosts", test_hosts))

@@ -204,43 +204,83 @@ void vmft_cmdline_free(struct vmft_cmdline *cmdline)
 	*cmdline = (struct vmft_cmdline){0};
 }
 
-static bool is_help(const char *value)
+static bool is_help(const char *text, size_t n)
 {
-	return strcmp(value, "help") == 0 || strcmp(value, "?") == 0;
+	return (n == 4 && memcmp(text, "help", 4) == 0) || (n == 1 && *text == '?');
 }
 
-/* "-device help", "-device virtio-blk-pci,help", "-machine none,accel=kvm:tcg". */
-static bool argument_is_probe(const char *name, const char *value)
+/*
+ * "virtio-blk-pci,help". One item is a help request, as QEMU reads the list (util/keyval.c,
+ * util/qemu-option.c): ",," is a comma of a value, so "mem-path=/a,,help" is none.
+ */
+static bool has_help_item(const char *text)
 {
-	const char *last = strrchr(value, ',');
-	size_t first = strcspn(value, ",");
+	for (;;) {
+		size_t n = strcspn(text, ",");
 
-	if (vmft_value_in(name, "machine|M")) {
-		if (strncmp(value, "type=", 5) == 0)
-			return argument_is_probe(name, value + 5);
-		if (first == 4 && strncmp(value, "none", 4) == 0)
+		while (text[n] == ',' && text[n + 1] == ',')
+			n += 2 + strcspn(text + n + 2, ",");
+		if (is_help(text, n))
 			return true;
+		if (text[n] == '\0')
+			return false;
+		text += n + 1;
 	}
-	if (!vmft_value_in(name, "machine|M|cpu|accel|device|netdev|nic|net|object|chardev|display|"
-				 "vga|audiodev|d|L|drive"))
-		return false;
-	return is_help(value) || (last && is_help(last + 1));
+}
+
+/* What the whole line asks for, by its words so far. */
+struct probe {
+	bool certain; /* QEMU answers and ends, whatever else is in the line */
+	bool cpu;     /* the last -cpu asks for help: QEMU looks at no other */
+	bool none;    /* the last -machine is "none", which runs no guest */
+};
+
+static bool is_machine_none(const char *text)
+{
+	const size_t key = strncmp(text, "type=", 5) == 0 ? 5 : 0;
+	const size_t n = strcspn(text + key, ",");
+
+	/* A type that comes after it would count. */
+	return n == 4 && memcmp(text + key, "none", 4) == 0 && !strstr(text + key, ",type=");
+}
+
+/*
+ * Only where QEMU 7.2 (softmmu/vl.c) ends for sure. What is left out here is refused with a
+ * message, or protected; what is taken for a question and is none starts a guest without
+ * protection, and nobody is told.
+ */
+static void look_at_argument(struct probe *probe, const char *name, const char *text)
+{
+	if (vmft_value_in(name, "machine|M")) {
+		probe->none = is_machine_none(text);
+		probe->certain |= has_help_item(text);
+	} else if (vmft_value_in(name, "device|object")) {
+		probe->certain |= has_help_item(text);
+	} else if (strcmp(name, "cpu") == 0) {
+		probe->cpu = is_help(text, strlen(text));
+	} else if (vmft_value_in(name, "accel|netdev|nic|chardev|display|audiodev|L|drive")) {
+		probe->certain |= is_help(text, strlen(text));
+	}
 }
 
 bool vmft_cmdline_is_probe(int argc, char *const argv[])
 {
+	struct probe probe = {0};
+
 	for (int i = 1; i < argc; i++) {
 		const char *name = vmft_option_name(argv[i]);
 		const struct vmft_option *option = name ? vmft_option_find(name) : NULL;
 
 		if (name && vmft_value_in(name, "version|help|h"))
 			return true;
+		/* Whether the next word is its argument is not known, and either of the other two
+		 * may change the machine. */
+		if (name && (!option || vmft_value_in(name, "set|readconfig")))
+			return probe.certain;
 		if (!option || !option->has_arg || i + 1 == argc)
 			continue;
 		/* The argument is skipped as one: -append may well say -version. */
-		i++;
-		if (argument_is_probe(name, argv[i]))
-			return true;
+		look_at_argument(&probe, name, argv[++i]);
 	}
-	return false;
+	return probe.certain || probe.cpu || probe.none;
 }

@@ -8,6 +8,7 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import socket
 import struct
 import time
@@ -74,6 +75,12 @@ def bad_qemu_and_machine(name):
         refused(pair, "A", UNPROTECTED, r"e1000", args=[*args, "-device", "e1000"])
         refused(pair, "A", UNPROTECTED, r"KVM.*strategy = checkpoint", pair_file=lockstep,
                 args=["kvm" if a == "tcg" else a for a in args])
+        # Questions to QEMU go to it as they are. These would start a guest that nothing protects.
+        for more in (["-drive", f"format=raw,if=virtio,file={pair.side['A'].disk},,help"],
+                     ["-cpu", "help", "-cpu", "qemu64"]):
+            shutil.copyfile(pair.side["A"].disk, pair.side["A"].disk + ",help")
+            refused(pair, "A", CONFIG, r"VMFT_ROLE", role="", args=[
+                *(a for a in args if a != "-drive" and not a.startswith("file=/")), *more])
 
 
 @test("bad-images")

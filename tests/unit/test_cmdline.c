@@ -283,6 +283,12 @@ static void test_probes(void)
 				     "-machine", "none,accel=kvm:tcg", "-qmp",
 				     "unix:/x,server=on,wait=off", "-daemonize")));
 	CU_ASSERT_TRUE(is_probe(ARGV("-machine", "type=none")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-device", "virtio-blk-pci,serial=a,,b,help")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-device", "virtio-blk-pci,serial=a,,,?")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-object", "memory-backend-file,help")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-M", "pc,help", "-M", "q35")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-cpu", "qemu64", "-cpu", "help")));
+	CU_ASSERT_TRUE(is_probe(ARGV("-machine", "pc", "-machine", "none")));
 	CU_ASSERT_FALSE(is_probe(ARGV("-nodefaults")));
 	CU_ASSERT_FALSE(is_probe(ARGV("-append", "-version")));
 	CU_ASSERT_FALSE(is_probe(ARGV("-append", "help")));
@@ -292,6 +298,34 @@ static void test_probes(void)
 	CU_ASSERT_FALSE(is_probe(ARGV("help")));
 	CU_ASSERT_FALSE(is_probe(ARGV("-device")));
 	CU_ASSERT_FALSE(vmft_cmdline_is_probe(0, ARGV("-version")));
+}
+
+/* What looks like a question and is a guest that QEMU would start: unprotected, without a word. */
+static void test_no_probes(void)
+{
+	static const char *const options[] = {"-drive",	  "-device",  "-object", "-chardev",
+					      "-netdev",  "-machine", "-M",	 "-cpu",
+					      "-display", "-accel",   "-kernel", "-L"};
+
+	CU_ASSERT_FALSE(is_probe(ARGV("-drive", "if=virtio,format=raw,file=/x/a,,help")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-drive", "format=raw,file=/x/a,,?,if=virtio")));
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		CU_ASSERT_FALSE(is_probe(ARGV((char *)options[i], "x,k=/x/a,,help")));
+		CU_ASSERT_FALSE(is_probe(ARGV((char *)options[i], "x,k=a,,b,,help,l=m")));
+		CU_ASSERT_FALSE(is_probe(ARGV((char *)options[i], "x,,help")));
+		CU_ASSERT_FALSE(is_probe(ARGV((char *)options[i], "x,k=help")));
+		CU_ASSERT_FALSE(is_probe(ARGV((char *)options[i], "x,helper")));
+	}
+	CU_ASSERT_FALSE(is_probe(ARGV("-L", "/x,help")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-cpu", "help", "-cpu", "qemu64")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-machine", "none", "-machine", "pc")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-machine", "none", "-M", "accel=tcg,type=q35")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-machine", "none,type=pc")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-machine", "type=help", "-machine", "pc")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-machine", "none", "-set", "machine..type=pc")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-machine", "none", "-readconfig", "/x")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-fw_cfg", "-version")));
+	CU_ASSERT_FALSE(is_probe(ARGV("-tpmdev", "-device", "help", "-version")));
 }
 
 static void digest_of(char *const argv[], enum vmft_strategy_kind strategy, bool backup,
@@ -541,6 +575,7 @@ int vmft_suite_cmdline(void)
 
 	if (!suite || !CU_add_test(suite, "golden files", test_golden) ||
 	    !CU_add_test(suite, "probes", test_probes) ||
+	    !CU_add_test(suite, "no probes", test_no_probes) ||
 	    !CU_add_test(suite, "machine digest", test_digest) ||
 	    !CU_add_test(suite, "machine digest, checkpoint", test_checkpoint_digest) ||
 	    !CU_add_test(suite, "strategy", test_strategy) ||

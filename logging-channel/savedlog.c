@@ -104,6 +104,30 @@ static void get_text(struct reader *r, char *text, size_t max)
 		r->failed = -EBADMSG;
 }
 
+bool vmft_savedlog_path_fits(const char *path)
+{
+	for (const char *p = path; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			return false;
+	return path[0] == '/';
+}
+
+/* What a pair file may have for one: monitor/common/pair-config.c. */
+static bool name_fits(const char *name)
+{
+	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				      "0123456789._-";
+
+	return name[0] && name[0] != '.' && name[strspn(name, allowed)] == '\0';
+}
+
+/* A file that says so was not written by vmft. */
+static bool texts_fit(const struct vmft_savedlog_header *h)
+{
+	return name_fits(h->id.name) && vmft_savedlog_path_fits(h->qemu) &&
+	       (h->directory[0] == '\0' || vmft_savedlog_path_fits(h->directory));
+}
+
 static void get_fields(struct reader *r, struct vmft_savedlog_header *h)
 {
 	uint8_t flags;
@@ -123,7 +147,8 @@ static void get_fields(struct reader *r, struct vmft_savedlog_header *h)
 	get_text(r, h->directory, VMFT_SAVEDLOG_PATH_MAX);
 	get_text(r, h->qemu, VMFT_SAVEDLOG_PATH_MAX);
 	h->cmdline_bytes = (uint32_t)get(r, 4);
-	if (flags > 3 || h->kind < VMFT_SAVEDLOG_LOCKSTEP || h->kind > VMFT_SAVEDLOG_CHECKPOINT)
+	if (flags > 3 || h->kind < VMFT_SAVEDLOG_LOCKSTEP || h->kind > VMFT_SAVEDLOG_CHECKPOINT ||
+	    !texts_fit(h))
 		r->failed = -EBADMSG;
 }
 

@@ -39,8 +39,10 @@ struct vmft_savedlog_header {
 	uint64_t generation;
 	uint64_t start;	      /* position of the first record */
 	struct vmft_hello id; /* log version, build-id, digests, VM name; the rest is not kept */
-	char directory[VMFT_SAVEDLOG_PATH_MAX + 1]; /* the command line's relative paths are of */
-	char qemu[VMFT_SAVEDLOG_PATH_MAX + 1];	    /* the emulator */
+	/* Where the command line's relative paths are of; "": not known. */
+	char directory[VMFT_SAVEDLOG_PATH_MAX + 1];
+	/* Where the emulator was, for a person to read: a file must not say what is to be run. */
+	char qemu[VMFT_SAVEDLOG_PATH_MAX + 1];
 	/* The backup's QEMU arguments as vmft-qemu was given them, each ended by a zero. */
 	char *cmdline; /* of vmft_savedlog_header_free() after decoding */
 	uint32_t cmdline_bytes;
@@ -62,6 +64,8 @@ ssize_t vmft_savedlog_header_encode(const struct vmft_savedlog_header *header, u
  */
 ssize_t vmft_savedlog_header_decode(const uint8_t *bytes, size_t n,
 				    struct vmft_savedlog_header *ret);
+/* Absolute and without control bytes: a header with another path is taken for damaged. */
+bool vmft_savedlog_path_fits(const char *path);
 /* What decoding allocated; NULL is fine. */
 void vmft_savedlog_header_free(struct vmft_savedlog_header *header);
 

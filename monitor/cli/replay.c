@@ -2,9 +2,13 @@
 /*
  * vmft replay: runs a log that a backup saved once more, offline.
  *
- * The saved command line is given other disks, taps and consoles (monitor/wrapper/offline.h) and
- * started through vmft-qemu as a backup in a network namespace of its own; the monitor beside it
- * reads the log from the file (monitor/daemon/replay.h) and says how it went.
+ * The log may come from anybody: what it says is checked, and nothing it names is executed. Which
+ * QEMU it is says this host or the user, and that must be the build the log was made with.
+ *
+ * The saved command line is checked as one given to vmft-qemu is, given other disks, taps and
+ * consoles (monitor/wrapper/offline.h) and started through vmft-qemu as a backup in a network
+ * namespace of its own; the monitor beside it reads the log from the file (monitor/daemon/replay.h)
+ * and says how it went.
  */
 #define _GNU_SOURCE
 #include <argp.h>
@@ -23,8 +27,10 @@
 
 #include "../../logging-channel/savedlog.h"
 #include "../common/exit-codes.h"
+#include "../common/pair-config.h"
 #include "../interface.h"
 #include "../wrapper/offline.h"
+#include "../wrapper/qemu-binary.h"
 #include "cli.h"
 
 #define STALL_MS_DEFAULT 30000
@@ -46,7 +52,7 @@ static const struct argp_option option_table[] = {
     {"disk", KEY_DISK, "IMAGE", 0, "one for each disk, in the order of the guest's", 0},
     {"console", KEY_CONSOLE, "FILE", 0, "write what the first serial port says there", 0},
     {"stall-ms", KEY_STALL_MS, "N", 0, "replay that stands still this long differs (30000)", 0},
-    {"qemu", KEY_QEMU, "PATH", 0, "the emulator, if it is not where it was", 0},
+    {"qemu", KEY_QEMU, "PATH", 0, "the emulator, if not " VMFT_QEMU_DEFAULT, 0},
     {0},
 };
 
@@ -59,9 +65,10 @@ struct replay {
 
 	struct vmft_arena *arena; /* of what the strings below are in */
 	struct vmft_savedlog_header header;
-	char log_path[PATH_MAX]; /* absolute */
-	char self[PATH_MAX];	 /* directory of the programs */
-	char dir[PATH_MAX];	 /* what is removed in the end; "": not made yet */
+	char log_path[PATH_MAX];  /* absolute */
+	char qemu_path[PATH_MAX]; /* absolute */
+	char self[PATH_MAX];	  /* directory of the programs */
+	char dir[PATH_MAX];	  /* what is removed in the end; "": not made yet */
 	const char *copy[VMFT_AREA_DISKS_MAX];
 	const char *pair; /* the pair file in dir */
 	char **argv;	  /* of vmft-qemu */
@@ -169,6 +176,48 @@ static int read_header(struct replay *r, struct vmft_error *err)
 	return 0;
 }
 
+static bool is_build(const struct vmft_hello *id, const struct vmft_qemu_binary *binary)
+{
+	char hex[2 * VMFT_HELLO_DIGEST_MAX + 1] = "";
+
+	for (size_t i = 0; i < id->build_id_bytes; i++)
+		(void)snprintf(hex + 2 * i, 3, "%02x", id->build_id[i]);
+	return strcmp(hex, binary->build_id) == 0 && id->log_version == binary->row->log_version;
+}
+
+/* Here it is not the pair file that says which QEMU it is. */
+static void advise(struct vmft_error *err)
+{
+	char *todo = strrchr(err->text, ';');
+
+	if (todo)
+		(void)snprintf(todo, sizeof(err->text) - (size_t)(todo - err->text), "%s",
+			       "; name another with --qemu");
+}
+
+/* Before anything of the log is used. */
+static int check_qemu(struct replay *r, struct vmft_error *err)
+{
+	struct vmft_qemu_binary binary;
+	int rc;
+
+	if (!realpath(r->qemu, r->qemu_path))
+		return vmft_error_set(err, -errno, VMFT_EXIT_QEMU,
+				      "%.300s: %s; name the emulator with --qemu", r->qemu,
+				      strerror(errno));
+	rc = vmft_qemu_binary_check(r->qemu_path, &binary, err);
+	if (rc < 0) {
+		advise(err);
+		return rc;
+	}
+	if (is_build(&r->header.id, &binary))
+		return 0;
+	return vmft_error_set(err, -EINVAL, VMFT_EXIT_QEMU,
+			      "%.200s: saved with another QEMU build than %.200s (it was %.200s "
+			      "there): install the same package version, or name it with --qemu",
+			      r->log, r->qemu_path, r->header.qemu);
+}
+
 /* argv of the saved line, argv[0] included; the words stay the header's. */
 static char **saved_words(struct replay *r, int *ret_argc)
 {
@@ -220,6 +269,9 @@ static int make_line(struct replay *r, struct vmft_error *err)
 	int argc, rc;
 	char **argv = saved_words(r, &argc);
 
+	/* vmft-qemu would hand it to QEMU as it is. */
+	if (vmft_cmdline_is_probe(argc, argv))
+		return refuse(err, r->log, "its command line only asks QEMU something");
 	rc = vmft_cmdline_rewrite(argc, argv, &opt, &line, err);
 	if (rc < 0)
 		return rc;
@@ -266,6 +318,20 @@ static void remove_dir(const struct replay *r)
 	(void)rmdir(r->dir);
 }
 
+/* What was written reads as what was meant: no path in it ends a line, or begins a comment. */
+static int check_pair(const struct replay *r, struct vmft_error *err)
+{
+	struct vmft_pair_config *config = calloc(1, sizeof(*config));
+	int rc = config ? vmft_pair_config_load(r->pair, config, err) : -ENOMEM;
+
+	if (rc == 0 && (strcmp(config->name, r->header.id.name) != 0 ||
+			strcmp(config->qemu, r->qemu_path) != 0 ||
+			strcmp(config->arbiter + strlen("file:"), r->dir) != 0))
+		rc = refuse(err, r->qemu_path, "or TMPDIR cannot stand in a pair file");
+	free(config);
+	return rc;
+}
+
 /* What vmft-qemu and the monitor take for their pair file. Nobody listens on its addresses. */
 static int write_pair(struct replay *r, struct vmft_error *err)
 {
@@ -281,10 +347,10 @@ static int write_pair(struct replay *r, struct vmft_error *err)
 		      "[primary]\nchannel = 127.0.0.1:1\ncontrol = %s/primary\n"
 		      "[backup]\nchannel = 127.0.0.1:2\ncontrol = %s/backup\n",
 		      r->header.id.name, r->dir, r->header.disks_by_size ? "size" : "full",
-		      r->stall_ms, r->qemu, r->dir, r->dir);
+		      r->stall_ms, r->qemu_path, r->dir, r->dir);
 	if (fclose(file) != 0)
 		return failed(err, r->pair);
-	return 0;
+	return check_pair(r, err);
 }
 
 /* --- processes ------------------------------------------------------------- */
@@ -448,8 +514,8 @@ static int prepare(struct replay *r, struct vmft_error *err)
 		rc = find_self(r, err);
 	if (rc == 0)
 		rc = absolute_console(r, err);
-	if (!r->qemu)
-		r->qemu = r->header.qemu;
+	if (rc == 0)
+		rc = check_qemu(r, err);
 	if (rc == 0)
 		rc = make_dir(r, err);
 	if (rc == 0)
@@ -469,7 +535,7 @@ int vmft_cli_replay(int argc, char *argv[])
 	    .args_doc = "LOG",
 	    .doc = doc,
 	};
-	static struct replay replay = {.stall_ms = STALL_MS_DEFAULT};
+	static struct replay replay = {.stall_ms = STALL_MS_DEFAULT, .qemu = VMFT_QEMU_DEFAULT};
 	struct vmft_error err = {.exit_code = VMFT_EXIT_INTERNAL};
 	sigset_t set;
 

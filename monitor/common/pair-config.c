@@ -17,7 +17,6 @@
 #include "exit-codes.h"
 #include "ini.h"
 
-#define DEFAULT_QEMU	     "/usr/bin/qemu-system-x86_64"
 #define DEFAULT_SILENCE_MS   1000u
 #define DEFAULT_LAG_MS	     300
 #define DEFAULT_STUN_MS	     300
@@ -660,7 +659,7 @@ static void fill_defaults(struct vmft_pair_config *config)
 	config->lag_drop_ms = DEFAULT_DROP_MS;
 	config->digest_ms = DEFAULT_DIGEST_MS;
 	config->digest_pages = DEFAULT_DIGEST_PAGES;
-	memcpy(config->qemu, DEFAULT_QEMU, sizeof(DEFAULT_QEMU));
+	memcpy(config->qemu, VMFT_QEMU_DEFAULT, sizeof(VMFT_QEMU_DEFAULT));
 }
 
 /* After the name is known, since the default is made from it. */

@@ -19,6 +19,7 @@
 #define VMFT_PAIR_FILE_MAX (64u * 1024)
 #define VMFT_PATH_MAX	   4096 /* Linux's own limit */
 #define VMFT_PAIR_NAME_MAX 64u
+#define VMFT_QEMU_DEFAULT  "/usr/bin/qemu-system-x86_64"
 
 enum vmft_role {
 	VMFT_ROLE_PRIMARY, /* runs the guest and records it */

@@ -86,7 +86,7 @@ static struct vmft_savedlog_header *header_new(const struct vmft_monitor *m, uin
 	h->start = position;
 	h->id = m->options.identity;
 	(void)snprintf(h->qemu, sizeof(h->qemu), "%s", m->config.qemu);
-	if (!getcwd(h->directory, sizeof(h->directory)))
+	if (!getcwd(h->directory, sizeof(h->directory)) || !vmft_savedlog_path_fits(h->directory))
 		h->directory[0] = '\0';
 	h->cmdline = m->saver.words;
 	h->cmdline_bytes = (uint32_t)m->saver.words_bytes;

@@ -22,8 +22,6 @@
 #include "pair-config.h"
 #include "qemu-binary.h"
 
-#define DEFAULT_QEMU "/usr/bin/qemu-system-x86_64"
-
 static int load_config(struct vmft_pair_config *ret, struct vmft_error *err)
 {
 	const char *path = getenv("VMFT_PAIR");
@@ -66,7 +64,7 @@ static int load_host(const struct vmft_pair_config *config, enum vmft_role role,
 /* libvirt asks QEMU about itself without our environment: the usual QEMU answers then. */
 static int exec_probe(char *argv[], struct vmft_error *err)
 {
-	struct vmft_pair_config config = {.qemu = DEFAULT_QEMU};
+	struct vmft_pair_config config = {.qemu = VMFT_QEMU_DEFAULT};
 	int r = 0;
 
 	if (getenv("VMFT_PAIR"))

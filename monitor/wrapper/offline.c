@@ -34,18 +34,25 @@ static const char *find_disk(const struct offline *o, const char *path)
 	return NULL;
 }
 
-/* A copy of a block device is a file. */
-static void use_disk(const struct offline *o, struct vmft_optset *set, const char *key,
-		     const char *driver_key)
+/* A copy of a block device is a file. An image that has no copy would be opened for writing. */
+static int use_disk(const struct offline *o, struct vmft_optset *set, const char *key,
+		    const char *driver_key)
 {
-	const char *to = find_disk(o, vmft_optset_get(set, key));
+	const char *from = vmft_optset_get(set, key);
+	const char *to = find_disk(o, from);
 	const char *driver = driver_key ? vmft_optset_get(set, driver_key) : NULL;
 
+	if (!from)
+		return 0;
 	if (!to)
-		return;
+		return vmft_error_set(o->err, -EINVAL, VMFT_EXIT_UNPROTECTED,
+				      "%.200s: an image that no device of the guest has; it "
+				      "cannot be replayed with it",
+				      from);
 	vmft_optset_set(set, key, to);
 	if (driver && strcmp(driver, "host_device") == 0)
 		vmft_optset_set(set, driver_key, "file");
+	return 0;
 }
 
 static int rewrite_drive(struct offline *o, const char **text)
@@ -55,7 +62,9 @@ static int rewrite_drive(struct offline *o, const char **text)
 
 	if (rc < 0)
 		return rc;
-	use_disk(o, &set, "file", NULL);
+	rc = use_disk(o, &set, "file", NULL);
+	if (rc < 0)
+		return rc;
 	*text = vmft_optset_format(&set);
 	return 0;
 }
@@ -67,8 +76,11 @@ static int rewrite_blockdev(struct offline *o, const char **text)
 
 	if (rc < 0)
 		return rc;
-	use_disk(o, &set, "filename", "driver");
-	use_disk(o, &set, "file.filename", "file.driver");
+	rc = use_disk(o, &set, "filename", "driver");
+	if (rc == 0)
+		rc = use_disk(o, &set, "file.filename", "file.driver");
+	if (rc < 0)
+		return rc;
 	*text = vmft_optset_format(&set);
 	return 0;
 }

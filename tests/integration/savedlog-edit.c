@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * vmft-savedlog-edit FROM TO POSITION BYTE: a copy of a saved log in which one byte of the log is
- * another, and nothing else tells: what a test of "vmft replay" needs. Exits 0 or 1.
+ * another, and nothing else tells: what a test of "vmft replay" needs.
+ * vmft-savedlog-edit --forge TO QEMU: a log that a stranger made, whose header names QEMU for the
+ * program. Exits 0 or 1.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -38,12 +40,42 @@ static int edit(struct vmft_savedlog_reader *reader, FILE *to, uint64_t position
 	return rc;
 }
 
+static int forge(const char *path, const char *qemu)
+{
+	static char words[] = "-nodefaults\0-display\0none\0-accel\0tcg\0-m\0"
+			      "64";
+	static struct vmft_savedlog_header header = {
+	    .kind = VMFT_SAVEDLOG_LOCKSTEP,
+	    .generation = 1,
+	    .id = {.log_version = VMFT_LOG_VERSION_QEMU_7_2,
+		   .build_id_bytes = 2,
+		   .build_id = {1, 2},
+		   .name = "forged"},
+	    .directory = "/",
+	    .cmdline = words,
+	    .cmdline_bytes = sizeof(words),
+	};
+	static uint8_t bytes[VMFT_SAVEDLOG_HEADER_MAX];
+	const uint8_t end = 39; /* VMFT_EVENT_END */
+	const struct vmft_savedlog_record record = {.length = 1, .bytes = &end};
+	FILE *to = fopen(path, "we");
+	ssize_t n;
+
+	(void)snprintf(header.qemu, sizeof(header.qemu), "%s", qemu);
+	n = vmft_savedlog_header_encode(&header, bytes);
+	if (!to || n < 0 || fwrite(bytes, (size_t)n, 1, to) != 1 || put(to, &record, 1, 0) < 0)
+		return EXIT_FAILURE;
+	return fclose(to) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int main(int argc, char *argv[])
 {
 	static struct vmft_savedlog_reader reader;
 	FILE *to;
 	int fd, rc;
 
+	if (argc == 4 && strcmp(argv[1], "--forge") == 0)
+		return forge(argv[2], argv[3]);
 	if (argc != 5)
 		return EXIT_FAILURE;
 	fd = open(argv[1], O_RDONLY | O_CLOEXEC);

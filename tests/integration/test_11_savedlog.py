@@ -7,14 +7,15 @@ import re
 import shutil
 import struct
 import subprocess
+import tempfile
 
-from harness import LOCKSTEP, TCG_1, CannotRun, Loaded, check, drill, equal, note, paired
+from harness import LOCKSTEP, TCG_1, CannotRun, Loaded, check, drill, equal, note, paired, test
 from vmftlab.lab import BIN, READY
 from vmftlab.load import GuestShell
 from vmftlab.net import run
 
 REPLAY_LIMIT_S = 600
-DIFFERS = 12
+QEMU, DIFFERS = 4, 12
 MARK = "a line the guest wrote before the kill"
 
 
@@ -59,6 +60,8 @@ def replay(pair, path, *options, disk=True):
     command = [os.path.join(BIN, "vmft"), "replay", path, *options]
     if disk:
         command += ["--disk", original_disk(pair)]
+    if pair.pair_keys["qemu"]:
+        command += ["--qemu", pair.pair_keys["qemu"]]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=REPLAY_LIMIT_S, check=False,
                           env={**os.environ, "TMPDIR": replay_dir(pair)})
@@ -145,6 +148,24 @@ def loaded_log(pair):
     loaded.verify()
     equal(pair.status("B")["save_log_error"], "", "what went wrong with saving")
     return path, acked
+
+
+@test("replay-executes-nothing-of-the-log")
+def replay_executes_nothing_of_the_log(name):
+    """A log may come from anybody: the program its header names is not run."""
+    with tempfile.TemporaryDirectory(prefix=name) as directory:
+        program, mark, log = (os.path.join(directory, word) for word in ("qemu", "mark", "log"))
+        with open(program, "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\ntouch {mark}\necho QEMU emulator version 7.2.0\n")
+        os.chmod(program, 0o755)
+        run(os.path.join(BIN, "vmft-savedlog-edit"), "--forge", log, program)
+        done = run(os.path.join(BIN, "vmft"), "replay", log, check=False, timeout=60)
+        check(not os.path.exists(mark), "the program in the log's header was run")
+        equal(done.returncode, QEMU, f"exit code of vmft replay ({done.stderr.strip()})")
+        check(re.search(rf"another QEMU build .*{program}", done.stderr), done.stderr)
+        note(done.stderr.strip())
+        run(program)
+        check(os.path.exists(mark), "the program would have left no mark")
 
 
 @drill("savedlog-replay", LOCKSTEP, limit=900)

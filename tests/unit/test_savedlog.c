@@ -95,6 +95,44 @@ static void test_header_other_files(void)
 			-EPROTO);
 }
 
+static void header_text_is(const char *name, const char *directory, const char *qemu, bool good)
+{
+	static uint8_t bytes[VMFT_SAVEDLOG_HEADER_MAX];
+	static struct vmft_savedlog_header in, out;
+	ssize_t n;
+
+	in = sample(VMFT_SAVEDLOG_LOCKSTEP);
+	(void)snprintf(in.id.name, sizeof(in.id.name), "%s", name);
+	(void)snprintf(in.directory, sizeof(in.directory), "%s", directory);
+	(void)snprintf(in.qemu, sizeof(in.qemu), "%s", qemu);
+	n = vmft_savedlog_header_encode(&in, bytes);
+	CU_ASSERT_FATAL(n > 0);
+	n = vmft_savedlog_header_decode(bytes, sizeof(bytes), &out);
+	CU_ASSERT_EQUAL(n > 0, good);
+	if (n > 0)
+		vmft_savedlog_header_free(&out);
+	else
+		CU_ASSERT_EQUAL(n, -EBADMSG);
+}
+
+/* A file may have been written by anybody; the checksum is no secret. */
+static void test_header_texts(void)
+{
+	header_text_is("a-Z.9_", "", "/q", true);
+	header_text_is("vm1", "/a b;c", "/opt/QEMU 7.2/q", true);
+	header_text_is("", "/", "/q", false);
+	header_text_is(".", "/", "/q", false);
+	header_text_is("../x", "/", "/q", false);
+	header_text_is("vm1\nqemu = /tmp/x", "/", "/q", false);
+	header_text_is("vm1 ; x", "/", "/q", false);
+	header_text_is("vm1", "srv", "/q", false);
+	header_text_is("vm1", "/srv\n", "/q", false);
+	header_text_is("vm1", "/srv\x1b[2J", "/q", false);
+	header_text_is("vm1", "/", "", false);
+	header_text_is("vm1", "/", "q", false);
+	header_text_is("vm1", "/", "/q\n[primary]", false);
+}
+
 static void test_header_caps(void)
 {
 	static uint8_t bytes[VMFT_SAVEDLOG_HEADER_MAX];
@@ -618,11 +656,36 @@ static void test_offline(void)
 		       "tap,id=n0,vhost=on,script=no,downscript=no", NULL});
 }
 
+/* QEMU would open it for writing, though the replay has nothing to do with it. */
+static void test_offline_no_copy(void)
+{
+	static const char *const lines[][3] = {
+	    {"q", "-drive", "file=/etc/x,if=none,id=d,format=raw"},
+	    {"q", "-blockdev", "driver=file,filename=/etc/x,node-name=n"},
+	    {"q", "-blockdev", "driver=qcow2,file.driver=file,file.filename=/etc/x,node-name=n"},
+	};
+	static const char *const from[] = {"/a.img"}, *const to[] = {"/t/0"};
+	const struct vmft_offline offline = {.disk_from = from, .disk_to = to, .disk_count = 1};
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct vmft_arena *arena = vmft_arena_new();
+		struct vmft_error err = {0};
+		char **argv;
+
+		CU_ASSERT_EQUAL(
+		    vmft_offline_rewrite(arena, 3, (char *const *)lines[i], &offline, &argv, &err),
+		    -EINVAL);
+		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "/etc/x: an image that no device"));
+		vmft_arena_free(arena);
+	}
+}
+
 int vmft_suite_savedlog(void)
 {
 	static const CU_TestInfo tests[] = {
 	    {"header", test_header_round_trip},
 	    {"other files", test_header_other_files},
+	    {"header texts", test_header_texts},
 	    {"header caps", test_header_caps},
 	    {"record", test_record},
 	    {"record cap", test_record_cap},
@@ -639,6 +702,7 @@ int vmft_suite_savedlog(void)
 	    {"text", test_text},
 	    {"names", test_every_kind_has_a_name},
 	    {"offline command line", test_offline},
+	    {"offline command line, an image without a copy", test_offline_no_copy},
 	    CU_TEST_INFO_NULL,
 	};
 	CU_pSuite suite = CU_add_suite("saved log", NULL, NULL);

@@ -40,7 +40,7 @@ struct vmft_conn {
 	struct vmft_op recv_op;
 	struct vmft_op send_op;
 	struct vmft_op linger_op;
-	struct sockaddr_storage addr; /* the peer's, for connect() */
+	struct sockaddr_storage addr; /* the peer's */
 	size_t in_bytes;
 	unsigned filling;    /* the send buffer that commit() adds to */
 	size_t out_bytes[2]; /* queued in each */
@@ -248,18 +248,17 @@ static void opened(struct vmft_conn *conn)
 static void on_accept(struct vmft_op *op, int result)
 {
 	struct vmft_listener *listener = op->owner;
-	struct sockaddr_storage addr;
-	socklen_t addr_len = sizeof(addr);
+	socklen_t addr_len = sizeof(struct sockaddr_storage);
 	struct vmft_conn *conn;
 
 	if (result >= 0) {
 		conn = conn_new(listener->loop, result, listener->events, listener->user);
-		if (!conn || getpeername(result, (struct sockaddr *)&addr, &addr_len) < 0) {
+		if (!conn || getpeername(result, (struct sockaddr *)&conn->addr, &addr_len) < 0) {
 			free(conn);
 			close(result);
 		} else {
 			conn->accepted = true;
-			describe((struct sockaddr *)&addr, conn->name, sizeof(conn->name));
+			describe((struct sockaddr *)&conn->addr, conn->name, sizeof(conn->name));
 			opened(conn);
 			finish_if_quiet(conn);
 		}
@@ -402,6 +401,11 @@ static const char *conn_name(const struct vmft_conn *conn)
 	return conn->name;
 }
 
+static const struct sockaddr *conn_addr(const struct vmft_conn *conn)
+{
+	return (const struct sockaddr *)&conn->addr;
+}
+
 static bool conn_is_accepted(const struct vmft_conn *conn)
 {
 	return conn->accepted;
@@ -419,4 +423,5 @@ const struct vmft_transport_ops vmft_transport_tcp = {
     .close = conn_close,
     .is_accepted = conn_is_accepted,
     .peer_name = conn_name,
+    .peer_addr = conn_addr,
 };

@@ -58,6 +58,8 @@ struct vmft_transport_ops {
 	void (*close)(struct vmft_conn *conn, bool flush);
 	bool (*is_accepted)(const struct vmft_conn *conn);	/* the peer connected, not we */
 	const char *(*peer_name)(const struct vmft_conn *conn); /* "ADDRESS:PORT" */
+	/* AF_INET or AF_INET6. */
+	const struct sockaddr *(*peer_addr)(const struct vmft_conn *conn);
 };
 
 extern const struct vmft_transport_ops vmft_transport_tcp;

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "strangers.h"
+
 #define MS	       UINT64_C(1000000)
 #define PREDECESSOR_NS (3000 * MS)
 #define DATAGRAM_MAX   (VMFT_FRAME_HEADER + VMFT_BEAT_MAX)
@@ -92,16 +94,18 @@ static void on_readable(struct vmft_op *op, int result)
 	vmft_loop_poll(h->loop, op, h->fd, POLLIN);
 }
 
-static int socket_bound(const struct vmft_channel_address *own)
+static int socket_bound(const struct vmft_pair_config *config,
+			const struct vmft_channel_address *own)
 {
 	int fd = socket(own->addr.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int rc;
 
 	if (fd < 0)
 		return -errno;
-	if (bind(fd, (const struct sockaddr *)&own->addr, own->addr_len) == 0)
+	rc = vmft_strangers_filter(fd, config);
+	if (rc == 0 && bind(fd, (const struct sockaddr *)&own->addr, own->addr_len) == 0)
 		return fd;
-	rc = -errno;
+	rc = rc < 0 ? rc : -errno;
 	close(fd);
 	return rc;
 }
@@ -125,7 +129,7 @@ int vmft_heartbeat_open(struct vmft_heartbeat *h, struct vmft_loop *loop,
 	if (own->addr_len == 0)
 		return 0;
 	for (;;) {
-		h->fd = socket_bound(own);
+		h->fd = socket_bound(config, own);
 		if (h->fd != -EADDRINUSE || !patient || vmft_loop_now() > until)
 			break;
 		(void)nanosleep(&step, NULL);

@@ -32,11 +32,11 @@
 #include "journal.h"
 #include "lag.h"
 #include "saver.h"
+#include "strangers.h"
 #include "strategy.h"
 #include "throttle.h"
 
 #define VMFT_CONTROL_CLIENTS 8u
-#define VMFT_STRANGERS_MAX   8u
 
 struct vmft_monitor_options {
 	const char *pair_file;
@@ -64,15 +64,15 @@ enum vmft_peer_stage {
 struct vmft_peer {
 	struct vmft_conn *conn;
 	enum vmft_peer_stage stage;
-	struct vmft_listener *listener; /* of a side that was started as backup */
-	enum vmft_host to;		/* primary: the host that is tried, or connected */
-	unsigned strangers;		/* accepted, hello not seen yet */
-	uint64_t heard_ns;		/* last frame of the peer */
-	uint64_t echo_ns;		/* primary: clock of our own last heartbeat that came back;
-					 * backup: the primary's clock in its last heartbeat */
-	uint64_t beat_sent_ns;		/* primary: last heartbeat; backup: last ack frame */
-	uint64_t ack;			/* backup: position to acknowledge */
-	uint64_t replayed;		/* primary: what the backup says it has replayed */
+	struct vmft_listener *listener;	 /* of a side that was started as backup */
+	enum vmft_host to;		 /* primary: the host that is tried, or connected */
+	struct vmft_strangers strangers; /* accepted, and not the pair's */
+	uint64_t heard_ns;		 /* last frame of the peer */
+	uint64_t echo_ns;		 /* primary: clock of our own last heartbeat that came back;
+					  * backup: the primary's clock in its last heartbeat */
+	uint64_t beat_sent_ns;		 /* primary: last heartbeat; backup: last ack frame */
+	uint64_t ack;			 /* backup: position to acknowledge */
+	uint64_t replayed;		 /* primary: what the backup says it has replayed */
 	bool ack_due;
 	bool acks_held;		 /* a drill's: see control.c */
 	bool said_waiting;	 /* "waiting for the backup" has been printed */

@@ -478,6 +478,7 @@ static void refuse_stranger(struct vmft_monitor *m, struct vmft_conn *conn, cons
 	say_refused(m, conn, why);
 	if (conn == m->peer.caller)
 		m->peer.caller = NULL;
+	vmft_strangers_note(&m->peer.strangers, conn, VMFT_STRANGER_REFUSED);
 	send_refusal(m, conn, why);
 }
 
@@ -486,7 +487,7 @@ static void take_primary(struct vmft_monitor *m, struct vmft_conn *conn)
 	const struct vmft_hello theirs = m->peer.caller_hello;
 	const struct vmft_event_in attach = {.kind = VMFT_IN_ATTACH};
 
-	m->peer.strangers--;
+	vmft_strangers_leave(&m->peer.strangers, conn);
 	m->peer.caller = NULL;
 	m->peer.conn = conn;
 	m->peer.stage = VMFT_PEER_HELLO;
@@ -506,6 +507,7 @@ static void take_primary(struct vmft_monitor *m, struct vmft_conn *conn)
 /* Not refused, which a primary that has not started takes for good: it tries again. */
 static void drop_caller(struct vmft_monitor *m)
 {
+	vmft_strangers_note(&m->peer.strangers, m->peer.caller, VMFT_STRANGER_REFUSED);
 	m->transport->close(m->peer.caller, false);
 	m->peer.caller = NULL;
 }
@@ -584,6 +586,7 @@ static void backup_got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 	if (m->peer.caller)
 		drop_caller(m);
 	m->peer.caller = conn;
+	vmft_strangers_note(&m->peer.strangers, conn, VMFT_STRANGER_CALLER);
 	m->peer.caller_hello = *theirs;
 	m->peer.caller_generation = frame->generation;
 	ask_latest(m);
@@ -597,6 +600,7 @@ static int got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 	if (vmft_hello_decode(frame->payload, frame->length, &theirs) < 0 || conn == m->peer.caller)
 		return -EBADMSG;
 	if (conn != m->peer.conn && vmft_monitor_is_primary(m)) {
+		vmft_strangers_note(&m->peer.strangers, conn, VMFT_STRANGER_REFUSED);
 		send_refusal(m, conn, "come to the side that is live");
 		return 0;
 	}
@@ -837,14 +841,48 @@ static bool may_connect(const struct vmft_monitor *m)
 	return m->core.state == VMFT_STATE_FORMING || vmft_source_wants_backup(m, vmft_loop_now());
 }
 
+static void close_stranger(struct vmft_monitor *m, struct vmft_conn *conn,
+			   enum vmft_stranger_news news, const char *why)
+{
+	const char *name = m->transport->peer_name(conn);
+	int bytes;
+
+	if (vmft_strangers_tell(&m->peer.strangers, news, name, vmft_loop_now(), &bytes))
+		vmft_journal_say(&m->journal, "%.*s %s: connection closed", bytes, name, why);
+	m->transport->close(conn, false);
+}
+
+static void greet_stranger(struct vmft_monitor *m, struct vmft_conn *conn)
+{
+	struct vmft_conn *out;
+
+	if (!vmft_strangers_are_known(&m->config, m->transport->peer_addr(conn))) {
+		close_stranger(m, conn, VMFT_STRANGER_FOREIGN,
+			       "connected to the channel, and no host of the pair file has that "
+			       "address for its channel");
+		return;
+	}
+	out = vmft_strangers_enter(&m->peer.strangers, conn, vmft_loop_now());
+	if (out)
+		close_stranger(m, out, VMFT_STRANGER_CROWD,
+			       "has too many connections to the channel that do not say hello");
+}
+
+static void end_silent_strangers(struct vmft_monitor *m, uint64_t now)
+{
+	struct vmft_conn *conn;
+
+	while ((conn = vmft_strangers_overdue(&m->peer.strangers, now, silence_ns(m))))
+		close_stranger(m, conn, VMFT_STRANGER_LATE,
+			       "connected to the channel and did not say hello within silence-ms");
+}
+
 static void on_open(void *user, struct vmft_conn *conn)
 {
 	struct vmft_monitor *m = user;
 
 	if (!m->peer.connecting || m->transport->is_accepted(conn)) {
-		m->peer.strangers++;
-		if (m->peer.strangers > VMFT_STRANGERS_MAX)
-			m->transport->close(conn, false);
+		greet_stranger(m, conn);
 		return;
 	}
 	m->peer.connecting = false;
@@ -862,7 +900,13 @@ static void on_open(void *user, struct vmft_conn *conn)
 static void explain(struct vmft_monitor *m, struct vmft_conn *conn, int error, unsigned version)
 {
 	const char *who = m->transport->peer_name(conn);
+	const enum vmft_stranger_news news =
+	    error == -EPROTONOSUPPORT ? VMFT_STRANGER_VERSION : VMFT_STRANGER_NOISE;
+	int bytes;
 
+	if (conn != m->peer.conn &&
+	    !vmft_strangers_tell(&m->peer.strangers, news, who, vmft_loop_now(), &bytes))
+		return;
 	if (error == -EPROTO)
 		vmft_journal_say(&m->journal, "%s does not speak vmft: connection closed", who);
 	else if (error == -EPROTONOSUPPORT)
@@ -931,7 +975,7 @@ static void on_close(void *user, struct vmft_conn *conn, int error)
 	const bool counted = conn == m->peer.conn && m->peer.stage >= VMFT_PEER_ATTACHING;
 
 	if (conn != m->peer.conn && m->transport->is_accepted(conn)) {
-		m->peer.strangers--;
+		vmft_strangers_leave(&m->peer.strangers, conn);
 		if (conn == m->peer.caller)
 			m->peer.caller = NULL;
 		return;
@@ -1115,6 +1159,8 @@ static uint64_t ack_interval_ns(const struct vmft_monitor *m, uint64_t now)
 
 void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 {
+	vmft_strangers_slept(&m->peer.strangers, slept);
+	end_silent_strangers(m, now);
 	if (!m->peer.conn || m->peer.closing)
 		return;
 	if (vmft_monitor_is_primary(m)) {

@@ -6,10 +6,27 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-int vmft_cli_connect(const char *path)
+static int set_patience(int fd, unsigned seconds)
+{
+	const struct timeval patience = {.tv_sec = seconds};
+
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
+		return -errno;
+	return 0;
+}
+
+/* What the kernel says of a call that was given up. */
+static int negative_errno(void)
+{
+	return errno == EAGAIN || errno == EWOULDBLOCK ? -ETIMEDOUT : -errno;
+}
+
+int vmft_cli_connect(const char *path, unsigned seconds)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd;
@@ -21,9 +38,11 @@ int vmft_cli_connect(const char *path)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+	rc = set_patience(fd, seconds);
+	if (rc == 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		rc = negative_errno();
+	if (rc == 0)
 		return fd;
-	rc = -errno;
 	close(fd);
 	return rc;
 }
@@ -41,7 +60,9 @@ int vmft_cli_ask(int fd, const char *verb, char *answer, size_t size)
 
 		if (got < 0 && errno == EINTR)
 			continue;
-		if (got <= 0)
+		if (got < 0)
+			return negative_errno();
+		if (got == 0)
 			return -EIO;
 		have += (size_t)got;
 		if (answer[have - 1] == '\n') {
@@ -60,6 +81,29 @@ struct json_object *vmft_cli_parse(const char *answer)
 		return object;
 	json_object_put(object);
 	return NULL;
+}
+
+void vmft_cli_explain(const char *path, int fd, int rc, unsigned seconds)
+{
+	struct ucred monitor = {0};
+	socklen_t n = sizeof(monitor);
+
+	if (rc != -ETIMEDOUT) {
+		(void)fprintf(stderr, "vmft: %s: %s; is this side of the VM running?\n", path,
+			      strerror(-rc));
+		return;
+	}
+	if (fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &monitor, &n) == 0 &&
+	    monitor.pid > 0)
+		(void)fprintf(stderr,
+			      "vmft: %s: its monitor, pid %d, has not answered in %u s: it is "
+			      "stopped (then kill -CONT %d) or its host is overloaded\n",
+			      path, (int)monitor.pid, seconds, (int)monitor.pid);
+	else
+		(void)fprintf(stderr,
+			      "vmft: %s: nobody took the question in %u s: the monitor is stopped "
+			      "(look at it with ps -C vmft-monitor) or its host is overloaded\n",
+			      path, seconds);
 }
 
 const char *vmft_cli_text(struct json_object *answer, const char *key, const char *missing)

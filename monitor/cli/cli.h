@@ -8,12 +8,19 @@
 
 #define VMFT_CLI_ANSWER_MAX (256u * 1024)
 
-/* Connects to a monitor's control socket. A descriptor, or a negative errno. */
-int vmft_cli_connect(const char *path);
+/* How long a monitor has for an answer that it gives at once. */
+#define VMFT_CLI_PATIENCE_S 10u
+
+/* Connects to a monitor's control socket. A descriptor, or a negative errno. No call on it waits
+ * longer than that many seconds. */
+int vmft_cli_connect(const char *path, unsigned seconds);
 
 /* One line out, one line back, without its newline. 0; -EIO when the monitor hung up; -EMSGSIZE
- * when the answer is longer than size. */
+ * when the answer is longer than size; -ETIMEDOUT. */
 int vmft_cli_ask(int fd, const char *verb, char *answer, size_t size);
+
+/* Says on stderr, in one line, why connect (fd is negative) or ask failed, and what to do. */
+void vmft_cli_explain(const char *path, int fd, int rc, unsigned seconds);
 
 /* The answer as an object, owned by the caller; NULL: it is none. */
 struct json_object *vmft_cli_parse(const char *answer);

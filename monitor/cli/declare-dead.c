@@ -130,11 +130,11 @@ static int check_host(const struct request *r, struct vmft_error *err)
 		int fd, rc;
 
 		if (!r->config.has_host[host] || !is_local(&r->config.host[host].channel) ||
-		    (fd = vmft_cli_connect(path)) < 0)
+		    (fd = vmft_cli_connect(path, VMFT_CLI_PATIENCE_S)) < 0)
 			continue;
 		rc = vmft_cli_ask(fd, "status", answer, sizeof(answer));
 		close(fd);
-		object = rc == 0 ? json_tokener_parse(answer) : NULL;
+		object = rc == 0 ? vmft_cli_parse(answer) : NULL;
 		state = vmft_cli_text(object, "state", "running");
 		/* One that waits for a primary has no guest. */
 		if (!is_over(state) && strcmp(state, "forming") != 0)

@@ -23,6 +23,7 @@
 #include "../common/exit-codes.h"
 #include "cli.h"
 #include "probe.h"
+#include "socket-name.h"
 
 #define MS UINT64_C(1000000)
 
@@ -51,12 +52,12 @@ static const struct {
 
 static const char doc[] =
     "Do a fault to the live side of a protected VM, on its host, and report what a client saw of "
-    "it. SOCKET is the control socket of the primary.\v"
+    "it. NAME is the VM's, SOCKET the control socket of the primary.\v"
     "Faults (--fault): kill-qemu, kill-monitor, stop-qemu, stop-host; random picks one.\n\n"
     "The drill begins only if the pair is protected and ADDRESS answers. Afterwards this host's "
     "processes are to be started anew as backup.\n\n"
     "Exit status: 0 the guest was carried on, 1 it was not, or the drill could not begin, 2 wrong "
-    "usage, 6 nobody answers on SOCKET.";
+    "usage, 6 nobody answers there.";
 
 static const struct argp_option option_table[] = {
     {"probe", 'p', "ADDRESS:PORT", 0, "a TCP service of the guest: connected to all the time", 0},
@@ -72,7 +73,8 @@ static const struct argp_option option_table[] = {
 };
 
 struct options {
-	const char *socket, *probe, *peer, *json;
+	const char *side, *probe, *peer, *json; /* side: a VM's name or a socket, as given */
+	char socket[VMFT_SOCKET_PATH_MAX];
 	enum fault fault;
 	unsigned seed;
 	int seconds, timeout;
@@ -172,12 +174,13 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_ARG:
 		if (state->arg_num > 0)
-			argp_error(state, "one socket: %s is too much", arg);
-		o->socket = arg;
+			argp_error(state, "one VM: %s is too much", arg);
+		o->side = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!o->socket || !o->probe)
-			argp_error(state, "needs the control socket of the primary and --probe");
+		if (!o->side || !o->probe)
+			argp_error(state, "needs the VM's name or the control socket of the "
+					  "primary, and --probe");
 		if (o->random)
 			o->fault = (enum fault)(o->seed % FAULTS);
 		return 0;
@@ -187,10 +190,21 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 }
 
 /* The status of this host's side, owned by the caller; NULL: nobody answers. */
+static int find_side(struct options *o)
+{
+	struct vmft_error err = {0};
+
+	if (vmft_socket_find(VMFT_SOCKET_DIRECTORY, o->side, o->socket, sizeof(o->socket), &err) ==
+	    0)
+		return VMFT_EXIT_OK;
+	(void)fprintf(stderr, "vmft drill: %s\n", err.text);
+	return err.exit_code;
+}
+
 static struct json_object *own_status(const struct options *o)
 {
 	char *answer = malloc(VMFT_CLI_ANSWER_MAX);
-	int fd = vmft_cli_connect(o->socket);
+	int fd = vmft_cli_connect(o->socket, VMFT_CLI_PATIENCE_S);
 	struct json_object *object = NULL;
 
 	if (answer && fd >= 0 && vmft_cli_ask(fd, "status", answer, VMFT_CLI_ANSWER_MAX) == 0)
@@ -548,7 +562,7 @@ int vmft_cli_drill(int argc, char *argv[])
 	const struct argp argp = {
 	    .options = option_table,
 	    .parser = parse_option,
-	    .args_doc = "SOCKET",
+	    .args_doc = "NAME|SOCKET",
 	    .doc = doc,
 	};
 	struct drill *d = calloc(1, sizeof(*d));
@@ -559,7 +573,9 @@ int vmft_cli_drill(int argc, char *argv[])
 	d->options = (struct options){
 	    .fault = FAULT_KILL_QEMU, .seed = (unsigned)time(NULL), .seconds = 3, .timeout = 60};
 	argp_parse(&argp, argc, argv, 0, NULL, &d->options);
-	code = look(d);
+	code = find_side(&d->options);
+	if (code == VMFT_EXIT_OK)
+		code = look(d);
 	if (code == VMFT_EXIT_OK)
 		code = check_peer(&d->options);
 	if (code == VMFT_EXIT_OK && !confirmed(d))

@@ -13,15 +13,17 @@
 #include "../common/exit-codes.h"
 #include "../daemon/control-request.h"
 #include "cli.h"
+#include "socket-name.h"
 
-#define WATCH	       "watch"
-#define WATCH_TTY_US   200000u
-#define WATCH_PLAIN_US 2000000u
-#define BAR_WIDTH      24
+#define WATCH		  "watch"
+#define WATCH_TTY_US	  200000u
+#define WATCH_PLAIN_US	  2000000u
+#define BAR_WIDTH	  24
+#define DIGEST_PATIENCE_S 600u
 
 static const char doc[] =
-    "Ask or tell one side of a VM protected by vmft, through the control socket its pair file "
-    "names.\v"
+    "Ask or tell one side of a VM protected by vmft: the one of that name on this host, or the one "
+    "with that control socket.\v"
     "Commands:\n"
     "  status        state, log positions, lag, output gate, the last events\n"
     "  freeze, thaw  primary: stop the guest at an event boundary, let it go on\n"
@@ -41,7 +43,7 @@ static const char doc[] =
     "  drill         does a fault to a protected VM, on purpose, and reports what its\n"
     "                clients saw; see vmft drill --help\n\n"
     "Exit status: 0 done, 1 refused by the monitor or (watch) the guest ended, 2 wrong usage, "
-    "6 nobody answers on SOCKET.";
+    "6 nobody answers there.";
 
 static const struct argp_option option_table[] = {
     {"json", 'j', NULL, 0, "print the monitor's answer as it is, one JSON object", 0},
@@ -50,7 +52,8 @@ static const struct argp_option option_table[] = {
 
 struct call {
 	const char *verb;
-	const char *socket;
+	const char *side; /* as given: a socket's path or a VM's name */
+	char socket[VMFT_SOCKET_PATH_MAX];
 	bool json;
 };
 
@@ -80,13 +83,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		if (state->arg_num == 0)
 			call->verb = arg;
 		else if (state->arg_num == 1)
-			call->socket = arg;
+			call->side = arg;
 		else
-			argp_error(state, "one command, one socket: %s is too much", arg);
+			argp_error(state, "one command, one VM: %s is too much", arg);
 		return 0;
 	case ARGP_KEY_END:
-		if (!call->socket)
-			argp_error(state, "needs a command and the path of a control socket");
+		if (!call->side)
+			argp_error(state, "needs a command, and the name of a VM or the path of a "
+					  "control socket");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -272,36 +276,46 @@ static const struct {
     {"vmft replay", vmft_cli_replay},
 };
 
+static int carry_out(const struct call *call)
+{
+	static char answer[VMFT_CLI_ANSWER_MAX];
+	const bool watches = strcmp(call->verb, WATCH) == 0;
+	/* The monitor reads all of the guest's memory for it. */
+	const unsigned seconds =
+	    strcmp(call->verb, "digest") == 0 ? DIGEST_PATIENCE_S : VMFT_CLI_PATIENCE_S;
+	int code = VMFT_EXIT_OK;
+	int fd = vmft_cli_connect(call->socket, seconds);
+	int rc = fd;
+
+	if (fd >= 0)
+		rc = watches ? watch(fd, answer, sizeof(answer), &code)
+			     : vmft_cli_ask(fd, call->verb, answer, sizeof(answer));
+	if (rc < 0)
+		vmft_cli_explain(call->socket, fd, rc, seconds);
+	if (fd >= 0)
+		close(fd);
+	if (rc < 0)
+		return VMFT_EXIT_ADDRESS;
+	return watches ? code : print(call, answer);
+}
+
 static int ask_monitor(int argc, char *argv[])
 {
 	const struct argp argp = {
 	    .options = option_table,
 	    .parser = parse_option,
-	    .args_doc = "COMMAND SOCKET",
+	    .args_doc = "COMMAND NAME|SOCKET",
 	    .doc = doc,
 	};
-	static char answer[VMFT_CLI_ANSWER_MAX];
+	struct vmft_error err = {0};
 	struct call call = {0};
-	int code = VMFT_EXIT_OK;
-	int fd;
-	int rc;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &call);
-	fd = vmft_cli_connect(call.socket);
-	if (fd < 0)
-		rc = fd;
-	else if (strcmp(call.verb, WATCH) == 0)
-		rc = watch(fd, answer, sizeof(answer), &code);
-	else
-		rc = vmft_cli_ask(fd, call.verb, answer, sizeof(answer));
-	if (fd >= 0)
-		close(fd);
-	if (rc < 0) {
-		(void)fprintf(stderr, "vmft: %s: %s; is this side of the VM running?\n",
-			      call.socket, strerror(-rc));
-		return VMFT_EXIT_ADDRESS;
-	}
-	return strcmp(call.verb, WATCH) == 0 ? code : print(&call, answer);
+	if (vmft_socket_find(VMFT_SOCKET_DIRECTORY, call.side, call.socket, sizeof(call.socket),
+			     &err) == 0)
+		return carry_out(&call);
+	(void)fprintf(stderr, "vmft: %s\n", err.text);
+	return err.exit_code;
 }
 
 int main(int argc, char *argv[])

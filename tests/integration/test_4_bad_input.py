@@ -9,12 +9,14 @@ import os
 import random
 import re
 import shutil
+import signal
 import socket
 import struct
 import threading
 import time
 
 from harness import check, drill, equal, lab, note, one_line, paired, test
+from vmftlab.lab import BIN
 from vmftlab.load import Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, run, tcp_connect, tcp_socket
 
@@ -219,6 +221,37 @@ def garbage_on_channel(name, way):
         for conn in idle:
             conn.close()
         serving.finish()
+
+
+@test("stopped-monitor-does-not-answer")
+def stopped_monitor_does_not_answer(name):
+    """A person who asks it is told so in a while, whether it takes the question or not."""
+    with lab(name, captures=False) as pair:
+        pair.start_side("B")
+        pair.wait(lambda: pair.state("B") == "forming", "the backup's monitor")
+        monitor, = pair.side["B"].monitor_pids()
+        os.kill(monitor, signal.SIGSTOP)
+        asked = vmft(pair, "status")
+        equal(asked.returncode, ADDRESS, "exit code of vmft status")
+        check(re.search(rf"pid {monitor}, has not answered in \d+ s.*kill -CONT {monitor}",
+                        asked.stderr), f"vmft said {asked.stderr!r}")
+        with contextlib.ExitStack() as waiting:
+            # Until there is no more room for who waits.
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    conn = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                    conn.setblocking(False)
+                    conn.connect(pair.side["B"].control)
+            asked = vmft(pair, "watch")
+            equal(asked.returncode, ADDRESS, "exit code of vmft watch")
+            check("nobody took the question" in asked.stderr, f"vmft said {asked.stderr!r}")
+        note(asked.stderr.strip())
+        os.kill(monitor, signal.SIGCONT)
+        pair.wait(lambda: vmft(pair, "status").returncode == 0, "an answer", 20)
+
+
+def vmft(pair, verb):
+    return run(os.path.join(BIN, "vmft"), verb, pair.side["B"].control, check=False, timeout=60)
 
 
 class Silent:

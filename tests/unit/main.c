@@ -27,6 +27,7 @@ int main(void)
 	    vmft_suite_agent_link,
 	    vmft_suite_heartbeat,
 	    vmft_suite_strangers,
+	    vmft_suite_socket_name,
 	    vmft_suite_transport,
 	    vmft_suite_image,
 	    vmft_suite_core,

@@ -15,6 +15,7 @@ int vmft_suite_area(void);
 int vmft_suite_agent_link(void);
 int vmft_suite_heartbeat(void);
 int vmft_suite_strangers(void);
+int vmft_suite_socket_name(void);
 int vmft_suite_transport(void);
 int vmft_suite_image(void);
 int vmft_suite_epoch(void);

@@ -1095,6 +1095,8 @@ int vmft_monitor_run(struct vmft_monitor *m)
 	 * is touched, so that a page of ours never has to be read back from a busy disk. */
 	(void)setpriority(PRIO_PROCESS, 0, -10);
 	(void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+	/* Not before: a start that is refused touches nothing. */
+	vmft_saver_start(m);
 	vmft_loop_timer(m->loop, &m->tick_op, TICK_NS);
 	vmft_loop_poll(m->loop, &m->bell_op, m->agent.bell_monitor, POLLIN);
 	vmft_loop_poll(m->loop, &m->pidfd_op, m->pidfd, POLLIN);

@@ -46,11 +46,18 @@ void vmft_saver_init(struct vmft_monitor *m)
 {
 	struct vmft_saver *s = &m->saver;
 	const char *directory = m->config.save_log;
-	char why[256];
-	int rc;
 
 	s->on = directory[0] && m->options.role == VMFT_ROLE_BACKUP;
 	vmft_savedlog_writer_init(&s->writer, m->loop, directory, on_failed, m);
+}
+
+void vmft_saver_start(struct vmft_monitor *m)
+{
+	struct vmft_saver *s = &m->saver;
+	const char *directory = m->config.save_log;
+	char why[256];
+	int rc;
+
 	if (!s->on)
 		return;
 	rc = vmft_savedlog_prune(directory, m->config.name, VMFT_SAVER_KEEP - 1);

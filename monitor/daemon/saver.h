@@ -25,8 +25,11 @@ struct vmft_saver {
 	char error[256];		       /* why nothing is saved any more; "": it is */
 };
 
-/* Removes old files. What is wrong is said, and no reason not to start. */
+/* Touches no file. */
 void vmft_saver_init(struct vmft_monitor *m);
+/* Once this side's addresses are its own: removes old files. What is wrong is said, and no reason
+ * not to start. */
+void vmft_saver_start(struct vmft_monitor *m);
 void vmft_saver_fini(struct vmft_saver *saver);
 
 /* Log begins at position: where a running guest was attached, or at its start. */

@@ -370,6 +370,7 @@ static void become_child(pid_t parent)
 	sigset_t none;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
 	if (getppid() != parent)
 		_exit(VMFT_EXIT_INTERNAL);
 	(void)setpgid(0, 0);

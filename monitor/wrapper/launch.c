@@ -224,6 +224,22 @@ static void add_disks(const struct vmft_launch *launch, const char *argv[static 
 	argv[n] = NULL;
 }
 
+/*
+ * In the child. What vmft-qemu was started with is for QEMU, which may be told of a descriptor by
+ * its number; the monitor would only keep it open: a tap, a lock, the end of somebody's pipe. Of
+ * the standard three it needs the third, and the second to report a replay.
+ */
+static int keep_only(const int *list, size_t count, bool stdout_too)
+{
+	const int none = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (none < 0 || dup2(none, STDIN_FILENO) < 0 ||
+	    (!stdout_too && dup2(none, STDOUT_FILENO) < 0) ||
+	    close_range(FIRST_FD, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
+		return -errno;
+	return inherit(list, count);
+}
+
 /* In the child. Returns only if the monitor cannot be executed. */
 static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds, pid_t guest)
 {
@@ -283,7 +299,7 @@ static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds
 	(void)snprintf(log_version, sizeof(log_version), "%x", launch->qemu->row->log_version);
 	add_replay(launch, argv);
 	add_disks(launch, argv);
-	if (inherit(list, sizeof(list) / sizeof(list[0])) < 0)
+	if (keep_only(list, sizeof(list) / sizeof(list[0]), launch->replay != NULL) < 0)
 		return;
 	/* Ctrl-C is for QEMU: the monitor still has the rest of the log to send. */
 	(void)setsid();

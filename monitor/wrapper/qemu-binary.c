@@ -215,6 +215,8 @@ static int spawn_version(const char *path, int out, pid_t *ret)
 		return -r;
 	r = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
 	if (r == 0)
+		r = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+	if (r == 0)
 		r = posix_spawn(ret, path, &actions, NULL, argv, environ);
 	(void)posix_spawn_file_actions_destroy(&actions);
 	return -r;

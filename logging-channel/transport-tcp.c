@@ -23,6 +23,8 @@
 #define SYN_RETRIES 1
 /* How long a connection is closed for that is to be flushed first. */
 #define LINGER_NS 1000000000u
+/* Without a descriptor to spare accept fails at once, each time, also when nobody wants in. */
+#define ACCEPT_AGAIN_NS 200000000u
 
 struct vmft_conn {
 	struct vmft_loop *loop;
@@ -55,7 +57,9 @@ struct vmft_listener {
 	const struct vmft_conn_events *events;
 	void *user;
 	int fd;
+	bool full; /* the last accept failed, and it was said */
 	struct vmft_op accept_op;
+	struct vmft_op retry_op;
 };
 
 static void describe(const struct sockaddr *addr, char *text, size_t size)
@@ -263,7 +267,23 @@ static void on_accept(struct vmft_op *op, int result)
 			finish_if_quiet(conn);
 		}
 	}
-	vmft_loop_accept(listener->loop, op, listener->fd);
+	if (result >= 0 || result == -ECONNABORTED || result == -EINTR) {
+		listener->full = listener->full && result < 0;
+		vmft_loop_accept(listener->loop, op, listener->fd);
+		return;
+	}
+	if (!listener->full && listener->events->on_full)
+		listener->events->on_full(listener->user, result);
+	listener->full = true;
+	vmft_loop_timer(listener->loop, &listener->retry_op, ACCEPT_AGAIN_NS);
+}
+
+static void on_accept_again(struct vmft_op *op, int result)
+{
+	struct vmft_listener *listener = op->owner;
+
+	(void)result;
+	vmft_loop_accept(listener->loop, &listener->accept_op, listener->fd);
 }
 
 static int socket_bound(int family, const struct sockaddr *addr, socklen_t addr_len)
@@ -304,6 +324,7 @@ static int tcp_listen(struct vmft_loop *loop, const struct sockaddr *addr, sockl
 	    .user = user,
 	    .fd = fd,
 	    .accept_op = {.done = on_accept, .owner = listener},
+	    .retry_op = {.done = on_accept_again, .owner = listener},
 	};
 	vmft_loop_accept(loop, &listener->accept_op, fd);
 	*ret = listener;
@@ -316,6 +337,7 @@ static void tcp_unlisten(struct vmft_listener *listener)
 
 	if (!listener)
 		return;
+	(void)vmft_loop_withdraw(listener->loop, &listener->retry_op);
 	accepted = vmft_loop_withdraw(listener->loop, &listener->accept_op);
 	if (accepted >= 0)
 		close(accepted);
@@ -333,6 +355,21 @@ static void on_connect(struct vmft_op *op, int result)
 	if (!conn->closing)
 		opened(conn);
 	finish_if_quiet(conn);
+}
+
+static int tcp_is_own(const struct sockaddr *addr, socklen_t addr_len)
+{
+	struct sockaddr_storage from;
+	int fd;
+
+	memcpy(&from, addr, addr_len);
+	/* Both families keep the port in the same place. */
+	((struct sockaddr_in *)(void *)&from)->sin_port = 0;
+	fd = socket_bound(addr->sa_family, (const struct sockaddr *)&from, addr_len);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
 }
 
 static int tcp_connect(struct vmft_loop *loop, const struct sockaddr *from, socklen_t from_len,
@@ -415,6 +452,7 @@ const struct vmft_transport_ops vmft_transport_tcp = {
     .name = "tcp",
     .listen = tcp_listen,
     .unlisten = tcp_unlisten,
+    .is_own = tcp_is_own,
     .connect = tcp_connect,
     .reserve = conn_reserve,
     .commit = conn_commit,

@@ -27,6 +27,9 @@ struct vmft_conn_events {
 	ssize_t (*on_bytes)(void *user, struct vmft_conn *conn, const uint8_t *bytes, size_t n);
 	/* What was queued has been handed to the network: there is room again. */
 	void (*on_sent)(void *user, struct vmft_conn *conn);
+	/* A listener: nobody can be accepted, for want of descriptors or memory (error is a
+	 * negative errno). It goes on trying; called when that begins. May be NULL. */
+	void (*on_full)(void *user, int error);
 	/* The last call. error: 0 when the peer closed, else a negative errno. */
 	void (*on_close)(void *user, struct vmft_conn *conn, int error);
 };
@@ -42,6 +45,9 @@ struct vmft_transport_ops {
 	/* Behind it the address is free, as far as connections that are still there go. Only once
 	 * the loop runs no more: vmft_loop_withdraw(). NULL is fine. */
 	void (*unlisten)(struct vmft_listener *listener);
+	/* Whether connections may come from that address (the port does not count): 0, or
+	 * -EADDRNOTAVAIL, ... */
+	int (*is_own)(const struct sockaddr *addr, socklen_t addr_len);
 	/* Comes back through on_open or on_close. from may be NULL (any address). addr and
 	 * from are copied. */
 	int (*connect)(struct vmft_loop *loop, const struct sockaddr *from, socklen_t from_len,

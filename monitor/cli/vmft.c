@@ -47,6 +47,7 @@ static const char doc[] =
 
 static const struct argp_option option_table[] = {
     {"json", 'j', NULL, 0, "print the monitor's answer as it is, one JSON object", 0},
+    {"timeout", 't', "SECONDS", 0, "wait no longer for an answer: 10 (digest: 600)", 0},
     {0},
 };
 
@@ -54,6 +55,7 @@ struct call {
 	const char *verb;
 	const char *side; /* as given: a socket's path or a VM's name */
 	char socket[VMFT_SOCKET_PATH_MAX];
+	unsigned seconds; /* to wait for an answer; 0: as the verb needs */
 	bool json;
 };
 
@@ -69,11 +71,23 @@ static bool verb_is_known(const char *name)
 	return false;
 }
 
+static unsigned parse_seconds(const char *text, struct argp_state *state)
+{
+	const size_t n = strlen(text);
+
+	if (n == 0 || n > 5 || strspn(text, "0123456789") != n || atoi(text) == 0)
+		argp_error(state, "--timeout=%s: from 1 to 99999", text);
+	return (unsigned)atoi(text);
+}
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct call *call = state->input;
 
 	switch (key) {
+	case 't':
+		call->seconds = parse_seconds(arg, state);
+		return 0;
 	case 'j':
 		call->json = true;
 		return 0;
@@ -280,9 +294,10 @@ static int carry_out(const struct call *call)
 {
 	static char answer[VMFT_CLI_ANSWER_MAX];
 	const bool watches = strcmp(call->verb, WATCH) == 0;
-	/* The monitor reads all of the guest's memory for it. */
-	const unsigned seconds =
-	    strcmp(call->verb, "digest") == 0 ? DIGEST_PATIENCE_S : VMFT_CLI_PATIENCE_S;
+	/* The monitor reads all of the guest's memory for a digest. */
+	const unsigned seconds = call->seconds			     ? call->seconds
+				 : strcmp(call->verb, "digest") == 0 ? DIGEST_PATIENCE_S
+								     : VMFT_CLI_PATIENCE_S;
 	int code = VMFT_EXIT_OK;
 	int fd = vmft_cli_connect(call->socket, seconds);
 	int rc = fd;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "advice.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #define S UINT64_C(1000000000)
@@ -25,6 +26,47 @@ static void of_fenced(const struct vmft_monitor *m, char *text, size_t size)
 		    "the primary goes on as generation %llu without this backup: " AS_BACKUP
 		    " once QEMU (pid %d) has ended",
 		    live, pid);
+}
+
+/* What stands in the way of a connection, and what to do about it; or "". */
+static const char *reach_advice(const struct vmft_monitor *m)
+{
+	for (int host = 0; host < VMFT_HOST_COUNT; host++)
+		switch (m->peer.connect_error[host]) {
+		case 0:
+		case -ECONNREFUSED:
+			break;
+		case -EADDRNOTAVAIL:
+			return ": give this host the address that its section of the pair file has";
+		case -EMFILE:
+		case -ENFILE:
+			return ": raise the limit of open files";
+		default:
+			return ": mend the network between the two, or the address in the pair "
+			       "file";
+		}
+	return "";
+}
+
+static void of_forming_primary(const struct vmft_monitor *m, char *text, size_t size)
+{
+	char reach[200];
+
+	vmft_peer_describe_reach(m, reach, sizeof(reach));
+	(void)snprintf(text, size,
+		       "the guest starts when its backup is there: start that on another host "
+		       "(VMFT_ROLE=backup), or say \"vmft start\" here to start the guest "
+		       "unprotected%s%s%s",
+		       reach[0] ? "; so far " : "", reach, reach_advice(m));
+}
+
+static void of_forming_backup(const struct vmft_monitor *m, char *text, size_t size)
+{
+	(void)snprintf(text, size,
+		       "start the primary on its host (VMFT_ROLE=primary), with the same pair file "
+		       "and QEMU command line; this side listens on %s%s%.160s",
+		       m->config.host[m->options.host].channel.text,
+		       m->peer.refusal[0] ? "; it has refused " : "", m->peer.refusal);
 }
 
 static void of_alone(const struct vmft_monitor *m, uint64_t now, char *text, size_t size)
@@ -77,10 +119,34 @@ static void of_stuck(const struct vmft_monitor *m, char *text, size_t size)
 	    (unsigned long long)m->strategy_ops->held(m->strategy), pid, pid);
 }
 
+/* Where nobody needs to do anything: these states pass. */
+static const char *const passing[VMFT_STATE_COUNT] = {
+    [VMFT_STATE_ATTACHING] =
+	"nothing: the guest's state is on its way to the backup (\"vmft watch\" "
+	"follows it); until it is there, nothing protects the guest",
+    [VMFT_STATE_SEALING] = "nothing: in a moment the guest is protected",
+    [VMFT_STATE_SHIPPING] = "nothing: the guest has ended here, the backup is given the rest of it",
+    [VMFT_STATE_DRAINING] = "nothing: the primary is lost; what it sent is replayed to its end, "
+			    "then this guest goes live if the arbiter says so",
+    [VMFT_STATE_ENDING] = "nothing: the guest has ended, this side follows it there",
+    [VMFT_STATE_ARBITRATING] = "nothing: the arbiter was asked who goes on, its answer is awaited",
+    [VMFT_STATE_GOING_LIVE] = "nothing: in a moment the guest runs here",
+    [VMFT_STATE_ENDED] = "this side's guest is gone (reason says how): start it anew if it should "
+			 "run",
+};
+
 bool vmft_advice(const struct vmft_monitor *m, uint64_t now, char *text, size_t size)
 {
 	text[0] = '\0';
+	if (passing[m->core.state])
+		(void)snprintf(text, size, "%s", passing[m->core.state]);
 	switch (m->core.state) {
+	case VMFT_STATE_FORMING:
+		if (vmft_monitor_is_primary(m))
+			of_forming_primary(m, text, size);
+		else
+			of_forming_backup(m, text, size);
+		break;
 	case VMFT_STATE_FENCED:
 		of_fenced(m, text, size);
 		break;

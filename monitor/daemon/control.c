@@ -29,8 +29,9 @@
 #include "epoch-figures.h"
 #include "monitor.h"
 
-#define MS	 UINT64_C(1000000)
-#define DYING_MS 500 /* a monitor that holds on to its socket may take to die */
+#define MS		UINT64_C(1000000)
+#define ACCEPT_AGAIN_NS (200 * MS) /* without a descriptor accept fails at once, each time */
+#define DYING_MS	500	   /* a monitor that holds on to its socket may take to die */
 
 /* Hashed at a go; between two pieces the loop serves the channel. */
 #define DIGEST_PIECE (16u * 1024 * 1024)
@@ -328,12 +329,14 @@ static void add_disk(struct json_object *object, const struct vmft_monitor *m)
 static void add_detection(struct json_object *object, const struct vmft_monitor *m)
 {
 	const uint64_t now = vmft_loop_now();
-	char text[96];
+	char text[96], reach[300];
 
 	add_number(object, "silence_ms", m->config.silence_ms);
 	add_number(object, "grace_ms", m->config.grace_ms);
 	vmft_peer_describe(m, now, text, sizeof(text));
 	add_text(object, "detection", text);
+	vmft_peer_describe_reach(m, reach, sizeof(reach));
+	add_text(object, "connect_error", reach);
 	vmft_heartbeat_describe(&m->heartbeat, now, text, sizeof(text));
 	add_text(object, "heartbeat_path", text);
 	add_number(object, "heartbeats_refused", m->heartbeat.refused);
@@ -635,7 +638,26 @@ static void on_accept(struct vmft_op *op, int result)
 
 	if (result >= 0)
 		client_new(m, result);
-	vmft_loop_accept(m->loop, op, m->control.fd);
+	if (result >= 0 || result == -ECONNABORTED || result == -EINTR) {
+		m->control.full = m->control.full && result < 0;
+		vmft_loop_accept(m->loop, op, m->control.fd);
+		return;
+	}
+	if (!m->control.full)
+		vmft_journal_say(&m->journal,
+				 "control socket: nobody can be answered: %s; it is tried again "
+				 "five times a second",
+				 strerror(-result));
+	m->control.full = true;
+	vmft_loop_timer(m->loop, &m->control.retry_op, ACCEPT_AGAIN_NS);
+}
+
+static void on_accept_again(struct vmft_op *op, int result)
+{
+	struct vmft_monitor *m = op->owner;
+
+	(void)result;
+	vmft_loop_accept(m->loop, &m->control.accept_op, m->control.fd);
 }
 
 /* One that was killed takes a moment to be gone: to let go of a guest's memory is work. */
@@ -729,6 +751,7 @@ int vmft_control_init(struct vmft_monitor *m, struct vmft_error *err)
 				      addr.sun_path, strerror(-rc), m->config.name);
 	}
 	control->accept_op = (struct vmft_op){.done = on_accept, .owner = m};
+	control->retry_op = (struct vmft_op){.done = on_accept_again, .owner = m};
 	vmft_loop_accept(m->loop, &control->accept_op, control->fd);
 	return 0;
 }

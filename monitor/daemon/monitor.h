@@ -74,13 +74,14 @@ struct vmft_peer {
 	uint64_t ack;			 /* backup: position to acknowledge */
 	uint64_t replayed;		 /* primary: what the backup says it has replayed */
 	bool ack_due;
-	bool acks_held;		 /* a drill's: see control.c */
-	bool said_waiting;	 /* "waiting for the backup" has been printed */
-	bool in_grace;		 /* the channel is silent, the heartbeat path is not */
-	bool form_due;		 /* primary: the backup is still to be told of the pair */
-	char refusal[161];	 /* the last that was said, of those that come again and again */
-	char gave_up[161];	 /* why the peer of the last pair said it would give up; or "" */
-	bool connecting;	 /* primary: a connection is being tried */
+	bool acks_held;	   /* a drill's: see control.c */
+	bool said_waiting; /* "waiting for the backup" has been printed */
+	bool in_grace;	   /* the channel is silent, the heartbeat path is not */
+	bool form_due;	   /* primary: the backup is still to be told of the pair */
+	char refusal[161]; /* the last that was said, of those that come again and again */
+	char gave_up[161]; /* why the peer of the last pair said it would give up; or "" */
+	bool connecting;   /* primary: a connection is being tried */
+	int connect_error[VMFT_HOST_COUNT]; /* primary: why there is none to that host, last; 0 */
 	bool paused;		 /* backup: the channel is not read, what came finds no room */
 	bool closing;		 /* CLOSE_PEER was carried out */
 	struct vmft_op retry_op; /* primary: time to connect again */
@@ -102,7 +103,8 @@ struct vmft_control_client;
 struct vmft_control {
 	int fd;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	struct vmft_op accept_op;
+	struct vmft_op accept_op, retry_op;
+	bool full; /* the last accept failed, and it was said */
 	struct vmft_control_client *client[VMFT_CONTROL_CLIENTS]; /* NULL: free */
 	bool left_over; /* a monitor of this side was killed: its sockets may still be open */
 };
@@ -238,6 +240,8 @@ void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why);
 void vmft_peer_close(struct vmft_monitor *m);
 /* All that was given to the connection has left, or there is none. */
 bool vmft_peer_is_quiet(const struct vmft_monitor *m);
+/* Primary: why the other hosts cannot be connected to, "ADDRESS: why; ...", or "". */
+void vmft_peer_describe_reach(const struct vmft_monitor *m, char *text, size_t size);
 /* For status: "channel ok", or for how long it has been silent, and what is known of the peer. */
 void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, size_t size);
 

@@ -877,6 +877,22 @@ static void end_silent_strangers(struct vmft_monitor *m, uint64_t now)
 			       "connected to the channel and did not say hello within silence-ms");
 }
 
+/* Said when it is new. Where no backup was started yet nobody listens: that is no fault. */
+static void note_connect(struct vmft_monitor *m, int error)
+{
+	const struct vmft_channel_address *own = &m->config.host[m->options.host].channel;
+	int *last = &m->peer.connect_error[m->peer.to];
+
+	if (error == *last)
+		return;
+	*last = error;
+	if (error < 0 && error != -ECONNREFUSED)
+		vmft_journal_say(&m->journal, "cannot connect to [%s] channel = %s from %s: %s",
+				 vmft_host_name(m->peer.to),
+				 m->config.host[m->peer.to].channel.text, own->text,
+				 strerror(-error));
+}
+
 static void on_open(void *user, struct vmft_conn *conn)
 {
 	struct vmft_monitor *m = user;
@@ -890,6 +906,7 @@ static void on_open(void *user, struct vmft_conn *conn)
 		m->transport->close(conn, false);
 		return;
 	}
+	note_connect(m, 0);
 	m->peer.conn = conn;
 	m->peer.closing = false;
 	m->peer.stage = VMFT_PEER_HELLO;
@@ -983,6 +1000,8 @@ static void on_close(void *user, struct vmft_conn *conn, int error)
 	if (conn != m->peer.conn) {
 		/* One that was tried and did not come about. */
 		m->peer.connecting = false;
+		if (error < 0)
+			note_connect(m, error);
 		vmft_peer_look_for_backup(m);
 		return;
 	}
@@ -1001,7 +1020,17 @@ static void on_close(void *user, struct vmft_conn *conn, int error)
 	vmft_peer_look_for_backup(m);
 }
 
+static void on_full(void *user, int error)
+{
+	struct vmft_monitor *m = user;
+
+	vmft_journal_say(&m->journal,
+			 "channel: nobody can be let in: %s; it is tried again five times a second",
+			 strerror(-error));
+}
+
 static const struct vmft_conn_events conn_events = {
+    .on_full = on_full,
     .on_open = on_open,
     .on_bytes = on_bytes,
     .on_sent = on_sent,
@@ -1052,6 +1081,7 @@ static void connect_again(struct vmft_op *op, int result)
 	if (rc == 0)
 		return;
 	m->peer.connecting = false;
+	note_connect(m, rc);
 	vmft_peer_look_for_backup(m);
 }
 
@@ -1113,6 +1143,22 @@ static void check_silence(struct vmft_monitor *m, uint64_t now)
 	note_grace(m, verdict);
 	if (verdict == VMFT_VERDICT_LOST)
 		give_up_silent(m, now);
+}
+
+void vmft_peer_describe_reach(const struct vmft_monitor *m, char *text, size_t size)
+{
+	size_t n = 0;
+
+	text[0] = '\0';
+	for (enum vmft_host host = 0; host < VMFT_HOST_COUNT && n < size; host++) {
+		int more = 0;
+
+		if (m->peer.connect_error[host] < 0)
+			more = snprintf(text + n, size - n, "%s%s: %s", n ? "; " : "",
+					m->config.host[host].channel.text,
+					strerror(-m->peer.connect_error[host]));
+		n += more > 0 ? (size_t)more : 0;
+	}
 }
 
 void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, size_t size)
@@ -1208,9 +1254,9 @@ static int open_channel(struct vmft_monitor *m, struct vmft_error *err)
 	const struct vmft_channel_address *own = &m->config.host[m->options.host].channel;
 	int rc;
 
-	if (m->options.role == VMFT_ROLE_PRIMARY)
-		return 0;
-	rc = listen_for_primary(m, own);
+	rc = m->options.role == VMFT_ROLE_PRIMARY
+		 ? m->transport->is_own((const struct sockaddr *)&own->addr, own->addr_len)
+		 : listen_for_primary(m, own);
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_ADDRESS,
 				      "%s: [%s] channel = %s: %s; use a free address of this host",

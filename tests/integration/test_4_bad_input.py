@@ -8,6 +8,7 @@ import contextlib
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -95,20 +96,35 @@ def bad_images(name):
         refused(pair, "A", IMAGE, re.escape(directory), args=pair.qemu_args("A", disk=directory))
 
 
+def saved_logs(pair, count):
+    """So many of that VM's; the pair file that says where."""
+    directory = os.path.join(pair.dir, "saved")
+    os.mkdir(directory)
+    for number in range(count):
+        with open(os.path.join(directory, f"{pair.prefix}-g{number}-p0.vmftlog"), "wb"):
+            pass
+    return pair.write_pair(os.path.join(pair.dir, "saves.conf"), save_log=directory)
+
+
 @test("bad-addresses-and-arbiter")
 def bad_addresses_and_arbiter(name):
     with lab(name, captures=False) as pair:
         with contextlib.closing(tcp_socket(pair.net.host["B"])) as taken:
             taken.bind((CHANNEL_IP["B"], CHANNEL_PORT))
             taken.listen()
-            refused(pair, "B", ADDRESS, rf"{CHANNEL_IP['B']}:{CHANNEL_PORT}.*in use")
+            # A start that is refused removes no old log.
+            saves = saved_logs(pair, 9)
+            refused(pair, "B", ADDRESS, rf"{CHANNEL_IP['B']}:{CHANNEL_PORT}.*in use",
+                    pair_file=saves)
+            equal(len(os.listdir(os.path.join(pair.dir, "saved"))), 9, "saved logs left")
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as taken:
             taken.bind(pair.side["B"].control)
             taken.listen()
             refused(pair, "B", ADDRESS, r"control\.sock.*in use")
         os.unlink(pair.side["B"].control)
-        refused(pair, "A", ADDRESS, rf"{CHANNEL_IP['B']}:{CHANNEL_PORT}", role="backup",
-                host="backup")
+        for role in ("backup", "primary"):
+            refused(pair, "A", ADDRESS, rf"\[backup\] channel = {CHANNEL_IP['B']}:{CHANNEL_PORT}.*"
+                    "use .* address of this host", role=role, host="backup")
 
         os.rmdir(pair.arbiter)
         for side in "AB":
@@ -118,6 +134,9 @@ def bad_addresses_and_arbiter(name):
         mount = f"mount -t tmpfs -o ro tmpfs {pair.arbiter}"
         for side in "AB":
             refused(pair, side, ARBITER, rf"{pair.arbiter}.*Read-only", inside=mount)
+        pair.start_side("B", pair_file=saves)
+        pair.wait(lambda: len(os.listdir(os.path.join(pair.dir, "saved"))) == 7,
+                  "a start that is not refused to remove old logs", 30)
 
 
 def refuses_peer(name, prepare, pattern):
@@ -223,17 +242,24 @@ def garbage_on_channel(name, way):
         serving.finish()
 
 
-@test("stopped-monitor-does-not-answer")
-def stopped_monitor_does_not_answer(name):
-    """A person who asks it is told so in a while, whether it takes the question or not."""
+@test("monitor-in-trouble")
+def monitor_in_trouble(name):
+    """Of a monitor that is stopped a person hears; one without descriptors says so and waits."""
     with lab(name, captures=False) as pair:
-        pair.start_side("B")
+        # A descriptor of whoever starts a VM: QEMU may be told of it, the monitor has no use for it.
+        pair.start_side("B", inside="exec 9</etc/hostname")
         pair.wait(lambda: pair.state("B") == "forming", "the backup's monitor")
         monitor, = pair.side["B"].monitor_pids()
+        check("/etc/hostname" in descriptors(pair.side["B"].qemu_pid()).values(),
+              "QEMU has not the descriptor")
+        check("/etc/hostname" not in descriptors(monitor).values(),
+              f"the monitor has {descriptors(monitor)}")
+        check("VMFT_ROLE=primary" in pair.status("B")["next"], f"next: {pair.status('B')['next']}")
+
         os.kill(monitor, signal.SIGSTOP)
         asked = vmft(pair, "status")
         equal(asked.returncode, ADDRESS, "exit code of vmft status")
-        check(re.search(rf"pid {monitor}, has not answered in \d+ s.*kill -CONT {monitor}",
+        check(re.search(rf"pid {monitor}, has not answered in 1 s.*kill -CONT {monitor}",
                         asked.stderr), f"vmft said {asked.stderr!r}")
         with contextlib.ExitStack() as waiting:
             # Until there is no more room for who waits.
@@ -245,13 +271,45 @@ def stopped_monitor_does_not_answer(name):
             asked = vmft(pair, "watch")
             equal(asked.returncode, ADDRESS, "exit code of vmft watch")
             check("nobody took the question" in asked.stderr, f"vmft said {asked.stderr!r}")
-        note(asked.stderr.strip())
         os.kill(monitor, signal.SIGCONT)
         pair.wait(lambda: vmft(pair, "status").returncode == 0, "an answer", 20)
 
+        # The lowest number that is free: no descriptor is to be had.
+        used = {}
+        while used != (used := descriptors(monitor)):
+            time.sleep(0.5)  # those who asked before are still being hung up on
+        _, hard = resource.prlimit(monitor, resource.RLIMIT_NOFILE)
+        resource.prlimit(monitor, resource.RLIMIT_NOFILE,
+                         (next(n for n in range(hard) if n not in used), hard))
+        with contextlib.closing(tcp_connect(pair.net.host["A"], CHANNEL_IP["B"], CHANNEL_PORT)):
+            # What waits in the kernel already was started under the old limit.
+            pair.wait(lambda: vmft(pair, "status").returncode == ADDRESS, "no answer", 20)
+            for door in ("channel: nobody can be let in", "control socket: nobody can be answered"):
+                pair.wait_said("B", f"{door}: Too many open files", 20)
+            before, began = processor_seconds(monitor), time.monotonic()
+            time.sleep(1)
+            share = (processor_seconds(monitor) - before) / (time.monotonic() - began)
+            check(share < 0.3, f"the monitor spins: {share:.0%} of a processor")
+            resource.prlimit(monitor, resource.RLIMIT_NOFILE, (hard, hard))
+            pair.wait(lambda: vmft(pair, "status").returncode == 0, "an answer", 20)
+        equal(len(re.findall("nobody can be", pair.side["B"].log())), 2, "times it was said")
+
+
+def descriptors(pid):
+    """What a process has open, by number."""
+    directory = f"/proc/{pid}/fd"
+    return {int(number): os.readlink(f"{directory}/{number}") for number in os.listdir(directory)}
+
+
+def processor_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        words = file.read().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
 
 def vmft(pair, verb):
-    return run(os.path.join(BIN, "vmft"), verb, pair.side["B"].control, check=False, timeout=60)
+    return run(os.path.join(BIN, "vmft"), "--timeout", "1", verb, pair.side["B"].control,
+               check=False, timeout=60)
 
 
 class Silent:

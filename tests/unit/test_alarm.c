@@ -301,11 +301,40 @@ static void what_to_do(void)
 	CU_ASSERT(advises(b, VMFT_STATE_WAITING_ARBITER, "asked again"));
 	CU_ASSERT(advises(p, VMFT_STATE_ALONE, "start a backup"));
 	CU_ASSERT(advises(p, VMFT_STATE_LAGGING, "in 5 s"));
+	CU_ASSERT(advises(p, VMFT_STATE_FORMING, "vmft start"));
+	CU_ASSERT(advises(b, VMFT_STATE_FORMING, "VMFT_ROLE=primary"));
+	for (int state = 0; state < VMFT_STATE_COUNT; state++)
+		if (state != VMFT_STATE_PROTECTED)
+			CU_ASSERT(advises(p, (enum vmft_state)state, "") &&
+				  advises(b, (enum vmft_state)state, ""));
 	m.core.state = VMFT_STATE_PROTECTED;
 	CU_ASSERT(!vmft_advice(&m, 1, text, sizeof(text)));
-	m.core.state = VMFT_STATE_DRAINING;
-	CU_ASSERT(!vmft_advice(&m, 1, text, sizeof(text)));
 	CU_ASSERT_STRING_EQUAL(text, "");
+}
+
+/* A primary that finds no backup says why. */
+static void cannot_connect(void)
+{
+	static struct vmft_monitor m;
+	char text[VMFT_ADVICE_MAX];
+
+	m.core = (struct vmft_core){.side = VMFT_SIDE_PRIMARY, .state = VMFT_STATE_FORMING};
+	(void)snprintf(m.config.host[VMFT_HOST_BACKUP].channel.text,
+		       sizeof(m.config.host[0].channel.text), "10.9.0.2:7700");
+	(void)snprintf(m.config.host[VMFT_HOST_SPARE].channel.text,
+		       sizeof(m.config.host[0].channel.text), "10.9.0.3:7700");
+	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
+	CU_ASSERT_PTR_NULL(strstr(text, "so far"));
+	m.peer.connect_error[VMFT_HOST_BACKUP] = -ECONNREFUSED;
+	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "so far 10.9.0.2:7700: Connection refused"));
+	CU_ASSERT_PTR_NULL(strstr(text, "mend"));
+	m.peer.connect_error[VMFT_HOST_SPARE] = -EHOSTUNREACH;
+	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "; 10.9.0.3:7700: No route to host: mend the network"));
+	m.peer.connect_error[VMFT_HOST_SPARE] = -EADDRNOTAVAIL;
+	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "give this host the address"));
 }
 
 int vmft_suite_alarm(void)
@@ -316,7 +345,7 @@ int vmft_suite_alarm(void)
 	    !CU_ADD_TEST(suite, all_is_well) || !CU_ADD_TEST(suite, never_waited_for) ||
 	    !CU_ADD_TEST(suite, cannot_be_run) || !CU_ADD_TEST(suite, what_is_worth_it) ||
 	    !CU_ADD_TEST(suite, arbiter_once) || !CU_ADD_TEST(suite, backup_diverged) ||
-	    !CU_ADD_TEST(suite, what_to_do))
+	    !CU_ADD_TEST(suite, what_to_do) || !CU_ADD_TEST(suite, cannot_connect))
 		return -1;
 	return 0;
 }

@@ -16,8 +16,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tcp-info.h"
+
 #define BUFFER_BYTES (256u * 1024)
 #define BACKLOG	     16
+/* What is smaller fills no packet on any network that is worth having. */
+#define SMALL_BYTES   1200u
+#define LARGE_RESENDS 2u
 /* A host that is gone answers nothing: give it up after about three seconds, not the kernel's
  * two minutes, another may be waiting to be tried (tcp(7), TCP_SYNCNT). */
 #define SYN_RETRIES 1
@@ -47,6 +52,12 @@ struct vmft_conn {
 	unsigned filling;    /* the send buffer that commit() adds to */
 	size_t out_bytes[2]; /* queued in each */
 	size_t out_sent;     /* of the one under way */
+	uint64_t sent;	     /* bytes that were given to the kernel */
+	/* What became of the first large send: the path's MTU may be less than the kernel believes
+	 * (a switch drops what is too long and says nothing). */
+	enum vmft_large large;
+	uint64_t large_end; /* bytes sent with its first packet; 0: there was none yet */
+	unsigned large_mtu;
 	char name[80];
 	uint8_t in[BUFFER_BYTES];
 	uint8_t out[2][BUFFER_BYTES];
@@ -164,6 +175,20 @@ static void hand_over(struct vmft_conn *conn)
 		fail(conn, -EMSGSIZE);
 }
 
+/* The peer speaks, so it would have acknowledged what it has. */
+static void look_at_large(struct vmft_conn *conn)
+{
+	struct vmft_tcp_info info;
+
+	if (conn->large_end == 0 || conn->large != VMFT_LARGE_UNKNOWN ||
+	    vmft_tcp_info_get(conn->fd, &info) < 0)
+		return;
+	if (info.acked >= conn->large_end)
+		conn->large = VMFT_LARGE_PASSES;
+	else if (info.resends >= LARGE_RESENDS)
+		conn->large = VMFT_LARGE_LOST;
+}
+
 static void on_recv(struct vmft_op *op, int result)
 {
 	struct vmft_conn *conn = op->owner;
@@ -172,10 +197,22 @@ static void on_recv(struct vmft_op *op, int result)
 		fail(conn, result);
 	if (!conn->closing && result > 0) {
 		conn->in_bytes += (size_t)result;
+		look_at_large(conn);
 		hand_over(conn);
 	}
 	receive_more(conn);
 	finish_if_quiet(conn);
+}
+
+static void note_large(struct vmft_conn *conn, size_t n)
+{
+	struct vmft_tcp_info info;
+
+	if (conn->large_end > 0 || n <= SMALL_BYTES || vmft_tcp_info_get(conn->fd, &info) < 0 ||
+	    n < info.segment)
+		return;
+	conn->large_end = conn->sent + info.segment;
+	conn->large_mtu = info.mtu;
 }
 
 static void send_more(struct vmft_conn *conn)
@@ -191,6 +228,7 @@ static void send_more(struct vmft_conn *conn)
 		other ^= 1u;
 		conn->out_sent = 0;
 	}
+	note_large(conn, conn->out_bytes[other] - conn->out_sent);
 	vmft_loop_send(conn->loop, &conn->send_op, conn->fd, conn->out[other] + conn->out_sent,
 		       conn->out_bytes[other] - conn->out_sent);
 }
@@ -204,6 +242,7 @@ static void on_send(struct vmft_op *op, int result)
 		fail(conn, result);
 	if (!conn->closing && result > 0) {
 		conn->out_sent += (size_t)result;
+		conn->sent += (uint64_t)result;
 		if (conn->out_sent == conn->out_bytes[under_way]) {
 			conn->out_bytes[under_way] = 0;
 			conn->out_sent = 0;
@@ -438,6 +477,12 @@ static const char *conn_name(const struct vmft_conn *conn)
 	return conn->name;
 }
 
+static enum vmft_large conn_large(const struct vmft_conn *conn, unsigned *ret_mtu)
+{
+	*ret_mtu = conn->large_mtu;
+	return conn->large;
+}
+
 static const struct sockaddr *conn_addr(const struct vmft_conn *conn)
 {
 	return (const struct sockaddr *)&conn->addr;
@@ -461,5 +506,6 @@ const struct vmft_transport_ops vmft_transport_tcp = {
     .close = conn_close,
     .is_accepted = conn_is_accepted,
     .peer_name = conn_name,
+    .large = conn_large,
     .peer_addr = conn_addr,
 };

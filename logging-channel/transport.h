@@ -36,6 +36,13 @@ struct vmft_conn_events {
 
 struct vmft_listener;
 
+/* Whether what fills a packet gets through to the peer. */
+enum vmft_large {
+	VMFT_LARGE_UNKNOWN, /* nothing large was sent yet, or there is no answer yet */
+	VMFT_LARGE_PASSES,
+	VMFT_LARGE_LOST, /* sent several times, while the peer was heard, and never acknowledged */
+};
+
 struct vmft_transport_ops {
 	const char *name;
 	/* Accepts until unlisten(). 0, or -EADDRINUSE, -EADDRNOTAVAIL, ... */
@@ -64,6 +71,8 @@ struct vmft_transport_ops {
 	void (*close)(struct vmft_conn *conn, bool flush);
 	bool (*is_accepted)(const struct vmft_conn *conn);	/* the peer connected, not we */
 	const char *(*peer_name)(const struct vmft_conn *conn); /* "ADDRESS:PORT" */
+	/* *ret_mtu is what packets on the way may have, as far as this host knows. */
+	enum vmft_large (*large)(const struct vmft_conn *conn, unsigned *ret_mtu);
 	/* AF_INET or AF_INET6. */
 	const struct sockaddr *(*peer_addr)(const struct vmft_conn *conn);
 };

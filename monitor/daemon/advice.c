@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #define S UINT64_C(1000000000)
 
@@ -28,12 +29,15 @@ static void of_fenced(const struct vmft_monitor *m, char *text, size_t size)
 		    live, pid);
 }
 
-/* What stands in the way of a connection, and what to do about it; or "". */
+/* What stands in the way of a backup; or "". */
 static const char *reach_advice(const struct vmft_monitor *m)
 {
 	for (int host = 0; host < VMFT_HOST_COUNT; host++)
-		switch (m->peer.connect_error[host]) {
+		switch (m->reach.error[host]) {
 		case 0:
+			if (m->reach.lost_mtu[host] == 0)
+				break;
+			return ": give all interfaces and switches of the channel one MTU";
 		case -ECONNREFUSED:
 			break;
 		case -EADDRNOTAVAIL:
@@ -48,23 +52,31 @@ static const char *reach_advice(const struct vmft_monitor *m)
 	return "";
 }
 
-static void of_forming_primary(const struct vmft_monitor *m, char *text, size_t size)
+static void add_reach(const struct vmft_monitor *m, char *text, size_t size)
 {
+	const size_t n = strlen(text);
 	char reach[200];
 
-	vmft_peer_describe_reach(m, reach, sizeof(reach));
+	vmft_reach_describe(m, reach, sizeof(reach));
+	if (reach[0] && n < size)
+		(void)snprintf(text + n, size - n, "; so far %s%s", reach, reach_advice(m));
+}
+
+static void of_forming_primary(const struct vmft_monitor *m, char *text, size_t size)
+{
 	(void)snprintf(text, size,
 		       "the guest starts when its backup is there: start that on another host "
 		       "(VMFT_ROLE=backup), or say \"vmft start\" here to start the guest "
-		       "unprotected%s%s%s",
-		       reach[0] ? "; so far " : "", reach, reach_advice(m));
+		       "unprotected");
+	add_reach(m, text, size);
 }
 
 static void of_forming_backup(const struct vmft_monitor *m, char *text, size_t size)
 {
 	(void)snprintf(text, size,
-		       "start the primary on its host (VMFT_ROLE=primary), with the same pair file "
-		       "and QEMU command line; this side listens on %s%s%.160s",
+		       "this side waits on %s for the side that is live, which comes by itself; if "
+		       "none is, start the primary on its host (VMFT_ROLE=primary) with the same "
+		       "pair file and QEMU command line%s%.160s",
 		       m->config.host[m->options.host].channel.text,
 		       m->peer.refusal[0] ? "; it has refused " : "", m->peer.refusal);
 }
@@ -88,6 +100,7 @@ static void of_alone(const struct vmft_monitor *m, uint64_t now, char *text, siz
 		(void)snprintf(text, size,
 			       "nothing protects this guest: start a backup on another host "
 			       "(VMFT_ROLE=backup), it is attached by itself");
+	add_reach(m, text, size);
 }
 
 static void of_lagging(const struct vmft_monitor *m, uint64_t now, char *text, size_t size)

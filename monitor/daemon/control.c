@@ -335,7 +335,7 @@ static void add_detection(struct json_object *object, const struct vmft_monitor 
 	add_number(object, "grace_ms", m->config.grace_ms);
 	vmft_peer_describe(m, now, text, sizeof(text));
 	add_text(object, "detection", text);
-	vmft_peer_describe_reach(m, reach, sizeof(reach));
+	vmft_reach_describe(m, reach, sizeof(reach));
 	add_text(object, "connect_error", reach);
 	vmft_heartbeat_describe(&m->heartbeat, now, text, sizeof(text));
 	add_text(object, "heartbeat_path", text);

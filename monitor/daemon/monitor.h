@@ -31,6 +31,7 @@
 #include "image.h"
 #include "journal.h"
 #include "lag.h"
+#include "reach.h"
 #include "saver.h"
 #include "strangers.h"
 #include "strategy.h"
@@ -74,14 +75,13 @@ struct vmft_peer {
 	uint64_t ack;			 /* backup: position to acknowledge */
 	uint64_t replayed;		 /* primary: what the backup says it has replayed */
 	bool ack_due;
-	bool acks_held;	   /* a drill's: see control.c */
-	bool said_waiting; /* "waiting for the backup" has been printed */
-	bool in_grace;	   /* the channel is silent, the heartbeat path is not */
-	bool form_due;	   /* primary: the backup is still to be told of the pair */
-	char refusal[161]; /* the last that was said, of those that come again and again */
-	char gave_up[161]; /* why the peer of the last pair said it would give up; or "" */
-	bool connecting;   /* primary: a connection is being tried */
-	int connect_error[VMFT_HOST_COUNT]; /* primary: why there is none to that host, last; 0 */
+	bool acks_held;		 /* a drill's: see control.c */
+	bool said_waiting;	 /* "waiting for the backup" has been printed */
+	bool in_grace;		 /* the channel is silent, the heartbeat path is not */
+	bool form_due;		 /* primary: the backup is still to be told of the pair */
+	char refusal[161];	 /* the last that was said, of those that come again and again */
+	char gave_up[161];	 /* why the peer of the last pair said it would give up; or "" */
+	bool connecting;	 /* primary: a connection is being tried */
 	bool paused;		 /* backup: the channel is not read, what came finds no room */
 	bool closing;		 /* CLOSE_PEER was carried out */
 	struct vmft_op retry_op; /* primary: time to connect again */
@@ -121,6 +121,7 @@ struct vmft_monitor {
 	struct vmft_strategy *strategy;
 	const struct vmft_transport_ops *transport;
 	struct vmft_peer peer;
+	struct vmft_reach reach;
 	struct vmft_heartbeat heartbeat;
 	struct vmft_hiccups hiccups;
 	const struct vmft_arbiter_ops *arbiter_ops;
@@ -240,8 +241,6 @@ void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why);
 void vmft_peer_close(struct vmft_monitor *m);
 /* All that was given to the connection has left, or there is none. */
 bool vmft_peer_is_quiet(const struct vmft_monitor *m);
-/* Primary: why the other hosts cannot be connected to, "ADDRESS: why; ...", or "". */
-void vmft_peer_describe_reach(const struct vmft_monitor *m, char *text, size_t size);
 /* For status: "channel ok", or for how long it has been silent, and what is known of the peer. */
 void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, size_t size);
 

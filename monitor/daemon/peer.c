@@ -877,22 +877,6 @@ static void end_silent_strangers(struct vmft_monitor *m, uint64_t now)
 			       "connected to the channel and did not say hello within silence-ms");
 }
 
-/* Said when it is new. Where no backup was started yet nobody listens: that is no fault. */
-static void note_connect(struct vmft_monitor *m, int error)
-{
-	const struct vmft_channel_address *own = &m->config.host[m->options.host].channel;
-	int *last = &m->peer.connect_error[m->peer.to];
-
-	if (error == *last)
-		return;
-	*last = error;
-	if (error < 0 && error != -ECONNREFUSED)
-		vmft_journal_say(&m->journal, "cannot connect to [%s] channel = %s from %s: %s",
-				 vmft_host_name(m->peer.to),
-				 m->config.host[m->peer.to].channel.text, own->text,
-				 strerror(-error));
-}
-
 static void on_open(void *user, struct vmft_conn *conn)
 {
 	struct vmft_monitor *m = user;
@@ -906,7 +890,7 @@ static void on_open(void *user, struct vmft_conn *conn)
 		m->transport->close(conn, false);
 		return;
 	}
-	note_connect(m, 0);
+	vmft_reach_note(m, 0);
 	m->peer.conn = conn;
 	m->peer.closing = false;
 	m->peer.stage = VMFT_PEER_HELLO;
@@ -1001,10 +985,12 @@ static void on_close(void *user, struct vmft_conn *conn, int error)
 		/* One that was tried and did not come about. */
 		m->peer.connecting = false;
 		if (error < 0)
-			note_connect(m, error);
+			vmft_reach_note(m, error);
 		vmft_peer_look_for_backup(m);
 		return;
 	}
+	if (vmft_monitor_is_primary(m))
+		vmft_reach_look(m);
 	m->peer.conn = NULL;
 	m->peer.in_grace = false;
 	vmft_heartbeat_end(&m->heartbeat);
@@ -1081,7 +1067,7 @@ static void connect_again(struct vmft_op *op, int result)
 	if (rc == 0)
 		return;
 	m->peer.connecting = false;
-	note_connect(m, rc);
+	vmft_reach_note(m, rc);
 	vmft_peer_look_for_backup(m);
 }
 
@@ -1145,22 +1131,6 @@ static void check_silence(struct vmft_monitor *m, uint64_t now)
 		give_up_silent(m, now);
 }
 
-void vmft_peer_describe_reach(const struct vmft_monitor *m, char *text, size_t size)
-{
-	size_t n = 0;
-
-	text[0] = '\0';
-	for (enum vmft_host host = 0; host < VMFT_HOST_COUNT && n < size; host++) {
-		int more = 0;
-
-		if (m->peer.connect_error[host] < 0)
-			more = snprintf(text + n, size - n, "%s%s: %s", n ? "; " : "",
-					m->config.host[host].channel.text,
-					strerror(-m->peer.connect_error[host]));
-		n += more > 0 ? (size_t)more : 0;
-	}
-}
-
 void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, size_t size)
 {
 	const struct vmft_detection d = detection(m);
@@ -1207,6 +1177,8 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 {
 	vmft_strangers_slept(&m->peer.strangers, slept);
 	end_silent_strangers(m, now);
+	if (m->peer.conn && vmft_monitor_is_primary(m))
+		vmft_reach_look(m);
 	if (!m->peer.conn || m->peer.closing)
 		return;
 	if (vmft_monitor_is_primary(m)) {

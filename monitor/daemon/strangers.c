@@ -13,7 +13,7 @@
 
 #define SAID_AGAIN_NS UINT64_C(3600000000000)
 
-static bool same_host(const struct sockaddr *a, const struct sockaddr *b)
+bool vmft_same_host(const struct sockaddr *a, const struct sockaddr *b)
 {
 	const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *)(const void *)a;
 	const struct sockaddr_in6 *b6 = (const struct sockaddr_in6 *)(const void *)b;
@@ -31,7 +31,7 @@ bool vmft_strangers_are_known(const struct vmft_pair_config *config, const struc
 {
 	for (int host = 0; host < VMFT_HOST_COUNT; host++)
 		if (config->has_host[host] &&
-		    same_host((const struct sockaddr *)&config->host[host].channel.addr, from))
+		    vmft_same_host((const struct sockaddr *)&config->host[host].channel.addr, from))
 			return true;
 	return false;
 }

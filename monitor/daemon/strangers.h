@@ -48,6 +48,9 @@ struct vmft_strangers {
 	} said[2 * VMFT_STRANGERS_MAX];
 };
 
+/* Of AF_INET or AF_INET6, whatever the ports. */
+bool vmft_same_host(const struct sockaddr *a, const struct sockaddr *b);
+
 /* Whether it is the channel's address of one of the pair file's hosts, whatever the port. */
 bool vmft_strangers_are_known(const struct vmft_pair_config *config, const struct sockaddr *from);
 

@@ -13,9 +13,11 @@ learning which port the guest is behind, and a failover must make it learn anew.
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import socket
+import struct
 import subprocess
 
 GUEST_MAC = "52:54:00:12:34:56"
@@ -27,6 +29,7 @@ HEARTBEAT_IP = {"A": "10.98.0.1", "B": "10.98.0.2"}
 HEARTBEAT_PORT = 7701
 
 CLONE_NEWNET = 0x40000000
+SIOCETHTOOL, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO = 0x8946, 0x1F, 0x24, 0x2C
 
 
 def run(*command, check=True, **options):
@@ -99,6 +102,24 @@ class Network:
 
     def mend_channel(self):
         _ip(self.host["A"], "link", "set", "chan0", "up")
+
+    def swallow_large_frames(self, mtu=9000):
+        """The hosts' ends of the channel have that MTU, a switch between them drops what is over
+        1500 and says nothing. Done to a channel that is cut meanwhile; returns the switch."""
+        middle = self.add_namespace("middle", switch=True)
+        _ip(self.host["A"], "link", "delete", "chan0")
+        for side, ns in self.host.items():
+            port = f"port{side}"
+            self.plug(ns, "chan0", f"{CHANNEL_IP[side]}/30", middle, port)
+            _ip(ns, "link", "set", "chan0", "mtu", str(mtu))
+            # One packet is one frame, on both ends of a veth.
+            for place, device in ((ns, "chan0"), (middle, port)):
+                in_namespace(place, lambda d=device: _no_offloads(d))
+        return middle
+
+    def set_channel_mtu(self, mtu):
+        for ns in self.host.values():
+            _ip(ns, "link", "set", "chan0", "mtu", str(mtu))
 
     def cut_heartbeat(self):
         _ip(self.host["A"], "link", "set", "beat0", "down")
@@ -216,6 +237,14 @@ def in_namespace(ns, make):
 
 def _socket_in(ns, kind):
     return in_namespace(ns, lambda: socket.socket(socket.AF_INET, kind))
+
+
+def _no_offloads(device):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for command in (ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO):
+            value = ctypes.create_string_buffer(struct.pack("=II", command, 0))
+            fcntl.ioctl(any_socket, SIOCETHTOOL,
+                        struct.pack("16sP16x", device.encode(), ctypes.addressof(value)))
 
 
 def udp_socket(ns, address, port):

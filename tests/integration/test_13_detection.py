@@ -367,3 +367,24 @@ def refused_file(pair, path, old, new, code, pattern):
     one_line(side, pattern)
     note(side.log_lines()[0])
     equal(side.console(), b"", "console of a guest that must not have run")
+
+
+@test("channel-swallows-large-frames")
+def channel_swallows_large_frames(name):
+    """Hellos pass and a guest's state does not: what is wrong is said, and is all that is to be mended."""
+    with lab(name, captures=False, pair={**KEYS, "start": "alone"}) as pair:
+        pair.net.swallow_large_frames()
+        pair.start()
+        pair.side["B"].may_end = True
+        note(pair.wait_said("A", r"small frames pass, large ones do not.*MTU of chan0, 9000").group(0))
+        pair.wait_state("A", "alone")
+        status = pair.status("A")
+        check("small frames pass" in status["connect_error"], f"{status['connect_error']!r}")
+        check("one MTU" in status["next"], f"next: {status['next']}")
+        check(pair.side["A"].qemu_runs(), "the guest's QEMU is gone")
+        pair.net.set_channel_mtu(1500)
+        pair.start_backup("B")
+        pair.wait_attached("A", "B")
+        pair.wait_said("A", "large frames pass again", 20)
+        equal(pair.status("A")["connect_error"], "", "what keeps a backup away")
+        equal(len(re.findall("small frames pass", pair.side["A"].log())), 1, "times it was said")

@@ -325,16 +325,23 @@ static void cannot_connect(void)
 		       sizeof(m.config.host[0].channel.text), "10.9.0.3:7700");
 	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
 	CU_ASSERT_PTR_NULL(strstr(text, "so far"));
-	m.peer.connect_error[VMFT_HOST_BACKUP] = -ECONNREFUSED;
+	m.reach.error[VMFT_HOST_BACKUP] = -ECONNREFUSED;
 	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "so far 10.9.0.2:7700: Connection refused"));
 	CU_ASSERT_PTR_NULL(strstr(text, "mend"));
-	m.peer.connect_error[VMFT_HOST_SPARE] = -EHOSTUNREACH;
+	m.reach.error[VMFT_HOST_SPARE] = -EHOSTUNREACH;
 	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "; 10.9.0.3:7700: No route to host: mend the network"));
-	m.peer.connect_error[VMFT_HOST_SPARE] = -EADDRNOTAVAIL;
+	m.reach.error[VMFT_HOST_SPARE] = -EADDRNOTAVAIL;
 	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "give this host the address"));
+	m.reach.error[VMFT_HOST_SPARE] = 0;
+	m.reach.lost_mtu[VMFT_HOST_SPARE] = 9000;
+	m.core.state = VMFT_STATE_ALONE;
+	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
+	CU_ASSERT_PTR_NOT_NULL(
+	    strstr(text, "10.9.0.3:7700: small frames pass, large ones (MTU 9000)"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "one MTU"));
 }
 
 int vmft_suite_alarm(void)

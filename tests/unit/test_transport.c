@@ -3,9 +3,12 @@
 #include <CUnit/CUnit.h>
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../../logging-channel/transport.h"
@@ -101,6 +104,138 @@ static void test_unlisten(void)
 	vmft_transport_tcp.unlisten(NULL);
 }
 
+/* --- no descriptor to spare ------------------------------------------------ */
+
+struct door {
+	unsigned opened, full;
+	int error;
+};
+
+static void door_open(void *user, struct vmft_conn *conn)
+{
+	((struct door *)user)->opened++;
+	vmft_transport_tcp.close(conn, false);
+}
+
+static void door_close(void *user, struct vmft_conn *conn, int error)
+{
+	(void)user;
+	(void)conn;
+	(void)error;
+}
+
+static void door_full(void *user, int error)
+{
+	struct door *door = user;
+
+	door->full++;
+	door->error = error;
+}
+
+static void run_for(struct vmft_loop *loop, uint64_t ns)
+{
+	struct vmft_op op = {.done = on_time, .owner = loop};
+
+	vmft_loop_timer(loop, &op, ns);
+	CU_ASSERT_EQUAL(vmft_loop_run(loop), 0);
+}
+
+static uint64_t processor_ns(void)
+{
+	struct timespec used;
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
+}
+
+/* No number below the limit is free; returns the limit there was. */
+static struct rlimit use_up_descriptors(void)
+{
+	struct rlimit was, none;
+	int lowest = dup(STDERR_FILENO);
+
+	CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = was;
+	none.rlim_cur = (rlim_t)lowest;
+	close(lowest);
+	CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_NOFILE, &none), 0);
+	return was;
+}
+
+/* Nobody can be let in: said once, tried now and then, and over when there is room. */
+static void test_no_descriptors(void)
+{
+	static const struct vmft_conn_events door_events = {
+	    .on_open = door_open, .on_close = door_close, .on_full = door_full};
+	const struct sockaddr_in at = free_address(SOCK_STREAM);
+	const int first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const int second = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct vmft_listener *listener = NULL;
+	struct door door = {0};
+	struct vmft_loop *loop;
+	struct rlimit was;
+	uint64_t used;
+
+	CU_ASSERT_EQUAL_FATAL(vmft_loop_create(&loop), 0);
+	CU_ASSERT_EQUAL_FATAL(vmft_transport_tcp.listen(loop, (const struct sockaddr *)&at,
+							sizeof(at), &door_events, &door, &listener),
+			      0);
+	spin(loop);
+	was = use_up_descriptors();
+	/* The accept that waits was started under the old limit. */
+	CU_ASSERT_EQUAL(connect(first, (const struct sockaddr *)&at, sizeof(at)), 0);
+	CU_ASSERT_EQUAL(connect(second, (const struct sockaddr *)&at, sizeof(at)), 0);
+	used = processor_ns();
+	run_for(loop, 500000000);
+	CU_ASSERT(processor_ns() - used < 250000000);
+	CU_ASSERT_EQUAL(door.full, 1);
+	CU_ASSERT_EQUAL(door.error, -EMFILE);
+	CU_ASSERT(door.opened <= 1);
+	CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &was), 0);
+	run_for(loop, 500000000);
+	CU_ASSERT_EQUAL(door.opened, 2);
+	CU_ASSERT_EQUAL(door.full, 1);
+	vmft_transport_tcp.unlisten(listener);
+	vmft_loop_destroy(loop);
+	close(first);
+	close(second);
+}
+
+/* The end of one that waits to try again. */
+static void test_unlisten_full(void)
+{
+	static const struct vmft_conn_events door_events = {.on_full = door_full};
+	const struct sockaddr_in at = free_address(SOCK_STREAM);
+	struct vmft_listener *listener = NULL;
+	struct door door = {0};
+	struct vmft_loop *loop;
+	struct rlimit was;
+
+	CU_ASSERT_EQUAL_FATAL(vmft_loop_create(&loop), 0);
+	CU_ASSERT_EQUAL_FATAL(vmft_transport_tcp.listen(loop, (const struct sockaddr *)&at,
+							sizeof(at), &door_events, &door, &listener),
+			      0);
+	was = use_up_descriptors();
+	spin(loop);
+	CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &was), 0);
+	CU_ASSERT_EQUAL(door.full, 1);
+	vmft_transport_tcp.unlisten(listener);
+	CU_ASSERT_EQUAL(fcntl(STDIN_FILENO, F_GETFD), 0);
+	CU_ASSERT_EQUAL(try_bind(SOCK_STREAM, &at), 0);
+	vmft_loop_destroy(loop);
+}
+
+static void test_is_own(void)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(1)};
+
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	CU_ASSERT_EQUAL(vmft_transport_tcp.is_own((const struct sockaddr *)&at, sizeof(at)), 0);
+	at.sin_addr.s_addr = htonl(0xc0000201); /* 192.0.2.1: of documents only */
+	CU_ASSERT_EQUAL(vmft_transport_tcp.is_own((const struct sockaddr *)&at, sizeof(at)),
+			-EADDRNOTAVAIL);
+}
+
 static void test_heartbeat_close(void)
 {
 	const struct sockaddr_in at = free_address(SOCK_DGRAM);
@@ -129,7 +264,8 @@ int vmft_suite_transport(void)
 	CU_pSuite suite = CU_add_suite("transport", NULL, NULL);
 
 	if (!suite || !CU_ADD_TEST(suite, test_unlisten) ||
-	    !CU_ADD_TEST(suite, test_heartbeat_close))
+	    !CU_ADD_TEST(suite, test_no_descriptors) || !CU_ADD_TEST(suite, test_unlisten_full) ||
+	    !CU_ADD_TEST(suite, test_is_own) || !CU_ADD_TEST(suite, test_heartbeat_close))
 		return -1;
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include "../../logging-channel/transport.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,6 +149,30 @@ static const char *fake_name(const struct vmft_conn *conn)
 	return conn->accepted ? "10.9.0.1:40000" : "10.9.0.2:7700";
 }
 
+static int fake_is_own(const struct sockaddr *addr, socklen_t addr_len)
+{
+	(void)addr;
+	(void)addr_len;
+	return 0;
+}
+
+static enum vmft_large fake_large(const struct vmft_conn *conn, unsigned *ret_mtu)
+{
+	(void)conn;
+	*ret_mtu = 1500;
+	return VMFT_LARGE_PASSES;
+}
+
+/* The pair file's hosts: 10.9.0.1 connects to 10.9.0.2. */
+static const struct sockaddr *fake_addr(const struct vmft_conn *conn)
+{
+	static struct sockaddr_in addr[2] = {{.sin_family = AF_INET}, {.sin_family = AF_INET}};
+
+	addr[0].sin_addr.s_addr = htonl(0x0a090001);
+	addr[1].sin_addr.s_addr = htonl(0x0a090002);
+	return (const struct sockaddr *)(const void *)&addr[!conn->accepted];
+}
+
 const struct vmft_transport_ops vmft_transport_tcp = {
     .name = "memory",
     .listen = fake_listen,
@@ -160,6 +185,9 @@ const struct vmft_transport_ops vmft_transport_tcp = {
     .close = fake_close,
     .is_accepted = fake_is_accepted,
     .peer_name = fake_name,
+    .is_own = fake_is_own,
+    .large = fake_large,
+    .peer_addr = fake_addr,
 };
 
 /* --- steps -------------------------------------------------------------------- */

@@ -283,6 +283,7 @@ static void attach_symbols(struct vmft_qemu *q)
 	*(void **)&q->save_device_state = qemu_symbol("qemu_save_device_state");
 	*(void **)&q->load_device_state = qemu_symbol("qemu_load_device_state");
 	*(void **)&q->pre_loadvm = qemu_symbol("cpu_synchronize_all_pre_loadvm");
+	*(void **)&q->system_reset = qemu_symbol("qemu_system_reset");
 	*(void **)&q->store_running = qemu_symbol("global_state_store_running");
 	*(void **)&q->free = qemu_symbol("g_free");
 }

@@ -174,6 +174,7 @@ struct vmft_qemu {
 	int (*save_device_state)(void *file);
 	int (*load_device_state)(void *file);
 	void (*pre_loadvm)(void);
+	void (*system_reset)(int shutdown_cause);
 	void (*store_running)(void);
 	void (*free)(void *memory); /* g_free() */
 
@@ -409,6 +410,12 @@ VMFT_HIDDEN int vmft_stage_copy(struct vmft_area *area);
 VMFT_HIDDEN void vmft_stage_undo(struct vmft_area *area, uint64_t used);
 
 /* state.c: device state, to and from area->state_at */
+/*
+ * A vCPU has asked for a reset or a power-off, and the main loop has not come to it: a wish that
+ * is in no device's state. A backup that went on from here would not know of it, and a power-off
+ * that comes to a guest that does not run is lost (main_loop_should_exit()).
+ */
+VMFT_HIDDEN bool vmft_state_wish_pending(void);
 VMFT_HIDDEN int vmft_state_save(struct vmft_area *area);
 VMFT_HIDDEN int vmft_state_load(void); /* what was saved last */
 /* Backup: all that has arrived becomes this QEMU's; the guest does not run yet. */

@@ -15,6 +15,9 @@
 /* RunState of QEMU 7.2 (qapi/run-state.json) */
 #define QEMU_RUN_STATE_SAVE_VM 10
 
+/* ShutdownCause of QEMU 7.2 (qapi/run-state.json) */
+#define QEMU_SHUTDOWN_CAUSE_SNAPSHOT_LOAD 10
+
 /*
  * A guest that went live here was handed an END by the feed, which QEMU keeps as read and
  * not yet acted on: while it records it does not look there. With the state it would reach
@@ -35,6 +38,9 @@ static void forget_end(void)
  * guest wants an interrupt for the next buffer, and sends one (signalled_used_valid in
  * virtio_load()): a backup that loads beside a primary that does not takes an
  * interrupt that is not in the log.
+ *
+ * Its devices have been reset, as the backup's have: devices load with that in mind
+ * (docs/qemu.md, "State is loaded over a reset").
  *
  * While QEMU records, replay_post_load() begins to count requests anew; the backup does not.
  */
@@ -83,6 +89,13 @@ static int stage(struct vmft_area *area)
 	return rc == -ENOBUFS ? vmft_track_fail(-E2BIG, "too much was written meanwhile") : rc;
 }
 
+/* The main loop deals with what the guest wishes, then the point is tried again. */
+static int go_on_first(void)
+{
+	vmft_agent.qemu.vm_start();
+	return -EINPROGRESS;
+}
+
 int vmft_attach_point(struct vmft_area *area)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
@@ -96,6 +109,8 @@ int vmft_attach_point(struct vmft_area *area)
 	at[0] = vmft_agent_now();
 	stop_and_drain(&at[1]);
 	at[2] = vmft_agent_now();
+	if (vmft_state_wish_pending())
+		return go_on_first();
 	rc = stage(area);
 	at[3] = vmft_agent_now();
 	if (rc == 0) {
@@ -109,6 +124,9 @@ int vmft_attach_point(struct vmft_area *area)
 		rc = vmft_state_save(area);
 	}
 	if (rc == 0) {
+		/* What is logged by it is of before the point: the backup was reset as it started.
+		 */
+		q->system_reset(QEMU_SHUTDOWN_CAUSE_SNAPSHOT_LOAD);
 		vmft_tap_keep_from_here();
 		rc = load_own_state();
 	}

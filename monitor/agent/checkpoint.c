@@ -120,17 +120,6 @@ static void start_guest(void)
 	q->resume_all_vcpus();
 }
 
-/*
- * A vCPU has asked for a reset or a power-off, and the main loop has not come to it: a wish that
- * is in no device's state. A backup that went on from here would not know of it, and a power-off
- * that comes to a guest that does not run is lost (main_loop_should_exit()).
- */
-static bool wish_is_pending(void)
-{
-	return vmft_agent.qemu.reset_requested_get() != 0 ||
-	       vmft_agent.qemu.shutdown_requested_get() != 0;
-}
-
 /* False: not now, the main loop has something to do first; the guest goes on until then. */
 static bool stop_for(unsigned reason)
 {
@@ -140,7 +129,7 @@ static bool stop_for(unsigned reason)
 	/* "cont" starts it whatever we have stopped it for. */
 	if (c->stopped_by == 0 || vmft_agent.qemu.runstate_is_running()) {
 		stop_guest();
-		if (c->was_running && wish_is_pending()) {
+		if (c->was_running && vmft_state_wish_pending()) {
 			start_guest();
 			return false;
 		}

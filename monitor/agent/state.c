@@ -10,6 +10,12 @@
 
 #include "../common/area-setup.h"
 
+bool vmft_state_wish_pending(void)
+{
+	return vmft_agent.qemu.reset_requested_get() != 0 ||
+	       vmft_agent.qemu.shutdown_requested_get() != 0;
+}
+
 /* The device state passes through a memfd: QEMU writes it to a descriptor. Its offset is at
  * the beginning when this returns, or a negative errno. */
 static int state_memfd(void)

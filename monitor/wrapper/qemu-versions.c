@@ -64,6 +64,7 @@ static const struct vmft_qemu_symbol symbols_7_2[] = {
     {"qemu_save_device_state", 0},
     {"qemu_load_device_state", 0},
     {"cpu_synchronize_all_pre_loadvm", 0},
+    {"qemu_system_reset", 0},
     {"global_state_store_running", 0},
     /* for checkpoints: monitor/agent/checkpoint.c */
     {"phase_check", 0},

@@ -116,13 +116,13 @@ class Lab:
     """
 
     def __init__(self, image="tiny", captures=True, pair=None, accel="tcg", smp=1, append="",
-                 cpus=None, own_disks=False, own_clocks=False, heartbeat=True,
+                 machine=None, cpus=None, own_disks=False, own_clocks=False, heartbeat=True,
                  save_log=False):
         self.prefix = f"vmft{os.getpid()}n{next(_numbers)}"
         self.image = image
         self.image_dir = None
         self.memory = MEMORY_MB[image]
-        self.machine = BARE_MACHINE if image == "bare" else "pc"
+        self.machine = machine or (BARE_MACHINE if image == "bare" else "pc")
         self.accel = accel
         self.smp = smp
         self.append = append
@@ -324,7 +324,7 @@ class Lab:
         self.wait(lambda: not side.monitor_pids() and not side.qemu_runs(),
                   f"host {name} to be empty", 10)
 
-    def start_backup(self, name):
+    def start_backup(self, name, args=None):
         """A host that is back offers itself: with the image it has, or a new one of that size."""
         self.end_side(name)
         side = self.side[name]
@@ -332,7 +332,7 @@ class Lab:
             size = os.path.getsize(os.path.join(self.image_dir, "disk.raw"))
             with open(side.disk, "wb") as file:
                 file.truncate(size)
-        self.start_side(name, role="backup")
+        self.start_side(name, args=args, role="backup")
         self.wait(lambda: self.peek(name), f"the monitor of backup {name}")
 
     def attach_now(self, primary):

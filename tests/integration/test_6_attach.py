@@ -15,6 +15,7 @@ from vmftlab.load import GuestShell, Workload, Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, HEARTBEAT_IP, HEARTBEAT_PORT
 
 MIB = 1 << 20
+REBOOTS = b"reboot: Restarting system"
 
 # What the monitors may hold of their own, whatever the guest's size (docs/attach.md).
 MONITOR_ANON_KB = 8 * 1024
@@ -81,6 +82,67 @@ def attaches(name, way, count):
         stuns.sort()
         note(f"{count} attaches, identical; stun median {stuns[count // 2]:.1f} ms, worst "
              f"{stuns[-1]:.1f} ms")
+
+
+def attach_compared(pair, live, other, what, args=None):
+    """Attaches and compares both sides whole at the first entry behind the attach point."""
+    pair.command(live, "freeze")
+    pair.start_backup(other, args=args)
+    equal(pair.compare(live, other)[1], "", f"differences after an attach {what}")
+    pair.wait_attached(live, other)
+
+
+def unprotect(pair, live, other):
+    pair.end_side(other)
+    pair.wait_state(live, "alone", "attaching")
+
+
+@drill("attach-q35", LOCKSTEP, limit=600)
+def attach_q35(name, way):
+    """A board whose devices may not load state into a machine that has run without a reset in
+    between (ICH9): attached idle, under load, and by each survivor of a chain."""
+    with way.lab(name, captures=False, machine="q35",
+                 pair={"start": "alone", "silence-ms": "20000"}) as pair:
+        start_alone(pair)
+        attach_compared(pair, "A", "B", "of an idle guest")
+        unprotect(pair, "A", "B")
+        load = Workload(pair)
+        load.start()
+        load.wait_progress("before")
+        attach_compared(pair, "A", "B", "under load")
+        live, other = "A", "B"
+        for number in range(2):
+            pair.kill_qemu(live)
+            pair.wait_state(other, "alone")
+            live, other = other, live
+            attach_compared(pair, live, other, f"after failover {number + 1}")
+            load.wait_progress(f"after failover {number + 1}")
+        load.stop()
+        equal(load.faults(), "", "what clients saw go wrong")
+        equal(load.writer.verify(), (len(load.writer.acks()), 0), "writes verified and lost")
+
+
+def for_ever_booting(args):
+    """Of a guest whose first process reboots it."""
+    at = args.index("-append") + 1
+    return [*args[:at], f"{args[at]} rdinit=/bin/busybox -- reboot -f", *args[at + 1:]]
+
+
+@drill("attach-booting", LOCKSTEP, limit=400)
+def attach_booting(name, way):
+    """A guest that reboots as soon as it has booted: whenever a backup is attached, firmware or
+    kernel is on its way. What the firmware builds, and what QEMU keeps of it, is the same on
+    both sides."""
+    for machine in ("pc", "q35"):
+        with way.lab(f"{name}-{machine}", captures=False, machine=machine,
+                     pair={"start": "alone", "silence-ms": "20000"}) as pair:
+            pair.start_side("A", args=for_ever_booting(pair.qemu_args("A")))
+            pair.wait_state("A", "alone")
+            attach_compared(pair, "A", "B", f"of a booting {machine}",
+                            args=for_ever_booting(pair.qemu_args("B")))
+            count = pair.side["A"].console().count(REBOOTS)
+            pair.wait(lambda: pair.side["A"].console().count(REBOOTS) > count, "a reboot")
+            pair.wait_following()
 
 
 @drill("attach-then-failover")

@@ -285,6 +285,15 @@ static void pre_loadvm(void)
 	called("pre-load ");
 }
 
+static void system_reset(int shutdown_cause)
+{
+	called("reset ");
+	CU_ASSERT_EQUAL(shutdown_cause, 10); /* snapshot-load */
+	/* A device reads a clock. */
+	if (vmft_agent.tap.stream)
+		vmft_tap_write(clock_event, sizeof(clock_event));
+}
+
 static unsigned file_get_be32(void *file)
 {
 	uint8_t b[4] = {0};
@@ -493,6 +502,7 @@ static void qemu_functions(struct vmft_qemu *q)
 	q->save_device_state = qemu_save_device_state;
 	q->load_device_state = load_device_state;
 	q->pre_loadvm = pre_loadvm;
+	q->system_reset = system_reset;
 	q->store_running = store_running;
 	q->save_instructions = save_instructions;
 	q->free = free_snapshot;

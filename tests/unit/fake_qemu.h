@@ -98,9 +98,9 @@ extern int disk[2]; /* the images, open in "QEMU" */
 extern const uint8_t clock_event[9];
 extern const uint8_t load_event[9];
 
-/* Where the log goes on behind qemu_up() and the events that saving still brings. */
+/* Where the log goes on behind qemu_up() and the events that saving and resetting still bring. */
 #define INSTRUCTION_BYTES 5
-#define POINT		  (2 * sizeof(clock_event) + INSTRUCTION_BYTES)
+#define POINT		  (3 * sizeof(clock_event) + INSTRUCTION_BYTES)
 
 #define LOADED "pre-load be32 be32 load close "
 

@@ -409,6 +409,7 @@ static void is_alone_again(void)
 
 #define STOPPED "events-off vm-stop:10 drain events-on "
 #define SAVED	"instructions store-running save close "
+#define RESET	"reset "
 
 /* Everything that is marked, or was written since the last scan, is taken with its content and
  * its mark with it; how long the images are is told; the state is saved, and loaded again; the
@@ -431,7 +432,7 @@ static void test_point(void)
 	guest_writes(VRAM, 69, 0xe4);
 	area_budget(3 * BLOCK + 4 * PAGE);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
-	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED SAVED LOADED "vm-start ");
+	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED SAVED RESET LOADED "vm-start ");
 
 	piece_is(&p, 0, 0, VMFT_DISK_PART_BYTES);
 	piece_is(&p, 0, 100 * BLOCK - VMFT_DISK_PART_BYTES, VMFT_DISK_PART_BYTES);
@@ -510,8 +511,9 @@ static void test_point_flushes(void)
 	vmft_agent.qemu.flush_all = flush_writes;
 	area_budget(BLOCK);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
-	CU_ASSERT_STRING_EQUAL(
-	    qemu.calls, "events-off vm-stop:10 drain flush events-on " SAVED LOADED "vm-start ");
+	CU_ASSERT_STRING_EQUAL(qemu.calls,
+			       "events-off vm-stop:10 drain flush events-on " SAVED RESET LOADED
+			       "vm-start ");
 	piece_is(&p, 0, 100 * BLOCK, 0);
 	piece_is(&p, 1, BLOCK, VMFT_DISK_PART_BYTES);
 	piece_is(&p, 1, 3 * BLOCK + 100, 0);
@@ -587,6 +589,38 @@ static void test_point_untouched(void)
 	qemu_down();
 }
 
+/* A reset or power-off that the guest has asked for is the main loop's to deal with first: it is
+ * in no state, and the backup would not know of it. */
+static void test_point_wish_pending(void)
+{
+	int *const wishes[] = {&qemu.reset_requested, &qemu.shutdown_requested};
+
+	for (size_t i = 0; i < 2; i++) {
+		uint32_t asked;
+
+		qemu_up_tracking();
+		area_budget(UINT64_MAX);
+		qemu.deferred = true;
+		*wishes[i] = 6;
+		asked = atomic_load(&area->request) + 1;
+		atomic_store(&area->op, VMFT_AREA_POINT);
+		atomic_store(&area->request, asked);
+		vmft_requests_service();
+		main_loop_comes_round();
+		CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED "vm-start ");
+		CU_ASSERT_NOT_EQUAL(atomic_load(&area->done), asked);
+		is_alone_again();
+		*wishes[i] = 0;
+		qemu.calls[0] = '\0';
+		main_loop_comes_round();
+		CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED SAVED RESET LOADED "vm-start ");
+		CU_ASSERT_EQUAL(atomic_load(&area->done), asked);
+		CU_ASSERT_EQUAL(atomic_load(&area->result), 0);
+		qemu.deferred = false;
+		qemu_down();
+	}
+}
+
 /* Whatever goes wrong while the guest is stopped, it goes on, alone. */
 static void test_point_fails_stopped(void)
 {
@@ -638,7 +672,7 @@ static void test_point_load_fails(void)
 	area_budget(UINT64_MAX);
 	qemu.load_result = -22;
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -EIO);
-	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED SAVED LOADED "vm-start ");
+	CU_ASSERT_STRING_EQUAL(qemu.calls, STOPPED SAVED RESET LOADED "vm-start ");
 	CU_ASSERT_EQUAL(atomic_load(&world.woken), 1);
 	is_alone_again();
 	vmft_tap_write(clock_event, sizeof(clock_event));
@@ -860,6 +894,7 @@ int vmft_suite_attach(void)
 	    {"point with a shorter image", test_point_shorter_image},
 	    {"point over budget", test_point_over_budget},
 	    {"point leaves the guest untouched", test_point_untouched},
+	    {"point and what the guest wishes", test_point_wish_pending},
 	    {"point fails while stopped", test_point_fails_stopped},
 	    {"point fails to save", test_point_save_fails},
 	    {"point fails to load", test_point_load_fails},

@@ -284,6 +284,13 @@ static void attach_symbols(struct vmft_qemu *q)
 	*(void **)&q->load_device_state = qemu_symbol("qemu_load_device_state");
 	*(void **)&q->pre_loadvm = qemu_symbol("cpu_synchronize_all_pre_loadvm");
 	*(void **)&q->system_reset = qemu_symbol("qemu_system_reset");
+	*(void **)&q->machine = qemu_symbol("qdev_get_machine");
+	*(void **)&q->object_each = qemu_symbol("object_child_foreach_recursive");
+	*(void **)&q->object_cast = qemu_symbol("object_dynamic_cast");
+	*(void **)&q->timer_del = qemu_symbol("timer_del");
+	*(void **)&q->i2c_end_transfer = qemu_symbol("i2c_end_transfer");
+	*(void **)&q->aio_context = qemu_symbol("qemu_get_aio_context");
+	*(void **)&q->aio_poll = qemu_symbol("aio_poll");
 	*(void **)&q->store_running = qemu_symbol("global_state_store_running");
 	*(void **)&q->free = qemu_symbol("g_free");
 }
@@ -364,7 +371,7 @@ static bool parse_macs(char *text)
 
 struct settings {
 	uint64_t iface, area, ram, flush, bell_monitor, bell_agent, lifeline, gate, log_version,
-	    clock_offset, warp_offset, warp_timer_offset, kind_offset;
+	    clock_offset, warp_offset, warp_timer_offset, kind_offset, rng_offset, ioapic_offset;
 };
 
 static bool parse_setting(struct settings *s, char *key, char *value)
@@ -403,6 +410,10 @@ static bool parse_setting(struct settings *s, char *key, char *value)
 		return parse_number(value, &s->warp_timer_offset, 10);
 	if (strcmp(key, "kind-offset") == 0)
 		return parse_number(value, &s->kind_offset, 10);
+	if (strcmp(key, "rng-offset") == 0)
+		return parse_number(value, &s->rng_offset, 10);
+	if (strcmp(key, "ioapic-offset") == 0)
+		return parse_number(value, &s->ioapic_offset, 10);
 	return false;
 }
 
@@ -422,7 +433,7 @@ static bool parse_settings(struct settings *s, char *text)
 	return s->iface > 2 && s->area > 2 && s->ram > 2 && s->bell_monitor > 2 &&
 	       s->bell_agent > 2 && s->lifeline > 2 && s->gate > 0 && s->log_version > 0 &&
 	       s->clock_offset > 0 && s->warp_offset > 0 && s->warp_timer_offset > 0 &&
-	       s->kind_offset > 0;
+	       s->kind_offset > 0 && s->rng_offset > 0 && s->ioapic_offset > 0;
 }
 
 __attribute__((constructor)) static void agent_start(void)
@@ -459,6 +470,8 @@ __attribute__((constructor)) static void agent_start(void)
 	vmft_agent.warp_offset = (size_t)settings.warp_offset;
 	vmft_agent.warp_timer_offset = (size_t)settings.warp_timer_offset;
 	vmft_agent.kind_offset = (size_t)settings.kind_offset;
+	vmft_agent.rng_offset = (size_t)settings.rng_offset;
+	vmft_agent.ioapic_offset = (size_t)settings.ioapic_offset;
 	vmft_gate_init(&vmft_agent.gate, settings.gate);
 	if (vmft_agent.checkpoint.on)
 		*(void **)&vmft_agent.checkpoint.phase_check = qemu_symbol("phase_check");

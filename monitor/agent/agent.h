@@ -175,6 +175,13 @@ struct vmft_qemu {
 	int (*load_device_state)(void *file);
 	void (*pre_loadvm)(void);
 	void (*system_reset)(int shutdown_cause);
+	void *(*machine)(void);
+	int (*object_each)(void *object, int (*visit)(void *child, void *user), void *user);
+	void *(*object_cast)(void *object, const char *type); /* NULL: it is none */
+	void (*timer_del)(void *timer);
+	void (*i2c_end_transfer)(void *bus);
+	void *(*aio_context)(void);
+	bool (*aio_poll)(void *context, bool blocking);
 	void (*store_running)(void);
 	void (*free)(void *memory); /* g_free() */
 
@@ -266,6 +273,8 @@ struct vmft_agent {
 	size_t warp_offset;	  /* of vm_clock_warp_start there */
 	size_t warp_timer_offset; /* of icount_warp_timer there */
 	size_t kind_offset;	  /* of data_kind in its ReplayState */
+	size_t rng_offset;	  /* of conf.max_bytes in its VirtIORNG */
+	size_t ioapic_offset;	  /* of irq_eoi in its IOAPICCommonState */
 	uint8_t macs[VMFT_AGENT_NICS][6];
 	unsigned mac_count;
 	pthread_t service;
@@ -420,6 +429,20 @@ VMFT_HIDDEN int vmft_state_save(struct vmft_area *area);
 VMFT_HIDDEN int vmft_state_load(void); /* what was saved last */
 /* Backup: all that has arrived becomes this QEMU's; the guest does not run yet. */
 VMFT_HIDDEN int vmft_state_take_over(struct vmft_area *area);
+
+/* unsaved.c: what is neither saved nor reset */
+#define VMFT_UNSAVED_MAX 64u
+
+struct vmft_unsaved {
+	unsigned count;
+	unsigned kind[VMFT_UNSAVED_MAX];
+	void *device[VMFT_UNSAVED_MAX];
+};
+
+/* The devices that keep such things; a negative errno if this build's cannot be dealt with. */
+VMFT_HIDDEN int vmft_unsaved_find(struct vmft_unsaved *ret);
+/* The guest is stopped, the machine has been reset: as in a QEMU that has just started. */
+VMFT_HIDDEN void vmft_unsaved_forget(const struct vmft_unsaved *found);
 
 /* attach.c: the attach point of a lockstep pair, on either side */
 VMFT_HIDDEN int vmft_attach_point(struct vmft_area *area);

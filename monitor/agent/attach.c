@@ -75,6 +75,13 @@ static void stop_and_drain(uint64_t *ret_stopped_ns)
 	(void)q->vm_stop(QEMU_RUN_STATE_SAVE_VM);
 	*ret_stopped_ns = vmft_agent_now();
 	q->drain_all();
+	/*
+	 * A request of virtio-rng's that was made in between is a bottom half, which would write
+	 * to guest memory outside the log once the guest goes on. Of a stopped guest nothing is
+	 * written (chr_read()), and the request is made again as it is started, on both sides.
+	 */
+	while (q->aio_poll(q->aio_context(), false))
+		;
 	if (vmft_agent.attach.flush)
 		(void)q->flush_all();
 	q->enable_events();
@@ -99,6 +106,7 @@ static int go_on_first(void)
 int vmft_attach_point(struct vmft_area *area)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
+	struct vmft_unsaved unsaved;
 	uint64_t at[6];
 	int rc;
 
@@ -106,6 +114,9 @@ int vmft_attach_point(struct vmft_area *area)
 		return vmft_track_fail(-EINVAL, "nothing was tracked");
 	if (!q->runstate_is_running())
 		return vmft_track_fail(-EAGAIN, "the guest is paused");
+	rc = vmft_unsaved_find(&unsaved);
+	if (rc < 0)
+		return rc;
 	at[0] = vmft_agent_now();
 	stop_and_drain(&at[1]);
 	at[2] = vmft_agent_now();
@@ -127,6 +138,7 @@ int vmft_attach_point(struct vmft_area *area)
 		/* What is logged by it is of before the point: the backup was reset as it started.
 		 */
 		q->system_reset(QEMU_SHUTDOWN_CAUSE_SNAPSHOT_LOAD);
+		vmft_unsaved_forget(&unsaved);
 		vmft_tap_keep_from_here();
 		rc = load_own_state();
 	}

@@ -65,6 +65,13 @@ static const struct vmft_qemu_symbol symbols_7_2[] = {
     {"qemu_load_device_state", 0},
     {"cpu_synchronize_all_pre_loadvm", 0},
     {"qemu_system_reset", 0},
+    {"qdev_get_machine", 0},
+    {"object_child_foreach_recursive", 0},
+    {"object_dynamic_cast", 0},
+    {"timer_del", 0},
+    {"i2c_end_transfer", 0},
+    {"qemu_get_aio_context", 0},
+    {"aio_poll", 0},
     {"global_state_store_running", 0},
     /* for checkpoints: monitor/agent/checkpoint.c */
     {"phase_check", 0},
@@ -90,6 +97,8 @@ static const struct vmft_qemu_version versions[] = {
 	.timers_warp_offset = 48,
 	.timers_warp_timer_offset = 88,
 	.replay_kind_offset = 28,
+	.rng_offset = 528,
+	.ioapic_offset = 1608,
 	.symbols = symbols_7_2,
     },
 };

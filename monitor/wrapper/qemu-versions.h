@@ -17,10 +17,13 @@ struct vmft_qemu_symbol {
 struct vmft_qemu_version {
 	const char *prefix;   /* "7.2.": of what --version says, so that stable releases match */
 	uint32_t log_version; /* first word of QEMU's record/replay log */
-	size_t timers_clock_offset;		/* of cpu_clock_offset in timers_state */
-	size_t timers_warp_offset;		/* of vm_clock_warp_start there */
-	size_t timers_warp_timer_offset;	/* of icount_warp_timer there */
-	size_t replay_kind_offset;		/* of data_kind in replay_state */
+	size_t timers_clock_offset;	 /* of cpu_clock_offset in timers_state */
+	size_t timers_warp_offset;	 /* of vm_clock_warp_start there */
+	size_t timers_warp_timer_offset; /* of icount_warp_timer there */
+	size_t replay_kind_offset;	 /* of data_kind in replay_state */
+	/* In structs of devices, which are no symbols: the agent looks whether a timer is there. */
+	size_t rng_offset;			/* of conf.max_bytes in VirtIORNG */
+	size_t ioapic_offset;			/* of irq_eoi in IOAPICCommonState */
 	const struct vmft_qemu_symbol *symbols; /* that the agent needs */
 };
 

@@ -15,6 +15,7 @@ from vmftlab.load import GuestShell, Workload, Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, HEARTBEAT_IP, HEARTBEAT_PORT
 
 MIB = 1 << 20
+RNG_PERIOD_S = 3
 REBOOTS = b"reboot: Restarting system"
 
 # What the monitors may hold of their own, whatever the guest's size (docs/attach.md).
@@ -31,8 +32,8 @@ def alone(name, way, memory=None, pair=None, captures=False):
         yield made
 
 
-def start_alone(pair):
-    pair.start_side("A")
+def start_alone(pair, args=None):
+    pair.start_side("A", args=args)
     pair.wait(lambda: pair.state("A") == "alone", "the primary to run alone")
     pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
 
@@ -92,6 +93,11 @@ def attach_compared(pair, live, other, what, args=None):
     pair.wait_attached(live, other)
 
 
+def ticks(pair, side):
+    """Seconds of the guest's own time, since it booted."""
+    return pair.side[side].console().count(b"\ntick ")
+
+
 def unprotect(pair, live, other):
     pair.end_side(other)
     pair.wait_state(live, "alone", "attaching")
@@ -143,6 +149,29 @@ def attach_booting(name, way):
             count = pair.side["A"].console().count(REBOOTS)
             pair.wait(lambda: pair.side["A"].console().count(REBOOTS) > count, "a reboot")
             pair.wait_following()
+
+
+@drill("attach-rng", LOCKSTEP)
+def attach_rng(name, way):
+    """The random generator's timer, which gives the guest its quota anew, is in no saved state:
+    attached while it runs and the quota is used up, then idle for longer than it takes."""
+    with way.lab(name, captures=False, pair={"start": "alone", "silence-ms": "20000"}) as pair:
+        args = {side: [*pair.qemu_args(side), "-device",
+                       f"virtio-rng-pci,max-bytes=64,period={RNG_PERIOD_S * 1000}"]
+                for side in "AB"}
+        start_alone(pair, args["A"])
+        shell = GuestShell(pair)
+        shell.send("while true; do dd if=/dev/hwrng of=/dev/null bs=64 count=1 2>/dev/null; done &")
+        began = ticks(pair, "A")
+        pair.wait(lambda: ticks(pair, "A") > began + 1, "the quota to be used up")
+        for number in range(2):
+            attach_compared(pair, "A", "B", f"while a quota runs, {number + 1}", args=args["B"])
+            began = ticks(pair, "A")
+            pair.wait(lambda: ticks(pair, "A") > began + 2 * RNG_PERIOD_S, "two quotas")
+            pair.wait_following()
+            equal(pair.compare("A", "B")[1], "", "differences after two quotas")
+            if number == 0:
+                unprotect(pair, "A", "B")
 
 
 @drill("attach-then-failover")

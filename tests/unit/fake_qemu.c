@@ -294,6 +294,74 @@ static void system_reset(int shutdown_cause)
 		vmft_tap_write(clock_event, sizeof(clock_event));
 }
 
+static void *machine(void)
+{
+	return &qemu;
+}
+
+static int object_each(void *object, int (*visit)(void *child, void *user), void *user)
+{
+	struct fake_object *const devices[] = {&qemu.other, &qemu.rng.object, &qemu.ioapic.object,
+					       &qemu.i2c_bus};
+	int rc = 0;
+
+	CU_ASSERT_PTR_EQUAL(object, &qemu);
+	for (size_t i = 0; rc == 0 && i < sizeof(devices) / sizeof(devices[0]); i++)
+		rc = visit(devices[i], user);
+	return rc;
+}
+
+static void *object_cast(void *object, const char *type)
+{
+	return strcmp(((struct fake_object *)object)->type, type) == 0 ? object : NULL;
+}
+
+static void timer_del(void *timer)
+{
+	((struct fake_timer *)timer)->expire_time = -1;
+}
+
+static void i2c_end_transfer(void *bus)
+{
+	CU_ASSERT_PTR_EQUAL(bus, &qemu.i2c_bus);
+	called("i2c-end ");
+}
+
+static void *aio_context(void)
+{
+	return &qemu.file;
+}
+
+/* One bottom half is waiting. */
+static bool aio_poll(void *context, bool blocking)
+{
+	CU_ASSERT_PTR_EQUAL(context, &qemu.file);
+	CU_ASSERT(!blocking);
+	called("poll ");
+	qemu.polls++;
+	return qemu.polls % 2 == 1;
+}
+
+/* Devices in the middle of something; qemu.timer[0] is the random generator's. */
+static void devices_busy(void)
+{
+	for (size_t i = 0; i < 2; i++)
+		qemu.timer[i].expire_time = 4711;
+	qemu.timer[0].opaque = &qemu.rng;
+	qemu.timer[1].opaque = &qemu.ioapic;
+	qemu.rng = (struct fake_rng){.object.type = "virtio-rng-device",
+				     .max_bytes = 1024,
+				     .period_ms = 1000,
+				     .timer = &qemu.timer[0],
+				     .quota_remaining = 3};
+	qemu.ioapic = (struct fake_ioapic){.object.type = "ioapic", .timer = &qemu.timer[1]};
+	qemu.ioapic.irq_level[23] = 1;
+	qemu.ioapic.irq_eoi[0] = 9999;
+	qemu.ioapic.irq_eoi[23] = 1;
+	qemu.other.type = "isa-pit";
+	qemu.i2c_bus.type = "i2c-bus";
+}
+
 static unsigned file_get_be32(void *file)
 {
 	uint8_t b[4] = {0};
@@ -503,6 +571,13 @@ static void qemu_functions(struct vmft_qemu *q)
 	q->load_device_state = load_device_state;
 	q->pre_loadvm = pre_loadvm;
 	q->system_reset = system_reset;
+	q->machine = machine;
+	q->object_each = object_each;
+	q->object_cast = object_cast;
+	q->timer_del = timer_del;
+	q->i2c_end_transfer = i2c_end_transfer;
+	q->aio_context = aio_context;
+	q->aio_poll = aio_poll;
 	q->store_running = store_running;
 	q->save_instructions = save_instructions;
 	q->free = free_snapshot;
@@ -538,6 +613,9 @@ static void up(uint64_t ram_bytes)
 	vmft_libc_table.pwritev64 = libc_pwritev64;
 	vmft_libc_table.fallocate64 = libc_fallocate64;
 	vmft_libc_table.ioctl = libc_ioctl;
+	vmft_agent.rng_offset = offsetof(struct fake_rng, max_bytes);
+	vmft_agent.ioapic_offset = offsetof(struct fake_ioapic, irq_eoi);
+	devices_busy();
 	qemu.running = true;
 	qemu.state = state;
 	qemu.state_bytes = sizeof(state);

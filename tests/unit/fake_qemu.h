@@ -44,6 +44,36 @@ struct block {
 	uint64_t dirty[1024];
 };
 
+/* The layout is the agent's to know by two offsets and what lies beside. */
+struct fake_timer {
+	int64_t expire_time;
+	void *list;
+	void (*callback)(void *opaque);
+	void *opaque;
+};
+
+struct fake_object {
+	const char *type;
+};
+
+struct fake_rng {
+	struct fake_object object;
+	uint64_t parent[3];
+	uint64_t max_bytes;
+	uint32_t period_ms;
+	void *backend;
+	struct fake_timer *timer;
+	int64_t quota_remaining;
+	bool activate_timer;
+};
+
+struct fake_ioapic {
+	struct fake_object object;
+	int irq_level[24];
+	int irq_eoi[24];
+	struct fake_timer *timer;
+};
+
 /* What qio_channel_file_new_fd() and qemu_file_new_output() give. */
 struct file {
 	int fd;
@@ -67,6 +97,12 @@ struct fake_qemu {
 		void *user;
 	} bottom_half[BOTTOM_HALVES];
 	unsigned bottom_halves;
+
+	unsigned polls;
+	struct fake_timer timer[2];
+	struct fake_rng rng;
+	struct fake_ioapic ioapic;
+	struct fake_object other, i2c_bus;
 
 	/* saving */
 	const uint8_t *state;

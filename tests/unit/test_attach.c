@@ -407,9 +407,9 @@ static void is_alone_again(void)
 	CU_ASSERT(qemu.running);
 }
 
-#define STOPPED "events-off vm-stop:10 drain events-on "
+#define STOPPED "events-off vm-stop:10 drain poll poll events-on "
 #define SAVED	"instructions store-running save close "
-#define RESET	"reset "
+#define RESET	"reset i2c-end "
 
 /* Everything that is marked, or was written since the last scan, is taken with its content and
  * its mark with it; how long the images are is told; the state is saved, and loaded again; the
@@ -511,9 +511,9 @@ static void test_point_flushes(void)
 	vmft_agent.qemu.flush_all = flush_writes;
 	area_budget(BLOCK);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
-	CU_ASSERT_STRING_EQUAL(qemu.calls,
-			       "events-off vm-stop:10 drain flush events-on " SAVED RESET LOADED
-			       "vm-start ");
+	CU_ASSERT_STRING_EQUAL(
+	    qemu.calls, "events-off vm-stop:10 drain poll poll flush events-on " SAVED RESET LOADED
+			"vm-start ");
 	piece_is(&p, 0, 100 * BLOCK, 0);
 	piece_is(&p, 1, BLOCK, VMFT_DISK_PART_BYTES);
 	piece_is(&p, 1, 3 * BLOCK + 100, 0);
@@ -587,6 +587,47 @@ static void test_point_untouched(void)
 	qemu.running = true;
 	is_alone_again();
 	qemu_down();
+}
+
+/* What devices keep that is neither saved nor reset is afterwards as in a QEMU that has just
+ * started; nothing else of them is touched. */
+static void test_point_unsaved(void)
+{
+	qemu_up_tracking();
+	area_budget(UINT64_MAX);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
+	CU_ASSERT_EQUAL(qemu.timer[0].expire_time, -1);
+	CU_ASSERT_EQUAL(qemu.rng.quota_remaining, 1024);
+	CU_ASSERT(qemu.rng.activate_timer);
+	CU_ASSERT_EQUAL(qemu.rng.max_bytes, 1024);
+	CU_ASSERT_EQUAL(qemu.rng.period_ms, 1000);
+	CU_ASSERT_EQUAL(qemu.timer[1].expire_time, -1);
+	CU_ASSERT_EQUAL(qemu.ioapic.irq_eoi[0], 0);
+	CU_ASSERT_EQUAL(qemu.ioapic.irq_eoi[23], 0);
+	CU_ASSERT_EQUAL(qemu.ioapic.irq_level[23], 1);
+	qemu_down();
+}
+
+/* A build whose devices are laid out otherwise is known by the timer that is not there; the guest
+ * is not stopped, and nothing is written. */
+static void test_point_unknown_layout(void)
+{
+	for (size_t i = 0; i < 4; i++) {
+		qemu_up_tracking();
+		area_budget(UINT64_MAX);
+		if (i < 2)
+			qemu.timer[i].opaque = &qemu.other;
+		else if (i == 2)
+			qemu.rng.timer = NULL;
+		else
+			qemu.ioapic.timer = NULL;
+		CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), -ENOTSUP);
+		CU_ASSERT_STRING_EQUAL(qemu.calls, "");
+		CU_ASSERT_EQUAL(qemu.rng.quota_remaining, 3);
+		CU_ASSERT_EQUAL(qemu.ioapic.irq_eoi[0], 9999);
+		is_alone_again();
+		qemu_down();
+	}
 }
 
 /* A reset or power-off that the guest has asked for is the main loop's to deal with first: it is
@@ -894,6 +935,8 @@ int vmft_suite_attach(void)
 	    {"point with a shorter image", test_point_shorter_image},
 	    {"point over budget", test_point_over_budget},
 	    {"point leaves the guest untouched", test_point_untouched},
+	    {"point and what is not saved", test_point_unsaved},
+	    {"point and another layout", test_point_unknown_layout},
 	    {"point and what the guest wishes", test_point_wish_pending},
 	    {"point fails while stopped", test_point_fails_stopped},
 	    {"point fails to save", test_point_save_fails},

@@ -26,6 +26,11 @@ static bool is_disk(const struct vmft_monitor *m, uint32_t region)
 	return region < m->options.disk_count;
 }
 
+static bool is_read_only(const struct vmft_monitor *m, uint32_t region)
+{
+	return is_disk(m, region) && m->options.disk[region].read_only;
+}
+
 /* The attempt is over, for a reason of this side's. */
 static __attribute__((format(printf, 2, 3))) void give_up(struct vmft_monitor *m,
 							  const char *format, ...)
@@ -229,6 +234,8 @@ static void sync_images(struct vmft_monitor *m)
 	if (s->syncing > 0)
 		return;
 	for (uint32_t i = 0; i < m->options.disk_count; i++) {
+		if (m->options.disk[i].read_only)
+			continue;
 		s->syncing++;
 		vmft_loop_sync(m->loop, &s->sync[i].op, m->options.disk[i].fd);
 	}
@@ -265,7 +272,8 @@ static int got_chunk(struct vmft_monitor *m, const struct vmft_frame_info *frame
 	size_t n;
 
 	if (vmft_chunk_decode(frame->payload, frame->length, &region, &bytes, &n) < 0 ||
-	    n > VMFT_DISK_BLOCK_BYTES || !fits(m, region, frame->position, n))
+	    n > VMFT_DISK_BLOCK_BYTES || !fits(m, region, frame->position, n) ||
+	    is_read_only(m, region))
 		return -EBADMSG;
 	if (is_disk(m, region)) {
 		int rc = write_disk(m, region, frame->position, bytes, n);
@@ -287,7 +295,8 @@ static int got_zero(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 	int rc = 0;
 
 	if (vmft_zero_decode(frame->payload, frame->length, &region, &n) < 0 || n == 0 ||
-	    n > VMFT_DISK_BLOCK_BYTES || !fits(m, region, frame->position, n))
+	    n > VMFT_DISK_BLOCK_BYTES || !fits(m, region, frame->position, n) ||
+	    is_read_only(m, region))
 		return -EBADMSG;
 	r = region_of(m, region);
 	if (is_disk(m, region)) {
@@ -326,6 +335,13 @@ static void on_sums(struct vmft_summer *summer, int result)
 		if (theirs->sum[i].low != summer->sums.sum[i].low ||
 		    theirs->sum[i].high != summer->sums.sum[i].high)
 			bits |= UINT64_C(1) << i;
+	if (bits != 0 && summer->image->read_only) {
+		give_up(m,
+			"%s: read-only, and its contents are not the primary's: give both "
+			"hosts the same image",
+			summer->image->path);
+		return;
+	}
 	vmft_peer_want(m, summer->first, theirs->region, bits);
 	vmft_peer_resume(m);
 }
@@ -373,7 +389,7 @@ static int cut_images(struct vmft_monitor *m, const struct vmft_point *point)
 	for (uint32_t i = 0; i < m->options.disk_count; i++) {
 		const struct vmft_image *image = &m->options.disk[i];
 
-		if (image->is_device || point->disk_bytes[i] == 0)
+		if (image->is_device || image->read_only || point->disk_bytes[i] == 0)
 			continue;
 		if (ftruncate(image->fd, (off_t)point->disk_bytes[i]) < 0) {
 			give_up(m, "%s: cannot be made as long as the primary's: %s", image->path,
@@ -402,11 +418,13 @@ static int got_point(struct vmft_monitor *m, const struct vmft_frame_info *frame
 	/* The images are closed behind it. */
 	if (s->writing > 0 || s->syncing > 0 || s->summer.busy)
 		return -ENOSPC;
-	if (!s->synced && m->options.disk_count > 0) {
+	if (!s->synced) {
 		s->synced = true;
-		if (cut_images(m, &s->point) == 0)
-			sync_images(m);
-		return -ENOSPC;
+		if (cut_images(m, &s->point) < 0)
+			return -ENOSPC;
+		sync_images(m);
+		if (s->syncing > 0)
+			return -ENOSPC;
 	}
 	rc = vmft_monitor_restart_log(m, frame->position);
 	if (rc < 0) {

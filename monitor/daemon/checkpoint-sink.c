@@ -75,8 +75,9 @@ static bool piece_is_sane(const struct vmft_epoch_sink *s, const struct vmft_epo
 
 	if (piece->n > end || piece->offset > end - piece->n)
 		return false;
-	return is_disk(s, piece->region) ? piece->how != VMFT_EPOCH_XOR
-					 : piece->n <= VMFT_EPOCH_PAGE;
+	if (is_disk(s, piece->region))
+		return piece->how != VMFT_EPOCH_XOR && !s->world->disk[piece->region].read_only;
+	return piece->n <= VMFT_EPOCH_PAGE;
 }
 
 static int keep(struct vmft_epoch_sink *s, struct vmft_epoch_half *half,
@@ -430,7 +431,7 @@ static int cut_images(struct vmft_epoch_sink *s)
 		const struct vmft_image *image = &s->world->disk[i];
 		const uint64_t bytes = applied_half(s)->commit.disk_bytes[i];
 
-		if (image->is_device || bytes == 0 ||
+		if (image->is_device || image->read_only || bytes == 0 ||
 		    vmft_image_file_bytes(image) == (int64_t)bytes)
 			continue;
 		if (ftruncate(image->fd, (off_t)bytes) < 0) {

@@ -19,6 +19,29 @@
 #define LOCK_USES_WRITE	  101
 #define LOCK_SHARES_WRITE 201
 
+static int parse_format(const char *text, size_t n, struct vmft_image *ret)
+{
+	static const struct {
+		const char *name;
+		enum vmft_image_format format;
+		bool read_only;
+	} formats[] = {
+	    {"raw", VMFT_IMAGE_RAW, false},
+	    {"raw-ro", VMFT_IMAGE_RAW, true},
+	    {"qcow2", VMFT_IMAGE_QCOW2, false},
+	    {"qcow2-ro", VMFT_IMAGE_QCOW2, true},
+	};
+
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		if (strlen(formats[i].name) != n || memcmp(formats[i].name, text, n) != 0)
+			continue;
+		ret->format = formats[i].format;
+		ret->read_only = formats[i].read_only;
+		return 0;
+	}
+	return -EINVAL;
+}
+
 int vmft_image_parse(const char *text, struct vmft_image *ret)
 {
 	struct vmft_image image = {.fd = -1};
@@ -27,11 +50,7 @@ int vmft_image_parse(const char *text, struct vmft_image *ret)
 
 	if (!colon)
 		return -EINVAL;
-	if (strncmp(text, "raw:", 4) == 0)
-		image.format = VMFT_IMAGE_RAW;
-	else if (strncmp(text, "qcow2:", 6) == 0)
-		image.format = VMFT_IMAGE_QCOW2;
-	else
+	if (parse_format(text, (size_t)(colon - text), &image) < 0)
 		return -EINVAL;
 	/* Plain decimal: strtoull() alone would take blanks and signs. */
 	if (colon[1] < '0' || colon[1] > '9')
@@ -53,16 +72,23 @@ static bool is_locked(int fd, off_t byte)
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-static int lock_writing(int fd, short type)
+/* The one lock a copy holds: who fills it is a writer, who compares it shares no writing. */
+static int lock_copy(const struct vmft_image *image, short type)
 {
 	struct flock lock = {
 	    .l_type = type,
 	    .l_whence = SEEK_SET,
-	    .l_start = LOCK_USES_WRITE,
+	    .l_start = image->read_only ? LOCK_SHARES_WRITE : LOCK_USES_WRITE,
 	    .l_len = 1,
 	};
 
-	return fcntl(fd, F_OFD_SETLK, &lock);
+	return fcntl(image->fd, F_OFD_SETLK, &lock);
+}
+
+static bool is_in_use(const struct vmft_image *image)
+{
+	return is_locked(image->fd, LOCK_USES_WRITE) ||
+	       (!image->read_only && is_locked(image->fd, LOCK_SHARES_WRITE));
 }
 
 static int refuse(struct vmft_image *image, int rc, const char *what, struct vmft_error *err)
@@ -74,20 +100,25 @@ static int refuse(struct vmft_image *image, int rc, const char *what, struct vmf
 
 int vmft_image_open(struct vmft_image *image, bool copy, struct vmft_error *err)
 {
+	const bool write = copy && !image->read_only;
 	struct stat st;
 
-	image->fd = open(image->path, (copy ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	image->fd = open(image->path, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 	if (image->fd < 0)
-		return refuse(image, -errno, copy ? "cannot be written" : "cannot be read", err);
+		return refuse(image, -errno, write ? "cannot be written" : "cannot be read", err);
 	if (fstat(image->fd, &st) < 0)
 		return refuse(image, -errno, "cannot be examined", err);
 	image->is_device = S_ISBLK(st.st_mode);
-	if (copy &&
-	    (is_locked(image->fd, LOCK_USES_WRITE) || is_locked(image->fd, LOCK_SHARES_WRITE)))
-		return refuse(image, -EBUSY, "in use by another program", err);
-	/* For as long as it is to become a copy, with checkpoints until the backup goes live. */
+	/* For as long as it is to become a copy, with checkpoints until the backup goes live.
+	 * Locked first, looked at then, as QEMU does it: of two who come at once one sees the
+	 * other. */
 	if (copy)
-		(void)lock_writing(image->fd, F_RDLCK);
+		(void)lock_copy(image, F_RDLCK);
+	if (copy && is_in_use(image))
+		return refuse(image, -EBUSY,
+			      image->read_only ? "another program writes to it"
+					       : "in use by another program",
+			      err);
 	return 0;
 }
 
@@ -96,7 +127,7 @@ void vmft_image_close(struct vmft_image *image)
 	/* By itself: an operation of io_uring that is under way still keeps the file, and with it
 	 * the lock, from QEMU, whose image it is now. */
 	if (image->fd >= 0)
-		(void)lock_writing(image->fd, F_UNLCK);
+		(void)lock_copy(image, F_UNLCK);
 	if (image->fd >= 0)
 		close(image->fd);
 	image->fd = -1;

@@ -23,14 +23,18 @@ struct vmft_image {
 	uint64_t guest_bytes;
 	int fd; /* -1: not open */
 	bool is_device;
+	bool read_only; /* to the guest; never written here either */
 };
 
-/* From "FORMAT:BYTES:PATH"; the text must live as long. 0 or -EINVAL. */
+/* From "FORMAT:BYTES:PATH", FORMAT with "-ro" for a read-only image; the text must live as long.
+ * 0 or -EINVAL. */
 int vmft_image_parse(const char *text, struct vmft_image *ret);
 
 /*
- * Opens it to be read, or to be written as a copy: then nobody else may have it in use
- * for writing, by the locks that QEMU's programs take (block/file-posix.c). -EBUSY if so.
+ * Opens it to be read, or to become a copy: then nobody else may have it in use for writing,
+ * by the locks that QEMU's programs take (block/file-posix.c). -EBUSY if so. A copy of a
+ * read-only image is opened for reading, and others may read it too: it is compared and not
+ * written.
  */
 int vmft_image_open(struct vmft_image *image, bool copy, struct vmft_error *err);
 void vmft_image_close(struct vmft_image *image); /* also one that is not open */

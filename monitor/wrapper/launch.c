@@ -205,7 +205,8 @@ static void add_replay(const struct vmft_launch *launch, const char *argv[static
 	argv[n] = NULL;
 }
 
-/* "--disk FORMAT:BYTES:PATH" for each, behind what is there. In the child, which never frees. */
+/* "--disk FORMAT[-ro]:BYTES:PATH" for each, behind what is there. In the child, which never frees.
+ */
 static void add_disks(const struct vmft_launch *launch, const char *argv[static EXEC_ARGS_MAX])
 {
 	struct vmft_arena *arena = vmft_arena_new();
@@ -218,8 +219,9 @@ static void add_disks(const struct vmft_launch *launch, const char *argv[static 
 
 		argv[n++] = "--disk";
 		argv[n++] = vmft_arena_printf(
-		    arena, "%s:%llu:%s", disk->format == VMFT_DISK_QCOW2 ? "qcow2" : "raw",
-		    (unsigned long long)launch->images[i].guest_bytes, disk->path);
+		    arena, "%s%s:%llu:%s", disk->format == VMFT_DISK_QCOW2 ? "qcow2" : "raw",
+		    disk->read_only ? "-ro" : "", (unsigned long long)launch->images[i].guest_bytes,
+		    disk->path);
 	}
 	argv[n] = NULL;
 }

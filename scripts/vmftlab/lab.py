@@ -140,6 +140,7 @@ class Lab:
         self.capture = {}
         self.side = {}
         self.processes = []
+        self.more_args = {}  # by side: QEMU's, behind the rest
         self.answer_s = 5  # a monitor that takes longer is not there for peek()
         self._want_captures = captures
         self.kept = False
@@ -240,7 +241,7 @@ class Lab:
                 "-drive", drive, *(["-device", "virtio-blk-device,drive=d0"] if bare else []),
                 "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no",
                 "-device", f"virtio-net-{'device' if bare else 'pci'},netdev=n0,"
-                           f"mac={GUEST_MAC}"]
+                           f"mac={GUEST_MAC}", *self.more_args.get(name, [])]
 
     def _processor_args(self):
         if self.smp == 1:

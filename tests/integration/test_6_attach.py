@@ -3,6 +3,8 @@
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import re
 import socket
@@ -606,3 +608,78 @@ def qcow2_images(pair):
     for side in pair.side.values():
         pair.copy_disk(side.name)  # what start_side() would do
         pair.client_run("qemu-img", "convert", "-O", "qcow2", source, f"{side.dir}/disk.qcow2")
+
+
+READ_ONLY = ("iso", "qcow2")
+
+
+def read_only_images(pair):
+    """One raw and one qcow2 image for both hosts, as on shared storage; sums of their contents."""
+    iso = f"{pair.dir}/install.iso"
+    with open(iso, "wb") as file:
+        file.write(os.urandom(3 * MIB))
+        file.truncate(5 * MIB)
+    pair.client_run("qemu-img", "convert", "-O", "qcow2", iso, f"{pair.dir}/install.qcow2")
+    return iso
+
+
+def use_read_only(pair, name, iso):
+    """Devices behind the guest's own disk, which stays vda."""
+    pair.more_args[name] = [
+        "-drive", f"file={iso},if=none,id=iso,format=raw,readonly=on",
+        "-device", "virtio-blk-pci,drive=iso,addr=0x10",
+        "-blockdev", json.dumps({"driver": "qcow2", "node-name": "q", "read-only": True,
+                                 "file": {"driver": "file",
+                                          "filename": f"{pair.dir}/install.qcow2"}}),
+        "-device", "virtio-blk-pci,drive=q,addr=0x11"]
+
+
+def guest_reads(pair, sums, what):
+    shell = GuestShell(pair)
+    said = shell.run("echo 3 > /proc/sys/vm/drop_caches; sha256sum /dev/vdb /dev/vdc")
+    equal([line.split()[0] for line in said.splitlines()], sums, f"read-only disks {what}")
+    said = shell.run("echo x > /dev/vdb && sync; cat /sys/block/vdb/ro /sys/block/vdc/ro")
+    equal(said.split()[-2:], ["1", "1"], f"the disks are read-only {what}")
+    shell.close()
+
+
+@drill("attach-read-only", limit=400)
+def attach_read_only(name, way):
+    """Both QEMUs hold the same read-only images open: in the first pair, after a failover, and
+    beside the backup that comes then. One that is not the same is refused and never written."""
+    with way.lab(name, captures=False) as pair:
+        iso = read_only_images(pair)
+        with open(iso, "rb") as file:
+            contents = file.read()
+        sums = [hashlib.sha256(contents).hexdigest()] * len(READ_ONLY)
+        for side in "AB":
+            use_read_only(pair, side, iso)
+        pair.start_protected()
+        guest_reads(pair, sums, "in the first pair")
+        pair.kill_qemu("A")
+        pair.wait_state("B", "alone")
+        guest_reads(pair, sums, "after the failover")
+
+        other = f"{pair.dir}/other.iso"
+        damaged = bytearray(contents)
+        damaged[2 * MIB] ^= 1
+        with open(other, "wb") as file:
+            file.write(damaged)
+        use_read_only(pair, "A", other)
+        pair.start_backup("A")
+        pair.wait(lambda: other in pair.status("B")["attach_error"], "the other image to be refused")
+        why = pair.status("B")["attach_error"]
+        note(why)
+        check("read-only" in why, f"the reason given: {why}")
+        with open(other, "rb") as file:
+            check(file.read() == damaged, "the image that was refused has been written to")
+
+        use_read_only(pair, "A", iso)
+        pair.start_backup("A")
+        pair.wait_attached("B", "A")
+        guest_reads(pair, sums, "with the new backup")
+        pair.kill_qemu("B")
+        pair.wait_state("A", "alone")
+        guest_reads(pair, sums, "after the second failover")
+        with open(iso, "rb") as file:
+            check(file.read() == contents, "a read-only image has been written to")

@@ -35,16 +35,40 @@ static void test_parse(void)
 	CU_ASSERT_EQUAL(image.format, VMFT_IMAGE_QCOW2);
 	CU_ASSERT_EQUAL(image.guest_bytes, UINT64_MAX);
 	CU_ASSERT_STRING_EQUAL(image.path, "a:b: c");
+	CU_ASSERT(!image.read_only);
+	CU_ASSERT_EQUAL(vmft_image_parse("raw-ro:512:/a", &image), 0);
+	CU_ASSERT_EQUAL(image.format, VMFT_IMAGE_RAW);
+	CU_ASSERT(image.read_only);
+	CU_ASSERT_EQUAL(vmft_image_parse("qcow2-ro:512:/a", &image), 0);
+	CU_ASSERT_EQUAL(image.format, VMFT_IMAGE_QCOW2);
+	CU_ASSERT(image.read_only);
 }
 
 static void test_parse_refuses(void)
 {
 	static const char *const bad[] = {
-	    "",		 "raw",	      "raw:",	   "raw:1",
-	    "raw:1:",	 "raw::/a",   "raw:x:/a",  "raw:1x:/a",
-	    ":1:/a",	 "RAW:1:/a",  "vmdk:1:/a", "rawx:1:/a",
-	    "/a",	 "1:/a",      "qcow:1:/a", "raw:18446744073709551616:/a",
-	    "raw:-1:/a", "raw: 5:/a", "raw:+5:/a",
+	    "",
+	    "raw",
+	    "raw:",
+	    "raw:1",
+	    "raw:1:",
+	    "raw::/a",
+	    "raw:x:/a",
+	    "raw:1x:/a",
+	    ":1:/a",
+	    "RAW:1:/a",
+	    "vmdk:1:/a",
+	    "rawx:1:/a",
+	    "/a",
+	    "1:/a",
+	    "qcow:1:/a",
+	    "raw:18446744073709551616:/a",
+	    "raw:-1:/a",
+	    "raw: 5:/a",
+	    "raw:+5:/a",
+	    "raw-:1:/a",
+	    "raw-rw:1:/a",
+	    "-ro:1:/a",
 	};
 	struct vmft_image image = {.fd = 99};
 
@@ -160,6 +184,45 @@ static void test_open_locked(void)
 		CU_ASSERT_EQUAL(s.image.fd, -1);
 		vmft_image_close(&s.image); /* one that is not open */
 		CU_ASSERT_EQUAL(vmft_image_file_bytes(&s.image), -EBADF);
+		(void)unlink(s.path);
+	}
+}
+
+/* One that is read-only to the guest is only read here: beside others who read it, of whom each
+ * wants nobody to write, but not beside one who does. */
+static void test_open_read_only(void)
+{
+	static const struct {
+		short type;
+		off_t byte;
+		int want;
+	} cases[] = {{F_RDLCK, 201, 0}, {F_RDLCK, 101, -EBUSY}, {F_WRLCK, 101, -EBUSY}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct vmft_error err = {0};
+		struct vmft_image second;
+		struct scratch s;
+
+		scratch_make(&s);
+		s.image.read_only = true;
+		second = s.image;
+		hold_lock(&s, cases[i].type, cases[i].byte);
+		CU_ASSERT_EQUAL(vmft_image_open(&s.image, true, &err), cases[i].want);
+		if (cases[i].want == 0) {
+			CU_ASSERT_EQUAL(write(s.image.fd, "x", 1), -1);
+			CU_ASSERT_EQUAL(vmft_image_open(&second, true, &err), 0);
+			vmft_image_close(&second);
+			/* Who would write to it is kept out, also when the other has gone. */
+			let_go(&s);
+			second.read_only = false;
+			CU_ASSERT_EQUAL(vmft_image_open(&second, true, &err), -EBUSY);
+			vmft_image_close(&s.image);
+			CU_ASSERT_EQUAL(vmft_image_open(&second, true, &err), 0);
+			vmft_image_close(&second);
+		} else {
+			CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "writes to it"));
+			let_go(&s);
+		}
 		(void)unlink(s.path);
 	}
 }
@@ -447,10 +510,10 @@ int vmft_suite_image(void)
 	CU_pSuite suite = CU_add_suite("disk images", NULL, NULL);
 
 	if (!suite || !CU_ADD_TEST(suite, test_parse) || !CU_ADD_TEST(suite, test_parse_refuses) ||
-	    !CU_ADD_TEST(suite, test_open_locked) || !CU_ADD_TEST(suite, test_open_refuses) ||
-	    !CU_ADD_TEST(suite, test_zero) || !CU_ADD_TEST(suite, test_zero_refused) ||
-	    !CU_ADD_TEST(suite, test_sums) || !CU_ADD_TEST(suite, test_sums_differ) ||
-	    !CU_ADD_TEST(suite, test_sums_of_nothing) ||
+	    !CU_ADD_TEST(suite, test_open_locked) || !CU_ADD_TEST(suite, test_open_read_only) ||
+	    !CU_ADD_TEST(suite, test_open_refuses) || !CU_ADD_TEST(suite, test_zero) ||
+	    !CU_ADD_TEST(suite, test_zero_refused) || !CU_ADD_TEST(suite, test_sums) ||
+	    !CU_ADD_TEST(suite, test_sums_differ) || !CU_ADD_TEST(suite, test_sums_of_nothing) ||
 	    !CU_ADD_TEST(suite, test_sums_short_block) ||
 	    !CU_ADD_TEST(suite, test_sums_unreadable) ||
 	    !CU_ADD_TEST(suite, test_sums_of_hole_at_once))

@@ -10,7 +10,7 @@
  *   (time.c), and where the main loop is at its checkpoint, no seqlock held, three that only
  *   read: cpu_dump_state() (digest.c), cpus_get_virtual_clock(), runstate_is_running() (time.c).
  * QEMU's variables are written only in go_live(), prepare(), forget_end(), load_own_state(),
- *   catch_up_clocks() and let_idle_time_pass(), and the reason stands beside each.
+ *   vmft_clock_catch_up() and let_idle_time_pass(), and the reason stands beside each.
  * - Before the main loop's wait it holds neither lock, and functions that take one may be called.
  * - What has to call QEMU (requests.c and behind it) does so in a bottom half of the main loop,
  * which holds both locks there as if QEMU had come by itself.
@@ -228,8 +228,6 @@ struct vmft_checkpoint {
 	/* main loop */
 	unsigned stopped_by; /* a guest that could run: why it does not */
 	bool was_running;
-	bool clock_runs_on;
-	uint64_t stopped_ns, stopped_tsc;
 	uint64_t drain_ns; /* of the last stop: it waited for disk requests */
 
 	atomic_bool frozen, gate_full, ending;
@@ -237,8 +235,13 @@ struct vmft_checkpoint {
 	atomic_bool waits;	   /* an epoch waits for that */
 	uint64_t waits_since_ns;   /* service thread */
 	_Atomic uint32_t throttle; /* permille, as last obeyed */
-	atomic_bool kvm_clock_runs_on;
-	_Atomic uint64_t kvm_clock_read_ns;
+};
+
+struct vmft_clock {		       /* main loop, but for the last two */
+	bool known;		       /* how the clocks run: */
+	uint64_t offset, ticks_offset; /* to the host's */
+	atomic_bool kvm_runs_on;       /* KVM's is set to what it would read now */
+	_Atomic uint64_t kvm_read_ns;  /* when QEMU read it last */
 };
 
 struct vmft_input_state { /* main loop */
@@ -263,6 +266,7 @@ struct vmft_agent {
 	struct vmft_gate gate;
 	struct vmft_attach attach;
 	struct vmft_checkpoint checkpoint;
+	struct vmft_clock clock;
 	struct vmft_input_state input;
 	int bell_monitor;
 	int bell_agent;
@@ -469,8 +473,15 @@ VMFT_HIDDEN bool vmft_checkpoint_postpones(enum vmft_area_op op);
 VMFT_HIDDEN void vmft_checkpoint_flush_begins(void); /* any thread */
 VMFT_HIDDEN void vmft_checkpoint_flush_ends(void);
 VMFT_HIDDEN void vmft_checkpoint_before_wait(void);
-VMFT_HIDDEN void vmft_checkpoint_before_ioctl(uint32_t request, void *argument);
-VMFT_HIDDEN void vmft_checkpoint_after_ioctl(uint32_t request);
+
+/* clock.c: the guest's clocks over a stop of it. Main loop, but for the last two. */
+VMFT_HIDDEN void vmft_clock_before_wait(void);
+VMFT_HIDDEN void vmft_clock_note(void);	     /* the guest runs, and is stopped next */
+VMFT_HIDDEN void vmft_clock_catch_up(void);  /* it is stopped, and its clocks are started next */
+VMFT_HIDDEN void vmft_clock_caught_up(void); /* they run */
+VMFT_HIDDEN void vmft_clock_vm_start(void);  /* QEMU's vm_start(), of a guest that ran before */
+VMFT_HIDDEN void vmft_clock_before_ioctl(uint32_t request, void *argument);
+VMFT_HIDDEN void vmft_clock_after_ioctl(uint32_t request);
 
 /* input.c: frames that came in, with checkpoints. Main loop. */
 VMFT_HIDDEN void vmft_input_start(void);

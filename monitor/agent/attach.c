@@ -118,6 +118,7 @@ int vmft_attach_point(struct vmft_area *area)
 	if (rc < 0)
 		return rc;
 	at[0] = vmft_agent_now();
+	vmft_clock_note();
 	stop_and_drain(&at[1]);
 	at[2] = vmft_agent_now();
 	if (vmft_state_wish_pending())
@@ -150,7 +151,7 @@ int vmft_attach_point(struct vmft_area *area)
 		(void)vmft_track_end();
 	}
 	at[4] = vmft_agent_now();
-	q->vm_start();
+	vmft_clock_vm_start();
 	at[5] = vmft_agent_now();
 	atomic_store(&area->stop_ns, at[1] - at[0]);
 	atomic_store(&area->drain_ns, at[2] - at[1]);

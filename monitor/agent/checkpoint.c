@@ -14,11 +14,9 @@
 #include "agent.h"
 
 #include <errno.h>
-#include <linux/kvm.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <x86intrin.h>
 
 #include "../common/area-setup.h"
 
@@ -28,7 +26,6 @@
 #define QEMU_RUN_STATE_RUNNING	  9
 #define QEMU_RUN_STATE_SHUTDOWN	  11
 #define QEMU_PHASE_MACHINE_READY  4
-#define QEMU_TIMERS_TICKS_OFFSET  8 /* cpu_ticks_offset in TimersState */
 #define QEMU_THROTTLE_PERCENT_MAX 90
 #define FLUSH_WAIT_NS		  UINT64_C(100000000)
 #define PERMILLE_A_PERCENT	  10
@@ -59,12 +56,10 @@ static void stop_guest(void)
 	uint64_t began;
 
 	c->was_running = q->runstate_is_running();
-	c->clock_runs_on = true;
 	if (c->was_running) {
+		vmft_clock_note();
 		q->runstate_set(QEMU_RUN_STATE_STOPPED);
 		q->cpu_disable_ticks();
-		c->stopped_ns = vmft_agent_now();
-		c->stopped_tsc = __rdtsc();
 		q->pause_all_vcpus();
 		q->vm_state_notify(false, QEMU_RUN_STATE_STOPPED);
 	}
@@ -76,47 +71,20 @@ static void stop_guest(void)
 	c->drain_ns = vmft_agent_now() - began;
 }
 
-static void add_to_timers(size_t offset, uint64_t what)
-{
-	uint8_t *at = vmft_agent.qemu.timers_state + offset;
-	uint64_t value;
-
-	memcpy(&value, at, sizeof(value));
-	value += what;
-	memcpy(at, &value, sizeof(value));
-}
-
-/*
- * The guest's clocks go on as if it had not been stopped: 2 ms in every 50 would be a clock that
- * loses 4 %, far more than NTP can put right (500 ppm). While ticks are disabled the two
- * offsets are the readings at the stop (softmmu/cpu-timers.c); KVM's own clock, which QEMU
- * sets to what it read while the guest was stopped, is put right on its way to the kernel.
- * What was saved for the backup is the reading at the stop.
- */
-static void catch_up_clocks(struct vmft_checkpoint *c)
-{
-	const uint64_t lost = vmft_agent_now() - c->stopped_ns;
-
-	if (!c->clock_runs_on)
-		return;
-	add_to_timers(vmft_agent.clock_offset, lost);
-	add_to_timers(QEMU_TIMERS_TICKS_OFFSET, __rdtsc() - c->stopped_tsc);
-	atomic_store(&c->kvm_clock_runs_on, true);
-}
-
 static void start_guest(void)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
 	struct vmft_checkpoint *c = self();
 
-	/* One that was paused, or has come to its end, stays so. */
-	if (!c->was_running || atomic_load(&vmft_agent.fenced))
+	/* One that was paused, or has come to its end, stays so; and one that "cont" has started
+	 * meanwhile runs already. */
+	if (!c->was_running || atomic_load(&vmft_agent.fenced) || q->runstate_is_running())
 		return;
-	catch_up_clocks(c);
+	vmft_clock_catch_up();
 	q->cpu_enable_ticks();
 	q->runstate_set(QEMU_RUN_STATE_RUNNING);
 	q->vm_state_notify(true, QEMU_RUN_STATE_RUNNING);
-	atomic_store(&c->kvm_clock_runs_on, false);
+	vmft_clock_caught_up();
 	q->resume_all_vcpus();
 }
 
@@ -135,9 +103,6 @@ static bool stop_for(unsigned reason)
 		}
 	}
 	c->stopped_by |= reason;
-	/* Stopped for longer than an epoch takes, its clock stands still, as for any pause. */
-	if (c->stopped_by != STOPPED_EPOCH)
-		c->clock_runs_on = false;
 	return true;
 }
 
@@ -150,26 +115,6 @@ static void go_on_after(unsigned reason)
 	c->stopped_by &= ~reason;
 	if (c->stopped_by == 0)
 		start_guest();
-}
-
-/*
- * Around QEMU's call of ioctl(), any thread: what it read last is what it will set. QEMU hands
- * requests on as ints: KVM_GET_CLOCK, whose highest bit is set, comes to ioctl() with 32 more
- * before it, which the kernel does not look at either.
- */
-void vmft_checkpoint_before_ioctl(uint32_t request, void *argument)
-{
-	struct vmft_checkpoint *c = self();
-
-	if (request == KVM_SET_CLOCK && atomic_load(&c->kvm_clock_runs_on))
-		((struct kvm_clock_data *)argument)->clock +=
-		    vmft_agent_now() - atomic_load(&c->kvm_clock_read_ns);
-}
-
-void vmft_checkpoint_after_ioctl(uint32_t request)
-{
-	if (request == KVM_GET_CLOCK)
-		atomic_store(&self()->kvm_clock_read_ns, vmft_agent_now());
 }
 
 /* --- epochs --------------------------------------------------------------- */

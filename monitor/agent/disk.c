@@ -114,7 +114,7 @@ static void resume_in_main_loop(void *unused)
 
 	(void)unused;
 	if (q->runstate_check(QEMU_RUN_STATE_IO_ERROR) && !atomic_load(&vmft_agent.fenced))
-		q->vm_start();
+		vmft_clock_vm_start();
 }
 
 /*

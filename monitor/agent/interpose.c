@@ -92,6 +92,7 @@ EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeou
 	int ready;
 
 	vmft_checkpoint_before_wait();
+	vmft_clock_before_wait();
 	waits = vmft_input_waits(fds, count);
 	if (waits) {
 		const struct timespec at_once = {0};
@@ -215,12 +216,12 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	argument = va_arg(ap, void *);
 	va_end(ap);
-	vmft_checkpoint_before_ioctl((uint32_t)request, argument);
+	vmft_clock_before_ioctl((uint32_t)request, argument);
 	do
 		rc = vmft_libc_ioctl(fd, request, argument);
 	while (rc < 0 && (request == BLKZEROOUT || request == BLKDISCARD) &&
 	       vmft_disk_again(fd, VMFT_DISK_ALLOCATE, &tries));
-	vmft_checkpoint_after_ioctl((uint32_t)request);
+	vmft_clock_after_ioctl((uint32_t)request);
 	if (request == BLKZEROOUT || request == BLKDISCARD) {
 		const uint64_t *range = argument;
 

@@ -11,8 +11,8 @@ import re
 import subprocess
 import time
 
-from harness import (LOCKSTEP, CannotRun, captures_whole, check, drill, equal, note, paired,
-                     silent)
+from harness import (LOCKSTEP, CannotRun, captures_whole, check, clock_reading, drill, equal,
+                     note, paired, silent)
 from test_6_attach import goes_on, lead_to, start_held
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Pings, Writer
@@ -191,6 +191,13 @@ def disk_full_backup(name, way):
         nothing_lost(writer)
 
 
+PAUSED_SECONDS = 4
+
+
+def uptime(shell):
+    return clock_reading(lambda: int(float(shell.run("cat /proc/uptime").split()[0]) * 1e9))
+
+
 @drill("disk-full-alone", limit=400)
 def disk_full_alone(name, way):
     """Nobody to take over: the guest waits for room, and goes on by itself when there is."""
@@ -203,6 +210,7 @@ def disk_full_alone(name, way):
         writer.start()
         pair.wait(lambda: len(writer.acks()) > 5, "writes")
         shell = GuestShell(pair)
+        host, clock = uptime(shell)
         shell.send(f"({FILL}); echo filled")
         pair.wait(lambda: pair.status("A")["disk_paused"], "the guest to be paused")
         status = pair.status("A")
@@ -211,8 +219,13 @@ def disk_full_alone(name, way):
         # It is let go on once a second, and stops again: more than one failure.
         pair.wait(lambda: pair.status("A")["disk_errors"] > status["disk_errors"], "another try")
         pair.wait_said("A", "no backup to take over")
+        time.sleep(PAUSED_SECONDS)
         small.make_room()
         equal(shell.file.readline().strip(), "filled", "what the guest said when it could go on")
+        host_later, clock_later = uptime(shell)
+        lost = (host_later - host) - (clock_later - clock)
+        note(f"paused for more than {PAUSED_SECONDS} s: the guest's clock lost {lost / 1e6:.0f} ms")
+        check(abs(lost) < PAUSED_SECONDS * 1e9 / 4, "the guest's clock stood still")
         more_writes(pair, writer, "with room")
         equal(shell.run("dmesg | grep -iE 'i/o error|remount'"), "", "what the guest's kernel saw")
         pair.start_backup("B")

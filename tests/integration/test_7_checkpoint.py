@@ -8,8 +8,8 @@ import os
 import re
 import time
 
-from harness import (CHECKPOINT, KVM_1, KVM_2, TCG_1, TCG_2, Loaded, Way, check, drill, equal,
-                     lab, note, paired, test)
+from harness import (CHECKPOINT, KVM_1, KVM_2, TCG_1, TCG_2, Loaded, Way, check,
+                     clock_reading, drill, equal, lab, note, paired, test)
 from vmftlab.bare import BareGuest, BareWriter
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Pings, Writer
@@ -216,18 +216,24 @@ def tear(pair):
 
 CLOCK_SECONDS = int(os.environ.get("VMFT_CLOCK_SECONDS", "12"))
 CLOCK_LOSS = 0.005
+FROZEN_SECONDS = 2
 
 
 def reading(guest, which):
-    """(host, guest) in ns, of the quickest answer of some."""
-    best = None
-    for _ in range(12):
-        sent = time.monotonic_ns()
-        found = guest.clock()[which]
-        took = time.monotonic_ns() - sent
-        if best is None or took < best[0]:
-            best = took, sent + took // 2, found
-    return best[1:]
+    return clock_reading(lambda: guest.clock()[which])
+
+
+def stopped_for_long(pair, guest, which):
+    """A drill's stop is none of the guest's: its clock has gone on when it is let go."""
+    host, clock = reading(guest, which)
+    pair.command("A", "freeze")
+    pair.wait(lambda: pair.status("A")["frozen_at"] is not None, "the guest to be frozen")
+    time.sleep(FROZEN_SECONDS)
+    pair.command("A", "thaw")
+    host_later, clock_later = reading(guest, which)
+    lost = (host_later - host) - (clock_later - clock)
+    note(f"frozen for {FROZEN_SECONDS} s: {which} lost {lost / 1e6:.1f} ms")
+    check(abs(lost) < FROZEN_SECONDS * 1e9 / 10, "the guest's clock stood still")
 
 
 @drill("guest-clock", TCG_2, KVM_1, KVM_2, limit=240 + CLOCK_SECONDS)
@@ -256,6 +262,7 @@ def guest_clock(name, way):
              f"{which} lost {(host - passed) / 1e6:.1f} ms, {(host - passed) / host * 100:.3f} %")
         check(epochs > 10 * CLOCK_SECONDS, "too few epochs to show anything")
         check(abs(host - passed) < CLOCK_LOSS * host, "the guest's clock is not the host's")
+        stopped_for_long(pair, guest, which)
 
         before = guest.clock()[which]
         pair.kill_qemu("A")

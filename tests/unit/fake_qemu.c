@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include "../../monitor/common/area-setup.h"
 
@@ -170,9 +171,39 @@ static bool runstate_is_running(void)
 	return qemu.running;
 }
 
+static void add_to_timer(size_t offset, uint64_t what)
+{
+	uint64_t value;
+
+	memcpy(&value, world.timers_state + offset, sizeof(value));
+	value += what;
+	memcpy(world.timers_state + offset, &value, sizeof(value));
+}
+
+/* As softmmu/cpu-timers.c: a clock that runs is the host's and its offset, one that stands still
+ * its offset. */
+static void stop_clocks(void)
+{
+	if (qemu.ticks) {
+		add_to_timer(8, __rdtsc());
+		add_to_timer(vmft_agent.clock_offset, world.now);
+	}
+	qemu.ticks = false;
+}
+
+static void start_clocks(void)
+{
+	if (!qemu.ticks) {
+		add_to_timer(8, -__rdtsc());
+		add_to_timer(vmft_agent.clock_offset, -world.now);
+	}
+	qemu.ticks = true;
+}
+
 static int vm_stop(int run_state)
 {
 	called("vm-stop:%d ", run_state);
+	stop_clocks();
 	qemu.running = false;
 	return 0;
 }
@@ -180,6 +211,7 @@ static int vm_stop(int run_state)
 static void vm_start(void)
 {
 	called("vm-start ");
+	start_clocks();
 	qemu.running = true;
 	world.run_state = QEMU_RUNNING;
 }
@@ -405,14 +437,14 @@ static void cpu_disable_ticks(void)
 {
 	called("ticks-off ");
 	CU_ASSERT(qemu.ticks);
-	qemu.ticks = false;
+	stop_clocks();
 }
 
 static void cpu_enable_ticks(void)
 {
 	called("ticks-on ");
 	CU_ASSERT(!qemu.ticks);
-	qemu.ticks = true;
+	start_clocks();
 }
 
 static void pause_all_vcpus(void)

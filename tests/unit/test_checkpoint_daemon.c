@@ -1003,7 +1003,7 @@ static void test_two_halves(void)
 	CU_ASSERT_EQUAL(send_piece(RAM, 3 * PAGE, PAGE, VMFT_EPOCH_AS_IS), -ENOSPC);
 	CU_ASSERT_EQUAL(send_plain_commit(0, 0), -ENOSPC);
 	for (unsigned i = 0; i < 1000 && !ops->has_room(backup.strategy); i++)
-		spin(0);
+		spin(i < 100 ? 0 : MS);
 	CU_ASSERT(ops->applied(backup.strategy) >= 11);
 	CU_ASSERT_EQUAL(send_piece(RAM, 3 * PAGE, PAGE, VMFT_EPOCH_AS_IS), 0);
 	memset(now.ram + 3 * PAGE, 0xa5, PAGE);
@@ -1135,7 +1135,7 @@ static void test_disk_short_write(void)
 	CU_ASSERT_EQUAL(send_piece(0, 0, 3 * PAGE, VMFT_EPOCH_AS_IS), 0);
 	CU_ASSERT_EQUAL(send_plain_commit(1, 3 * PAGE), 0);
 	for (unsigned i = 0; i < 1000 && !backup.broken; i++)
-		spin(0);
+		spin(i < 100 ? 0 : MS);
 	CU_ASSERT_EQUAL(setrlimit(RLIMIT_FSIZE, &before), 0);
 	(void)signal(SIGXFSZ, SIG_DFL);
 	is_broken_by("cannot be written: File too large");

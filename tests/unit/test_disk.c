@@ -307,23 +307,50 @@ static void served_at(uint64_t ms, const char *calls)
 	CU_ASSERT_STRING_EQUAL(qemu.calls, calls);
 }
 
-/* A guest that QEMU has paused is let go on once a second, and only if it may run. */
+/* QEMU finds the disk full. */
+static void pauses(void)
+{
+	enum { QEMU_IO_ERROR = 3 };
+
+	vmft_clock_before_wait();
+	(void)vmft_agent.qemu.vm_stop(QEMU_IO_ERROR);
+	world.run_state = QEMU_IO_ERROR;
+}
+
+static uint64_t guest_clock(void)
+{
+	uint64_t offset;
+
+	memcpy(&offset, world.timers_state + vmft_agent.clock_offset, sizeof(offset));
+	return offset + (qemu.ticks ? world.now : 0);
+}
+
+/* A guest that QEMU has paused is let go on once a second, and only if it may run. Its clock has
+ * gone on then. */
 static void test_paused(void)
 {
 	enum { QEMU_IO_ERROR = 3 };
 
 	up(0);
+	atomic_store(&vmft_agent.armed, true);
+	qemu.running = true;
+	qemu.ticks = true;
+	memset(world.timers_state, 0, sizeof(world.timers_state));
 	world.run_state = QEMU_RUNNING;
 	served_at(1000, "");
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->disk_paused), 0);
-	world.run_state = QEMU_IO_ERROR;
+	pauses();
 	served_at(2000, "");
+	CU_ASSERT_EQUAL(guest_clock(), 1000 * MS);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->disk_paused), 1);
 	served_at(2999, "");
 	served_at(3000, "vm-start ");
-	world.run_state = QEMU_IO_ERROR; /* still no room */
+	CU_ASSERT_EQUAL(guest_clock(), 3000 * MS);
+	pauses(); /* still no room */
 	served_at(3999, "");
+	CU_ASSERT_EQUAL(guest_clock(), 3000 * MS);
 	served_at(4000, "vm-start ");
+	CU_ASSERT_EQUAL(guest_clock(), 4000 * MS);
 	served_at(4001, "");
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->disk_paused), 0);
 	world.run_state = QEMU_IO_ERROR;

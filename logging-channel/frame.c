@@ -84,6 +84,14 @@ ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info
 
 /* --- payloads ------------------------------------------------------------ */
 
+static uint8_t *put_tap(uint8_t *p, const struct vmft_tap_facts *tap)
+{
+	p = put_block(p, tap->netdev, (uint8_t)strnlen(tap->netdev, VMFT_TAP_NETDEV_MAX));
+	p = put_u8(put_u8(p, tap->vnet_hdr), tap->header);
+	p = put_u8(put_u8(p, tap->offloads), tap->multi_queue);
+	return put_u32(p, tap->mtu);
+}
+
 size_t vmft_hello_encode(const struct vmft_hello *hello, uint8_t *payload)
 {
 	uint8_t *p = put_u8(put_u8(payload, hello->role), hello->attach);
@@ -97,6 +105,12 @@ size_t vmft_hello_encode(const struct vmft_hello *hello, uint8_t *payload)
 	p = put_u32(put_u8(p, hello->host), hello->grace_ms);
 	p = put_block(p, hello->ticket, hello->ticket_bytes);
 	p = put_block(p, hello->record, (uint8_t)strnlen(hello->record, VMFT_HELLO_RECORD_MAX));
+	p = put_u8(p, hello->tap_count);
+	for (uint8_t i = 0; i < hello->tap_count; i++)
+		p = put_tap(p, &hello->tap[i]);
+	p = put_u8(p, hello->image_count);
+	for (uint8_t i = 0; i < hello->image_count; i++)
+		p = put_u64(p, hello->image_sum[i]);
 	return (size_t)(p - payload);
 }
 
@@ -106,6 +120,46 @@ static bool is_printable(const char *text, size_t n)
 	for (size_t i = 0; i < n; i++)
 		if (text[i] < 0x20 || text[i] > 0x7e)
 			return false;
+	return true;
+}
+
+static bool is_flag(uint8_t value)
+{
+	return value <= 1 || value == VMFT_TAP_UNKNOWN;
+}
+
+static bool get_tap(struct reader *r, struct vmft_tap_facts *tap)
+{
+	const uint8_t n = get_block(r, tap->netdev, VMFT_TAP_NETDEV_MAX);
+
+	tap->vnet_hdr = (uint8_t)get(r, 1);
+	tap->header = (uint8_t)get(r, 1);
+	tap->offloads = (uint8_t)get(r, 1);
+	tap->multi_queue = (uint8_t)get(r, 1);
+	tap->mtu = (uint32_t)get(r, 4);
+	return n > 0 && is_printable(tap->netdev, n) && is_flag(tap->vnet_hdr) &&
+	       is_flag(tap->multi_queue) &&
+	       (tap->offloads <= VMFT_TAP_OFFLOADS || tap->offloads == VMFT_TAP_UNKNOWN);
+}
+
+static bool get_taps(struct reader *r, struct vmft_hello *hello)
+{
+	hello->tap_count = (uint8_t)get(r, 1);
+	if (hello->tap_count > VMFT_HELLO_TAPS_MAX)
+		return false;
+	for (uint8_t i = 0; i < hello->tap_count; i++)
+		if (!get_tap(r, &hello->tap[i]))
+			return false;
+	return true;
+}
+
+static bool get_images(struct reader *r, struct vmft_hello *hello)
+{
+	hello->image_count = (uint8_t)get(r, 1);
+	if (hello->image_count > VMFT_HELLO_IMAGES_MAX)
+		return false;
+	for (uint8_t i = 0; i < hello->image_count; i++)
+		hello->image_sum[i] = get(r, 8);
 	return true;
 }
 
@@ -128,6 +182,8 @@ int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret)
 	hello.grace_ms = (uint32_t)get(&r, 4);
 	hello.ticket_bytes = get_block(&r, hello.ticket, sizeof(hello.ticket));
 	record_bytes = get_block(&r, hello.record, VMFT_HELLO_RECORD_MAX);
+	if (!get_taps(&r, &hello) || !get_images(&r, &hello))
+		return -EBADMSG;
 	rc = finish(&r);
 	if (rc < 0)
 		return rc;

@@ -82,6 +82,22 @@ ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info
 #define VMFT_TICKET_BYTES     16u
 #define VMFT_HELLO_RECORD_MAX 127u
 
+#define VMFT_HELLO_TAPS_MAX   8u
+#define VMFT_HELLO_IMAGES_MAX 16u
+#define VMFT_TAP_NETDEV_MAX   63u
+#define VMFT_TAP_UNKNOWN      0xffu
+#define VMFT_TAP_OFFLOADS     0x1fu /* TUN_F_CSUM to TUN_F_UFO (linux/if_tun.h): QEMU 7.2's */
+
+/* What the tap behind a network card can do, of which some is in the state of QEMU's card. */
+struct vmft_tap_facts {
+	char netdev[VMFT_TAP_NETDEV_MAX + 1]; /* its id on the command line */
+	uint8_t vnet_hdr;		      /* IFF_VNET_HDR: 0, 1 or VMFT_TAP_UNKNOWN */
+	uint8_t header;	     /* the longest such header it takes, bytes; or VMFT_TAP_UNKNOWN */
+	uint8_t offloads;    /* TUN_F_*; or VMFT_TAP_UNKNOWN */
+	uint8_t multi_queue; /* IFF_MULTI_QUEUE: 0, 1 or VMFT_TAP_UNKNOWN */
+	uint32_t mtu;	     /* 0: unknown */
+};
+
 /* What both sides must agree on before a byte of log is sent. */
 struct vmft_hello {
 	uint8_t role;	      /* enum vmft_role of the sender */
@@ -100,9 +116,14 @@ struct vmft_hello {
 	/* Of the primary: what the arbiter has on record for the generation it lives on. Of the
 	 * backup: what it has left at the arbiter. The receiver must find it there. Printable. */
 	char record[VMFT_HELLO_RECORD_MAX + 1];
+	uint8_t tap_count, image_count;
+	struct vmft_tap_facts tap[VMFT_HELLO_TAPS_MAX]; /* in the order of -netdev */
+	uint64_t image_sum[VMFT_HELLO_IMAGES_MAX];	/* of each disk before the start */
 };
 
-/* Payload bytes written (at most VMFT_FRAME_PAYLOAD_MAX). */
+#define VMFT_HELLO_BYTES_MAX 2048u
+
+/* Payload bytes written (at most VMFT_HELLO_BYTES_MAX). */
 size_t vmft_hello_encode(const struct vmft_hello *hello, uint8_t *payload);
 /* 0, or -EBADMSG and *ret untouched. */
 int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret);

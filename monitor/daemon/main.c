@@ -34,6 +34,8 @@ enum option_key {
 	KEY_DISK = KEY_REQUIRED,
 	KEY_WORDS_FD,
 	KEY_REPLAY,
+	KEY_TAP,
+	KEY_IMAGE_SUMS,
 	KEY_COUNT,
 };
 
@@ -58,6 +60,9 @@ static const struct argp_option option_table[] = {
      0},
     {"words-fd", KEY_WORDS_FD, "N", 0, "QEMU's arguments as they were given", 0},
     {"replay", KEY_REPLAY, "FILE", 0, "there is no peer: replay this saved log and end", 0},
+    {"tap", KEY_TAP, "VNET:HEADER:OFFLOADS:QUEUES:MTU:IFNAME:NETDEV", 0, "a card's, in their order",
+     0},
+    {"image-sums", KEY_IMAGE_SUMS, "HEX", 0, "16 digits for each image", 0},
     {0},
 };
 
@@ -78,6 +83,23 @@ static int parse_hex(const char *text, uint8_t *bytes, uint8_t *ret_count)
 		bytes[i] = (uint8_t)strtoul(pair, NULL, 16);
 	}
 	*ret_count = (uint8_t)(n / 2);
+	return 0;
+}
+
+static int parse_sums(const char *text, uint64_t *sums, uint8_t *ret_count)
+{
+	const size_t digits = 16, n = strlen(text);
+
+	if (n % digits != 0 || n / digits > VMFT_HELLO_IMAGES_MAX ||
+	    strspn(text, "0123456789abcdef") != n)
+		return -EINVAL;
+	for (size_t i = 0; i < n / digits; i++) {
+		char word[17] = {0};
+
+		memcpy(word, text + i * digits, digits);
+		sums[i] = strtoull(word, NULL, 16);
+	}
+	*ret_count = (uint8_t)(n / digits);
 	return 0;
 }
 
@@ -123,6 +145,18 @@ static int parse_strategy(const char *text, const struct vmft_strategy_ops **ret
 	return -EINVAL;
 }
 
+static int parse_tap(const char *text, struct vmft_monitor_options *o)
+{
+	const uint8_t i = o->identity.tap_count;
+
+	if (i == VMFT_HELLO_TAPS_MAX)
+		return -E2BIG;
+	if (vmft_tap_facts_parse(text, &o->identity.tap[i], o->tap_ifname[i]) < 0)
+		return -EINVAL;
+	o->identity.tap_count++;
+	return 0;
+}
+
 static int parse_value(struct vmft_monitor_options *o, int key, char *arg)
 {
 	struct vmft_hello *id = &o->identity;
@@ -165,6 +199,10 @@ static int parse_value(struct vmft_monitor_options *o, int key, char *arg)
 		return parse_strategy(arg, &o->strategy);
 	case KEY_WORDS_FD:
 		return parse_int(arg, &o->words_fd);
+	case KEY_TAP:
+		return parse_tap(arg, o);
+	case KEY_IMAGE_SUMS:
+		return parse_sums(arg, id->image_sum, &id->image_count);
 	case KEY_REPLAY:
 		o->replay = arg;
 		return 0;

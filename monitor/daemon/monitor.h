@@ -17,6 +17,7 @@
 #include "../../logging-channel/loop.h"
 #include "../../logging-channel/transport.h"
 #include "../common/pair-config.h"
+#include "../common/tap-facts.h"
 #include "../core/core.h"
 #include "../core/queue.h"
 #include "agent-link.h"
@@ -44,6 +45,7 @@ struct vmft_monitor_options {
 	enum vmft_role role;	    /* as started; core.side is what it is now */
 	enum vmft_host host;	    /* which of the pair file's this is */
 	struct vmft_hello identity; /* what this side says in its hello */
+	char tap_ifname[VMFT_HELLO_TAPS_MAX][VMFT_TAP_IFNAME]; /* "": not known */
 	struct vmft_image disk[VMFT_AREA_DISKS_MAX];
 	uint32_t disk_count;
 	const struct vmft_strategy_ops *strategy;
@@ -79,7 +81,8 @@ struct vmft_peer {
 	bool said_waiting;	 /* "waiting for the backup" has been printed */
 	bool in_grace;		 /* the channel is silent, the heartbeat path is not */
 	bool form_due;		 /* primary: the backup is still to be told of the pair */
-	char refusal[161];	 /* the last that was said, of those that come again and again */
+	char mismatch[201];	 /* what keeps the other side from being a peer */
+	char refusal[241];	 /* the last that was said, of those that come again and again */
 	char gave_up[161];	 /* why the peer of the last pair said it would give up; or "" */
 	bool connecting;	 /* primary: a connection is being tried */
 	bool paused;		 /* backup: the channel is not read, what came finds no room */

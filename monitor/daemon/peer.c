@@ -126,12 +126,24 @@ static bool pairs_by_attach(const struct vmft_monitor *m)
 	return m->core.state != VMFT_STATE_FORMING || m->strategy_ops->moves_state;
 }
 
+/* The one thing of a tap that a person changes while a guest runs. */
+static void look_at_mtus(struct vmft_monitor *m)
+{
+	struct vmft_hello *ours = &m->options.identity;
+
+	for (uint8_t i = 0; i < ours->tap_count; i++)
+		if (m->options.tap_ifname[i][0])
+			ours->tap[i].mtu = vmft_tap_mtu(m->options.tap_ifname[i]);
+}
+
 static void send_hello(struct vmft_monitor *m, struct vmft_conn *conn)
 {
-	struct vmft_hello hello = m->options.identity;
-	uint8_t payload[640];
+	struct vmft_hello hello;
+	uint8_t payload[VMFT_HELLO_BYTES_MAX];
 	size_t n;
 
+	look_at_mtus(m);
+	hello = m->options.identity;
 	hello.role = vmft_monitor_is_primary(m) ? VMFT_ROLE_PRIMARY : VMFT_ROLE_BACKUP;
 	hello.attach = vmft_monitor_is_primary(m) && pairs_by_attach(m);
 	(void)snprintf(hello.record, sizeof(hello.record), "%s",
@@ -299,8 +311,39 @@ static bool host_fits(const struct vmft_monitor *m, uint8_t host)
 	return vmft_monitor_is_primary(m) ? host == m->peer.to : host != m->options.host;
 }
 
+/* Which image it is: one of several is hard to find otherwise. */
+static const char *other_disks(struct vmft_monitor *m, const struct vmft_hello *theirs)
+{
+	const struct vmft_hello *ours = &m->options.identity;
+	const size_t most = 80;
+
+	for (uint32_t i = 0; i < m->options.disk_count && i < theirs->image_count; i++) {
+		const char *path = m->options.disk[i].path;
+		const size_t n = strlen(path);
+
+		if (i >= ours->image_count || ours->image_sum[i] == theirs->image_sum[i])
+			continue;
+		(void)snprintf(m->peer.mismatch, sizeof(m->peer.mismatch),
+			       "other disk contents at disk %u (%s%s): copy the images before the "
+			       "start",
+			       i, n > most ? "..." : "", n > most ? path + n - most : path);
+		return m->peer.mismatch;
+	}
+	return "other disk contents: copy the images before the start";
+}
+
+static bool taps_fit(struct vmft_monitor *m, const struct vmft_hello *theirs)
+{
+	const struct vmft_hello *ours = &m->options.identity;
+	const bool primary = vmft_monitor_is_primary(m);
+
+	look_at_mtus(m);
+	return vmft_tap_facts_equal(primary ? ours : theirs, primary ? theirs : ours,
+				    m->peer.mismatch, sizeof(m->peer.mismatch));
+}
+
 /* What keeps the two from being a pair, or NULL. */
-static const char *mismatch(const struct vmft_monitor *m, const struct vmft_hello *theirs)
+static const char *mismatch(struct vmft_monitor *m, const struct vmft_hello *theirs)
 {
 	const struct vmft_hello *ours = &m->options.identity;
 	const bool attach = theirs->attach || (vmft_monitor_is_primary(m) && pairs_by_attach(m));
@@ -313,12 +356,15 @@ static const char *mismatch(const struct vmft_monitor *m, const struct vmft_hell
 		return "another record/replay log version: install the same QEMU on both hosts";
 	if (!same(ours->build_id, ours->build_id_bytes, theirs->build_id, theirs->build_id_bytes))
 		return "another QEMU build: install the same package version on both hosts";
+	/* Named before the machine, whose digest says nothing of what differs. */
+	if (!taps_fit(m, theirs))
+		return m->peer.mismatch;
 	if (!same(ours->machine, ours->machine_bytes, theirs->machine, theirs->machine_bytes))
 		return "another machine: the QEMU command lines, kernels and initrds must describe "
 		       "the same guest";
 	/* An attach makes them equal. */
 	if (!attach && !same(ours->disk, ours->disk_bytes, theirs->disk, theirs->disk_bytes))
-		return "other disk contents: copy the images before the start";
+		return other_disks(m, theirs);
 	if (theirs->silence_ms != ours->silence_ms)
 		return "another silence-ms: use one pair file on both hosts";
 	/* With another one the backup might ask the arbiter first. */
@@ -358,7 +404,7 @@ static void say_once(struct vmft_monitor *m, const char *what, const char *why)
 {
 	if (strncmp(m->peer.refusal, why, sizeof(m->peer.refusal) - 1) == 0)
 		return;
-	(void)snprintf(m->peer.refusal, sizeof(m->peer.refusal), "%.160s", why);
+	(void)snprintf(m->peer.refusal, sizeof(m->peer.refusal), "%.240s", why);
 	vmft_journal_say(&m->journal, "the %s %s %s %s",
 			 vmft_monitor_is_primary(m) ? "backup" : "primary",
 			 m->transport->peer_name(m->peer.conn), what, why);
@@ -465,7 +511,7 @@ static void say_refused(struct vmft_monitor *m, struct vmft_conn *conn, const ch
 	const char *port = strrchr(name, ':');
 	char text[sizeof(m->peer.refusal)];
 
-	(void)snprintf(text, sizeof(text), "%.*s: it has %.100s",
+	(void)snprintf(text, sizeof(text), "%.*s: it has %.200s",
 		       port ? (int)(port - name) : (int)strlen(name), name, why);
 	if (strcmp(text, m->peer.refusal) == 0)
 		return;
@@ -616,15 +662,15 @@ static int got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 
 static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
-	char why[161];
+	char why[241];
 	bool diverged;
 
-	(void)snprintf(why, sizeof(why), "%.*s", (int)(frame->length < 160 ? frame->length : 160),
+	(void)snprintf(why, sizeof(why), "%.*s", (int)(frame->length < 240 ? frame->length : 240),
 		       (const char *)frame->payload);
 	diverged = vmft_divergence_heard(m, why);
 	/* Of a pair: why the goodbye comes that is behind it. */
 	if (vmft_core_is_paired(&m->core)) {
-		(void)snprintf(m->peer.gave_up, sizeof(m->peer.gave_up), "%s", why);
+		(void)snprintf(m->peer.gave_up, sizeof(m->peer.gave_up), "%.160s", why);
 		vmft_journal_say(&m->journal, "the peer gives up: %s", why);
 		return 0;
 	}

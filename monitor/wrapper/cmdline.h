@@ -53,6 +53,8 @@ struct vmft_disk {
 
 struct vmft_nic {
 	const char *netdev;
+	const char *fd, *ifname; /* as given, or NULL */
+	bool no_vnet_hdr;
 	char mac[18]; /* aa:bb:cc:dd:ee:ff, lower case */
 };
 

@@ -240,6 +240,7 @@ static int digest_open(const struct vmft_disk *disk, int fd, const struct stat *
 	describe(disk, st, shown, ret);
 	len = snprintf(line, sizeof(line), "disk %lld %s\n", (long long)shown, contents);
 	(void)XXH3_128bits_update(all, line, (size_t)len);
+	ret->sum = XXH3_64bits(line, (size_t)len);
 	return 0;
 }
 

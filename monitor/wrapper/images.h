@@ -15,6 +15,7 @@ struct vmft_image {
 	uint64_t guest_bytes;	/* the size the guest sees */
 	uint64_t max_bytes;	/* the most its file may become */
 	uint64_t device, inode; /* of its file; a block device's own number and 0 */
+	uint64_t sum;		/* of what went into the digest for it */
 };
 
 /*

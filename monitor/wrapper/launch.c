@@ -16,6 +16,7 @@
 #include "area-setup.h"
 #include "exit-codes.h"
 #include "iface-setup.h"
+#include "tap-facts.h"
 
 #ifndef VMFT_LIBEXECDIR
 #define VMFT_LIBEXECDIR "/usr/libexec/vmft"
@@ -190,14 +191,21 @@ static void fd_text(int fd, char ret[static FD_TEXT])
 	(void)snprintf(ret, FD_TEXT, "%d", fd);
 }
 
-#define EXEC_ARGS_MAX 96 /* two a fixed option, two a disk */
+#define EXEC_ARGS_MAX 112 /* two a fixed option, two a disk, two a network card */
 
-static void add_replay(const struct vmft_launch *launch, const char *argv[static EXEC_ARGS_MAX])
+static size_t count(const char *const argv[static EXEC_ARGS_MAX])
 {
 	size_t n = 0;
 
 	while (argv[n])
 		n++;
+	return n;
+}
+
+static void add_replay(const struct vmft_launch *launch, const char *argv[static EXEC_ARGS_MAX])
+{
+	size_t n = count(argv);
+
 	if (!launch->replay || n + 3 > EXEC_ARGS_MAX)
 		return;
 	argv[n++] = "--replay";
@@ -207,13 +215,11 @@ static void add_replay(const struct vmft_launch *launch, const char *argv[static
 
 /* "--disk FORMAT[-ro]:BYTES:PATH" for each, behind what is there. In the child, which never frees.
  */
-static void add_disks(const struct vmft_launch *launch, const char *argv[static EXEC_ARGS_MAX])
+static void add_disks(const struct vmft_launch *launch, struct vmft_arena *arena,
+		      const char *argv[static EXEC_ARGS_MAX])
 {
-	struct vmft_arena *arena = vmft_arena_new();
-	size_t n = 0;
+	size_t n = count(argv);
 
-	while (argv[n])
-		n++;
 	for (size_t i = 0; i < launch->cmdline->disk_count && n + 3 < EXEC_ARGS_MAX; i++) {
 		const struct vmft_disk *disk = &launch->cmdline->disks[i];
 
@@ -242,6 +248,28 @@ static int keep_only(const int *list, size_t count, bool stdout_too)
 	return inherit(list, count);
 }
 
+/* "--tap ..." for each card, and the sums of the images, which stand for their contents. */
+static void add_for_hello(const struct vmft_launch *launch, struct vmft_arena *arena,
+			  const char *argv[static EXEC_ARGS_MAX])
+{
+	const char *sums = "";
+	size_t n = count(argv);
+
+	for (size_t i = 0; i < launch->cmdline->nic_count && n + 5 < EXEC_ARGS_MAX; i++) {
+		char text[VMFT_TAP_TEXT_MAX];
+
+		vmft_tap_facts_format(&launch->taps[i].facts, launch->taps[i].ifname, text);
+		argv[n++] = "--tap";
+		argv[n++] = vmft_arena_copy(arena, text, strlen(text));
+	}
+	for (size_t i = 0; i < launch->cmdline->disk_count; i++)
+		sums = vmft_arena_printf(arena, "%s%016llx", sums,
+					 (unsigned long long)launch->images[i].sum);
+	argv[n++] = "--image-sums";
+	argv[n++] = sums;
+	argv[n] = NULL;
+}
+
 /* In the child. Returns only if the monitor cannot be executed. */
 static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds, pid_t guest)
 {
@@ -251,6 +279,7 @@ static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds
 	char iface[FD_TEXT], area[FD_TEXT], ram[FD_TEXT], bell_monitor[FD_TEXT],
 	    bell_agent[FD_TEXT];
 	char lifeline[FD_TEXT], pid[FD_TEXT], log_version[FD_TEXT], words[FD_TEXT];
+	struct vmft_arena *arena = vmft_arena_new();
 	const char *argv[EXEC_ARGS_MAX] = {
 	    "vmft-monitor",
 	    "--pair",
@@ -300,7 +329,8 @@ static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds
 	fd_text(fds->words, words);
 	(void)snprintf(log_version, sizeof(log_version), "%x", launch->qemu->row->log_version);
 	add_replay(launch, argv);
-	add_disks(launch, argv);
+	add_disks(launch, arena, argv);
+	add_for_hello(launch, arena, argv);
 	if (keep_only(list, sizeof(list) / sizeof(list[0]), launch->replay != NULL) < 0)
 		return;
 	/* Ctrl-C is for QEMU: the monitor still has the rest of the log to send. */

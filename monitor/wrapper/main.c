@@ -21,6 +21,7 @@
 #include "launch.h"
 #include "pair-config.h"
 #include "qemu-binary.h"
+#include "tap-probe.h"
 
 static int load_config(struct vmft_pair_config *ret, struct vmft_error *err)
 {
@@ -105,6 +106,7 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	struct vmft_cmdline cmdline;
 	char machine[VMFT_DIGEST_HEX], disks[VMFT_DIGEST_HEX];
 	struct vmft_image images[VMFT_AREA_DISKS_MAX];
+	struct vmft_tap_probe taps[VMFT_HELLO_TAPS_MAX];
 	struct vmft_launch launch = {
 	    .pair_path = getenv("VMFT_PAIR"),
 	    .config = &config,
@@ -114,6 +116,7 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	    .machine_digest = machine,
 	    .disk_digest = disks,
 	    .images = images,
+	    .taps = taps,
 	    .words = argv + 1,
 	    .replay = getenv("VMFT_REPLAY"),
 	};
@@ -149,6 +152,7 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	if (r < 0)
 		goto free_cmdline;
 	vmft_cmdline_digest(&cmdline, machine);
+	vmft_taps_look(cmdline.nics, cmdline.nic_count, taps);
 	r = vmft_launch(&launch, err);
 free_cmdline:
 	vmft_cmdline_free(&cmdline);

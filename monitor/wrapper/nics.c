@@ -176,6 +176,16 @@ static void add_witness(struct vmft_rewrite *rw, const struct vmft_netdev *netde
 				   netdev->id, netdev->id, nic));
 }
 
+/* By what its tap is asked what it can do. */
+static void describe(const struct vmft_arg *arg, struct vmft_nic *nic)
+{
+	const char *vnet_hdr = vmft_get(arg, "vnet_hdr");
+
+	nic->fd = vmft_get(arg, "fd");
+	nic->ifname = vmft_get(arg, "ifname");
+	nic->no_vnet_hdr = vnet_hdr && vmft_value_in(vnet_hdr, "off|no|false|n");
+}
+
 /* Filters are numbered in the log in the order they are made: that of -netdev. */
 int vmft_nics_finish(struct vmft_rewrite *rw)
 {
@@ -188,6 +198,7 @@ int vmft_nics_finish(struct vmft_rewrite *rw)
 			    vmft_arena_printf(rw->arena, "leave it out or add -device %s,netdev=ID",
 					      nic_model(rw)));
 		rw->out.nics[i].netdev = netdev->id;
+		describe(netdev->arg, &rw->out.nics[i]);
 		rw->out.nic_count++;
 		vmft_fact_ordered(
 		    rw, vmft_arena_printf(rw->arena, "%s %zu",

@@ -140,7 +140,8 @@ class Lab:
         self.capture = {}
         self.side = {}
         self.processes = []
-        self.more_args = {}  # by side: QEMU's, behind the rest
+        self.edit = {}  # name of a side: makes its QEMU's arguments of the usual ones
+        self.inside = {}  # name of a side: shell that is run before its vmft-qemu
         self.answer_s = 5  # a monitor that takes longer is not there for peek()
         self._want_captures = captures
         self.kept = False
@@ -241,7 +242,7 @@ class Lab:
                 "-drive", drive, *(["-device", "virtio-blk-device,drive=d0"] if bare else []),
                 "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no",
                 "-device", f"virtio-net-{'device' if bare else 'pci'},netdev=n0,"
-                           f"mac={GUEST_MAC}", *self.more_args.get(name, [])]
+                           f"mac={GUEST_MAC}"]
 
     def _processor_args(self):
         if self.smp == 1:
@@ -278,10 +279,14 @@ class Lab:
             # The agent is preloaded behind it.
             command += [f"VMFT_CLOCK_STEP={side.clock}",
                         f"LD_PRELOAD={os.path.join(BIN, 'vmft-clockstep.so')}"]
+        inside = inside or self.inside.get(name)
         if inside:
             command += ["sh", "-c", f'{inside}; exec "$@"', "sh"]
-        command += [os.path.join(BIN, "vmft-qemu"), *(args or self.qemu_args(name))]
+        command += [os.path.join(BIN, "vmft-qemu"), *(args or self._args_of(name))]
         return self._start_process(side, command)
+
+    def _args_of(self, name):
+        return self.edit.get(name, lambda args: args)(self.qemu_args(name))
 
     def start_plain(self, name):
         """The same guest under QEMU alone: nothing of vmft is there."""

@@ -66,6 +66,8 @@ static void try_hello(const uint8_t *data, size_t size)
 	     hello.machine_bytes <= VMFT_HELLO_DIGEST_MAX &&
 	     hello.disk_bytes <= VMFT_HELLO_DIGEST_MAX);
 	must(hello.ticket_bytes == 0 || hello.ticket_bytes == VMFT_TICKET_BYTES);
+	must(hello.tap_count <= VMFT_HELLO_TAPS_MAX && hello.image_count <= VMFT_HELLO_IMAGES_MAX);
+	must(size <= VMFT_HELLO_BYTES_MAX);
 	same(vmft_hello_encode(&hello, again), data, size);
 }
 
@@ -164,9 +166,10 @@ static const uint8_t frame[] = {
     0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x09, 0x01,
 };
 static const uint8_t hello_bytes[] = {
-    1, 1, 0, 0xe0, 0x20, 0x0c, 0,   0,	3,  0xe8, 4,	1,    2,  3,   4,   2,	 5,
-    6, 1, 7, 3,	   'v',	 'm',  '1', 1,	0,  0,	  0x0b, 0xb8, 16, 1,   2,   3,	 4,
-    5, 6, 7, 8,	   9,	 10,   11,  12, 13, 14,	  15,	16,   3,  'a', ' ', 'b',
+    1, 1,  0,	 0xe0, 0x20, 0x0c, 0,  0,    3,	 0xe8, 4,    1,	  2,   3,   4, 2, 5,   6,
+    1, 7,  3,	 'v',  'm',  '1',  1,  0,    0,	 0x0b, 0xb8, 16,  1,   2,   3, 4, 5,   6,
+    7, 8,  9,	 10,   11,   12,   13, 14,   15, 16,   3,    'a', ' ', 'b', 1, 2, 'n', '0',
+    1, 20, 0x1f, 0,    0,    0,	   5,  0xdc, 1,	 1,    2,    3,	  4,   5,   6, 7, 8,
 };
 static const uint8_t beat_bytes[] = {
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,  1,	 0,   0,

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 
@@ -173,6 +174,38 @@ def different_disks(name):
 @test("different-memory")
 def different_memory(name):
     refuses_peer(name, lambda pair: pair.qemu_args("A", memory=192), r"machine")
+
+
+PLAIN_TAP = f'set -- {sys.executable} {os.path.dirname(os.path.abspath(__file__))}/plaintap.py ' \
+            f'9 tap0 "$@"'
+
+
+@test("different-taps")
+def different_taps(name):
+    """What QEMU offers its guest depends on the tap: a side whose tap can do less could not load
+    the other's state. Each difference is named before the guest runs."""
+    with lab(name, captures=False) as pair:
+        primary, backup = pair.side["A"], pair.side["B"]
+        usual = pair.qemu_args("A")
+        pair.start_side("B")
+        pair.wait(lambda: pair.state("B"), "the backup's monitor")
+        for tap, inside, pattern in (
+                ("tap,id=n0,fd=9", PLAIN_TAP, "vnet_hdr is off at the primary, on at the backup"),
+                ("tap,id=n0,ifname=tap0,script=no,downscript=no,vnet_hdr=off", None,
+                 "vnet_hdr is off at the primary, on at the backup"),
+                (None, "ip link set tap0 mtu 1400", "MTU 1400 at the primary, 1500 at the backup"),
+        ):
+            args = [tap if tap and arg.startswith("tap,") else arg for arg in usual]
+            pair.start_side("A", args=args, inside=inside)
+            primary.may_end = True
+            equal(primary.exit_code(60), PEER, "exit code of the refused primary")
+            check(f"netdev n0: {pattern}" in primary.log(), f"not said: {pattern}\n{primary.log()}")
+            check(f"netdev n0: {pattern}" in backup.log(), f"not said: {pattern}\n{backup.log()}")
+            note(pattern)
+            pair.end_side("A")
+            os.truncate(primary.log_path, 0)
+        equal(primary.console(), b"", "console of a guest that must not have run")
+        check(backup.qemu_runs(), f"the backup did not stay: {backup.log()}")
 
 
 class Serving:

@@ -625,13 +625,14 @@ def read_only_images(pair):
 
 def use_read_only(pair, name, iso):
     """Devices behind the guest's own disk, which stays vda."""
-    pair.more_args[name] = [
+    more = [
         "-drive", f"file={iso},if=none,id=iso,format=raw,readonly=on",
         "-device", "virtio-blk-pci,drive=iso,addr=0x10",
         "-blockdev", json.dumps({"driver": "qcow2", "node-name": "q", "read-only": True,
                                  "file": {"driver": "file",
                                           "filename": f"{pair.dir}/install.qcow2"}}),
         "-device", "virtio-blk-pci,drive=q,addr=0x11"]
+    pair.edit[name] = lambda args: args + more
 
 
 def guest_reads(pair, sums, what):

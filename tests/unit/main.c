@@ -16,6 +16,7 @@ int main(void)
 	    vmft_suite_ring,
 	    vmft_suite_savedlog,
 	    vmft_suite_frame,
+	    vmft_suite_tap_facts,
 	    vmft_suite_epoch,
 	    vmft_suite_control,
 	    vmft_suite_lag,

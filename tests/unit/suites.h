@@ -23,6 +23,7 @@ int vmft_suite_event(void);
 int vmft_suite_ring(void);
 int vmft_suite_savedlog(void);
 int vmft_suite_frame(void);
+int vmft_suite_tap_facts(void);
 int vmft_suite_control(void);
 int vmft_suite_lag(void);
 int vmft_suite_arbiter(void);

@@ -520,8 +520,8 @@ static void test_lists(void)
 	char **argv =
 	    ARGV("-nodefaults", "-m", "512", "-drive", "if=virtio,format=qcow2,file=/v", "-drive",
 		 "if=none,id=d,format=raw,file=/d,readonly=on", "-device", "virtio-blk,drive=d",
-		 "-netdev", "tap,id=x", "-netdev", "tap,id=y", "-device", "virtio-net,netdev=y",
-		 "-device", "virtio-net,netdev=x,mac=52:54:00:12:34:56");
+		 "-netdev", "tap,id=x", "-netdev", "tap,id=y,ifname=tap5,vnet_hdr=off", "-device",
+		 "virtio-net,netdev=y", "-device", "virtio-net,netdev=x,mac=52:54:00:12:34:56");
 
 	CU_ASSERT_EQUAL_FATAL(
 	    rewrite((int)length(argv), argv, VMFT_STRATEGY_AUTO, false, &cmdline, &err), 0);
@@ -537,6 +537,11 @@ static void test_lists(void)
 	CU_ASSERT_EQUAL(cmdline.disks[1].format, VMFT_DISK_QCOW2);
 	CU_ASSERT_EQUAL_FATAL(cmdline.nic_count, 2);
 	CU_ASSERT_STRING_EQUAL(cmdline.nics[0].netdev, "x");
+	CU_ASSERT_PTR_NULL(cmdline.nics[0].fd);
+	CU_ASSERT_PTR_NULL(cmdline.nics[0].ifname);
+	CU_ASSERT_FALSE(cmdline.nics[0].no_vnet_hdr);
+	CU_ASSERT_STRING_EQUAL(cmdline.nics[1].ifname, "tap5");
+	CU_ASSERT_TRUE(cmdline.nics[1].no_vnet_hdr);
 	CU_ASSERT_STRING_EQUAL(cmdline.nics[0].mac, "52:54:00:12:34:56");
 	CU_ASSERT_STRING_EQUAL(cmdline.nics[1].mac, "52:54:00:12:34:57");
 	vmft_cmdline_free(&cmdline);

@@ -98,7 +98,19 @@ static const struct vmft_hello hello = {
     .ticket_bytes = VMFT_TICKET_BYTES,
     .ticket = {7, 8, 9},
     .record = RECORD,
+    .tap_count = 2,
+    .image_count = 3,
+    .tap = {{.netdev = "n0", .vnet_hdr = 1, .header = 20, .offloads = 0x1f, .mtu = 1500},
+	    {.netdev = "net1",
+	     .vnet_hdr = VMFT_TAP_UNKNOWN,
+	     .header = VMFT_TAP_UNKNOWN,
+	     .offloads = VMFT_TAP_UNKNOWN,
+	     .multi_queue = VMFT_TAP_UNKNOWN}},
+    .image_sum = {1, 0, UINT64_MAX},
 };
+
+/* What stands behind the record: two taps and three sums, with their counts. */
+enum { FIRST_TAP = 1 + 2 + 8, TAPS = 1 + FIRST_TAP + 1 + 4 + 8, SUMS = 1 + 3 * 8 };
 
 static void test_hello(void)
 {
@@ -120,7 +132,7 @@ static void test_hello_counts(void)
 	const size_t build_id_at = 1 + 1 + 4 + 4;
 	uint8_t bytes[512];
 	size_t n = vmft_hello_encode(&hello, bytes);
-	const size_t record_at = n - sizeof(RECORD);
+	const size_t record_at = n - TAPS - SUMS - sizeof(RECORD);
 	const size_t ticket_at = record_at - VMFT_TICKET_BYTES - 1, name_end = ticket_at - 5;
 	struct vmft_hello got = {.role = 99};
 
@@ -158,10 +170,68 @@ static void test_hello_counts(void)
 	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n, &got), 0);
 	CU_ASSERT_EQUAL(got.attach, 0);
 	bytes[ticket_at] = 0;	  /* there is no heartbeat path, */
-	bytes[ticket_at + 1] = 0; /* and no record */
-	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, ticket_at + 2, &got), 0);
+	bytes[ticket_at + 1] = 0; /* and no record, no card and no disk */
+	bytes[ticket_at + 2] = bytes[ticket_at + 3] = 0;
+	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, ticket_at + 4, &got), 0);
 	CU_ASSERT_EQUAL(got.ticket_bytes, 0);
 	CU_ASSERT_STRING_EQUAL(got.record, "");
+	CU_ASSERT_EQUAL(got.tap_count, 0);
+	CU_ASSERT_EQUAL(got.image_count, 0);
+}
+
+/* Taps and images: each count, flag and name within its bounds. */
+static void test_hello_taps(void)
+{
+	static const struct {
+		int at; /* from the first tap's name */
+		uint8_t value;
+		int want;
+	} cases[] = {
+	    {-2, VMFT_HELLO_TAPS_MAX + 1, -EBADMSG},
+	    {-1, VMFT_TAP_NETDEV_MAX + 1, -EBADMSG},
+	    {0, '\0', -EBADMSG},
+	    {1, '\n', -EBADMSG},
+	    {2, 2, -EBADMSG}, /* vnet_hdr */
+	    {2, VMFT_TAP_UNKNOWN, 0},
+	    {3, 12, 0},
+	    {4, VMFT_TAP_OFFLOADS + 1, -EBADMSG},
+	    {5, 2, -EBADMSG}, /* multi_queue */
+	    {5, 1, 0},
+	};
+	uint8_t bytes[512];
+	const size_t n = vmft_hello_encode(&hello, bytes);
+	const size_t name_at = n - SUMS - TAPS + 2;
+	struct vmft_hello got;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint8_t *at = &bytes[(long)name_at + cases[i].at];
+		const uint8_t before = *at;
+
+		*at = cases[i].value;
+		CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n, &got), cases[i].want);
+		*at = before;
+	}
+	bytes[n - SUMS] = VMFT_HELLO_IMAGES_MAX + 1;
+	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, sizeof(bytes), &got), -EBADMSG);
+	bytes[n - SUMS] = 4; /* one more than there are */
+	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, n, &got), -EBADMSG);
+}
+
+/* All that may be in it, as long as it can be, fits. */
+static void test_hello_longest(void)
+{
+	static uint8_t bytes[VMFT_HELLO_BYTES_MAX];
+	struct vmft_hello most = hello, got;
+
+	most.build_id_bytes = most.machine_bytes = most.disk_bytes = VMFT_HELLO_DIGEST_MAX;
+	memset(most.name, 'n', VMFT_HELLO_NAME_MAX);
+	memset(most.record, 'r', VMFT_HELLO_RECORD_MAX);
+	most.tap_count = VMFT_HELLO_TAPS_MAX;
+	for (unsigned i = 0; i < VMFT_HELLO_TAPS_MAX; i++)
+		memset(most.tap[i].netdev, 'a', VMFT_TAP_NETDEV_MAX);
+	most.image_count = VMFT_HELLO_IMAGES_MAX;
+	CU_ASSERT_EQUAL(vmft_hello_decode(bytes, vmft_hello_encode(&most, bytes), &got), 0);
+	CU_ASSERT_EQUAL(memcmp(&got, &most, sizeof(got)), 0);
 }
 
 static void test_beat(void)
@@ -390,7 +460,8 @@ int vmft_suite_frame(void)
 	    !CU_ADD_TEST(suite, test_torn_at_every_byte) ||
 	    !CU_ADD_TEST(suite, test_every_bit_flipped) ||
 	    !CU_ADD_TEST(suite, test_length_is_capped) || !CU_ADD_TEST(suite, test_hello) ||
-	    !CU_ADD_TEST(suite, test_hello_counts) || !CU_ADD_TEST(suite, test_beat) ||
+	    !CU_ADD_TEST(suite, test_hello_counts) || !CU_ADD_TEST(suite, test_hello_taps) ||
+	    !CU_ADD_TEST(suite, test_hello_longest) || !CU_ADD_TEST(suite, test_beat) ||
 	    !CU_ADD_TEST(suite, test_ack_and_clock) || !CU_ADD_TEST(suite, test_geometry) ||
 	    !CU_ADD_TEST(suite, test_geometry_counts) || !CU_ADD_TEST(suite, test_point) ||
 	    !CU_ADD_TEST(suite, test_chunk) || !CU_ADD_TEST(suite, test_zero_and_want) ||

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A tap that is handed over by its descriptor (fd=) is asked itself, as QEMU will
+ * (net/tap.c, net_init_tap_one() and net_tap_fd_init()): what is set for that QEMU sets anew. One
+ * that QEMU opens by its name (ifname=) has what this host's kernel gives to any: that is asked of
+ * a tap made for it in a network namespace of its own, so that nothing is seen of it outside.
+ */
+#define _GNU_SOURCE
+#include "tap-probe.h"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* struct virtio_net_hdr_v1_hash, virtio_net_hdr_mrg_rxbuf, virtio_net_hdr (linux/virtio_net.h) */
+static const int headers[] = {20, 12, 10};
+
+static const struct vmft_tap_facts unknown = {
+    .vnet_hdr = VMFT_TAP_UNKNOWN,
+    .header = VMFT_TAP_UNKNOWN,
+    .offloads = VMFT_TAP_UNKNOWN,
+    .multi_queue = VMFT_TAP_UNKNOWN,
+};
+
+/* The longest that QEMU may ask for; what it is now stays. */
+static uint8_t longest_header(int fd)
+{
+	uint8_t longest = 0;
+	int now;
+
+	if (ioctl(fd, TUNGETVNETHDRSZ, &now) < 0)
+		return VMFT_TAP_UNKNOWN;
+	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]) && longest == 0; i++) {
+		int size = headers[i];
+
+		if (ioctl(fd, TUNSETVNETHDRSZ, &size) == 0)
+			longest = (uint8_t)size;
+	}
+	(void)ioctl(fd, TUNSETVNETHDRSZ, &now);
+	return longest;
+}
+
+/* Each with those that it needs (set_offload() in the kernel's tun.c). Switched off again, as QEMU
+ * does when it has looked. */
+static uint8_t accepted_offloads(int fd)
+{
+	static const struct {
+		unsigned bit, with;
+	} offloads[] = {
+	    {TUN_F_CSUM, 0},	      {TUN_F_TSO4, TUN_F_CSUM},
+	    {TUN_F_TSO6, TUN_F_CSUM}, {TUN_F_TSO_ECN, TUN_F_CSUM | TUN_F_TSO4},
+	    {TUN_F_UFO, TUN_F_CSUM},
+	};
+	uint8_t accepted = 0;
+
+	for (size_t i = 0; i < sizeof(offloads) / sizeof(offloads[0]); i++)
+		if (ioctl(fd, TUNSETOFFLOAD, offloads[i].bit | offloads[i].with) == 0)
+			accepted |= (uint8_t)offloads[i].bit;
+	(void)ioctl(fd, TUNSETOFFLOAD, 0);
+	return accepted;
+}
+
+static void ask(int fd, struct vmft_tap_probe *ret)
+{
+	struct vmft_tap_facts *facts = &ret->facts;
+	struct ifreq ifr = {0};
+
+	if (ioctl(fd, TUNGETIFF, &ifr) < 0)
+		return;
+	facts->vnet_hdr = (ifr.ifr_flags & IFF_VNET_HDR) != 0;
+	facts->multi_queue = (ifr.ifr_flags & IFF_MULTI_QUEUE) != 0;
+	facts->header = facts->vnet_hdr ? longest_header(fd) : 0;
+	facts->offloads = facts->vnet_hdr ? accepted_offloads(fd) : 0;
+	(void)snprintf(ret->ifname, sizeof(ret->ifname), "%.15s", ifr.ifr_name);
+}
+
+/* In a child, which is thrown away with its network namespace. */
+static int make_and_ask(struct vmft_tap_probe *ret)
+{
+	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	int fd;
+
+	if (unshare(CLONE_NEWNET) < 0)
+		return -1;
+	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	if (fd < 0 || ioctl(fd, TUNSETIFF, &ifr) < 0)
+		return -1;
+	ask(fd, ret);
+	return 0;
+}
+
+/* What any tap that QEMU makes or opens by its name is given here. */
+static struct vmft_tap_facts any_of_this_kernel(void)
+{
+	struct vmft_tap_probe got = {.facts = unknown};
+	struct vmft_tap_facts facts = unknown;
+	int ends[2];
+	pid_t child;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return facts;
+	child = fork();
+	if (child == 0) {
+		if (make_and_ask(&got) == 0)
+			(void)!write(ends[1], &got.facts, sizeof(got.facts));
+		_exit(0);
+	}
+	close(ends[1]);
+	if (child > 0 && read(ends[0], &got.facts, sizeof(facts)) == (ssize_t)sizeof(facts))
+		facts = got.facts;
+	close(ends[0]);
+	if (child > 0)
+		(void)waitpid(child, NULL, 0);
+	return facts;
+}
+
+static void of_name(const struct vmft_nic *nic, const struct vmft_tap_facts *any,
+		    struct vmft_tap_probe *ret)
+{
+	ret->facts = *any;
+	ret->facts.multi_queue = 0; /* queues=1 is the only number admitted */
+	if (nic->no_vnet_hdr)
+		ret->facts.vnet_hdr = ret->facts.header = ret->facts.offloads = 0;
+	if (nic->ifname)
+		(void)snprintf(ret->ifname, sizeof(ret->ifname), "%s", nic->ifname);
+}
+
+void vmft_taps_look(const struct vmft_nic *nics, size_t count, struct vmft_tap_probe *ret_taps)
+{
+	struct vmft_tap_facts any = unknown;
+	bool asked = false;
+
+	for (size_t i = 0; i < count; i++) {
+		struct vmft_tap_probe *tap = &ret_taps[i];
+
+		*tap = (struct vmft_tap_probe){.facts = unknown};
+		if (nics[i].fd) {
+			ask(atoi(nics[i].fd), tap);
+		} else {
+			if (!asked)
+				any = any_of_this_kernel();
+			asked = true;
+			of_name(&nics[i], &any, tap);
+		}
+		(void)snprintf(tap->facts.netdev, sizeof(tap->facts.netdev), "%s", nics[i].netdev);
+		if (tap->ifname[0])
+			tap->facts.mtu = vmft_tap_mtu(tap->ifname);
+	}
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What this host's taps can do, asked before QEMU has them. */
+#ifndef VMFT_TAP_PROBE_H
+#define VMFT_TAP_PROBE_H
+
+#include <stddef.h>
+
+#include "cmdline.h"
+#include "tap-facts.h"
+
+struct vmft_tap_probe {
+	struct vmft_tap_facts facts;  /* what cannot be found out is VMFT_TAP_UNKNOWN there */
+	char ifname[VMFT_TAP_IFNAME]; /* "": not known yet */
+};
+
+/* One of ret_taps for each card. */
+void vmft_taps_look(const struct vmft_nic *nics, size_t count, struct vmft_tap_probe *ret_taps);
+
+#endif

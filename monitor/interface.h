@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define VMFT_IFACE_MAGIC   UINT64_C(0x746d6676656e6731)
-#define VMFT_IFACE_VERSION 5u
+#define VMFT_IFACE_VERSION 6u
 #define VMFT_IFACE_HEADER  4096u /* the ring begins here */
 
 /* The file name given to QEMU as rrfile: the agent takes over its stream. */
@@ -229,6 +229,7 @@ enum vmft_area_op {
 	VMFT_AREA_LOAD = 6,	/* backup: load the device state, replay from the point on;
 				 * checkpoint: and run it, the guest is live */
 	VMFT_AREA_EPOCH = 7,	/* checkpoint: an epoch, or more of the one under way */
+	VMFT_AREA_PROVE = 8,	/* checkpoint, backup: load the device state and forget it again */
 };
 
 /* One piece of what POINT copied; its bytes follow, padded to 16. */

@@ -282,6 +282,7 @@ static void attach_symbols(struct vmft_qemu *q)
 	*(void **)&q->unref = qemu_symbol("object_unref");
 	*(void **)&q->save_device_state = qemu_symbol("qemu_save_device_state");
 	*(void **)&q->load_device_state = qemu_symbol("qemu_load_device_state");
+	*(void **)&q->system_reset = qemu_symbol("qemu_system_reset");
 	*(void **)&q->pre_loadvm = qemu_symbol("cpu_synchronize_all_pre_loadvm");
 	*(void **)&q->system_reset = qemu_symbol("qemu_system_reset");
 	*(void **)&q->machine = qemu_symbol("qdev_get_machine");

@@ -432,6 +432,7 @@ VMFT_HIDDEN bool vmft_state_wish_pending(void);
 VMFT_HIDDEN int vmft_state_save(struct vmft_area *area);
 VMFT_HIDDEN int vmft_state_load(void); /* what was saved last */
 /* Backup: all that has arrived becomes this QEMU's; the guest does not run yet. */
+VMFT_HIDDEN int vmft_state_put(struct vmft_area *area); /* and the shadows into their regions */
 VMFT_HIDDEN int vmft_state_take_over(struct vmft_area *area);
 
 /* unsaved.c: what is neither saved nor reset */
@@ -447,6 +448,9 @@ struct vmft_unsaved {
 VMFT_HIDDEN int vmft_unsaved_find(struct vmft_unsaved *ret);
 /* The guest is stopped, the machine has been reset: as in a QEMU that has just started. */
 VMFT_HIDDEN void vmft_unsaved_forget(const struct vmft_unsaved *found);
+
+/* prove.c: the area's state is loaded and forgotten again. */
+VMFT_HIDDEN int vmft_prove_load(struct vmft_area *area);
 
 /* attach.c: the attach point of a lockstep pair, on either side */
 VMFT_HIDDEN int vmft_attach_point(struct vmft_area *area);

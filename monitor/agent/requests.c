@@ -37,6 +37,8 @@ static int perform(struct vmft_area *area)
 	case VMFT_AREA_LOAD:
 		return vmft_agent.checkpoint.on ? vmft_checkpoint_load(area)
 						: vmft_attach_load(area);
+	case VMFT_AREA_PROVE:
+		return vmft_prove_load(area);
 	default:
 		return vmft_track_fail(-EINVAL, "unknown operation");
 	}

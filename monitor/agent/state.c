@@ -4,6 +4,8 @@
 #include "agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -64,8 +66,10 @@ int vmft_state_save(struct vmft_area *area)
 	return 0;
 }
 
-static int put_state(struct vmft_area *area, uint64_t n)
+/* What the monitor has put into the area, into the memfd. */
+static int put_state(struct vmft_area *area)
 {
+	const uint64_t n = atomic_load(&area->load_bytes);
 	int fd;
 
 	if (n <= 8 || n > VMFT_AREA_STATE_BYTES)
@@ -76,6 +80,72 @@ static int put_state(struct vmft_area *area, uint64_t n)
 	return 0;
 }
 
+/* --- what QEMU says as it loads ------------------------------------------- */
+
+/*
+ * Why a state cannot be loaded QEMU says on its standard error only (error_report()). While it
+ * loads that is a file; all that came into it is passed on behind that, and its first line of
+ * QEMU's is the reason: what fails because of that is said behind it.
+ */
+static int listen_to_qemu(int *ret_stderr)
+{
+	const int heard = memfd_create("vmft-said", MFD_CLOEXEC);
+
+	*ret_stderr = heard < 0 ? -1 : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	if (*ret_stderr >= 0 && dup2(heard, STDERR_FILENO) >= 0)
+		return heard;
+	if (*ret_stderr >= 0)
+		close(*ret_stderr);
+	if (heard >= 0)
+		close(heard);
+	return -1;
+}
+
+/* The line without the time and the program's name before it. */
+static void reason_in(char *said, char *ret, size_t size)
+{
+	const size_t length = strlen(program_invocation_short_name);
+	char *save = NULL;
+
+	for (char *line = strtok_r(said, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		const char *name = strstr(line, program_invocation_short_name);
+
+		if (!name || strncmp(name + length, ": ", 2) != 0)
+			continue;
+		(void)snprintf(ret, size, "%s", name + length + 2);
+		return;
+	}
+}
+
+/* Where listen_to_qemu() was of no avail heard is -1. */
+static void heard_qemu(int heard, int before, char *ret, size_t size)
+{
+	char said[4096];
+	ssize_t n;
+
+	ret[0] = '\0';
+	if (heard < 0)
+		return;
+	(void)dup2(before, STDERR_FILENO);
+	close(before);
+	n = pread(heard, said, sizeof(said) - 1, 0);
+	close(heard);
+	if (n <= 0)
+		return;
+	said[n] = '\0';
+	(void)!write(STDERR_FILENO, said, (size_t)n);
+	reason_in(said, ret, size);
+}
+
+static int load_failed(const char *reason)
+{
+	char why[sizeof(vmft_agent.attach.area->error)];
+
+	(void)snprintf(why, sizeof(why), "QEMU could not load the device state%s%.100s",
+		       reason[0] ? ": " : "", reason);
+	return vmft_track_fail(-EIO, why);
+}
+
 /* From the memfd, whose offset is at the beginning. */
 int vmft_state_load(void)
 {
@@ -83,27 +153,35 @@ int vmft_state_load(void)
 	void *file = lseek(vmft_agent.attach.state_fd, 0, SEEK_SET) < 0
 			 ? NULL
 			 : open_state(q->file_new_input);
-	int rc;
+	char reason[120];
+	int rc, heard, before;
 
 	if (!file)
 		return vmft_track_fail(-ENOMEM, "no memory for the device state");
+	heard = listen_to_qemu(&before);
 	q->pre_loadvm();
 	/* "QEVM" and a version, which qemu_load_device_state() does not expect. */
 	(void)q->file_get_be32(file);
 	(void)q->file_get_be32(file);
 	rc = q->load_device_state(file);
 	(void)q->file_close(file);
-	return rc < 0 ? vmft_track_fail(-EIO, "QEMU could not load the device state") : 0;
+	heard_qemu(heard, before, reason, sizeof(reason));
+	return rc < 0 ? load_failed(reason) : 0;
+}
+
+int vmft_state_put(struct vmft_area *area)
+{
+	int rc = put_state(area);
+
+	return rc < 0 ? rc : vmft_track_each_ram(area, vmft_track_apply_shadow);
 }
 
 int vmft_state_take_over(struct vmft_area *area)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
 	void *error = NULL;
-	int rc = put_state(area, atomic_load(&area->load_bytes));
+	int rc = vmft_state_put(area);
 
-	if (rc == 0)
-		rc = vmft_track_each_ram(area, vmft_track_apply_shadow);
 	if (rc < 0)
 		return rc;
 	/* Takes the images' locks and reads what QEMU keeps of them in memory. */

@@ -103,6 +103,7 @@ int vmft_sink_got_attach(struct vmft_monitor *m, const struct vmft_frame_info *f
 	s->phase = VMFT_ATTACH_OFFERED;
 	s->loaded = false;
 	s->synced = false;
+	s->proven = false;
 	s->state_bytes = 0;
 	s->bytes = 0;
 	if (open_images(m, s->geometry) < 0)
@@ -400,6 +401,52 @@ static int cut_images(struct vmft_monitor *m, const struct vmft_point *point)
 	return 0;
 }
 
+/* A state that is loaded only when this side goes live is loaded once now: whether QEMU can is
+ * known before there is a pair (agent/prove.c). */
+static void prove(struct vmft_monitor *m)
+{
+	struct vmft_sink *s = &m->sink;
+
+	s->proving = true;
+	atomic_store(&m->agent.area->load_bytes, s->state_bytes);
+	vmft_agent_link_request(&m->agent, VMFT_AREA_PROVE);
+}
+
+static void proved(struct vmft_monitor *m)
+{
+	struct vmft_sink *s = &m->sink;
+	char why[200];
+
+	s->proving = false;
+	if (vmft_agent_link_result(&m->agent, why, sizeof(why)) < 0)
+		give_up(m, "%s", why);
+	else
+		s->proven = true;
+	vmft_peer_resume(m);
+}
+
+/* All that was copied is in the images, which are closed behind the point, and durable; and the
+ * state is one that can be loaded. False: not yet. */
+static bool is_settled(struct vmft_monitor *m)
+{
+	struct vmft_sink *s = &m->sink;
+
+	if (s->writing > 0 || s->syncing > 0 || s->summer.busy || s->proving)
+		return false;
+	if (!s->synced) {
+		s->synced = true;
+		if (cut_images(m, &s->point) < 0)
+			return false;
+		sync_images(m);
+		if (s->syncing > 0)
+			return false;
+	}
+	if (!m->strategy_ops->moves_state || s->proven)
+		return true;
+	prove(m);
+	return false;
+}
+
 static int got_point(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
 	struct vmft_sink *s = &m->sink;
@@ -415,17 +462,8 @@ static int got_point(struct vmft_monitor *m, const struct vmft_frame_info *frame
 	    s->point.disk_count != m->options.disk_count ||
 	    s->point.state_bytes != s->state_bytes || s->state_bytes == 0)
 		return -EBADMSG;
-	/* The images are closed behind it. */
-	if (s->writing > 0 || s->syncing > 0 || s->summer.busy)
+	if (!is_settled(m))
 		return -ENOSPC;
-	if (!s->synced) {
-		s->synced = true;
-		if (cut_images(m, &s->point) < 0)
-			return -ENOSPC;
-		sync_images(m);
-		if (s->syncing > 0)
-			return -ENOSPC;
-	}
 	rc = vmft_monitor_restart_log(m, frame->position);
 	if (rc < 0) {
 		(void)snprintf(why, sizeof(why), "guest memory cannot be mapped: %s",
@@ -479,8 +517,9 @@ int vmft_sink_got_frame(struct vmft_monitor *m, const struct vmft_frame_info *fr
 
 bool vmft_sink_has_room(const struct vmft_monitor *m)
 {
-	/* Whatever was waited for: a slot, all slots, durability, or the digests. */
-	return m->sink.writing == 0 && m->sink.syncing == 0 && !m->sink.summer.busy;
+	/* Whatever was waited for: a slot, all slots, durability, the digests, or the proof. */
+	return m->sink.writing == 0 && m->sink.syncing == 0 && !m->sink.summer.busy &&
+	       !m->sink.proving;
 }
 
 void vmft_sink_look(struct vmft_monitor *m)
@@ -490,6 +529,11 @@ void vmft_sink_look(struct vmft_monitor *m)
 
 	if (s->leaving) {
 		vmft_sink_failed(m);
+		return;
+	}
+	if (s->proving) {
+		if (vmft_agent_link_is_done(&m->agent))
+			proved(m);
 		return;
 	}
 	if ((s->phase != VMFT_ATTACH_OFFERED && s->phase != VMFT_ATTACH_CATCHING_UP) || s->loaded ||
@@ -522,6 +566,7 @@ void vmft_sink_failed(struct vmft_monitor *m)
 		return;
 	close_images(m);
 	s->leaving = false;
+	s->proving = false;
 	s->phase = VMFT_ATTACH_IDLE;
 }
 

@@ -128,7 +128,8 @@ struct vmft_sink {
 		uint32_t disk;
 	} sync[VMFT_AREA_DISKS_MAX];
 	unsigned syncing;
-	bool synced; /* at the attach point: all that was copied is durable */
+	bool synced;	      /* at the attach point: all that was copied is durable */
+	bool proving, proven; /* the state is being loaded once, or was: QEMU can */
 	struct vmft_summer summer;
 	struct vmft_sums *theirs; /* the primary's digests of the blocks summer reads */
 	uint64_t state_bytes;

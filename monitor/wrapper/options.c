@@ -86,8 +86,8 @@ static int check_boot(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	const struct vmft_key_rule rules[] = {
 	    {.key = "order"},
-	    {"once", vmft_is_checkpoint(rw) ? NULL : "",
-	     "it ends with the first reset, and attaching a backup resets the devices", false},
+	    {"once", "", "it ends with the first reset, and attaching a backup resets the devices",
+	     false},
 	    {.key = "strict"},
 	    {.key = "menu", .values = "off", .reason = "a boot menu waits for keys"},
 	    {0},

@@ -7,12 +7,14 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import struct
+import sys
 import time
 
 from harness import CHECKPOINT, LOCKSTEP, captures_whole, check, drill, equal, note, silent
-from vmftlab.lab import PAIRED, READY
+from vmftlab.lab import BIN, PAIRED, READY
 from vmftlab.load import GuestShell, Workload, Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, HEARTBEAT_IP, HEARTBEAT_PORT
 
@@ -684,3 +686,61 @@ def attach_read_only(name, way):
         guest_reads(pair, sums, "after the second failover")
         with open(iso, "rb") as file:
             check(file.read() == contents, "a read-only image has been written to")
+
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PLAIN_TAP = f'set -- {sys.executable} {HERE}/plaintap.py 9 tap0 "$@"'
+
+# A backup's monitor that says its tap is as the primary's: the hello finds nothing.
+LYING_MONITOR = """#!/bin/sh
+for word; do
+	shift
+	case $word in 0:0:0:*) word=1:20:31:${word#0:0:0:} ;; esac
+	set -- "$@" "$word"
+done
+exec %s/vmft-monitor "$@"
+"""
+
+
+def lying_programs(pair):
+    there = f"{pair.dir}/bin"
+    os.mkdir(there)
+    for name in os.listdir(BIN):
+        if name != "vmft-monitor":
+            shutil.copy(os.path.join(BIN, name), there)
+    with open(f"{there}/vmft-monitor", "w", encoding="utf-8") as file:
+        file.write(LYING_MONITOR % BIN)
+    os.chmod(f"{there}/vmft-monitor", 0o755)
+    return there
+
+
+@drill("attach-unloadable", limit=400)
+def attach_unloadable(name, way):
+    """A backup whose QEMU cannot load the guest's state is refused with QEMU's own reason, before
+    there is a pair, and as often as it comes; the guest goes on alone."""
+    with alone(name, way) as pair:
+        writer = Writer(pair, interval_ms=10)
+        writer.start()
+        pair.wait(lambda: len(writer.acks()) > 5, "writes")
+        there = lying_programs(pair)
+        args = ["tap,id=n0,fd=9" if arg.startswith("tap,id=n0") else arg
+                for arg in pair.qemu_args("B")]
+        for _ in range(2):
+            failures = pair.status("A")["attach_failures"]
+            pair.start_side("B", role="backup", args=args,
+                            inside=f'shift; set -- {there}/vmft-qemu "$@"; {PLAIN_TAP}')
+            pair.side["B"].may_end = True
+            pair.wait(lambda: pair.status("A")["attach_failures"] > failures, "the refusal")
+            refused(pair, "vnet_hdr=on", "a state that cannot be loaded")
+            equal(pair.status("A")["attached"], 0, "pairs that were formed")
+            pair.end_side("B")
+        before = len(writer.acks())
+        pair.wait(lambda: len(writer.acks()) > before, "writes of the guest that goes on")
+        pair.start_backup("B")
+        pair.wait_attached("A", "B")
+        pair.kill_qemu("A")
+        pair.wait_state("B", "alone")
+        before = len(writer.acks())
+        pair.wait(lambda: len(writer.acks()) > before, "writes after the failover")
+        writer.stop()
+        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")

@@ -411,6 +411,12 @@ static int load_device_state(void *file)
 
 	called("load ");
 	qemu.loaded_bytes = n < 0 ? 0 : (size_t)n;
+	if (qemu.load_writes) {
+		qemu.load_found = *qemu.load_writes;
+		*qemu.load_writes = 0xff;
+	}
+	if (qemu.load_says)
+		(void)fprintf(stderr, "%s", qemu.load_says);
 	if (vmft_agent.tap.stream) {
 		/* A QEMU that records reads a clock and begins to count requests anew. */
 		vmft_tap_write(load_event, sizeof(load_event));
@@ -431,6 +437,15 @@ static void runstate_set(int run_state)
 static bool runstate_check(int run_state)
 {
 	return world.run_state == run_state;
+}
+
+static void system_reset(int shutdown_cause)
+{
+	called("reset ");
+	CU_ASSERT_EQUAL(shutdown_cause, 10); /* snapshot-load */
+	/* A device reads a clock. */
+	if (vmft_agent.tap.stream)
+		vmft_tap_write(clock_event, sizeof(clock_event));
 }
 
 static void cpu_disable_ticks(void)
@@ -601,6 +616,7 @@ static void qemu_functions(struct vmft_qemu *q)
 	q->unref = unref;
 	q->save_device_state = qemu_save_device_state;
 	q->load_device_state = load_device_state;
+	q->system_reset = system_reset;
 	q->pre_loadvm = pre_loadvm;
 	q->system_reset = system_reset;
 	q->machine = machine;

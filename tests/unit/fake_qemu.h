@@ -114,6 +114,9 @@ struct fake_qemu {
 	const uint8_t *shadow_expected; /* in BIOS when the images are activated */
 	bool shadow_was_there;
 	int load_result;
+	uint8_t *load_writes;  /* a byte of guest memory that a device writes as it is loaded */
+	uint8_t load_found;    /* what was there */
+	const char *load_says; /* on standard error */
 	uint8_t loaded[64];
 	size_t loaded_bytes;
 

@@ -1025,6 +1025,91 @@ static void test_load_fails(void)
 	qemu_down();
 }
 
+/* --- a state that is loaded to see whether it can be --------------------------------- */
+
+/* Guest memory as QEMU has it: the memfd, mapped. */
+static uint8_t *map_ram(void)
+{
+	uint8_t *ram = mmap(NULL, qemu.block[0].bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+			    vmft_agent.ram_fd, 0);
+
+	CU_ASSERT_PTR_NOT_EQUAL_FATAL((void *)ram, MAP_FAILED);
+	free(qemu.block[0].host);
+	qemu.block[0].host = ram;
+	return ram;
+}
+
+static void unmap_ram(void)
+{
+	(void)munmap(qemu.block[0].host, qemu.block[0].bytes);
+	qemu.block[0].host = NULL;
+	qemu_down();
+}
+
+/* It is loaded with guest memory as it is, and then neither the devices nor the memory have any of
+ * it: any state can be loaded later, or this one proven again. */
+static void test_prove(void)
+{
+	const size_t at = PAGE + 5;
+	uint8_t *ram, byte = 0;
+
+	standby();
+	ram = map_ram();
+	ram[at] = 'a';
+	qemu.load_writes = &ram[at];
+	for (unsigned i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_PROVE), 0);
+		still_stands_by(LOADED "reset ");
+		CU_ASSERT_EQUAL(qemu.loaded_bytes, sizeof(saved) - 8);
+		CU_ASSERT_EQUAL(qemu.load_found, 'a');
+		CU_ASSERT_EQUAL(ram[at], 'a');
+	}
+	CU_ASSERT_EQUAL(pread(vmft_agent.ram_fd, &byte, 1, (off_t)at), 1);
+	CU_ASSERT_EQUAL(byte, 'a');
+	/* It is the memfd again, not a copy. */
+	ram[at] = 'b';
+	CU_ASSERT_EQUAL(pread(vmft_agent.ram_fd, &byte, 1, (off_t)at), 1);
+	CU_ASSERT_EQUAL(byte, 'b');
+	unmap_ram();
+}
+
+/* The reason is QEMU's first line, without what it puts before each. */
+static void test_prove_fails(void)
+{
+	static const struct {
+		const char *says, *error;
+	} cases[] = {
+	    {NULL, "QEMU could not load the device state"},
+	    {"vmft-agent: a line of another's\n", "QEMU could not load the device state"},
+	    {"2026-01-01T00:00:00.000000Z vmft-unit: net: saved image requires vnet_hdr=on\n"
+	     "vmft-unit: Failed to load net\n",
+	     "QEMU could not load the device state: net: saved image requires vnet_hdr=on"},
+	    {"vmft-unit: no newline", "QEMU could not load the device state: no newline"},
+	};
+	uint8_t *ram;
+
+	standby();
+	ram = map_ram();
+	ram[7] = 'a';
+	qemu.load_writes = &ram[7];
+	qemu.load_result = -22;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		qemu.load_says = cases[i].says;
+		CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_PROVE), -EIO);
+		CU_ASSERT_STRING_EQUAL(area->error, cases[i].error);
+		still_stands_by(LOADED "reset ");
+		CU_ASSERT_EQUAL(ram[7], 'a');
+	}
+	atomic_store(&area->load_bytes, 8);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_PROVE), -EINVAL);
+	still_stands_by("");
+	atomic_store(&area->load_bytes, sizeof(saved));
+	qemu.block[0].name = "other.ram";
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_PROVE), -ENOENT);
+	still_stands_by("");
+	unmap_ram();
+}
+
 /* --- frames that come in ------------------------------------------------------------ */
 
 static const char frame[] = "a frame that came in";
@@ -1371,6 +1456,8 @@ int vmft_suite_checkpoint_agent(void)
 	    {"more, and dropped", test_more_dropped},
 	    {"more, and it fails", test_more_fails},
 	    {"more, and started in between", test_more_and_cont},
+	    {"a state is proven", test_prove},
+	    {"a state that cannot be loaded", test_prove_fails},
 	    {"clocks run on", test_clocks_run_on},
 	    {"clocks run on over parts", test_clocks_run_on_over_parts},
 	    {"KVM's clock set by others", test_kvm_clock_of_others},

@@ -1390,7 +1390,7 @@ static void test_attach_point_without_memory(void)
 	m.broken_op = (struct vmft_op){.done = tell_core, .owner = &m};
 	m.sink.phase = VMFT_ATTACH_COPYING;
 	m.sink.loaded = false;
-	m.sink.synced = true;
+	m.sink.synced = m.sink.proven = true;
 	m.sink.state_bytes = 1;
 	core_told = false;
 	backup.link.ram_fd = -1;
@@ -1405,6 +1405,66 @@ static void test_attach_point_without_memory(void)
 	for (unsigned i = 0; i < DISKS; i++)
 		vmft_image_close(&m.options.disk[i]);
 	teardown();
+}
+
+/* The agent has carried out what it was asked last. */
+static void answers(struct vmft_monitor *m, int result, const char *error)
+{
+	struct vmft_area *area = m->agent.area;
+
+	CU_ASSERT_FALSE(vmft_sink_has_room(m));
+	vmft_sink_look(m);
+	CU_ASSERT(m->sink.proving);
+	(void)snprintf(area->error, sizeof(area->error), "%s", error);
+	atomic_store(&area->result, result);
+	atomic_store(&area->done, atomic_load(&area->request));
+	vmft_sink_look(m);
+	CU_ASSERT_FALSE(m->sink.proving);
+	CU_ASSERT(vmft_sink_has_room(m));
+}
+
+/* The attach point is not reached before the agent has loaded the state once. If it cannot the
+ * attempt is over, and the next one proves its state anew. */
+static void test_attach_point_is_proven(void)
+{
+	const struct vmft_point point = {.state_bytes = 9, .disk_count = DISKS};
+	uint8_t payload[512];
+	struct vmft_frame_info info = {
+	    .type = VMFT_FRAME_POINT, .position = epoch, .payload = payload};
+	static struct vmft_monitor m;
+	struct vmft_area *area;
+
+	for (unsigned i = 0; i < 2; i++) {
+		const bool good = i == 0;
+
+		paired();
+		behind_attach_point(&m, false);
+		vmft_core_init(&m.core, VMFT_SIDE_BACKUP, 1);
+		m.core.state = VMFT_STATE_ATTACHING;
+		m.sink.phase = VMFT_ATTACH_COPYING;
+		m.sink.loaded = false;
+		m.sink.synced = true;
+		m.sink.state_bytes = 9;
+		info.length = (uint32_t)vmft_point_encode(&point, payload);
+		CU_ASSERT_EQUAL(vmft_sink_got_frame(&m, &info), -ENOSPC);
+		area = m.agent.area;
+		CU_ASSERT_EQUAL(atomic_load(&area->op), VMFT_AREA_PROVE);
+		CU_ASSERT_EQUAL(atomic_load(&area->load_bytes), 9);
+		CU_ASSERT_EQUAL(vmft_sink_got_frame(&m, &info), -ENOSPC);
+		answers(&m, good ? 0 : -EIO, "QEMU could not load it");
+		CU_ASSERT_EQUAL(m.sink.proven, good);
+		if (good) {
+			CU_ASSERT_EQUAL(vmft_sink_got_frame(&m, &info), 0);
+			CU_ASSERT_EQUAL(m.sink.phase, VMFT_ATTACH_CATCHING_UP);
+			CU_ASSERT(m.core.pointed);
+		} else {
+			CU_ASSERT_NOT_EQUAL(m.core.state, VMFT_STATE_ATTACHING);
+			CU_ASSERT_FALSE(m.core.pointed);
+		}
+		for (unsigned d = 0; d < DISKS; d++)
+			vmft_image_close(&m.options.disk[d]);
+		teardown();
+	}
 }
 
 static const char frame[] = "a frame that came in";
@@ -1916,6 +1976,7 @@ int vmft_suite_checkpoint_daemon(void)
 	    {"an attach fails while an epoch is applied", test_attach_fails_while_applying},
 	    {"an attach fails while images are made durable", test_attach_fails_while_syncing},
 	    {"an attach point without memory ends in order", test_attach_point_without_memory},
+	    {"an attach point whose state is proven", test_attach_point_is_proven},
 	    {"input", test_input},
 	    {"input, too much", test_input_too_much},
 	    {"input that is nonsense", test_input_nonsense},

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The backup of a checkpointed guest loads a state when it goes live. That is too late to find out
+ * that it cannot, because its host or its tap is not what the primary's is: so the very first
+ * state is loaded as soon as it is there, and forgotten again.
+ *
+ * Forgetting is a reset, over which any state may be loaded: it is what QEMU does before it loads a
+ * snapshot into a machine that has run (load_snapshot() in migration/savevm.c), and what it did
+ * itself when this QEMU came up. Both happen in one bottom half: no timer of the state that was
+ * loaded runs in between. The reset leaves guest memory alone, because QEMU waits for a state
+ * (RUN_STATE_INMIGRATE in rom_reset()).
+ *
+ * Loading does not: devices write to guest memory as they are loaded, and the epochs that follow
+ * are differences to what the primary sent. So guest memory is moved aside meanwhile, and a private
+ * copy stands in its place, of which the kernel keeps only the pages that are written. The other
+ * regions are overwritten from their copies when the guest goes live.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+/* ShutdownCause of QEMU 7.2 (qapi/run-state.json) */
+#define QEMU_SHUTDOWN_CAUSE_SNAPSHOT_LOAD 10
+
+struct memory {
+	uint8_t *host; /* where QEMU has it; NULL: it was not moved */
+	uint8_t *aside;
+	size_t bytes;
+};
+
+/* Without access at first and unlocked then: with -overcommit mem-lock=on all of a new mapping
+ * would be copied at once. */
+static bool put_copy(const struct memory *memory)
+{
+	return mmap(memory->host, memory->bytes, PROT_NONE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+		    vmft_agent.ram_fd, 0) == memory->host &&
+	       munlock(memory->host, memory->bytes) == 0 &&
+	       mprotect(memory->host, memory->bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
+/* Moved, not mapped anew: the mapping keeps what QEMU has set for it (madvise(), mlock()). */
+static int move_back(const struct memory *memory)
+{
+	if (!memory->host)
+		return 0;
+	if (mremap(memory->aside, memory->bytes, memory->bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+		   memory->host) == memory->host)
+		return 0;
+	vmft_agent_broken("guest memory cannot be put back in its place");
+	return -EFAULT;
+}
+
+static int move_aside(struct memory *memory)
+{
+	void *aside = mmap(NULL, memory->bytes, PROT_NONE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *host = memory->host;
+
+	memory->host = NULL;
+	if (aside == MAP_FAILED)
+		return vmft_track_fail(-errno, "guest memory cannot be moved aside");
+	if (mremap(host, memory->bytes, memory->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, aside) !=
+	    aside) {
+		const int rc = -errno;
+
+		(void)munmap(aside, memory->bytes);
+		return vmft_track_fail(rc, "guest memory cannot be moved aside");
+	}
+	memory->aside = aside;
+	memory->host = host;
+	return 0;
+}
+
+static int set_aside(struct vmft_area *area, struct memory *ret)
+{
+	const uint32_t count = atomic_load(&area->region_count);
+	int rc;
+
+	*ret = (struct memory){0};
+	for (uint32_t i = area->disk_count; i < count && i < VMFT_AREA_REGIONS_MAX; i++) {
+		void *block;
+
+		if (area->region[i].kind != VMFT_REGION_RAM)
+			continue;
+		block = vmft_track_block(&area->region[i]);
+		if (!block)
+			break;
+		ret->host = vmft_agent.qemu.ram_host(block);
+		ret->bytes = area->region[i].bytes;
+		rc = move_aside(ret);
+		if (rc < 0 || put_copy(ret))
+			return rc;
+		return vmft_track_fail(-ENOMEM, "no room for a copy of guest memory");
+	}
+	return vmft_track_fail(-ENOENT, "the guest's memory has changed its layout");
+}
+
+int vmft_prove_load(struct vmft_area *area)
+{
+	struct memory memory;
+	int rc = vmft_state_put(area), back;
+
+	if (rc == 0)
+		rc = set_aside(area, &memory);
+	else
+		memory = (struct memory){0};
+	if (rc == 0) {
+		rc = vmft_state_load();
+		vmft_agent.qemu.system_reset(QEMU_SHUTDOWN_CAUSE_SNAPSHOT_LOAD);
+	}
+	back = move_back(&memory);
+	return rc < 0 ? rc : back;
+}

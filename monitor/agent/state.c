@@ -128,7 +128,7 @@ static void heard_qemu(int heard, int before, char *ret, size_t size)
 		return;
 	(void)dup2(before, STDERR_FILENO);
 	close(before);
-	n = pread(heard, said, sizeof(said) - 1, 0);
+	n = vmft_libc_pread64(heard, said, sizeof(said) - 1, 0);
 	close(heard);
 	if (n <= 0)
 		return;

@@ -439,15 +439,6 @@ static bool runstate_check(int run_state)
 	return world.run_state == run_state;
 }
 
-static void system_reset(int shutdown_cause)
-{
-	called("reset ");
-	CU_ASSERT_EQUAL(shutdown_cause, 10); /* snapshot-load */
-	/* A device reads a clock. */
-	if (vmft_agent.tap.stream)
-		vmft_tap_write(clock_event, sizeof(clock_event));
-}
-
 static void cpu_disable_ticks(void)
 {
 	called("ticks-off ");

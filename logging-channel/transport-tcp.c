@@ -21,8 +21,10 @@
 #define BUFFER_BYTES (256u * 1024)
 #define BACKLOG	     16
 /* What is smaller fills no packet on any network that is worth having. */
-#define SMALL_BYTES   1200u
-#define LARGE_RESENDS 2u
+#define SMALL_BYTES    1200u
+#define LARGE_RESENDS  2u
+#define STUCK_NS       500000000u
+#define STUCK_AGAIN_NS 150000000u
 /* A host that is gone answers nothing: give it up after about three seconds, not the kernel's
  * two minutes, another may be waiting to be tried (tcp(7), TCP_SYNCNT). */
 #define SYN_RETRIES 1
@@ -53,11 +55,15 @@ struct vmft_conn {
 	size_t out_bytes[2]; /* queued in each */
 	size_t out_sent;     /* of the one under way */
 	uint64_t sent;	     /* bytes that were given to the kernel */
-	/* What became of the first large send: the path's MTU may be less than the kernel believes
-	 * (a switch drops what is too long and says nothing). */
+	/* Whether packets of all sizes get through: the path's MTU may be less than the kernel
+	 * believes (a switch drops what is too long and says nothing). */
 	enum vmft_large large;
-	uint64_t large_end; /* bytes sent with its first packet; 0: there was none yet */
-	unsigned large_mtu;
+	size_t proved;	    /* bytes of the longest packet that was acknowledged */
+	size_t probe;	    /* of a longer one that is under way; 0: none */
+	uint64_t probe_end; /* bytes sent with it */
+	uint64_t probe_ns;  /* when */
+	uint64_t stuck_ns;  /* when it was first found to be late; 0: it was not */
+	unsigned mtu;
 	char name[80];
 	uint8_t in[BUFFER_BYTES];
 	uint8_t out[2][BUFFER_BYTES];
@@ -175,18 +181,34 @@ static void hand_over(struct vmft_conn *conn)
 		fail(conn, -EMSGSIZE);
 }
 
+/*
+ * Unacknowledged for long, seen twice with a while between: a machine that stood still as a whole
+ * has its peer's words first and the acknowledgement a moment later. What a device drops on this
+ * host is not counted as sent again (tcp_write_xmit()).
+ */
+static bool is_stuck(struct vmft_conn *conn, uint64_t now)
+{
+	if (vmft_loop_since(conn->probe_ns, now) < STUCK_NS)
+		return false;
+	if (conn->stuck_ns == 0)
+		conn->stuck_ns = now;
+	return now - conn->stuck_ns >= STUCK_AGAIN_NS;
+}
+
 /* The peer speaks, so it would have acknowledged what it has. */
 static void look_at_large(struct vmft_conn *conn)
 {
 	struct vmft_tcp_info info;
 
-	if (conn->large_end == 0 || conn->large != VMFT_LARGE_UNKNOWN ||
-	    vmft_tcp_info_get(conn->fd, &info) < 0)
+	if (conn->probe == 0 || vmft_tcp_info_get(conn->fd, &info) < 0)
 		return;
-	if (info.acked >= conn->large_end)
-		conn->large = VMFT_LARGE_PASSES;
-	else if (info.resends >= LARGE_RESENDS)
+	if (info.acked >= conn->probe_end) {
+		conn->proved = conn->probe;
+		conn->probe = 0;
+		conn->large = conn->proved >= info.segment ? VMFT_LARGE_PASSES : VMFT_LARGE_UNKNOWN;
+	} else if (info.resends >= LARGE_RESENDS || is_stuck(conn, vmft_loop_now())) {
 		conn->large = VMFT_LARGE_LOST;
+	}
 }
 
 static void on_recv(struct vmft_op *op, int result)
@@ -204,15 +226,20 @@ static void on_recv(struct vmft_op *op, int result)
 	finish_if_quiet(conn);
 }
 
-static void note_large(struct vmft_conn *conn, size_t n)
+/* n bytes are about to be sent: what fills the first packet of it is watched, if none was as long.
+ */
+static void probe_large(struct vmft_conn *conn, size_t n)
 {
 	struct vmft_tcp_info info;
 
-	if (conn->large_end > 0 || n <= SMALL_BYTES || vmft_tcp_info_get(conn->fd, &info) < 0 ||
-	    n < info.segment)
+	if (conn->large == VMFT_LARGE_PASSES || conn->probe > 0 || n <= SMALL_BYTES ||
+	    n <= conn->proved || vmft_tcp_info_get(conn->fd, &info) < 0)
 		return;
-	conn->large_end = conn->sent + info.segment;
-	conn->large_mtu = info.mtu;
+	conn->probe = n < info.segment ? n : info.segment;
+	conn->probe_end = conn->sent + conn->probe;
+	conn->probe_ns = vmft_loop_now();
+	conn->stuck_ns = 0;
+	conn->mtu = info.mtu;
 }
 
 static void send_more(struct vmft_conn *conn)
@@ -228,7 +255,7 @@ static void send_more(struct vmft_conn *conn)
 		other ^= 1u;
 		conn->out_sent = 0;
 	}
-	note_large(conn, conn->out_bytes[other] - conn->out_sent);
+	probe_large(conn, conn->out_bytes[other] - conn->out_sent);
 	vmft_loop_send(conn->loop, &conn->send_op, conn->fd, conn->out[other] + conn->out_sent,
 		       conn->out_bytes[other] - conn->out_sent);
 }
@@ -479,7 +506,7 @@ static const char *conn_name(const struct vmft_conn *conn)
 
 static enum vmft_large conn_large(const struct vmft_conn *conn, unsigned *ret_mtu)
 {
-	*ret_mtu = conn->large_mtu;
+	*ret_mtu = conn->mtu;
 	return conn->large;
 }
 

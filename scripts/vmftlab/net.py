@@ -112,6 +112,10 @@ class Network:
             port = f"port{side}"
             self.plug(ns, "chan0", f"{CHANNEL_IP[side]}/30", middle, port)
             _ip(ns, "link", "set", "chan0", "mtu", str(mtu))
+            # What A sends gets into the switch and is dropped there, as on a real network; what B
+            # sends is dropped by its own end of the veth.
+            if side == "A":
+                _ip(middle, "link", "set", port, "mtu", str(mtu))
             # One packet is one frame, on both ends of a veth.
             for place, device in ((ns, "chan0"), (middle, port)):
                 in_namespace(place, lambda d=device: _no_offloads(d))

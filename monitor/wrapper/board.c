@@ -459,6 +459,11 @@ int vmft_board_finish(struct vmft_rewrite *rw)
 {
 	add_missing(rw);
 	add_memory(rw);
+	/*
+	 * A guest that may switch its disks to write through is not asked for flushes after it
+	 * has: its next host, where the mode is the old one, would keep its writes in a cache.
+	 */
+	vmft_add(rw, "-global", "virtio-blk-device.config-wce=off");
 	if (vmft_is_checkpoint(rw))
 		finish_checkpoint(rw);
 	else

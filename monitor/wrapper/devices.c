@@ -11,6 +11,7 @@
 
 #include "rewrite.h"
 
+#define NO_SWITCH     "the cache mode a guest switches to is in no state that QEMU saves"
 #define OTHER_THREAD  "work in a thread of its own is not recorded"
 #define ROM_BY_PATH   "a ROM file would have to be equal on both hosts"
 #define NO_HOT_BACKUP "the device would be unplugged by the host, which is not recorded"
@@ -49,7 +50,7 @@ struct model {
 	{.key = "drive", .hidden = true}, {"iothread", "", OTHER_THREAD, false},                   \
 	    {"scsi", "off", "SCSI commands would pass the log by", false},                         \
 	    {"share-rw", "off", "another writer's changes are not in the log", false},             \
-	    {.key = "serial"}, {.key = "queue-size"}, {.key = "config-wce"},                       \
+	    {"config-wce", "off", NO_SWITCH, false}, {.key = "serial"}, {.key = "queue-size"},     \
 	    {.key = "write-cache"}, {.key = "logical_block_size"}, {.key = "physical_block_size"}, \
 	    {.key = "discard"}, {.key = "write-zeroes"}, {.key = "werror"},                        \
 	{                                                                                          \

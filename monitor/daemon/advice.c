@@ -116,6 +116,18 @@ static void of_lagging(const struct vmft_monitor *m, uint64_t now, char *text, s
 			       (unsigned long long)(until > now ? (until - now) / S + 1 : 0));
 }
 
+static void of_standing(const struct vmft_monitor *m, uint64_t now, char *text, size_t size)
+{
+	const uint64_t left = m->stall.since_ns + m->config.stall_ms * (S / 1000);
+
+	(void)snprintf(text, size,
+		       "the backup's replay stands still at log position %llu: it could not take "
+		       "over now; if its host is stopped or its disk does not answer, mend that; "
+		       "in %llu s it is given up, and one that is started anew is attached afresh",
+		       (unsigned long long)m->stall.replayed,
+		       (unsigned long long)(left > now ? (left - now) / S + 1 : 0));
+}
+
 /* Of a backup that cannot replay what it holds: nothing here goes on by itself. */
 static void of_stuck(const struct vmft_monitor *m, char *text, size_t size)
 {
@@ -151,6 +163,10 @@ static const char *const passing[VMFT_STATE_COUNT] = {
 bool vmft_advice(const struct vmft_monitor *m, uint64_t now, char *text, size_t size)
 {
 	text[0] = '\0';
+	if (m->stall.stands) {
+		of_standing(m, now, text, size);
+		return true;
+	}
 	if (passing[m->core.state])
 		(void)snprintf(text, size, "%s", passing[m->core.state]);
 	switch (m->core.state) {

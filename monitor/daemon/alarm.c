@@ -59,7 +59,7 @@ static const char *const names[VMFT_ALARM_EVENTS] = {
     [VMFT_ALARM_DIVERGED] = "diverged",	  [VMFT_ALARM_BACKUP_DIVERGED] = "backup-diverged",
     [VMFT_ALARM_LAGGING] = "lagging",	  [VMFT_ALARM_DROPPED] = "dropped",
     [VMFT_ALARM_STALLED] = "stalled",	  [VMFT_ALARM_ARBITER] = "arbiter",
-    [VMFT_ALARM_PROTECTED] = "protected",
+    [VMFT_ALARM_PROTECTED] = "protected", [VMFT_ALARM_BACKUP_STALLED] = "backup-stalled",
 };
 
 const char *vmft_alarm_name(enum vmft_alarm_event event)

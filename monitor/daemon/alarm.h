@@ -27,6 +27,7 @@ enum vmft_alarm_event {
 	VMFT_ALARM_BACKUP_DIVERGED, /* primary: its backup said so of itself */
 	VMFT_ALARM_LAGGING,	    /* primary: it is slowed, for a while already */
 	VMFT_ALARM_DROPPED,	    /* primary: its backup lagged too long and is given up */
+	VMFT_ALARM_BACKUP_STALLED,  /* primary: its backup's replay stands still */
 	VMFT_ALARM_STALLED,	    /* backup: its primary is gone, its replay stands still */
 	VMFT_ALARM_ARBITER,	    /* the arbiter does not answer: nobody goes on */
 	VMFT_ALARM_PROTECTED,	    /* primary: all is well again after one of these */

@@ -167,6 +167,8 @@ static void add_log(struct json_object *object, struct vmft_monitor *m)
 		add_number(object, "log_acked", m->core.acked);
 		add_number(object, "log_replayed", m->peer.replayed);
 		add_number(object, "lag_ms", vmft_monitor_lag_ms(m, now));
+		add_number(object, "replay_stands_ms",
+			   m->stall.stands ? vmft_monitor_stalled_ns(m, now) / MS : 0);
 		add_number(object, "log_bytes_per_s", m->lag.bytes_per_s);
 		add_number(object, "throttle_permille", m->throttle);
 		add_number(object, "lag_dropped", m->source.dropped);

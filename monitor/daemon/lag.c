@@ -44,6 +44,7 @@ void vmft_lag_sent(struct vmft_lag *lag, uint64_t position, uint64_t now_ns)
 uint64_t vmft_lag_ms(struct vmft_lag *lag, uint64_t replayed, uint64_t sent, uint64_t now_ns)
 {
 	while (lag->count > 0 && lag->sample[lag->first].position <= replayed) {
+		lag->replayed_ns = lag->sample[lag->first].at_ns;
 		lag->first = slot(lag, 1);
 		lag->count--;
 	}
@@ -51,4 +52,12 @@ uint64_t vmft_lag_ms(struct vmft_lag *lag, uint64_t replayed, uint64_t sent, uin
 	if (replayed >= sent || lag->count == 0 || lag->sample[lag->first].at_ns >= now_ns)
 		return 0;
 	return (now_ns - lag->sample[lag->first].at_ns) / 1000000u;
+}
+
+uint64_t vmft_lag_logged_ns(const struct vmft_lag *lag)
+{
+	if (lag->count == 0 || lag->replayed_ns == 0 ||
+	    lag->sample[lag->first].at_ns <= lag->replayed_ns)
+		return 0;
+	return lag->sample[lag->first].at_ns - lag->replayed_ns;
 }

@@ -16,6 +16,7 @@ struct vmft_lag {
 		uint64_t position, at_ns;
 	} sample[VMFT_LAG_SAMPLES];
 	unsigned first, count;
+	uint64_t replayed_ns;		  /* at_ns of the last sample that was; 0: none was */
 	uint64_t step_ns;		  /* 0: VMFT_LAG_STEP_NS */
 	uint64_t window_bytes, window_ns; /* where the current second began */
 	uint64_t bytes_per_s;
@@ -30,5 +31,9 @@ void vmft_lag_rate(struct vmft_lag *lag, uint64_t bytes, uint64_t now_ns);
 
 /* The lag in ms when the peer has replayed up to position and all sent is up to sent. */
 uint64_t vmft_lag_ms(struct vmft_lag *lag, uint64_t replayed, uint64_t sent, uint64_t now_ns);
+
+/* How long the guest took at most to log what the peer replays now. Of when vmft_lag_ms() looked.
+ */
+uint64_t vmft_lag_logged_ns(const struct vmft_lag *lag);
 
 #endif

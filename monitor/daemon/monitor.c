@@ -40,6 +40,8 @@
 /* A pair may lag for a moment every few seconds: said once in this time, status has the figure. */
 #define LAG_SAID_NS  (10000 * MS)
 #define LAG_ALARM_NS (5000 * MS) /* somebody is told */
+/* A backup says every 200 ms at least how far it is. */
+#define HEARD_FRESH_NS (500 * MS)
 
 /* Whoever asks first sets the time: events of the core may ask from inside a callback. */
 static void pump_in(struct vmft_monitor *m, uint64_t nanoseconds)
@@ -396,7 +398,7 @@ int vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position)
 	m->lag.window_bytes = m->strategy_ops->sent_bytes(m->strategy);
 	m->lag.window_ns = vmft_loop_now();
 	m->peer.replayed = position;
-	m->replayed_ns = vmft_loop_now();
+	m->stall.since_ns = vmft_loop_now();
 	m->peer.ack = position;
 	return 0;
 }
@@ -612,30 +614,74 @@ static void on_retry(struct vmft_op *op, int result)
 
 uint64_t vmft_monitor_stalled_ns(const struct vmft_monitor *m, uint64_t now)
 {
-	return vmft_loop_since(m->replayed_ns, now);
+	return vmft_loop_since(m->stall.since_ns, now);
 }
 
-/* A backup whose replay stands still has diverged, or its QEMU is stopped by its disk: it could
- * not take over, and its primary would be slowed for ever.
- * slept: time this monitor did not run itself, in which it could not see replay move. */
-static void watch_replay(struct vmft_monitor *m, uint64_t now, uint64_t slept)
+static void say_stands(struct vmft_monitor *m, uint64_t now)
+{
+	const uint64_t stands = vmft_monitor_stalled_ns(m, now);
+	const uint64_t limit = m->config.stall_ms * MS;
+	char text[VMFT_ALARM_TEXT_MAX];
+
+	(void)snprintf(text, sizeof(text),
+		       "the backup's replay stands still at log position %llu, for %llu ms: should "
+		       "this host fail now, the guest is lost with it; look after the backup's "
+		       "host (its journal, its disk); in %llu s it is given up",
+		       (unsigned long long)m->stall.replayed, (unsigned long long)(stands / MS),
+		       (unsigned long long)((limit - stands) / MS / 1000));
+	vmft_journal_say(&m->journal, "%s", text);
+	vmft_alarm_raise(m->alarm, VMFT_ALARM_BACKUP_STALLED, text);
+}
+
+static void say_moves(struct vmft_monitor *m)
+{
+	static const char text[] = "the backup's replay gets on again";
+
+	vmft_journal_say(&m->journal, "%s", text);
+	vmft_alarm_raise(m->alarm, VMFT_ALARM_PROTECTED, text);
+}
+
+/* It has diverged, or its QEMU is stopped by its disk: it could not take over, and its primary
+ * would be slowed for ever. */
+static void give_up_stalled(struct vmft_monitor *m)
 {
 	const struct vmft_event_in lost = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_STALLED};
 	char what[96];
 
-	m->replayed_ns += slept;
-	if (m->peer.replayed != m->replayed || m->replayed >= m->strategy_ops->taken(m->strategy) ||
-	    m->peer.stage == VMFT_PEER_NONE)
-		m->replayed_ns = now;
-	m->replayed = m->peer.replayed;
-	if (m->core.side != VMFT_SIDE_PRIMARY || !vmft_core_is_paired(&m->core) ||
-	    vmft_monitor_stalled_ns(m, now) < m->config.stall_ms * MS)
-		return;
 	(void)snprintf(what, sizeof(what), "the backup's replay stands still at log position %llu",
-		       (unsigned long long)m->replayed);
+		       (unsigned long long)m->stall.replayed);
 	vmft_journal_say(&m->journal, "%s: it is given up", what);
 	vmft_divergence_count(m, what);
 	vmft_monitor_event(m, &lost);
+}
+
+/* A backup that is sent epochs has none half applied as it goes live: that one is on its way for
+ * long is for the lag to tell. */
+static void watch_replay(struct vmft_monitor *m, uint64_t now, uint64_t slept)
+{
+	const struct vmft_stall_view view = {
+	    .replayed = m->peer.replayed,
+	    .taken = m->strategy_ops->taken(m->strategy),
+	    .logged_ns = vmft_lag_logged_ns(&m->lag),
+	    .connected = m->peer.stage != VMFT_PEER_NONE,
+	    .paired = m->core.side == VMFT_SIDE_PRIMARY && vmft_core_is_paired(&m->core),
+	    .heard = !m->strategy_ops->moves_state &&
+		     vmft_loop_since(m->peer.heard_ns, now) < HEARD_FRESH_NS,
+	};
+
+	switch (vmft_stall_look(&m->stall, &view, m->config.stall_ms, now, slept)) {
+	case VMFT_STALL_STANDS:
+		say_stands(m, now);
+		break;
+	case VMFT_STALL_MOVES:
+		say_moves(m);
+		break;
+	case VMFT_STALL_TOO_LONG:
+		give_up_stalled(m);
+		break;
+	case VMFT_STALL_NO_NEWS:
+		break;
+	}
 }
 
 uint64_t vmft_monitor_lag_ms(struct vmft_monitor *m, uint64_t now)
@@ -1067,7 +1113,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	rc = init_core(m, err);
 	if (rc < 0)
 		goto err_peer;
-	m->state_ns = m->tick_ns = m->replayed_ns = vmft_loop_now();
+	m->state_ns = m->tick_ns = m->stall.since_ns = vmft_loop_now();
 	return 0;
 
 err_peer:

@@ -34,6 +34,7 @@
 #include "lag.h"
 #include "reach.h"
 #include "saver.h"
+#include "stall.h"
 #include "strangers.h"
 #include "strategy.h"
 #include "throttle.h"
@@ -136,10 +137,10 @@ struct vmft_monitor {
 	struct vmft_journal journal;
 	struct vmft_lag lag;
 	struct vmft_disk_fault disk;
-	struct vmft_saver saver;	/* backup: the log on its disk */
-	struct vmft_source source;	/* primary: attaching a backup */
-	struct vmft_sink sink;		/* backup: being attached */
-	uint64_t replayed, replayed_ns; /* primary: by the backup, and when that last moved */
+	struct vmft_saver saver;       /* backup: the log on its disk */
+	struct vmft_source source;     /* primary: attaching a backup */
+	struct vmft_sink sink;	       /* backup: being attached */
+	struct vmft_stall_watch stall; /* primary: whether the backup replays */
 	struct vmft_divergence divergence;
 	uint32_t throttle;		 /* permille, as the agent was told */
 	struct vmft_lag_watch lag_watch; /* primary: whether the pair lags */

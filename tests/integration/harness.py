@@ -164,6 +164,44 @@ class Loaded:
         return (after[0] - before[-1]) / 1e6 if before and after else None
 
 
+class Told:
+    """The alarm program of both sides: what it was told, by host."""
+
+    WORDS = ("event", "name", "host", "text")
+    SCRIPT = """#!/bin/sh
+[ "$*" = "$VMFT_ALARM_EVENT $VMFT_ALARM_NAME $VMFT_ALARM_HOST $VMFT_ALARM_TEXT" ] || exit 1
+echo "$1|$2|$3|$4" >> {0}/told.$3
+"""
+
+    def __init__(self, pair):
+        self.pair = pair
+        path = os.path.join(pair.dir, "alarm")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(self.SCRIPT.format(pair.dir))
+        os.chmod(path, 0o755)
+        pair.pair_keys["alarm"] = path
+        pair.write_pair()
+
+    def all(self, name):
+        side = self.pair.side[name]
+        try:
+            with open(os.path.join(self.pair.dir, f"told.{side.host}"), encoding="utf-8") as file:
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return []
+        found = [dict(zip(self.WORDS, line.split("|"))) for line in lines]
+        for alarm in found:
+            equal((alarm["name"], alarm["host"]), (self.pair.prefix, side.host), "name and host")
+        return found
+
+    def wait(self, name, *events):
+        """Until the program was told just these; two of the same moment may come in any order."""
+        self.pair.wait(lambda: len(self.all(name)) >= len(events), f"{name} to tell {events}", 30)
+        found = self.all(name)
+        equal(sorted(alarm["event"] for alarm in found), sorted(events), f"what {name} told")
+        return found
+
+
 def silent(pair, name, since, what):
     """No frame with the guest's MAC has left a host since then, seen at the switch."""
     frames = pair.capture[name].frames(since)

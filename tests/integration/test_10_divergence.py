@@ -6,8 +6,9 @@ import hashlib
 import os
 import re
 
-from harness import LOCKSTEP, Loaded, check, drill, equal, note, paired
+from harness import LOCKSTEP, Loaded, Told, check, drill, equal, note, paired
 from vmftlab import injure
+from vmftlab.lab import PAIRED
 from vmftlab.net import GUEST_IP
 
 # A backup that is stopped while its log is damaged, or while the machine is busy with other things,
@@ -161,18 +162,37 @@ def diverge_log_clock(name, way):
 
 @drill("diverge-log-kind", LOCKSTEP, limit=400)
 def diverge_log_kind(name, way):
-    """An event turns into one that nothing in the backup's guest will ever act on. The primary counts
-    the time in which the backup's QEMU was stopped: the quarter that it waits longer must be more."""
+    """An event turns into one that nothing in the backup's guest will ever act on. That it stands
+    still is told long before it is found why. The primary counts the time in which the backup's QEMU
+    was stopped: the quarter that it waits longer must be more."""
     with way.lab(name, pair={"stall-ms": 40000, **SILENCE}) as pair:
+        told = Told(pair)
         diverging = Diverging(pair)
         bits = injure.CHECKPOINT_CLOCK_VIRTUAL ^ injure.CHECKPOINT_RESET
         with injure.held_log(pair, "A", "B") as log:
             since = pair.wait(lambda: change(log, injure.CHECKPOINT_CLOCK_VIRTUAL, 0, bits),
                               "a timer's checkpoint in the log", 20)
+        standing(pair, told)
         text = diverging.found(since, "stalled")
         check(re.search(rf"^> +{since} +1  checkpoint reset", text, re.M),
               "the report does not point at the event")
         diverging.healed()
+
+
+def standing(pair, told):
+    """Of a backup that does not replay what it has: nothing is known of it but that."""
+    def stands():
+        found = pair.status("A")
+        return found if found["replay_stands_ms"] >= 1500 else None
+    now = pair.wait(stands, "the primary to see that it stands", 30)
+    pair.wait_said("A", r"the backup's replay stands still at log position \d+, for \d+ ms", 1)
+    check(now["state"] in PAIRED, f"state of A meanwhile: {now['state']}")
+    equal(now["divergences"], 0, "divergences by then")
+    check("it could not take over now" in now["next"], f"advice: {now['next']}")
+    text = pair.wait(lambda: next((alarm["text"] for alarm in told.all("A")
+                                   if alarm["event"] == "backup-stalled"), None),
+                     "A to tell of it", 30)
+    check("should this host fail now" in text, f"what A told: {text}")
 
 
 @drill("stall-without-primary", LOCKSTEP, limit=400)

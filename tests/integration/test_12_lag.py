@@ -7,7 +7,7 @@ import re
 import signal
 import time
 
-from harness import Loaded, captures_whole, check, drill, equal, note, paired
+from harness import Loaded, Told, captures_whole, check, drill, equal, note, paired
 from vmftlab import cgroup
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Writer
@@ -60,44 +60,6 @@ class Memory:
                   f"{side}'s monitor grew: {self.first[side]} kB, then {kb} kB")
 
 
-class Told:
-    """The alarm program of both sides: what it was told, by host."""
-
-    WORDS = ("event", "name", "host", "text")
-    SCRIPT = """#!/bin/sh
-[ "$*" = "$VMFT_ALARM_EVENT $VMFT_ALARM_NAME $VMFT_ALARM_HOST $VMFT_ALARM_TEXT" ] || exit 1
-echo "$1|$2|$3|$4" >> {0}/told.$3
-"""
-
-    def __init__(self, pair):
-        self.pair = pair
-        path = os.path.join(pair.dir, "alarm")
-        with open(path, "w", encoding="ascii") as file:
-            file.write(self.SCRIPT.format(pair.dir))
-        os.chmod(path, 0o755)
-        pair.pair_keys["alarm"] = path
-        pair.write_pair()
-
-    def all(self, name):
-        side = self.pair.side[name]
-        try:
-            with open(os.path.join(self.pair.dir, f"told.{side.host}"), encoding="utf-8") as file:
-                lines = file.read().splitlines()
-        except FileNotFoundError:
-            return []
-        found = [dict(zip(self.WORDS, line.split("|"))) for line in lines]
-        for alarm in found:
-            equal((alarm["name"], alarm["host"]), (self.pair.prefix, side.host), "name and host")
-        return found
-
-    def wait(self, name, *events):
-        """Until the program was told just these; two of the same moment may come in any order."""
-        self.pair.wait(lambda: len(self.all(name)) >= len(events), f"{name} to tell {events}", 30)
-        found = self.all(name)
-        equal(sorted(alarm["event"] for alarm in found), sorted(events), f"what {name} told")
-        return found
-
-
 # --- a slow backup -----------------------------------------------------------------
 
 
@@ -143,6 +105,7 @@ def lag_control(name, way):
         equal(pair.status("A")["next"], None, "advice when all is well")
         pair.wait_said("A", "lagging: the backup is [0-9]+ ms behind", 1)
         pair.wait_said("A", "keeps up again; it was up to [0-9]+ ms behind", 1)
+        check("stands still" not in pair.side["A"].log(), "a slow replay is said to stand still")
         loaded.verify()
         captures_whole(pair)
 

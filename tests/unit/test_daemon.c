@@ -16,6 +16,7 @@
 #include "../../monitor/daemon/arbiter.h"
 #include "../../monitor/daemon/control-request.h"
 #include "../../monitor/daemon/lag.h"
+#include "../../monitor/daemon/stall.h"
 #include "../../monitor/daemon/throttle.h"
 #include "suites.h"
 
@@ -165,6 +166,133 @@ static void test_lagging(void)
 	CU_ASSERT_EQUAL(watch.worst_ms, 451);
 }
 
+/* A pair that is looked at every 20 ms until there is news, or for so long. */
+static enum vmft_stall_news stall_until(struct vmft_stall_watch *watch,
+					const struct vmft_stall_view *view, uint64_t *ms,
+					uint64_t end_ms)
+{
+	enum vmft_stall_news news = VMFT_STALL_NO_NEWS;
+
+	while (news == VMFT_STALL_NO_NEWS && *ms < end_ms) {
+		*ms += 20;
+		news = vmft_stall_look(watch, view, 20000, *ms * MS, 0);
+	}
+	return news;
+}
+
+static const struct vmft_stall_view standing = {
+    .replayed = 7, .taken = 8, .connected = true, .paired = true, .heard = true};
+
+/* Said once, after a second and a half; given up as late as is set. */
+static void test_stall(void)
+{
+	struct vmft_stall_watch watch = {
+	    .replayed = 7, .since_ns = 1000 * MS, .looked_ns = 1000 * MS};
+	uint64_t ms = 1000;
+
+	CU_ASSERT_EQUAL(stall_until(&watch, &standing, &ms, 60000), VMFT_STALL_STANDS);
+	CU_ASSERT_EQUAL(ms, 2500);
+	CU_ASSERT(watch.stands);
+	CU_ASSERT_EQUAL(stall_until(&watch, &standing, &ms, 60000), VMFT_STALL_TOO_LONG);
+	CU_ASSERT_EQUAL(ms, 21000);
+}
+
+/* The guest ran for a second with nothing to log: a slow replay of that is not worth a word, one
+ * that does not end is. */
+static void test_stall_long_run(void)
+{
+	static struct vmft_lag lag;
+	struct vmft_stall_watch watch = {
+	    .replayed = 7, .since_ns = 1000 * MS, .looked_ns = 1000 * MS};
+	struct vmft_stall_view view = standing;
+	uint64_t ms = 1000;
+
+	vmft_lag_sent(&lag, 7, 500 * MS);
+	CU_ASSERT_EQUAL(vmft_lag_logged_ns(&lag), 0);
+	vmft_lag_sent(&lag, 8, 1000 * MS);
+	vmft_lag_sent(&lag, 9, 1010 * MS);
+	CU_ASSERT_EQUAL(vmft_lag_ms(&lag, 0, 9, 1020 * MS), 520);
+	CU_ASSERT_EQUAL(vmft_lag_logged_ns(&lag), 0); /* not known */
+	CU_ASSERT_EQUAL(vmft_lag_ms(&lag, 7, 9, 1020 * MS), 20);
+	CU_ASSERT_EQUAL(vmft_lag_logged_ns(&lag), 500 * MS);
+	view.logged_ns = vmft_lag_logged_ns(&lag);
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, 60000), VMFT_STALL_STANDS);
+	CU_ASSERT_EQUAL(ms, 7500);
+	CU_ASSERT_EQUAL(vmft_lag_ms(&lag, 8, 9, 7500 * MS), 6490);
+	CU_ASSERT_EQUAL(vmft_lag_logged_ns(&lag), 10 * MS);
+	CU_ASSERT_EQUAL(vmft_lag_ms(&lag, 9, 9, 7500 * MS), 0);
+	CU_ASSERT_EQUAL(vmft_lag_logged_ns(&lag), 0);
+}
+
+/* However far behind: it moves, if only now and then. */
+static void test_stall_lags(void)
+{
+	struct vmft_stall_watch watch = {0};
+	struct vmft_stall_view view = standing;
+
+	view.taken = UINT64_MAX;
+	for (uint64_t ms = 0; ms < 300000; ms += 20) {
+		if (ms % 1400 == 0)
+			view.replayed++;
+		CU_ASSERT_EQUAL(vmft_stall_look(&watch, &view, 20000, ms * MS, 0),
+				VMFT_STALL_NO_NEWS);
+	}
+	/* Nothing to replay: a guest that is frozen. */
+	view.taken = view.replayed;
+	for (uint64_t ms = 300000; ms < 400000; ms += 20)
+		CU_ASSERT_EQUAL(vmft_stall_look(&watch, &view, 20000, ms * MS, 0),
+				VMFT_STALL_NO_NEWS);
+}
+
+/* What was not seen is not said: the monitor slept, nothing was heard, there is no pair. */
+static void test_stall_unseen(void)
+{
+	struct vmft_stall_watch watch = {
+	    .replayed = 7, .since_ns = 1000 * MS, .looked_ns = 1000 * MS};
+	struct vmft_stall_view view = standing;
+	uint64_t ms = 1000;
+
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, 2400), VMFT_STALL_NO_NEWS);
+	ms += 50000;
+	CU_ASSERT_EQUAL(vmft_stall_look(&watch, &view, 20000, ms * MS, 50000 * MS),
+			VMFT_STALL_NO_NEWS);
+	view.heard = false;
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 10000), VMFT_STALL_NO_NEWS);
+	view.heard = true;
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 80), VMFT_STALL_NO_NEWS);
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 20), VMFT_STALL_STANDS);
+	view.paired = false;
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 100000), VMFT_STALL_NO_NEWS);
+	CU_ASSERT(!watch.stands);
+	view.connected = false;
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 100000), VMFT_STALL_NO_NEWS);
+}
+
+/* That it goes on is said if it was said that it did not; one that comes and goes has to stand
+ * for longer to be told of again. */
+static void test_stall_over(void)
+{
+	struct vmft_stall_watch watch = {
+	    .replayed = 7, .since_ns = 1000 * MS, .looked_ns = 1000 * MS};
+	struct vmft_stall_view view = standing;
+	uint64_t ms = 1000;
+
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, 60000), VMFT_STALL_STANDS);
+	view.replayed = 8;
+	view.taken = 10;
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, 60000), VMFT_STALL_MOVES);
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 4980), VMFT_STALL_NO_NEWS);
+	view.replayed = 9;
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 5000), VMFT_STALL_NO_NEWS);
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 20), VMFT_STALL_STANDS);
+	view.taken = 9;
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 20), VMFT_STALL_MOVES);
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 60000), VMFT_STALL_NO_NEWS);
+	view.taken = 10;
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 1480), VMFT_STALL_NO_NEWS);
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 20), VMFT_STALL_STANDS);
+}
+
 /* Continuously for the time that is set; time the monitor slept is not the backup's. */
 static void test_lags_too_long(void)
 {
@@ -200,7 +328,10 @@ int vmft_suite_lag(void)
 	if (!suite || !CU_ADD_TEST(suite, test_lag) ||
 	    !CU_ADD_TEST(suite, test_lag_of_the_moment) || !CU_ADD_TEST(suite, test_lag_long) ||
 	    !CU_ADD_TEST(suite, test_throttle) || !CU_ADD_TEST(suite, test_lagging) ||
-	    !CU_ADD_TEST(suite, test_lags_too_long) || !CU_ADD_TEST(suite, test_lag_retry))
+	    !CU_ADD_TEST(suite, test_lags_too_long) || !CU_ADD_TEST(suite, test_lag_retry) ||
+	    !CU_ADD_TEST(suite, test_stall) || !CU_ADD_TEST(suite, test_stall_long_run) ||
+	    !CU_ADD_TEST(suite, test_stall_lags) || !CU_ADD_TEST(suite, test_stall_unseen) ||
+	    !CU_ADD_TEST(suite, test_stall_over))
 		return -1;
 	return 0;
 }

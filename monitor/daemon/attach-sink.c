@@ -447,6 +447,20 @@ static bool is_settled(struct vmft_monitor *m)
 	return false;
 }
 
+/* An image may become no longer than was foreseen for it: its marks have no place for more. */
+static bool point_is_sane(struct vmft_monitor *m, const struct vmft_point *point)
+{
+	const struct vmft_sink *s = &m->sink;
+
+	if (point->disk_count != m->options.disk_count || point->state_bytes != s->state_bytes ||
+	    s->state_bytes == 0)
+		return false;
+	for (uint32_t i = 0; i < point->disk_count; i++)
+		if (point->disk_bytes[i] > region_of(m, i)->bytes)
+			return false;
+	return true;
+}
+
 static int got_point(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
 	struct vmft_sink *s = &m->sink;
@@ -459,8 +473,7 @@ static int got_point(struct vmft_monitor *m, const struct vmft_frame_info *frame
 	int rc;
 
 	if (vmft_point_decode(frame->payload, frame->length, &s->point) < 0 ||
-	    s->point.disk_count != m->options.disk_count ||
-	    s->point.state_bytes != s->state_bytes || s->state_bytes == 0)
+	    !point_is_sane(m, &s->point))
 		return -EBADMSG;
 	if (!is_settled(m))
 		return -ENOSPC;

@@ -451,6 +451,11 @@ static const uint8_t backup_checkpoint[] = {
 	VMFT_FRAME_LOG, 0, 1, 2, 1, VMFT_FRAME_LOG, 0, 2, 1, 0, VMFT_FRAME_LOG, 0, 0, WAIT(2),
 	33, WAIT(50),
 };
+/* A state that is right, and an image that is to be made a million times as long. */
+static const uint8_t backup_long_image[] = {
+	3, HELLO, WAIT(1), VMFT_FRAME_ATTACH, 0, 0, WAIT(1), VMFT_FRAME_STATE, 0, 3, 1, 2, 3,
+	VMFT_FRAME_POINT, 0, 4, 0, 0, 1, 0, 0, 0, 0, 0, WAIT(1), WAIT(1),
+};
 #define ATTACH_OF_PRIMARY						\
 	HELLO, WAIT(1), VMFT_FRAME_READY, 0, WAIT(1),			\
 	VMFT_FRAME_WANT, 0, 0, 0xff, VMFT_FRAME_WANT, 0, 1, 1, WAIT(2),	\
@@ -477,6 +482,7 @@ static const uint8_t primary_forming[] = {
 const struct vmft_fuzz_seed vmft_fuzz_seeds[] = {
     {backup_lockstep, sizeof(backup_lockstep)},
     {backup_checkpoint, sizeof(backup_checkpoint)},
+    {backup_long_image, sizeof(backup_long_image)},
     {primary_lockstep, sizeof(primary_lockstep)},
     {primary_checkpoint, sizeof(primary_checkpoint)},
     {backup_forming, sizeof(backup_forming)},

@@ -8,8 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "world.h"
@@ -40,7 +40,11 @@ struct vmft_loop {
 
 static uint64_t now_ns = 1000000000;
 const void *world_place;
-bool world_rung;
+
+/* Event counters that were rung and are not waited for yet. */
+#define RUNG_MAX 8u
+static int rung[RUNG_MAX];
+static unsigned rung_count;
 
 int vmft_loop_create(struct vmft_loop **ret)
 {
@@ -180,17 +184,40 @@ int vmft_loop_run(struct vmft_loop *loop)
 	return 0;
 }
 
+static bool is_rung(int fd)
+{
+	for (unsigned i = 0; i < rung_count; i++)
+		if (rung[i] == fd)
+			return true;
+	return false;
+}
+
+void world_ring(int fd)
+{
+	(void)eventfd_write(fd, 1);
+	if (is_rung(fd))
+		return;
+	if (rung_count == RUNG_MAX)
+		abort();
+	rung[rung_count++] = fd;
+}
+
+void world_hush(int fd)
+{
+	for (unsigned i = 0; i < rung_count; i++)
+		if (rung[i] == fd)
+			rung[i] = rung[--rung_count];
+}
+
 /* --- steps -------------------------------------------------------------------- */
 
 static bool is_ready(const struct entry *e)
 {
-	struct pollfd fd = {.fd = e->fd, .events = e->events};
-
 	if (e->cancelled)
 		return true;
 	if (e->kind == TIMER)
 		return e->at <= now_ns;
-	return e->kind != POLL || (world_rung && poll(&fd, 1, 0) == 1);
+	return e->kind != POLL || is_rung(e->fd);
 }
 
 static int errno_of(ssize_t result)
@@ -204,6 +231,7 @@ static int perform(const struct entry *e)
 		return -ECANCELED;
 	switch (e->kind) {
 	case POLL:
+		world_hush(e->fd);
 		return e->events;
 	case READ:
 		return errno_of(pread(e->fd, e->bytes, e->n, (off_t)e->at));

@@ -215,7 +215,6 @@ int main(int argc, char *argv[])
 	sweep(&vmft_strategy_lockstep);
 	sweep(&vmft_strategy_checkpoint);
 	world_reset();
-	world_fini();
 	printf("%u calls made to fail, one at a time; %u ended badly\n", faults, bad);
 	return bad || faults == 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -73,18 +73,11 @@ void vmft_control_fini(struct vmft_monitor *m)
 	(void)m;
 }
 
-/* All that a monitor waits for are such. */
-static void ring(int fd)
-{
-	world_rung = true;
-	(void)eventfd_write(fd, 1);
-}
-
 static void guest_is_gone(struct world_side *side)
 {
 	side->killed = true;
 	side->running = false;
-	ring(side->m.pidfd);
+	world_ring(side->m.pidfd);
 }
 
 /* In the place of libc's: nobody is killed here. */
@@ -206,7 +199,7 @@ void vmft_arbiter_worker_ask(struct vmft_arbiter_worker *worker,
 	else if (question->generation == world_generation)
 		ended = true;
 	worker->answered[question->ask] = true;
-	ring(worker->bell);
+	world_ring(worker->bell);
 }
 
 bool vmft_arbiter_worker_answer(struct vmft_arbiter_worker *worker, struct vmft_arbiter_answer *ret)
@@ -235,7 +228,7 @@ bool vmft_arbiter_worker_wait(struct vmft_arbiter_worker *worker, uint64_t milli
 
 static void ring_monitor(struct world_side *side)
 {
-	ring(side->m.agent.bell_monitor);
+	world_ring(side->m.agent.bell_monitor);
 }
 
 static void describe(struct world_side *side)
@@ -504,19 +497,21 @@ static void write_disks(struct world_side *side, unsigned index)
 	}
 }
 
-void world_init(void)
-{
-	(void)snprintf(directory, sizeof(directory), "/tmp/vmft-world-XXXXXX");
-	must(mkdtemp(directory) != NULL);
-	write_pair_file();
-}
-
-void world_fini(void)
+static void remove_directory(void)
 {
 	char command[128];
 
 	(void)snprintf(command, sizeof(command), "rm -rf %s", directory);
 	must(system(command) == 0);
+}
+
+void world_init(void)
+{
+	/* In memory: what is made durable there costs nothing. */
+	(void)snprintf(directory, sizeof(directory), "/dev/shm/vmft-world-XXXXXX");
+	must(mkdtemp(directory) != NULL);
+	must(atexit(remove_directory) == 0);
+	write_pair_file();
 }
 
 static void fill_options(struct world_side *side, unsigned index,
@@ -603,9 +598,11 @@ static void close_fds(const struct vmft_monitor *m)
 	const int fds[] = {o->iface_fd,	     o->area_fd,  o->ram_fd, o->bell_monitor_fd,
 			   o->bell_agent_fd, o->words_fd, m->pidfd};
 
-	for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+	for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		world_hush(fds[i]);
 		if (fds[i] > 0)
 			(void)close(fds[i]);
+	}
 	for (unsigned i = 0; i < WORLD_DISKS; i++)
 		if (o->disk[i].fd >= 0)
 			(void)close(o->disk[i].fd);
@@ -626,8 +623,10 @@ static void free_monitor(struct vmft_monitor *m)
 		m->strategy_ops->close(m->strategy);
 	if (m->loop)
 		vmft_saver_fini(&m->saver);
-	if (m->worker)
+	if (m->worker) {
+		world_hush(m->worker->bell);
 		(void)close(m->worker->bell);
+	}
 	free(m->worker);
 	if (m->agent.area)
 		(void)munmap(m->agent.area, m->agent.area->area_bytes);
@@ -693,7 +692,6 @@ static bool do_one(void)
 		if (world_side[i].up && !world_side[i].left &&
 		    world_loop_step(world_side[i].m.loop))
 			return true;
-	world_rung = false;
 	return false;
 }
 

@@ -46,9 +46,9 @@ extern struct world_side world_side[WORLD_SIDES];
 extern uint64_t world_generation;
 extern char world_record[VMFT_ARBITER_OWNER_MAX], world_mark[VMFT_ARBITER_OWNER_MAX];
 
-/* Once, before all else: makes the directory of the pair file and the images; and removes it. */
+/* Once, before all else: makes the directory of the pair file and the images, which is removed
+ * when the program ends. */
 void world_init(void);
-void world_fini(void);
 
 /* 0 or what vmft_monitor_init() returned. A side that is up is taken down first. armed, if it is
  * not NULL, is called when all is made up and the monitor's own start begins. */
@@ -85,7 +85,8 @@ void world_peer_end(struct world_peer *peer);
 
 /* loop.c, transport.c */
 bool world_loop_step(struct vmft_loop *loop);
-extern bool world_rung;		/* a descriptor that is waited for may be ready */
+void world_ring(int fd); /* an event counter that may be waited for */
+void world_hush(int fd);
 extern const void *world_place; /* while an operation is done: its callback; else NULL */
 bool world_loop_is_stopped(const struct vmft_loop *loop);
 uint64_t world_loop_next(const struct vmft_loop *loop); /* timer; UINT64_MAX: none */

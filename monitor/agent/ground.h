@@ -48,6 +48,7 @@
 
 /* Atomic because two threads may look the functions up at a time; both store the same. */
 struct vmft_libc {
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): these are declarations */
 #define VMFT_LIBC_FIELD(type, name, parameters, arguments) type(*_Atomic name) parameters;
 	VMFT_LIBC_FUNCTIONS(VMFT_LIBC_FIELD)
 #undef VMFT_LIBC_FIELD

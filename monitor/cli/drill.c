@@ -343,7 +343,9 @@ static char process_state(pid_t pid)
 	if (fgets(line, sizeof(line), file))
 		at = strrchr(line, ')');
 	(void)fclose(file);
-	return at && strlen(at) > 2 ? at[2] : 'X';
+	if (!at || strlen(at) <= 2)
+		return 'X';
+	return at[2];
 }
 
 static bool has_happened(const struct drill *d)

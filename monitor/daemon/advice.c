@@ -95,7 +95,7 @@ static void of_alone(const struct vmft_monitor *m, uint64_t now, char *text, siz
 		    "nothing protects this guest, its backup did not keep up: give that "
 		    "host more processor time or bandwidth; a backup is attached in %llu "
 		    "s, or at once by \"vmft attach\" here",
-		    (unsigned long long)((retry - now) / S + 1));
+		    (unsigned long long)((retry - now) / S) + 1);
 	else
 		(void)snprintf(text, size,
 			       "nothing protects this guest: start a backup on another host "

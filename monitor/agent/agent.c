@@ -284,7 +284,6 @@ static void attach_symbols(struct vmft_qemu *q)
 	*(void **)&q->load_device_state = qemu_symbol("qemu_load_device_state");
 	*(void **)&q->system_reset = qemu_symbol("qemu_system_reset");
 	*(void **)&q->pre_loadvm = qemu_symbol("cpu_synchronize_all_pre_loadvm");
-	*(void **)&q->system_reset = qemu_symbol("qemu_system_reset");
 	*(void **)&q->machine = qemu_symbol("qdev_get_machine");
 	*(void **)&q->object_each = qemu_symbol("object_child_foreach_recursive");
 	*(void **)&q->object_cast = qemu_symbol("object_dynamic_cast");

@@ -609,7 +609,6 @@ static void qemu_functions(struct vmft_qemu *q)
 	q->load_device_state = load_device_state;
 	q->system_reset = system_reset;
 	q->pre_loadvm = pre_loadvm;
-	q->system_reset = system_reset;
 	q->machine = machine;
 	q->object_each = object_each;
 	q->object_cast = object_cast;

@@ -51,6 +51,7 @@ enum vmft_bye {
 	VMFT_BYE_GUEST_DIED = 1,
 	VMFT_BYE_GUEST_ENDED = 2,
 	VMFT_BYE_DIVERGED = 3, /* the backup's guest is not what the primary's is */
+	VMFT_BYE_STOPPED = 4,  /* the backup was told to stop */
 };
 
 struct vmft_frame_info {

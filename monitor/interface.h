@@ -44,7 +44,7 @@ enum vmft_agent_state {
 /*
  * Only these steps are made: HOLD -> {RUN | OPEN | PREPARE}, PREPARE -> GO_LIVE,
  * RUN -> {GO_LIVE | OPEN | FENCE}, GO_LIVE -> OPEN, OPEN -> RUN (behind an attach point only);
- * END from any of them.
+ * END from any of them, also before the first.
  */
 enum vmft_command {
 	VMFT_COMMAND_HOLD = 0,	  /* do not start the guest yet */
@@ -54,7 +54,7 @@ enum vmft_command {
 				   * behind an attach point, until the next OPEN) */
 	VMFT_COMMAND_FENCE = 4,	  /* output is dropped, the guest stops for good */
 	VMFT_COMMAND_PREPARE = 5, /* backup: come up stopped, state comes by VMFT_AREA_LOAD */
-	VMFT_COMMAND_END = 6,	  /* checkpoint: the VM is over, QEMU ends in order */
+	VMFT_COMMAND_END = 6,	  /* QEMU is of no more use: it ends, with .exit_code */
 };
 
 /* How a backup's guest was found to differ from the primary's. */
@@ -114,8 +114,8 @@ struct vmft_iface {
 	_Atomic uint64_t acked;		 /* frames that need no more than this may leave... */
 	_Atomic uint64_t release_until;	 /* ...until this CLOCK_MONOTONIC ns (the lease) */
 	_Atomic uint64_t log_end;	 /* GO_LIVE: the log's end, a boundary */
-	_Atomic uint32_t exit_code; /* for QEMU's process, if the monitor leaves before the guest is
-				     * live here; 0: VMFT_EXIT_INTERNAL */
+	_Atomic uint32_t exit_code; /* for QEMU's process: END; or if the monitor leaves before the
+				     * guest is live here, and then 0: VMFT_EXIT_INTERNAL */
 	_Atomic uint32_t throttle;  /* permille of time the recording guest is to be paused */
 	_Atomic uint32_t digest_ms; /* recording: how often memory is sampled; 0: not at all */
 	_Atomic uint32_t digest_pages; /* recording: pages a sample */
@@ -133,6 +133,10 @@ struct vmft_iface {
 	_Atomic uint64_t digests_taken, digest_ns; /* recording: and what they cost */
 	_Atomic uint32_t disk_failures; /* how many have failed, counted behind disk_error */
 	_Atomic uint32_t disk_paused;	/* alone: QEMU has paused the guest for it */
+	_Atomic uint32_t stop_asked;	/* signals that told QEMU to end */
+
+	/* Written by the monitor only. */
+	_Atomic uint32_t stop; /* 1: QEMU is to end as by such a signal */
 };
 
 /* A call on an image, by what can be done when it fails. */
@@ -169,6 +173,7 @@ static_assert(offsetof(struct vmft_iface, log_tail) == 128, "shared layout");
 static_assert(offsetof(struct vmft_iface, agent_state) == 192, "shared layout");
 static_assert(offsetof(struct vmft_iface, command) == 320, "shared layout");
 static_assert(offsetof(struct vmft_iface, digest_ms) == 368, "shared layout");
+static_assert(offsetof(struct vmft_iface, stop_asked) == 968, "shared layout");
 static_assert(sizeof(struct vmft_iface) <= VMFT_IFACE_HEADER, "header fits its page");
 
 /*

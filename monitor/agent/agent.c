@@ -126,6 +126,13 @@ static void orphaned(void)
 
 	if (atomic_exchange(&vmft_agent.orphaned, true))
 		return;
+	vmft_signals_orphaned();
+	if (state == VMFT_AGENT_ENDED) {
+		/* The last of it stays here. */
+		if (vmft_agent.checkpoint.on)
+			vmft_checkpoint_end();
+		return;
+	}
 	if (atomic_load(&vmft_agent.open)) {
 		/* Nobody takes the log of an attach under way out of the ring any more. */
 		vmft_tap_stop_keeping();
@@ -139,10 +146,22 @@ static void orphaned(void)
 		vmft_agent_say("the monitor is gone before this side was live: QEMU ends");
 		_exit(code ? (int)code : VMFT_EXIT_INTERNAL);
 	}
-	if (state != VMFT_AGENT_ENDED)
-		fence("the monitor is gone");
-	else if (vmft_agent.checkpoint.on)
-		vmft_checkpoint_end();
+	fence("the monitor is gone");
+}
+
+/*
+ * A replaying QEMU sleeps in here, a frozen one holds locks: neither hears of an orderly end, and
+ * nothing they have in memory is of use to anybody.
+ */
+static void end(void)
+{
+	const uint32_t code = atomic_load(&vmft_agent.iface->exit_code);
+
+	/* What the guest said last, and the backup has acknowledged, leaves before. */
+	(void)vmft_gate_service();
+	if (!vmft_agent.checkpoint.on || code != VMFT_EXIT_OK)
+		_exit((int)code);
+	vmft_checkpoint_end();
 }
 
 /* By the step from one command to the next: behind an attach point the log is kept though
@@ -159,7 +178,7 @@ static void obey(void)
 	    state != VMFT_AGENT_STANDBY)
 		fence("the other side is live");
 	else if (command == VMFT_COMMAND_END)
-		vmft_checkpoint_end();
+		end();
 	else if (vmft_agent.checkpoint.on && state == VMFT_AGENT_WAITING &&
 		 (command == VMFT_COMMAND_OPEN || command == VMFT_COMMAND_RUN))
 		vmft_checkpoint_start(command == VMFT_COMMAND_OPEN);
@@ -211,6 +230,7 @@ static void *service(void *unused)
 		vmft_checkpoint_service();
 		vmft_requests_service();
 		vmft_disk_service();
+		vmft_signals_service();
 		tap = vmft_gate_service();
 		atomic_fetch_add_explicit(&vmft_agent.iface->agent_beat, 1, memory_order_relaxed);
 	}
@@ -308,6 +328,8 @@ static void checkpoint_symbols(struct vmft_qemu *q)
 	*(void **)&q->qmp_quit = qemu_symbol("qmp_quit");
 	*(void **)&q->reset_requested_get = qemu_symbol("qemu_reset_requested_get");
 	*(void **)&q->shutdown_requested_get = qemu_symbol("qemu_shutdown_requested_get");
+	*(void **)&q->register_shutdown_notifier = qemu_symbol("qemu_register_shutdown_notifier");
+	q->shutdown_action = qemu_symbol("shutdown_action");
 }
 
 void vmft_agent_arm(void)
@@ -339,8 +361,10 @@ void vmft_agent_arm(void)
 	*(void **)&q->get_cpu = qemu_symbol("qemu_get_cpu");
 	*(void **)&q->cpu_exit = qemu_symbol("cpu_exit");
 	*(void **)&q->cpu_dump_state = qemu_symbol("cpu_dump_state");
+	*(void **)&q->killed = qemu_symbol("qemu_system_killed");
 	attach_symbols(q);
 	checkpoint_symbols(q);
+	vmft_signals_arm();
 }
 
 static bool parse_number(const char *text, uint64_t *ret, int base)

@@ -121,6 +121,12 @@ struct vmft_digest { /* main loop */
 	uint32_t next; /* page */
 };
 
+/* QEMU's Notifier (include/qemu/notify.h): a function and its place in a list. */
+struct vmft_notifier {
+	void (*notify)(struct vmft_notifier *notifier, void *data);
+	void *node[2];
+};
+
 /* QEMU's own variables and functions, found once by name when its log is opened. */
 struct vmft_qemu {
 	int *replay_mode;
@@ -201,6 +207,10 @@ struct vmft_qemu {
 	void (*qmp_quit)(void **err);
 	int (*reset_requested_get)(void);    /* ShutdownCause, 0: none */
 	int (*shutdown_requested_get)(void); /* the same */
+	int *shutdown_action;
+	void (*register_shutdown_notifier)(struct vmft_notifier *notifier);
+
+	void (*killed)(int signal, pid_t pid); /* what its signal handler does */
 };
 
 struct vmft_agent_disk {
@@ -228,6 +238,8 @@ struct vmft_checkpoint {
 	/* main loop */
 	unsigned stopped_by; /* a guest that could run: why it does not */
 	bool was_running;
+	bool leaves; /* QEMU was told to end; its guest does not run again */
+	struct vmft_notifier notifier;
 	uint64_t drain_ns; /* of the last stop: it waited for disk requests */
 
 	atomic_bool frozen, gate_full, ending;
@@ -242,6 +254,12 @@ struct vmft_clock {		       /* main loop, but for the last two */
 	uint64_t offset, ticks_offset; /* to the host's */
 	atomic_bool kvm_runs_on;       /* KVM's is set to what it would read now */
 	_Atomic uint64_t kvm_read_ns;  /* when QEMU read it last */
+};
+
+struct vmft_signals {
+	_Atomic int signal, pid; /* the last that came, and who sent it */
+	bool taken;		 /* main thread: QEMU's handlers are replaced */
+	bool passed;		 /* service thread: QEMU was told */
 };
 
 struct vmft_input_state { /* main loop */
@@ -268,6 +286,7 @@ struct vmft_agent {
 	struct vmft_checkpoint checkpoint;
 	struct vmft_clock clock;
 	struct vmft_input_state input;
+	struct vmft_signals signals;
 	int bell_monitor;
 	int bell_agent;
 	int lifeline;
@@ -500,6 +519,12 @@ VMFT_HIDDEN bool vmft_nic_is_tap(int fd);
 VMFT_HIDDEN unsigned vmft_nic_taps(int *fds, unsigned max); /* how many there are */
 VMFT_HIDDEN void vmft_nic_drain_all(void);
 VMFT_HIDDEN void vmft_nic_announce_all(void);
+
+/* signals.c: the signals that tell QEMU to end. */
+VMFT_HIDDEN void vmft_signals_arm(void);	 /* main thread */
+VMFT_HIDDEN void vmft_signals_before_wait(void); /* a main loop that is about to wait */
+VMFT_HIDDEN void vmft_signals_orphaned(void);	 /* service thread */
+VMFT_HIDDEN void vmft_signals_service(void);	 /* service thread */
 
 /* disk.c: images that cannot be read or written. */
 /*

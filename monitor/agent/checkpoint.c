@@ -21,14 +21,16 @@
 #include "../common/area-setup.h"
 
 /* Of QEMU 7.2: RunState (qapi/run-state.json), MachineInitPhase (include/hw/qdev-core.h) */
-#define QEMU_RUN_STATE_INMIGRATE  1
-#define QEMU_RUN_STATE_STOPPED	  7 /* finish-migrate: the one that a reset leaves alone */
-#define QEMU_RUN_STATE_RUNNING	  9
-#define QEMU_RUN_STATE_SHUTDOWN	  11
-#define QEMU_PHASE_MACHINE_READY  4
-#define QEMU_THROTTLE_PERCENT_MAX 90
-#define FLUSH_WAIT_NS		  UINT64_C(100000000)
-#define PERMILLE_A_PERCENT	  10
+#define QEMU_RUN_STATE_INMIGRATE      1
+#define QEMU_RUN_STATE_STOPPED	      7 /* finish-migrate: the one that a reset leaves alone */
+#define QEMU_RUN_STATE_RUNNING	      9
+#define QEMU_RUN_STATE_SHUTDOWN	      11
+#define QEMU_PHASE_MACHINE_READY      4
+#define QEMU_THROTTLE_PERCENT_MAX     90
+#define FLUSH_WAIT_NS		      UINT64_C(100000000)
+#define PERMILLE_A_PERCENT	      10
+#define QEMU_SHUTDOWN_ACTION_POWEROFF 0 /* ShutdownAction there */
+#define QEMU_SHUTDOWN_ACTION_PAUSE    1
 
 /* Why a guest that could run does not. */
 enum {
@@ -264,7 +266,7 @@ static void start_in_main_loop(void *unused)
 {
 	(void)unused;
 	/* It would take a fence's request to stop with it. */
-	if (atomic_load(&vmft_agent.fenced))
+	if (atomic_load(&vmft_agent.fenced) || self()->leaves)
 		return;
 	atomic_store(&vmft_agent.iface->guest_ran, 1);
 	vmft_agent.qemu.vm_start();
@@ -414,6 +416,31 @@ static void at_exit(void)
 }
 
 /*
+ * Main loop, which does what shutdown_action says next (main_loop_should_exit() in
+ * softmmu/runstate.c): a power-off, SIGTERM, "quit". Left to itself QEMU would close the images
+ * and be gone, and with it what the guest did after its last epoch: so it only pauses, whatever
+ * ends it, until the monitor says END. With nobody to say that it ends at once.
+ */
+static void told_to_end(struct vmft_notifier *notifier, void *cause)
+{
+	const uint32_t state = atomic_load(&vmft_agent.iface->agent_state);
+	const bool ran =
+	    state == VMFT_AGENT_RECORDING || state == VMFT_AGENT_LIVE || state == VMFT_AGENT_ENDED;
+	struct vmft_checkpoint *c = self();
+
+	(void)notifier;
+	(void)cause;
+	if (!ran || atomic_load(&c->ending) || atomic_load(&vmft_agent.orphaned)) {
+		*vmft_agent.qemu.shutdown_action = QEMU_SHUTDOWN_ACTION_POWEROFF;
+		return;
+	}
+	*vmft_agent.qemu.shutdown_action = QEMU_SHUTDOWN_ACTION_PAUSE;
+	/* One that is stopped for an epoch is not started by the end of it. */
+	c->was_running = false;
+	c->leaves = true;
+}
+
+/*
  * Main thread, about to wait, without locks. There is no log whose opening tells that QEMU is
  * up: its main loop's first wait does. A guest that has switched itself off has been paused
  * by QEMU (-action shutdown=pause), so that its last epoch can be taken.
@@ -431,6 +458,8 @@ void vmft_checkpoint_before_wait(void)
 		vmft_agent_arm();
 		vmft_input_start();
 		(void)atexit(at_exit);
+		c->notifier.notify = told_to_end;
+		vmft_agent.qemu.register_shutdown_notifier(&c->notifier);
 		vmft_agent_state_set(vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_INMIGRATE)
 					 ? VMFT_AGENT_STANDBY
 					 : VMFT_AGENT_WAITING);
@@ -440,6 +469,6 @@ void vmft_checkpoint_before_wait(void)
 	}
 	state = atomic_load_explicit(&vmft_agent.iface->agent_state, memory_order_relaxed);
 	if ((state == VMFT_AGENT_RECORDING || state == VMFT_AGENT_LIVE) &&
-	    vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_SHUTDOWN))
+	    (c->leaves || vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_SHUTDOWN)))
 		vmft_agent_state_set(VMFT_AGENT_ENDED);
 }

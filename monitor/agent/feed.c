@@ -197,7 +197,7 @@ static void decide(struct vmft_feed *feed)
 			prepare(feed);
 			return;
 		}
-		if (command != VMFT_COMMAND_HOLD) {
+		if (command != VMFT_COMMAND_HOLD && command != VMFT_COMMAND_END) {
 			atomic_store(&feed->phase, VMFT_FEED_STREAM);
 			return;
 		}

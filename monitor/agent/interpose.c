@@ -91,6 +91,8 @@ EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeou
 	struct pollfd *waits;
 	int ready;
 
+	if (vmft_agent.iface && atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
+		vmft_signals_before_wait();
 	vmft_checkpoint_before_wait();
 	vmft_clock_before_wait();
 	waits = vmft_input_waits(fds, count);

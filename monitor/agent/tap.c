@@ -309,7 +309,7 @@ static void wait_for_run(void)
 		uint32_t seen = atomic_load(&vmft_agent.iface->monitor_futex);
 
 		command = vmft_agent_command();
-		if (command != VMFT_COMMAND_HOLD)
+		if (command != VMFT_COMMAND_HOLD && command != VMFT_COMMAND_END)
 			break;
 		vmft_agent_sleep(seen);
 	}

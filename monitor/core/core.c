@@ -53,6 +53,7 @@ static enum vmft_why peer_why(const struct vmft_core *core, const struct vmft_ev
 	case VMFT_WHY_STALLED:
 	case VMFT_WHY_LAGGED:
 	case VMFT_WHY_PEER_DIVERGED:
+	case VMFT_WHY_PEER_STOPPED:
 		return event->why;
 	default:
 		refuse(core, event, "no reason a peer is lost for");
@@ -400,6 +401,16 @@ static enum vmft_state on_backup_gone(struct vmft_core *core, const struct vmft_
 	return end(core, guest_why(event), ret);
 }
 
+/* The primary hears of it before the connection goes: it need not wait for silence. */
+static enum vmft_state on_stopped(struct vmft_core *core, const struct vmft_event_in *event,
+				  struct vmft_actions *ret)
+{
+	(void)event;
+	if (core->state != VMFT_STATE_FORMING)
+		say_bye(VMFT_WHY_STOPPED, ret);
+	return end(core, VMFT_WHY_STOPPED, ret);
+}
+
 /* ATTACHING, backup */
 
 static enum vmft_state on_log_held_attaching(struct vmft_core *core,
@@ -540,6 +551,7 @@ static const struct rule primary_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_PEER_ENDED] = ON(on_forming_failed, S(FORMING)),
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_STOPPED] = ON(on_stopped, S(ENDED)),
 	    },
 	[VMFT_STATE_ATTACHING] =
 	    {
@@ -651,6 +663,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
+		[VMFT_IN_STOPPED] = ON(on_stopped, S(ENDED)),
 		[VMFT_IN_DIVERGED] = STALE,
 	    },
 	[VMFT_STATE_ATTACHING] =
@@ -664,6 +677,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
 		[VMFT_IN_GUEST_DIED] = ON(on_backup_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_backup_gone, S(ENDED)),
+		[VMFT_IN_STOPPED] = ON(on_stopped, S(ENDED)),
 		[VMFT_IN_DIVERGED] = ON(on_diverged, S(DIVERGED)),
 	    },
 	[VMFT_STATE_PROTECTED] =
@@ -675,6 +689,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
 		[VMFT_IN_GUEST_DIED] = ON(on_backup_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_backup_gone, S(ENDED)),
+		[VMFT_IN_STOPPED] = ON(on_stopped, S(ENDED)),
 		[VMFT_IN_DIVERGED] = ON(on_diverged, S(DIVERGED)),
 	    },
 	[VMFT_STATE_DRAINING] =
@@ -903,6 +918,7 @@ const char *vmft_in_name(enum vmft_in kind)
 	    [VMFT_IN_LAGS] = "lags",
 	    [VMFT_IN_KEEPS_UP] = "keeps-up",
 	    [VMFT_IN_DIVERGED] = "diverged",
+	    [VMFT_IN_STOPPED] = "stopped",
 	};
 
 	return name_at(names, VMFT_IN_COUNT, kind);
@@ -960,6 +976,8 @@ const char *vmft_why_text(enum vmft_why why)
 	    [VMFT_WHY_LAGGED] = "the backup did not keep up",
 	    [VMFT_WHY_DIVERGED] = "this side's guest diverged from the primary's",
 	    [VMFT_WHY_PEER_DIVERGED] = "the backup's guest diverged",
+	    [VMFT_WHY_STOPPED] = "this side was told to stop",
+	    [VMFT_WHY_PEER_STOPPED] = "the backup was told to stop",
 	};
 
 	return name_at(texts, VMFT_WHY_COUNT, why);

@@ -65,6 +65,8 @@ enum vmft_why {
 	VMFT_WHY_LAGGED,	      /* peer: a backup that did not keep up for too long */
 	VMFT_WHY_DIVERGED,	      /* own guest is not what the primary's was */
 	VMFT_WHY_PEER_DIVERGED,	      /* peer said goodbye: its guest diverged from ours */
+	VMFT_WHY_STOPPED,	      /* this side was told to stop, and no guest lives on it */
+	VMFT_WHY_PEER_STOPPED,	      /* peer said goodbye: a backup that was told to stop */
 	VMFT_WHY_COUNT,
 };
 
@@ -85,7 +87,7 @@ enum vmft_in {
 	VMFT_IN_GATE_CLOSED, /* primary: nothing more leaves; all that left depends on no more
 			      * log than .position */
 	VMFT_IN_PEER_LOST,   /* .why: CONNECTION, SILENCE, PEER_GUEST_DIED, PEER_DIVERGED,
-			      * PEER_FAULT; or given up by this side: STALLED, LAGGED,
+			      * PEER_STOPPED, PEER_FAULT; or given up by this side: STALLED, LAGGED,
 			      * ATTACH_FAILED */
 	VMFT_IN_PEER_ENDED,  /* the peer's goodbye after an orderly end of its guest */
 	VMFT_IN_LOG_HELD,    /* backup: log held in memory up to .position */
@@ -102,6 +104,8 @@ enum vmft_in {
 	VMFT_IN_LAGS,		   /* primary, protected: the backup is behind the bound */
 	VMFT_IN_KEEPS_UP,	   /* primary, lagging: it is within it again */
 	VMFT_IN_DIVERGED,	   /* backup: its guest was found to differ from the primary's */
+	VMFT_IN_STOPPED,	   /* told to stop, where no guest lives: primary in FORMING;
+				    * backup up to PROTECTED */
 	VMFT_IN_COUNT,
 };
 
@@ -117,10 +121,10 @@ struct vmft_event_in {
 enum vmft_do {
 	VMFT_DO_FENCE_GUEST = 1 << 0, /* stop the guest for good, shut its gate for good */
 	VMFT_DO_SEND_ACK = 1 << 1,    /* tell the peer .ack is held */
-	VMFT_DO_SEND_BYE = 1 << 2,    /* .bye: GUEST_DIED, GUEST_ENDED or DIVERGED, after all log
-				       * was sent */
-	VMFT_DO_CLOSE_PEER = 1 << 3,  /* with SEND_BYE: once it is flushed (bounded wait) */
-	VMFT_DO_CLAIM = 1 << 4,	      /* test-and-set .generation for this VM, asynchronously */
+	VMFT_DO_SEND_BYE = 1 << 2, /* .bye: GUEST_DIED, GUEST_ENDED, DIVERGED or STOPPED, after all
+				    * log was sent */
+	VMFT_DO_CLOSE_PEER = 1 << 3, /* with SEND_BYE: once it is flushed (bounded wait) */
+	VMFT_DO_CLAIM = 1 << 4,	     /* test-and-set .generation for this VM, asynchronously */
 	VMFT_DO_START_RETRY_TIMER = 1 << 5,
 	VMFT_DO_RUN_GUEST = 1 << 6,   /* primary: start recording; backup: replay may start */
 	VMFT_DO_SET_RELEASE = 1 << 7, /* output depending on log <= .release may leave */

@@ -87,6 +87,7 @@ static int exit_code_of(enum vmft_why why)
 		return VMFT_EXIT_DIVERGED;
 	case VMFT_WHY_GUEST_ENDED:
 	case VMFT_WHY_PEER_GUEST_ENDED:
+	case VMFT_WHY_STOPPED:
 		return VMFT_EXIT_OK;
 	default:
 		return VMFT_EXIT_GUEST;
@@ -110,7 +111,8 @@ static bool generation_is_over(const struct vmft_monitor *m, enum vmft_why why)
 static void end_replica(struct vmft_monitor *m, enum vmft_why why)
 {
 	/* With a state to be loaded it waits in its main loop, and ends when it is told. */
-	if (m->strategy_ops->moves_state && why == VMFT_WHY_GUEST_ENDED) {
+	if ((m->strategy_ops->moves_state && why == VMFT_WHY_GUEST_ENDED) ||
+	    why == VMFT_WHY_STOPPED) {
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_END);
 		return;
 	}
@@ -514,6 +516,7 @@ static void on_bell(struct vmft_op *op, int result)
 	(void)result;
 	(void)!read(m->agent.bell_monitor, &count, sizeof(count));
 	look_at_agent(m);
+	vmft_stop_look(m);
 	pump_in(m, PUMP_NS);
 	vmft_loop_poll(m->loop, op, m->agent.bell_monitor, POLLIN);
 }
@@ -847,6 +850,7 @@ static void on_tick(struct vmft_op *op, int result)
 	vmft_hiccup_note(&m->hiccups, passed > TICK_NS ? passed - TICK_NS : 0);
 	watch_beat(m, now);
 	look_at_agent(m);
+	vmft_stop_look(m);
 	watch_replay(m, now, slept);
 	vmft_divergence_tick(m, now, slept, vmft_loop_since(m->beat_ns, now) < BEAT_FRESH_NS);
 	vmft_source_tick(m, now);
@@ -1073,6 +1077,9 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 		       m->config.name);
 	(void)snprintf(m->journal.who, sizeof(m->journal.who), "%s %s", m->config.name,
 		       vmft_host_name(options->host));
+	rc = vmft_stop_open(m);
+	if (rc < 0)
+		return vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "signalfd: %s", strerror(-rc));
 	rc = vmft_alarm_open(options->pair_file, m->config.alarm, m->config.name,
 			     vmft_host_name(options->host), &m->alarm, err);
 	if (rc < 0)
@@ -1147,6 +1154,7 @@ int vmft_monitor_run(struct vmft_monitor *m)
 	vmft_loop_poll(m->loop, &m->bell_op, m->agent.bell_monitor, POLLIN);
 	vmft_loop_poll(m->loop, &m->pidfd_op, m->pidfd, POLLIN);
 	vmft_loop_poll(m->loop, &m->worker_op, vmft_arbiter_worker_fd(m->worker), POLLIN);
+	vmft_stop_watch(m);
 	atomic_store(&m->agent.iface->monitor_sleeps, 1);
 	if (vmft_monitor_is_primary(m) && m->config.start == VMFT_START_ALONE)
 		simple_event(m, VMFT_IN_START_ALONE);

@@ -35,6 +35,7 @@
 #include "reach.h"
 #include "saver.h"
 #include "stall.h"
+#include "stop.h"
 #include "strangers.h"
 #include "strategy.h"
 #include "throttle.h"
@@ -137,6 +138,7 @@ struct vmft_monitor {
 	struct vmft_journal journal;
 	struct vmft_lag lag;
 	struct vmft_disk_fault disk;
+	struct vmft_stop stop;
 	struct vmft_saver saver;       /* backup: the log on its disk */
 	struct vmft_source source;     /* primary: attaching a backup */
 	struct vmft_sink sink;	       /* backup: being attached */

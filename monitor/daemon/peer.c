@@ -271,11 +271,23 @@ void vmft_peer_flush_ack(struct vmft_monitor *m)
 		send_ack(m);
 }
 
+static uint8_t bye_of(enum vmft_why why)
+{
+	switch (why) {
+	case VMFT_WHY_GUEST_ENDED:
+		return VMFT_BYE_GUEST_ENDED;
+	case VMFT_WHY_DIVERGED:
+		return VMFT_BYE_DIVERGED;
+	case VMFT_WHY_STOPPED:
+		return VMFT_BYE_STOPPED;
+	default:
+		return VMFT_BYE_GUEST_DIED;
+	}
+}
+
 void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why)
 {
-	const uint8_t bye = why == VMFT_WHY_GUEST_ENDED ? VMFT_BYE_GUEST_ENDED
-			    : why == VMFT_WHY_DIVERGED	? VMFT_BYE_DIVERGED
-							: VMFT_BYE_GUEST_DIED;
+	const uint8_t bye = bye_of(why);
 
 	if (m->peer.conn && !m->peer.closing)
 		(void)send_frame(m, m->peer.conn, VMFT_FRAME_BYE, 0, &bye, 1);
@@ -735,8 +747,6 @@ static int got_ack(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 	event.formed = ack.formed;
 	vmft_monitor_event(m, &event);
 	m->strategy_ops->acked(m->strategy, m->core.acked);
-	if (m->core.state == VMFT_STATE_SHIPPING)
-		vmft_peer_pump(m);
 	if (vmft_core_is_paired(&m->core) && ack.formed)
 		m->strategy_ops->release(m->strategy, m->core.released,
 					 m->peer.echo_ns + silence_ns(m) / 5 * 4);
@@ -744,6 +754,9 @@ static int got_ack(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 	if (m->core.state == VMFT_STATE_SHIPPING && m->guest_ended && ack.formed)
 		m->strategy_ops->release(m->strategy, m->core.acked,
 					 m->peer.echo_ns + silence_ns(m) / 5 * 4);
+	/* Last: with the end of the log shipped QEMU is told to end. */
+	if (m->core.state == VMFT_STATE_SHIPPING)
+		vmft_peer_pump(m);
 	return 0;
 }
 
@@ -804,6 +817,8 @@ static int got_bye(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 	else if (frame->payload[0] == VMFT_BYE_DIVERGED && vmft_monitor_is_primary(m)) {
 		event.why = VMFT_WHY_PEER_DIVERGED;
 		vmft_divergence_count(m, "");
+	} else if (frame->payload[0] == VMFT_BYE_STOPPED && vmft_monitor_is_primary(m)) {
+		event.why = VMFT_WHY_PEER_STOPPED;
 	} else if (frame->payload[0] != VMFT_BYE_GUEST_DIED)
 		return -EBADMSG;
 	vmft_monitor_event(m, &event);

@@ -86,6 +86,10 @@ static const struct vmft_qemu_symbol symbols_7_2[] = {
     {"qmp_quit", 0},
     {"qemu_reset_requested_get", 0},
     {"qemu_shutdown_requested_get", 0},
+    {"qemu_register_shutdown_notifier", 0},
+    {"shutdown_action", 4},
+    /* for an end that is asked for: monitor/agent/signals.c */
+    {"qemu_system_killed", 0},
     {NULL, 0},
 };
 

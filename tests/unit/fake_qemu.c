@@ -501,6 +501,17 @@ static void qmp_quit(void **err)
 	CU_ASSERT_PTR_NULL(err);
 }
 
+static void register_shutdown_notifier(struct vmft_notifier *notifier)
+{
+	qemu.shutdown_notifier = notifier;
+}
+
+static void killed(int signal, pid_t pid)
+{
+	called("killed:%d ", signal);
+	CU_ASSERT(pid >= 0);
+}
+
 static bool phase_check(int phase)
 {
 	return qemu.phase >= phase;
@@ -630,6 +641,9 @@ static void qemu_functions(struct vmft_qemu *q)
 	q->qmp_quit = qmp_quit;
 	q->reset_requested_get = reset_requested_get;
 	q->shutdown_requested_get = shutdown_requested_get;
+	q->register_shutdown_notifier = register_shutdown_notifier;
+	q->shutdown_action = &qemu.shutdown_action;
+	q->killed = killed;
 }
 
 static void up(uint64_t ram_bytes)

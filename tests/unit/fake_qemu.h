@@ -86,7 +86,8 @@ struct fake_qemu {
 	char calls[512]; /* what QEMU was told, in order, but for the dirty log */
 	unsigned log_starts, log_stops;
 	bool running;
-	int reset_requested, shutdown_requested;
+	int reset_requested, shutdown_requested, shutdown_action;
+	struct vmft_notifier *shutdown_notifier;
 	bool synced;	    /* KVM's marks are in QEMU's */
 	unsigned snapshots; /* handed out and not freed */
 	struct file file;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -1394,6 +1395,107 @@ static void test_powered_off(void)
 	qemu_down();
 }
 
+/* In a process of its own: what comes up leaves something for its exit. */
+static void in_a_process(bool (*goes_well)(void))
+{
+	pid_t child;
+	int status = -1;
+
+	setup();
+	qemu.phase = 4;
+	world.run_state = QEMU_RUNNING;
+	(void)fflush(NULL);
+	child = fork();
+	CU_ASSERT_FATAL(child >= 0);
+	if (child == 0)
+		_exit(goes_well() ? 0 : 1);
+	CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+	CU_ASSERT_EQUAL(status, 0);
+	qemu_down();
+}
+
+/* As main_loop_should_exit() does it. Returns whether QEMU would pause. */
+static bool pauses_when_told_to_end(void)
+{
+	qemu.shutdown_action = 0; /* as SIGTERM and "quit" set it: poweroff */
+	qemu.shutdown_notifier->notify(qemu.shutdown_notifier, NULL);
+	return qemu.shutdown_action == 1;
+}
+
+/* Whatever ends a QEMU that runs a guest, it pauses until the monitor says so. */
+static bool pauses_until_its_end(void)
+{
+	bool good;
+
+	vmft_checkpoint_before_wait();
+	good = !pauses_when_told_to_end(); /* its guest has not run */
+	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_LIVE);
+	good &= pauses_when_told_to_end();
+	/* Also one that was stopped at that moment, which leaves its run state as it is. */
+	vmft_checkpoint_before_wait();
+	good &= agent_state() == VMFT_AGENT_ENDED && pauses_when_told_to_end();
+	vmft_checkpoint_end();
+	return good && !pauses_when_told_to_end();
+}
+
+static bool orphan_ends_at_once(void)
+{
+	vmft_checkpoint_before_wait();
+	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_RECORDING);
+	atomic_store(&vmft_agent.orphaned, true);
+	/* Also where the command line says pause. */
+	qemu.shutdown_action = 1;
+	qemu.shutdown_notifier->notify(qemu.shutdown_notifier, NULL);
+	return qemu.shutdown_action == 0;
+}
+
+static void qemus_handler(int number, siginfo_t *info, void *context)
+{
+	(void)number;
+	(void)info;
+	(void)context;
+	_exit(2);
+}
+
+/* The signal goes to the monitor, and to QEMU when the monitor orders it. */
+static bool monitor_decides_on_signals(void)
+{
+	struct sigaction qemus = {.sa_sigaction = qemus_handler, .sa_flags = SA_SIGINFO};
+	bool good;
+
+	(void)sigaction(SIGTERM, &qemus, NULL);
+	vmft_signals_before_wait();
+	qemu.calls[0] = '\0';
+	(void)raise(SIGTERM);
+	(void)raise(SIGTERM);
+	vmft_signals_service();
+	good = atomic_load(&vmft_agent.iface->stop_asked) == 2 && qemu.calls[0] == '\0';
+	atomic_store(&vmft_agent.iface->stop, 1);
+	vmft_signals_service();
+	vmft_signals_service();
+	return good && strcmp(qemu.calls, "killed:15 ") == 0;
+}
+
+static bool orphan_hears_signals(void)
+{
+	struct sigaction qemus = {.sa_sigaction = qemus_handler, .sa_flags = SA_SIGINFO};
+
+	(void)sigaction(SIGHUP, &qemus, NULL);
+	vmft_signals_before_wait();
+	(void)raise(SIGHUP);
+	qemu.calls[0] = '\0';
+	vmft_signals_orphaned();
+	return strcmp(qemu.calls, "killed:1 ") == 0;
+}
+
+static void test_told_to_end(void)
+{
+	in_a_process(pauses_until_its_end);
+	in_a_process(orphan_ends_at_once);
+	in_a_process(monitor_decides_on_signals);
+	in_a_process(orphan_hears_signals);
+}
+
 /* In a process of its own: what runs at its exit must not run at this one's. */
 static void comes_up_and_exits(int run_state, uint32_t goes_to)
 {
@@ -1487,6 +1589,7 @@ int vmft_suite_checkpoint_agent(void)
 	    {"orphaned", test_orphaned},
 	    {"QEMU comes up", test_comes_up},
 	    {"the guest switches itself off", test_powered_off},
+	    {"QEMU is told to end", test_told_to_end},
 	    {"QEMU exits", test_exits},
 	    CU_TEST_INFO_NULL,
 	};

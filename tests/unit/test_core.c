@@ -518,6 +518,32 @@ static void lag_changes_nothing_but_the_state(void)
 	CU_ASSERT_EQUAL(core.why, VMFT_WHY_LAGGED);
 }
 
+/* Where no guest lives; anywhere else it is the guest that is ended. */
+static void side_is_told_to_stop(void)
+{
+	struct vmft_core core = forming(VMFT_SIDE_PRIMARY);
+	struct vmft_actions a = STEP(&core, VMFT_IN_STOPPED);
+
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER | VMFT_DO_STOP);
+	CU_ASSERT_EQUAL(a.stop, VMFT_WHY_STOPPED);
+	STATE_IS(&core, ENDED);
+
+	core = protected_at(VMFT_SIDE_BACKUP, 100);
+	a = STEP(&core, VMFT_IN_STOPPED);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_SEND_BYE | VMFT_DO_CLOSE_PEER | VMFT_DO_STOP);
+	CU_ASSERT_EQUAL(a.bye, VMFT_WHY_STOPPED);
+	STATE_IS(&core, ENDED);
+
+	core = attaching(VMFT_SIDE_BACKUP);
+	a = STEP(&core, VMFT_IN_STOPPED);
+	CU_ASSERT_EQUAL(a.bye, VMFT_WHY_STOPPED);
+	STATE_IS(&core, ENDED);
+
+	core = protected_at(VMFT_SIDE_PRIMARY, 100);
+	a = STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_PEER_STOPPED);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER | VMFT_DO_CLAIM);
+}
+
 static void diverged_backup_never_goes_live(void)
 {
 	static const enum vmft_state states[] = {
@@ -1108,6 +1134,7 @@ int vmft_suite_core(void)
 	    {"a dead guest never claims", dead_guest_never_claims},
 	    {"an orderly end is replayed", orderly_end_is_replayed_to_the_end},
 	    {"lag changes nothing but the state", lag_changes_nothing_but_the_state},
+	    {"a side is told to stop", side_is_told_to_stop},
 	    {"a diverged backup never goes live", diverged_backup_never_goes_live},
 	    {"a faulty agent is fenced", faulty_agent_is_fenced},
 	    {"the guest starts alone", guest_starts_alone},

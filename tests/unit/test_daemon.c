@@ -17,6 +17,7 @@
 #include "../../monitor/daemon/control-request.h"
 #include "../../monitor/daemon/lag.h"
 #include "../../monitor/daemon/stall.h"
+#include "../../monitor/daemon/stop.h"
 #include "../../monitor/daemon/throttle.h"
 #include "suites.h"
 
@@ -140,6 +141,39 @@ static void test_throttle(void)
 	CU_ASSERT_EQUAL(vmft_throttle_permille(150, 300), 0);
 	CU_ASSERT_EQUAL(vmft_throttle_permille(375, 300), 450);
 	CU_ASSERT_EQUAL(vmft_throttle_permille(UINT64_MAX, 60000), VMFT_THROTTLE_MAX_PERMILLE);
+}
+
+static enum vmft_stop_step stop_of(enum vmft_side side, enum vmft_state state, uint64_t asked_ms)
+{
+	const struct vmft_core core = {.side = side, .state = state};
+
+	return vmft_stop_step(&core, asked_ms * MS);
+}
+
+/* A guest that lives is ended, the only copy of one waits until it lives, all else goes. */
+static void test_stop(void)
+{
+	const enum vmft_side a = VMFT_SIDE_PRIMARY, b = VMFT_SIDE_BACKUP;
+
+	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_FORMING, 0), VMFT_STOP_LEAVE);
+	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_ATTACHING, 0), VMFT_STOP_END_GUEST);
+	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_PROTECTED, 0), VMFT_STOP_END_GUEST);
+	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_LAGGING, 0), VMFT_STOP_END_GUEST);
+	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_WAITING_ARBITER, 0), VMFT_STOP_END_GUEST);
+	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_ALONE, 0), VMFT_STOP_END_GUEST);
+	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_FENCED, 0), VMFT_STOP_END_GUEST);
+	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_SHIPPING, 9999), VMFT_STOP_WAIT);
+	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_ENDED, 9999), VMFT_STOP_WAIT);
+
+	CU_ASSERT_EQUAL(stop_of(b, VMFT_STATE_FORMING, 0), VMFT_STOP_LEAVE);
+	CU_ASSERT_EQUAL(stop_of(b, VMFT_STATE_ATTACHING, 0), VMFT_STOP_LEAVE);
+	CU_ASSERT_EQUAL(stop_of(b, VMFT_STATE_PROTECTED, 999), VMFT_STOP_WAIT);
+	CU_ASSERT_EQUAL(stop_of(b, VMFT_STATE_PROTECTED, 1000), VMFT_STOP_LEAVE);
+	CU_ASSERT_EQUAL(stop_of(b, VMFT_STATE_DRAINING, 9999), VMFT_STOP_WAIT);
+	CU_ASSERT_EQUAL(stop_of(b, VMFT_STATE_ENDING, 9999), VMFT_STOP_WAIT);
+	CU_ASSERT_EQUAL(stop_of(b, VMFT_STATE_ARBITRATING, 9999), VMFT_STOP_WAIT);
+	CU_ASSERT_EQUAL(stop_of(b, VMFT_STATE_GOING_LIVE, 9999), VMFT_STOP_WAIT);
+	CU_ASSERT_EQUAL(stop_of(b, VMFT_STATE_FENCED, 9999), VMFT_STOP_WAIT);
 }
 
 /* Beyond the bound and a half for a second, within the bound for a second; between them nothing
@@ -327,11 +361,11 @@ int vmft_suite_lag(void)
 
 	if (!suite || !CU_ADD_TEST(suite, test_lag) ||
 	    !CU_ADD_TEST(suite, test_lag_of_the_moment) || !CU_ADD_TEST(suite, test_lag_long) ||
-	    !CU_ADD_TEST(suite, test_throttle) || !CU_ADD_TEST(suite, test_lagging) ||
-	    !CU_ADD_TEST(suite, test_lags_too_long) || !CU_ADD_TEST(suite, test_lag_retry) ||
-	    !CU_ADD_TEST(suite, test_stall) || !CU_ADD_TEST(suite, test_stall_long_run) ||
-	    !CU_ADD_TEST(suite, test_stall_lags) || !CU_ADD_TEST(suite, test_stall_unseen) ||
-	    !CU_ADD_TEST(suite, test_stall_over))
+	    !CU_ADD_TEST(suite, test_stop) || !CU_ADD_TEST(suite, test_throttle) ||
+	    !CU_ADD_TEST(suite, test_lagging) || !CU_ADD_TEST(suite, test_lags_too_long) ||
+	    !CU_ADD_TEST(suite, test_lag_retry) || !CU_ADD_TEST(suite, test_stall) ||
+	    !CU_ADD_TEST(suite, test_stall_long_run) || !CU_ADD_TEST(suite, test_stall_lags) ||
+	    !CU_ADD_TEST(suite, test_stall_unseen) || !CU_ADD_TEST(suite, test_stall_over))
 		return -1;
 	return 0;
 }

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The signals that tell QEMU to end: SIGTERM, SIGINT, SIGHUP. QEMU would leave its main loop at
+ * once. What becomes of the guest is the pair's business, so the monitor is told instead, and
+ * decides (monitor/daemon/stop.h): it orders that QEMU ends as if nobody had stood in for its
+ * handlers, hands the guest over, or ends a QEMU that has no guest of its own.
+ *
+ * Without a monitor there is nobody to ask: QEMU gets the signal as it came.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+
+/* To QEMU this is its own handler (termsig_handler() in os-posix.c). Any thread. */
+static void pass_on(void)
+{
+	vmft_agent.qemu.killed(atomic_load(&vmft_agent.signals.signal),
+			       atomic_load(&vmft_agent.signals.pid));
+}
+
+/* A signal handler: no more than stores and a write() to an eventfd. */
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+	const int error = errno;
+
+	(void)context;
+	atomic_store(&vmft_agent.signals.signal, number);
+	atomic_store(&vmft_agent.signals.pid, info->si_pid);
+	atomic_fetch_add(&vmft_agent.iface->stop_asked, 1);
+	if (atomic_load(&vmft_agent.orphaned))
+		pass_on();
+	else
+		vmft_agent_ring_monitor();
+	errno = error;
+}
+
+/* Returns whether QEMU's own handlers were there and are replaced now. */
+static bool take(void)
+{
+	struct sigaction ours = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+	bool qemus = false;
+
+	(void)sigemptyset(&ours.sa_mask);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		struct sigaction found;
+
+		if (sigaction(numbers[i], NULL, &found) < 0)
+			continue;
+		if (found.sa_flags & SA_SIGINFO ? found.sa_sigaction == on_signal
+						: found.sa_handler == SIG_IGN)
+			continue;
+		qemus |= (found.sa_flags & SA_SIGINFO) != 0;
+		(void)sigaction(numbers[i], &ours, NULL);
+	}
+	return qemus;
+}
+
+/* The thread that is QEMU's main one, as early as there is a monitor to tell: without it the
+ * signal would kill a QEMU that comes up, and its guest would count as dead. */
+void vmft_signals_arm(void)
+{
+	vmft_agent.signals.taken = take();
+}
+
+/* QEMU sets its handlers late, when the machine is there (qemu_init_displays()). */
+void vmft_signals_before_wait(void)
+{
+	if (!vmft_agent.signals.taken && getpid() == gettid())
+		vmft_agent.signals.taken = take();
+}
+
+/* The monitor is gone: one that it was told of is QEMU's. */
+void vmft_signals_orphaned(void)
+{
+	if (atomic_load(&vmft_agent.iface->stop_asked) > 0 && !vmft_agent.signals.passed)
+		pass_on();
+	vmft_agent.signals.passed = true;
+}
+
+void vmft_signals_service(void)
+{
+	if (vmft_agent.signals.passed || !atomic_load(&vmft_agent.iface->stop))
+		return;
+	vmft_agent.signals.passed = true;
+	pass_on();
+}

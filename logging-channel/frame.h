@@ -42,6 +42,9 @@ enum vmft_frame_type {
 	VMFT_FRAME_ALIVE = 15,	/* backup, before POINT: u64 clock of the last heartbeat */
 	VMFT_FRAME_SUMS = 16,	/* primary: position is a disk block; struct vmft_sums */
 	VMFT_FRAME_WANT = 17,	/* backup: answers SUMS; u32 region, u64 bits: which differ */
+	VMFT_FRAME_OUTPUT = 18, /* primary, before it hands over: a frame of its guest's that it
+				 * holds, as a CHUNK: u32 tap, then its bytes; position counts them
+				 * from 0 */
 
 	/* Never on the channel: a datagram of its own, on the heartbeat path. */
 	VMFT_FRAME_BEAT = 64, /* both ways, struct vmft_beat */
@@ -50,8 +53,10 @@ enum vmft_frame_type {
 enum vmft_bye {
 	VMFT_BYE_GUEST_DIED = 1,
 	VMFT_BYE_GUEST_ENDED = 2,
-	VMFT_BYE_DIVERGED = 3, /* the backup's guest is not what the primary's is */
-	VMFT_BYE_STOPPED = 4,  /* the backup was told to stop */
+	VMFT_BYE_DIVERGED = 3,	  /* the backup's guest is not what the primary's is */
+	VMFT_BYE_STOPPED = 4,	  /* the backup was told to stop */
+	VMFT_BYE_HANDED_OVER = 5, /* primary: its guest is stopped, the backup has all: take over */
+	VMFT_BYE_TOOK_OVER = 6,	  /* the answer, in the next generation: the guest is live here */
 };
 
 struct vmft_frame_info {

@@ -136,7 +136,14 @@ struct vmft_iface {
 	_Atomic uint32_t stop_asked;	/* signals that told QEMU to end */
 
 	/* Written by the monitor only. */
-	_Atomic uint32_t stop; /* 1: QEMU is to end as by such a signal */
+	_Atomic uint32_t stop;	      /* 1: QEMU is to end as by such a signal */
+	_Atomic uint32_t keep_output; /* 1, of a frozen primary: nothing leaves; what is held is to
+				       * be copied to staging_at */
+	_Atomic uint32_t reserved5;
+	_Atomic uint64_t take_output; /* backup, GO_LIVE: bytes at staging_at to be sent first */
+
+	/* Written by the agent only. */
+	_Atomic uint64_t kept_output; /* keep_output: the bytes that were copied, + 1; else 0 */
 };
 
 /* A call on an image, by what can be done when it fails. */
@@ -188,6 +195,17 @@ struct vmft_input {
 };
 
 #define VMFT_INPUT_MAX 60000u /* longer ones are left out */
+
+/*
+ * A hand-over: output that a primary's gate holds, in order, to be sent by whoever takes the guest
+ * over. The frame follows as the tap takes it, padded to 8 bytes.
+ */
+struct vmft_held_output {
+	uint32_t tap; /* by the order of the descriptors */
+	uint32_t bytes;
+};
+
+#define VMFT_HELD_OUTPUT_MAX 65590u /* longer ones are left out */
 
 /* --- the attach area ------------------------------------------------------ */
 

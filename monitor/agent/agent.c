@@ -231,6 +231,7 @@ static void *service(void *unused)
 		vmft_requests_service();
 		vmft_disk_service();
 		vmft_signals_service();
+		vmft_gate_keep_service();
 		tap = vmft_gate_service();
 		atomic_fetch_add_explicit(&vmft_agent.iface->agent_beat, 1, memory_order_relaxed);
 	}

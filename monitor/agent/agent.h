@@ -411,6 +411,10 @@ VMFT_HIDDEN int vmft_gate_service(void);
 VMFT_HIDDEN void vmft_gate_mode_changed(void);
 VMFT_HIDDEN void vmft_gate_open(void);
 VMFT_HIDDEN void vmft_gate_close(void);
+/* A hand-over. Service thread: output that is held is copied for the monitor, or it is over. */
+VMFT_HIDDEN void vmft_gate_keep_service(void);
+/* Going live: sends what the other side held, after the announcements. */
+VMFT_HIDDEN void vmft_gate_take_output(void);
 
 /* track.c: what is written to memory and images, as marks in the shared area. Each but the
  * first two is called in the main loop; 0 or a negative errno, the reason in area->error. */

@@ -253,6 +253,7 @@ int vmft_checkpoint_load(struct vmft_area *area)
 	vmft_gate_open();
 	vmft_nic_announce_all();
 	vmft_agent.announcements = 1;
+	vmft_gate_take_output();
 	vmft_input_hand_out();
 	q->vm_start();
 	atomic_store(&vmft_agent.iface->live_at_ns, vmft_agent_now());

@@ -53,6 +53,7 @@ static void go_live(void)
 	/* Before the guest's own first frame; the service thread repeats it. */
 	vmft_nic_announce_all();
 	vmft_agent.announcements = 1;
+	vmft_gate_take_output();
 	atomic_store(&iface->live_at_ns, vmft_agent_now());
 	vmft_agent_state_set(VMFT_AGENT_LIVE);
 	vmft_agent.qemu.notify_event();

@@ -180,6 +180,9 @@ static bool may_leave(const struct vmft_frame *frame)
 
 	if (is_open())
 		return true;
+	/* They are the other side's to send, or leave when the gate is open. */
+	if (atomic_load(&iface->keep_output))
+		return false;
 	acked = atomic_load_explicit(&iface->acked, memory_order_acquire);
 	if (acked > atomic_load_explicit(&iface->log_position, memory_order_acquire)) {
 		vmft_agent_broken("the monitor acknowledged more than was logged");
@@ -228,6 +231,92 @@ int vmft_gate_service(void)
 		vmft_checkpoint_gate_full(false);
 	pthread_mutex_unlock(&gate->lock);
 	return wait_on;
+}
+
+/* --- a hand-over ----------------------------------------------------------- */
+
+static size_t record_bytes(size_t length)
+{
+	return sizeof(struct vmft_held_output) + (length + 7) / 8 * 8;
+}
+
+static bool tap_index(int fd, uint32_t *ret)
+{
+	int taps[VMFT_AGENT_NICS];
+	const unsigned count = vmft_nic_taps(taps, VMFT_AGENT_NICS);
+
+	for (unsigned i = 0; i < count; i++) {
+		if (taps[i] != fd)
+			continue;
+		*ret = i;
+		return true;
+	}
+	return false;
+}
+
+/* What does not fit is lost, as on a network. */
+static uint64_t copy_all(const struct vmft_gate *gate, uint8_t *to, uint64_t room)
+{
+	uint64_t at = 0;
+
+	for (const struct vmft_frame *frame = gate->first; frame; frame = frame->next) {
+		struct vmft_held_output head = {.bytes = (uint32_t)frame->length};
+
+		if (frame->length > VMFT_HELD_OUTPUT_MAX ||
+		    record_bytes(frame->length) > room - at || !tap_index(frame->fd, &head.tap))
+			continue;
+		memcpy(to + at, &head, sizeof(head));
+		memcpy(to + at + sizeof(head), frame->data, frame->length);
+		at += record_bytes(frame->length);
+	}
+	return at;
+}
+
+void vmft_gate_keep_service(void)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+	struct vmft_area *area = vmft_agent.attach.area;
+	const bool keep = atomic_load(&iface->keep_output) != 0;
+	uint64_t bytes;
+
+	if (!area || keep == (atomic_load(&iface->kept_output) != 0))
+		return;
+	if (!keep) {
+		atomic_store(&iface->kept_output, 0);
+		return;
+	}
+	pthread_mutex_lock(&vmft_agent.gate.lock);
+	bytes =
+	    copy_all(&vmft_agent.gate, (uint8_t *)area + area->staging_at, VMFT_AREA_STAGING_BYTES);
+	pthread_mutex_unlock(&vmft_agent.gate.lock);
+	atomic_store(&iface->kept_output, bytes + 1);
+	vmft_agent_ring_monitor();
+}
+
+/* Not more than the tap takes at once: it would be as late as a frame sent again. */
+void vmft_gate_take_output(void)
+{
+	const struct vmft_area *area = vmft_agent.attach.area;
+	const uint64_t bytes = atomic_load(&vmft_agent.iface->take_output);
+	int taps[VMFT_AGENT_NICS];
+	struct vmft_held_output head;
+	const uint8_t *from;
+	unsigned count;
+
+	if (bytes == 0 || bytes > VMFT_AREA_STAGING_BYTES)
+		return;
+	from = (const uint8_t *)area + area->staging_at;
+	count = vmft_nic_taps(taps, VMFT_AGENT_NICS);
+	for (uint64_t at = 0; bytes - at >= sizeof(head); at += record_bytes(head.bytes)) {
+		struct iovec iov = {.iov_base = (void *)(from + at + sizeof(head))};
+
+		memcpy(&head, from + at, sizeof(head));
+		if (head.bytes > VMFT_HELD_OUTPUT_MAX || record_bytes(head.bytes) > bytes - at)
+			return;
+		iov.iov_len = head.bytes;
+		if (head.tap < count)
+			(void)!vmft_libc_writev(taps[head.tap], &iov, 1);
+	}
 }
 
 void vmft_gate_mode_changed(void)

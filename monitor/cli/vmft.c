@@ -4,10 +4,12 @@
 #include <argp.h>
 #include <errno.h>
 #include <json-c/json.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../common/exit-codes.h"
@@ -20,6 +22,10 @@
 #define WATCH_PLAIN_US	  2000000u
 #define BAR_WIDTH	  24
 #define DIGEST_PATIENCE_S 600u
+#define SWITCHOVER	  "switchover"
+#define PROGRESS_US	  100000u
+/* It is tried for some seconds, and the answer may then hang on the arbiter. */
+#define SWITCHOVER_PATIENCE_S 60u
 
 static const char doc[] =
     "Ask or tell one side of a VM protected by vmft: the one of that name on this host, or the one "
@@ -33,6 +39,8 @@ static const char doc[] =
     "  release-acks  backup: send them\n"
     "  attach        a guest that is alone: attach a backup now\n"
     "  start         a primary that waits for its backup: start without it\n"
+    "  switchover    a protected primary: the backup takes over, nothing is lost;\n"
+    "                comes back when the guest is live there\n"
     "  watch         follow an attach with a progress bar\n"
     "  replay        run a saved log again, offline: vmft replay --help\n"
     "  hold-attach, step-attach, release-attach\n"
@@ -280,6 +288,45 @@ static int watch(int fd, char *answer, size_t size, int *ret_code)
 	return rc;
 }
 
+/* On a connection of its own: the first one waits for the end. */
+static void say_state(const char *socket, char last[static 64])
+{
+	static char answer[VMFT_CLI_ANSWER_MAX];
+	struct json_object *object = NULL;
+	int fd = vmft_cli_connect(socket, VMFT_CLI_PATIENCE_S);
+
+	if (fd < 0)
+		return;
+	if (vmft_cli_ask(fd, "status", answer, sizeof(answer)) == 0)
+		object = vmft_cli_parse(answer);
+	close(fd);
+	if (object && strcmp(vmft_cli_text(object, "state", "-"), last) != 0) {
+		(void)snprintf(last, 64, "%s", vmft_cli_text(object, "state", "-"));
+		(void)fprintf(stderr, "%s, lag %.0f ms\n", last, vmft_cli_number(object, "lag_ms"));
+	}
+	json_object_put(object);
+}
+
+/* A child says how it gets on until the answer is there. */
+static int switch_over(const struct call *call, int fd, char *answer, size_t size)
+{
+	char last[64] = "";
+	pid_t child = call->json ? -1 : fork();
+	int rc;
+
+	if (child == 0)
+		for (;;) {
+			say_state(call->socket, last);
+			(void)usleep(PROGRESS_US);
+		}
+	rc = vmft_cli_ask(fd, SWITCHOVER, answer, size);
+	if (child > 0) {
+		(void)kill(child, SIGKILL);
+		(void)waitpid(child, NULL, 0);
+	}
+	return rc;
+}
+
 /* The commands that are not a question to a monitor. */
 static const struct {
 	const char *name; /* as in messages: "vmft NAME" */
@@ -290,21 +337,29 @@ static const struct {
     {"vmft replay", vmft_cli_replay},
 };
 
+static unsigned patience_of(const char *verb)
+{
+	/* The monitor reads all of the guest's memory for a digest. */
+	if (strcmp(verb, "digest") == 0)
+		return DIGEST_PATIENCE_S;
+	return strcmp(verb, SWITCHOVER) == 0 ? SWITCHOVER_PATIENCE_S : VMFT_CLI_PATIENCE_S;
+}
+
 static int carry_out(const struct call *call)
 {
 	static char answer[VMFT_CLI_ANSWER_MAX];
 	const bool watches = strcmp(call->verb, WATCH) == 0;
-	/* The monitor reads all of the guest's memory for a digest. */
-	const unsigned seconds = call->seconds			     ? call->seconds
-				 : strcmp(call->verb, "digest") == 0 ? DIGEST_PATIENCE_S
-								     : VMFT_CLI_PATIENCE_S;
+	const unsigned seconds = call->seconds ? call->seconds : patience_of(call->verb);
 	int code = VMFT_EXIT_OK;
 	int fd = vmft_cli_connect(call->socket, seconds);
 	int rc = fd;
 
-	if (fd >= 0)
-		rc = watches ? watch(fd, answer, sizeof(answer), &code)
-			     : vmft_cli_ask(fd, call->verb, answer, sizeof(answer));
+	if (fd >= 0 && watches)
+		rc = watch(fd, answer, sizeof(answer), &code);
+	else if (fd >= 0 && strcmp(call->verb, SWITCHOVER) == 0)
+		rc = switch_over(call, fd, answer, sizeof(answer));
+	else if (fd >= 0)
+		rc = vmft_cli_ask(fd, call->verb, answer, sizeof(answer));
 	if (rc < 0)
 		vmft_cli_explain(call->socket, fd, rc, seconds);
 	if (fd >= 0)

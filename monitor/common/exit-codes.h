@@ -17,6 +17,8 @@ enum vmft_exit {
 	VMFT_EXIT_GUEST = 10,	   /* the guest's QEMU died and this side does not carry it on */
 	VMFT_EXIT_ATTACH = 11,	   /* an attach to this backup failed half-way: start it again */
 	VMFT_EXIT_DIVERGED = 12,   /* this backup is not what the primary is: start it again */
+	VMFT_EXIT_HANDED_OVER =
+	    13, /* the guest goes on on the other host: start this one as backup */
 };
 
 #endif

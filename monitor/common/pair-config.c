@@ -177,6 +177,15 @@ static int set_reprotect(struct parser *p, const char *value, void *field)
 	return chosen < 0 ? chosen : 0;
 }
 
+static int set_on_stop(struct parser *p, const char *value, void *field)
+{
+	int chosen = one_of(p, "on-stop", value, "end", "hand-over");
+
+	if (chosen >= 0)
+		*(enum vmft_on_stop *)field = chosen ? VMFT_ON_STOP_HAND_OVER : VMFT_ON_STOP_END;
+	return chosen < 0 ? chosen : 0;
+}
+
 static int set_strategy(struct parser *p, const char *value, void *field)
 {
 	for (enum vmft_strategy_kind kind = 0; kind < VMFT_STRATEGY_COUNT; kind++) {
@@ -404,6 +413,7 @@ static const struct key keys[] = {
     {"pair", "stall-ms", set_stall, FIELD(stall_ms), false, NULL},
     {"pair", "lag-drop-ms", set_lag_drop, FIELD(lag_drop_ms), false, NULL},
     {"pair", "digest-ms", set_digest, FIELD(digest_ms), false, NULL},
+    {"pair", "on-stop", set_on_stop, FIELD(on_stop), false, NULL},
     {"pair", "digest-pages", set_digest_pages, FIELD(digest_pages), false, NULL},
     {"pair", "save-log", set_any_path, FIELD(save_log), false, NULL},
     {"pair", "alarm", set_any_path, FIELD(alarm), false, NULL},

@@ -50,6 +50,12 @@ enum vmft_start {
 	VMFT_START_ALONE, /* at once; a backup is attached when there is one */
 };
 
+/* What becomes of the guest of a pair whose primary is told to stop. */
+enum vmft_on_stop {
+	VMFT_ON_STOP_END,	/* it ends, on both sides */
+	VMFT_ON_STOP_HAND_OVER, /* it goes on on the backup, if there is one */
+};
+
 /* How the backup comes to have what the primary has. */
 enum vmft_strategy_kind {
 	VMFT_STRATEGY_AUTO,	  /* whichever the command line allows */
@@ -89,6 +95,7 @@ struct vmft_pair_config {
 	char qemu[VMFT_PATH_MAX]; /* absolute path of the emulator */
 	enum vmft_start start;
 	enum vmft_reprotect reprotect;
+	enum vmft_on_stop on_stop;
 	uint32_t stun_ms; /* 10..10000: the guest is to be stopped no longer by an attach */
 	uint32_t attach_mib_per_s; /* 0..100000: cap on an attach's copying; 0: none */
 	enum vmft_strategy_kind strategy;

@@ -64,7 +64,7 @@ static enum vmft_why peer_why(const struct vmft_core *core, const struct vmft_ev
 static enum vmft_state end(struct vmft_core *core, enum vmft_why why, struct vmft_actions *ret)
 {
 	core->why = why;
-	if (core->lost == VMFT_WHY_NONE)
+	if (core->lost == VMFT_WHY_NONE || core->handed)
 		ret->set |= VMFT_DO_CLOSE_PEER;
 	ret->set |= VMFT_DO_STOP;
 	ret->stop = why;
@@ -122,6 +122,8 @@ static enum vmft_state on_attach(struct vmft_core *core, const struct vmft_event
 	core->lost = VMFT_WHY_NONE;
 	core->pointed = false;
 	core->sealed = false;
+	core->frozen = false;
+	core->handed = false;
 	return VMFT_STATE_ATTACHING;
 }
 
@@ -254,6 +256,69 @@ static enum vmft_state on_keeps_up(struct vmft_core *core, const struct vmft_eve
 	return VMFT_STATE_PROTECTED;
 }
 
+/* HANDING_OVER and HANDED_OVER, primary */
+
+static enum vmft_state on_hand_over(struct vmft_core *core, const struct vmft_event_in *event,
+				    struct vmft_actions *ret)
+{
+	(void)event;
+	core->frozen = true;
+	core->why = VMFT_WHY_NONE;
+	ret->set |= VMFT_DO_FREEZE_GUEST;
+	return VMFT_STATE_HANDING_OVER;
+}
+
+/* The backup may claim from the moment it hears this: the guest goes on here only if this side
+ * wins the same number. It stands still, and what it still holds is the backup's to send. */
+static enum vmft_state on_all_handed(struct vmft_core *core, const struct vmft_event_in *event,
+				     struct vmft_actions *ret)
+{
+	if (event->position != core->acked)
+		refuse(core, event, "handed over before all was acked");
+	core->handed = true;
+	say_bye(VMFT_WHY_HANDED_OVER, ret);
+	return VMFT_STATE_HANDED_OVER;
+}
+
+static void thaw(struct vmft_core *core, struct vmft_actions *ret)
+{
+	if (core->frozen)
+		ret->set |= VMFT_DO_THAW_GUEST;
+	core->frozen = false;
+}
+
+/* The backup was not told to take over: it is a pair as before. */
+static enum vmft_state on_hand_back(struct vmft_core *core, const struct vmft_event_in *event,
+				    struct vmft_actions *ret)
+{
+	(void)event;
+	thaw(core, ret);
+	return VMFT_STATE_PROTECTED;
+}
+
+static enum vmft_state on_took_over(struct vmft_core *core, const struct vmft_event_in *event,
+				    struct vmft_actions *ret)
+{
+	(void)event;
+	return end(core, VMFT_WHY_HANDED_OVER, ret);
+}
+
+/* Nothing is left to be released. */
+static enum vmft_state on_ack_handed(struct vmft_core *core, const struct vmft_event_in *event,
+				     struct vmft_actions *ret)
+{
+	return ack_is_sane(core, event) ? VMFT_STATE_HANDED_OVER
+					: primary_alone(core, VMFT_WHY_PEER_FAULT, ret);
+}
+
+/* The backup has all of the guest: it need not be told, and the end is not this guest's. */
+static enum vmft_state on_handed_gone(struct vmft_core *core, const struct vmft_event_in *event,
+				      struct vmft_actions *ret)
+{
+	(void)event;
+	return end(core, VMFT_WHY_GUEST_DIED, ret);
+}
+
 /* Nothing is released by it yet. Before the attach point there was nothing to acknowledge. */
 static enum vmft_state on_ack_attaching(struct vmft_core *core, const struct vmft_event_in *event,
 					struct vmft_actions *ret)
@@ -340,6 +405,18 @@ static enum vmft_state on_primary_lost(struct vmft_core *core, const struct vmft
 	return drain(core, ret);
 }
 
+/* The connection stays: the primary goes on with its guest if this side is gone before it is live.
+ */
+static enum vmft_state on_primary_hands_over(struct vmft_core *core,
+					     const struct vmft_event_in *event,
+					     struct vmft_actions *ret)
+{
+	(void)event;
+	core->lost = core->why = VMFT_WHY_PEER_HANDED_OVER;
+	core->handed = true;
+	return drain(core, ret);
+}
+
 static enum vmft_state on_primary_ended(struct vmft_core *core, const struct vmft_event_in *event,
 					struct vmft_actions *ret)
 {
@@ -357,7 +434,8 @@ static enum vmft_state on_agent_fault(struct vmft_core *core, const struct vmft_
 {
 	(void)event;
 	ret->set |= VMFT_DO_FENCE_GUEST;
-	if (core->state == VMFT_STATE_PROTECTED || core->state == VMFT_STATE_ATTACHING)
+	if (core->state == VMFT_STATE_PROTECTED || core->state == VMFT_STATE_ATTACHING ||
+	    core->handed)
 		say_bye(VMFT_WHY_GUEST_DIED, ret);
 	return end(core, VMFT_WHY_AGENT_FAULT, ret);
 }
@@ -386,7 +464,7 @@ static enum vmft_state on_diverged(struct vmft_core *core, const struct vmft_eve
 	(void)event;
 	ret->set |= VMFT_DO_FENCE_GUEST | VMFT_DO_STOP;
 	ret->stop = VMFT_WHY_DIVERGED;
-	if (core->lost == VMFT_WHY_NONE) {
+	if (core->lost == VMFT_WHY_NONE || core->handed) {
 		say_bye(VMFT_WHY_DIVERGED, ret);
 		ret->set |= VMFT_DO_CLOSE_PEER;
 	}
@@ -456,10 +534,13 @@ static enum vmft_state on_attached(struct vmft_core *core, const struct vmft_eve
 
 /* ARBITRATING and after, both sides */
 
-/* A claim still outstanding may be won with nobody to use it: docs/failover.md, double faults. */
+/* A claim still outstanding may be won with nobody to use it: docs/failover.md, double faults. A
+ * primary that has handed over may win it yet, and hears of this at once. */
 static enum vmft_state on_guest_gone(struct vmft_core *core, const struct vmft_event_in *event,
 				     struct vmft_actions *ret)
 {
+	if (core->side == VMFT_SIDE_BACKUP && core->handed)
+		say_bye(VMFT_WHY_GUEST_DIED, ret);
 	return end(core, guest_why(event), ret);
 }
 
@@ -469,6 +550,8 @@ static enum vmft_state on_won_primary(struct vmft_core *core, const struct vmft_
 	(void)event;
 	core->generation++;
 	core->why = core->lost;
+	core->handed = false;
+	thaw(core, ret);
 	ret->set |= VMFT_DO_OPEN_GATE;
 	return VMFT_STATE_ALONE;
 }
@@ -493,6 +576,11 @@ static enum vmft_state on_claim_lost(struct vmft_core *core, const struct vmft_e
 				     struct vmft_actions *ret)
 {
 	(void)event;
+	/* To nobody else than the backup that was told to take over. */
+	if (core->side == VMFT_SIDE_PRIMARY && core->handed)
+		return end(core, VMFT_WHY_HANDED_OVER, ret);
+	if (core->handed)
+		ret->set |= VMFT_DO_CLOSE_PEER;
 	core->why = VMFT_WHY_CLAIM_LOST;
 	ret->set |= VMFT_DO_FENCE_GUEST | VMFT_DO_STOP;
 	ret->stop = VMFT_WHY_CLAIM_LOST;
@@ -520,9 +608,13 @@ static enum vmft_state on_retry(struct vmft_core *core, const struct vmft_event_
 static enum vmft_state on_live(struct vmft_core *core, const struct vmft_event_in *event,
 			       struct vmft_actions *ret)
 {
-	core->side = VMFT_SIDE_PRIMARY;
 	(void)event;
-	(void)ret;
+	core->side = VMFT_SIDE_PRIMARY;
+	if (core->handed) {
+		say_bye(VMFT_WHY_TOOK_OVER, ret);
+		ret->set |= VMFT_DO_CLOSE_PEER;
+	}
+	core->handed = false;
 	return VMFT_STATE_ALONE;
 }
 
@@ -580,6 +672,7 @@ static const struct rule primary_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_GUEST_DIED] = ON(on_primary_gone, S(SHIPPING)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_primary_gone, S(SHIPPING)),
 		[VMFT_IN_LAGS] = ON(on_lags, S(LAGGING)),
+		[VMFT_IN_HAND_OVER] = ON(on_hand_over, S(HANDING_OVER)),
 	    },
 	[VMFT_STATE_LAGGING] =
 	    {
@@ -589,6 +682,7 @@ static const struct rule primary_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_GUEST_DIED] = ON(on_primary_gone, S(SHIPPING)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_primary_gone, S(SHIPPING)),
 		[VMFT_IN_KEEPS_UP] = ON(on_keeps_up, S(PROTECTED)),
+		[VMFT_IN_HAND_OVER] = ON(on_hand_over, S(HANDING_OVER)),
 	    },
 	[VMFT_STATE_SHIPPING] =
 	    {
@@ -599,13 +693,33 @@ static const struct rule primary_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_GUEST_DIED] = STALE,
 		[VMFT_IN_GUEST_ENDED] = STALE,
 	    },
+	[VMFT_STATE_HANDING_OVER] =
+	    {
+		[VMFT_IN_PEER_LOST] = ON(on_backup_lost, S(ARBITRATING)),
+		[VMFT_IN_PEER_ENDED] = ON(on_backup_lost, S(ARBITRATING)),
+		[VMFT_IN_ACK] = ON(on_ack, S(HANDING_OVER) | S(ARBITRATING)),
+		[VMFT_IN_GUEST_DIED] = ON(on_primary_gone, S(SHIPPING)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_primary_gone, S(SHIPPING)),
+		[VMFT_IN_ALL_HANDED] = ON(on_all_handed, S(HANDED_OVER)),
+		[VMFT_IN_HAND_BACK] = ON(on_hand_back, S(PROTECTED)),
+	    },
+	[VMFT_STATE_HANDED_OVER] =
+	    {
+		[VMFT_IN_PEER_LOST] = ON(on_backup_lost, S(ARBITRATING)),
+		[VMFT_IN_PEER_ENDED] = ON(on_backup_lost, S(ARBITRATING)),
+		[VMFT_IN_ACK] = ON(on_ack_handed, S(HANDED_OVER) | S(ARBITRATING)),
+		[VMFT_IN_GUEST_DIED] = ON(on_handed_gone, S(ENDED)),
+		[VMFT_IN_GUEST_ENDED] = ON(on_handed_gone, S(ENDED)),
+		[VMFT_IN_PEER_TOOK_OVER] = ON(on_took_over, S(ENDED)),
+	    },
 	[VMFT_STATE_ARBITRATING] =
 	    {
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_TOOK_OVER] = STALE,
 		[VMFT_IN_ACK] = STALE,
 		[VMFT_IN_CLAIM_WON] = ON(on_won_primary, S(ALONE)),
-		[VMFT_IN_CLAIM_LOST] = ON(on_claim_lost, S(FENCED)),
+		[VMFT_IN_CLAIM_LOST] = ON(on_claim_lost, S(FENCED) | S(ENDED)),
 		[VMFT_IN_CLAIM_UNREACHABLE] = ON(on_unreachable, S(WAITING_ARBITER)),
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
@@ -614,6 +728,7 @@ static const struct rule primary_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    {
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_TOOK_OVER] = STALE,
 		[VMFT_IN_ACK] = STALE,
 		[VMFT_IN_RETRY_TIMER] = ON(on_retry, S(ARBITRATING)),
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
@@ -624,6 +739,7 @@ static const struct rule primary_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 		[VMFT_IN_ATTACH] = ON(on_attach, S(ATTACHING)),
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_TOOK_OVER] = STALE,
 		[VMFT_IN_ACK] = STALE,
 		[VMFT_IN_GUEST_DIED] = ON(on_guest_gone, S(ENDED)),
 		[VMFT_IN_GUEST_ENDED] = ON(on_guest_gone, S(ENDED)),
@@ -632,6 +748,7 @@ static const struct rule primary_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    {
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_TOOK_OVER] = STALE,
 		[VMFT_IN_ACK] = STALE,
 		[VMFT_IN_GUEST_DIED] = STALE,
 		[VMFT_IN_GUEST_ENDED] = STALE,
@@ -640,6 +757,7 @@ static const struct rule primary_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    {
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_TOOK_OVER] = STALE,
 		[VMFT_IN_ACK] = STALE,
 		[VMFT_IN_CLAIM_WON] = STALE,
 		[VMFT_IN_CLAIM_LOST] = STALE,
@@ -684,6 +802,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    {
 		[VMFT_IN_PEER_LOST] = ON(on_primary_lost, S(DRAINING) | S(ARBITRATING)),
 		[VMFT_IN_PEER_ENDED] = ON(on_primary_ended, S(ENDING) | S(ENDED)),
+		[VMFT_IN_PEER_HANDS_OVER] = ON(on_primary_hands_over, S(DRAINING) | S(ARBITRATING)),
 		[VMFT_IN_LOG_HELD] = ON(on_log_held, S(PROTECTED)),
 		[VMFT_IN_REPLAYED] = ON(on_replayed, S(PROTECTED) | S(ENDED)),
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
@@ -696,6 +815,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    {
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_HANDS_OVER] = STALE,
 		[VMFT_IN_LOG_HELD] = STALE,
 		[VMFT_IN_REPLAYED] = ON(on_replayed, S(DRAINING) | S(ARBITRATING) | S(ENDED)),
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
@@ -707,6 +827,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    {
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_HANDS_OVER] = STALE,
 		[VMFT_IN_LOG_HELD] = STALE,
 		[VMFT_IN_REPLAYED] = ON(on_replayed, S(ENDING) | S(ENDED)),
 		[VMFT_IN_LIVE] = ON(on_agent_fault, S(ENDED)),
@@ -718,6 +839,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    {
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_HANDS_OVER] = STALE,
 		[VMFT_IN_LOG_HELD] = STALE,
 		[VMFT_IN_REPLAYED] = ON(on_replayed, S(ARBITRATING) | S(ENDED)),
 		[VMFT_IN_CLAIM_WON] = ON(on_won_backup, S(GOING_LIVE)),
@@ -732,6 +854,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    {
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_HANDS_OVER] = STALE,
 		[VMFT_IN_LOG_HELD] = STALE,
 		[VMFT_IN_REPLAYED] = ON(on_replayed, S(WAITING_ARBITER) | S(ENDED)),
 		[VMFT_IN_RETRY_TIMER] = ON(on_retry, S(ARBITRATING)),
@@ -744,6 +867,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    {
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_HANDS_OVER] = STALE,
 		[VMFT_IN_LOG_HELD] = STALE,
 		[VMFT_IN_REPLAYED] = STALE,
 		[VMFT_IN_LIVE] = ON(on_live, S(ALONE)),
@@ -755,6 +879,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    {
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_HANDS_OVER] = STALE,
 		[VMFT_IN_LOG_HELD] = STALE,
 		[VMFT_IN_REPLAYED] = STALE,
 		[VMFT_IN_LIVE] = STALE,
@@ -766,6 +891,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    {
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_HANDS_OVER] = STALE,
 		[VMFT_IN_LOG_HELD] = STALE,
 		[VMFT_IN_REPLAYED] = STALE,
 		[VMFT_IN_CLAIM_WON] = STALE,
@@ -781,6 +907,7 @@ static const struct rule backup_rules[VMFT_STATE_COUNT][VMFT_IN_COUNT] =
 	    {
 		[VMFT_IN_PEER_LOST] = STALE,
 		[VMFT_IN_PEER_ENDED] = STALE,
+		[VMFT_IN_PEER_HANDS_OVER] = STALE,
 		[VMFT_IN_LOG_HELD] = STALE,
 		[VMFT_IN_REPLAYED] = STALE,
 		[VMFT_IN_CLAIM_WON] = STALE,
@@ -836,7 +963,14 @@ bool vmft_core_wants_peer(const struct vmft_core *core)
 
 bool vmft_core_is_paired(const struct vmft_core *core)
 {
-	return core->state == VMFT_STATE_PROTECTED || core->state == VMFT_STATE_LAGGING;
+	return core->state == VMFT_STATE_PROTECTED || core->state == VMFT_STATE_LAGGING ||
+	       core->state == VMFT_STATE_HANDING_OVER;
+}
+
+bool vmft_core_may_hand_over(const struct vmft_core *core)
+{
+	return core->side == VMFT_SIDE_PRIMARY &&
+	       (core->state == VMFT_STATE_PROTECTED || core->state == VMFT_STATE_LAGGING);
 }
 
 bool vmft_core_is_final(const struct vmft_core *core)
@@ -879,6 +1013,8 @@ const char *vmft_state_name(enum vmft_state state)
 	    [VMFT_STATE_PROTECTED] = "protected",
 	    [VMFT_STATE_LAGGING] = "lagging",
 	    [VMFT_STATE_SHIPPING] = "shipping",
+	    [VMFT_STATE_HANDING_OVER] = "handing-over",
+	    [VMFT_STATE_HANDED_OVER] = "handed-over",
 	    [VMFT_STATE_DRAINING] = "draining",
 	    [VMFT_STATE_ENDING] = "ending",
 	    [VMFT_STATE_ARBITRATING] = "arbitrating",
@@ -919,6 +1055,11 @@ const char *vmft_in_name(enum vmft_in kind)
 	    [VMFT_IN_KEEPS_UP] = "keeps-up",
 	    [VMFT_IN_DIVERGED] = "diverged",
 	    [VMFT_IN_STOPPED] = "stopped",
+	    [VMFT_IN_HAND_OVER] = "hand-over",
+	    [VMFT_IN_ALL_HANDED] = "all-handed",
+	    [VMFT_IN_HAND_BACK] = "hand-back",
+	    [VMFT_IN_PEER_TOOK_OVER] = "peer-took-over",
+	    [VMFT_IN_PEER_HANDS_OVER] = "peer-hands-over",
 	};
 
 	return name_at(names, VMFT_IN_COUNT, kind);
@@ -953,6 +1094,10 @@ const char *vmft_do_name(enum vmft_do bit)
 		return "go-live";
 	case VMFT_DO_STOP:
 		return "stop";
+	case VMFT_DO_FREEZE_GUEST:
+		return "freeze-guest";
+	case VMFT_DO_THAW_GUEST:
+		return "thaw-guest";
 	}
 	return "?";
 }
@@ -978,6 +1123,9 @@ const char *vmft_why_text(enum vmft_why why)
 	    [VMFT_WHY_PEER_DIVERGED] = "the backup's guest diverged",
 	    [VMFT_WHY_STOPPED] = "this side was told to stop",
 	    [VMFT_WHY_PEER_STOPPED] = "the backup was told to stop",
+	    [VMFT_WHY_HANDED_OVER] = "handed over to the other side",
+	    [VMFT_WHY_PEER_HANDED_OVER] = "the primary hands over",
+	    [VMFT_WHY_TOOK_OVER] = "taken over",
 	};
 
 	return name_at(texts, VMFT_WHY_COUNT, why);

@@ -35,6 +35,9 @@ enum vmft_state {
 	VMFT_STATE_LAGGING,	    /* primary: protected, but its backup is behind the bound, and
 				     * the guest is slowed down for it */
 	VMFT_STATE_SHIPPING,	    /* primary: own guest is gone, its last log goes to the peer */
+	VMFT_STATE_HANDING_OVER,    /* primary: its guest stops, all it did goes to the backup */
+	VMFT_STATE_HANDED_OVER,	    /* primary: the backup has all and was told to take over; its
+				     * word that it has, or its loss, is waited for */
 	VMFT_STATE_DRAINING,	    /* backup: peer lost, replaying what is held before claiming */
 	VMFT_STATE_ENDING,	    /* backup: the guest ended in order, replaying up to its end */
 	VMFT_STATE_ARBITRATING,	    /* generation + 1 claimed, answer outstanding */
@@ -67,6 +70,9 @@ enum vmft_why {
 	VMFT_WHY_PEER_DIVERGED,	      /* peer said goodbye: its guest diverged from ours */
 	VMFT_WHY_STOPPED,	      /* this side was told to stop, and no guest lives on it */
 	VMFT_WHY_PEER_STOPPED,	      /* peer said goodbye: a backup that was told to stop */
+	VMFT_WHY_HANDED_OVER,	      /* the guest goes on on the other side, as it was asked for */
+	VMFT_WHY_PEER_HANDED_OVER,    /* peer: a primary that has stopped its guest for us */
+	VMFT_WHY_TOOK_OVER,	      /* bye only: this side has taken the guest over, it is live */
 	VMFT_WHY_COUNT,
 };
 
@@ -106,6 +112,13 @@ enum vmft_in {
 	VMFT_IN_DIVERGED,	   /* backup: its guest was found to differ from the primary's */
 	VMFT_IN_STOPPED,	   /* told to stop, where no guest lives: primary in FORMING;
 				    * backup up to PROTECTED */
+	/* A planned hand-over, primary: */
+	VMFT_IN_HAND_OVER,  /* the backup is to take over; only while vmft_core_may_hand_over() */
+	VMFT_IN_ALL_HANDED, /* .position: the guest stands there, all up to there is acked, and
+			     * output it still holds is with the backup */
+	VMFT_IN_HAND_BACK,  /* that took too long: the guest goes on here */
+	VMFT_IN_PEER_TOOK_OVER,	 /* the backup's word that it is live */
+	VMFT_IN_PEER_HANDS_OVER, /* backup: the primary's goodbye after ALL_HANDED; it listens on */
 	VMFT_IN_COUNT,
 };
 
@@ -121,20 +134,21 @@ struct vmft_event_in {
 enum vmft_do {
 	VMFT_DO_FENCE_GUEST = 1 << 0, /* stop the guest for good, shut its gate for good */
 	VMFT_DO_SEND_ACK = 1 << 1,    /* tell the peer .ack is held */
-	VMFT_DO_SEND_BYE = 1 << 2, /* .bye: GUEST_DIED, GUEST_ENDED, DIVERGED or STOPPED, after all
-				    * log was sent */
-	VMFT_DO_CLOSE_PEER = 1 << 3, /* with SEND_BYE: once it is flushed (bounded wait) */
-	VMFT_DO_CLAIM = 1 << 4,	     /* test-and-set .generation for this VM, asynchronously */
+	VMFT_DO_SEND_BYE = 1 << 2,    /* .bye: what becomes of this side, after all log was sent */
+	VMFT_DO_CLOSE_PEER = 1 << 3,  /* with SEND_BYE: once it is flushed (bounded wait) */
+	VMFT_DO_CLAIM = 1 << 4,	      /* test-and-set .generation for this VM, asynchronously */
 	VMFT_DO_START_RETRY_TIMER = 1 << 5,
-	VMFT_DO_RUN_GUEST = 1 << 6,   /* primary: start recording; backup: replay may start */
-	VMFT_DO_SET_RELEASE = 1 << 7, /* output depending on log <= .release may leave */
-	VMFT_DO_GO_LIVE = 1 << 8,     /* leave replay at .live_at, the end of the log held */
-	VMFT_DO_OPEN_GATE = 1 << 9,   /* all output may leave, the log need not be kept */
-	VMFT_DO_CLOSE_GATE = 1 << 10, /* no output leaves from now on; GATE_CLOSED answers */
-	VMFT_DO_FORM_PAIR = 1 << 11,  /* tell the peer that there is a pair: its PEER_READY */
-	VMFT_DO_STOP = 1 << 12,	      /* this side's work is over, .stop says why */
+	VMFT_DO_RUN_GUEST = 1 << 6,	/* primary: start recording; backup: replay may start */
+	VMFT_DO_SET_RELEASE = 1 << 7,	/* output depending on log <= .release may leave */
+	VMFT_DO_GO_LIVE = 1 << 8,	/* leave replay at .live_at, the end of the log held */
+	VMFT_DO_OPEN_GATE = 1 << 9,	/* all output may leave, the log need not be kept */
+	VMFT_DO_CLOSE_GATE = 1 << 10,	/* no output leaves from now on; GATE_CLOSED answers */
+	VMFT_DO_FORM_PAIR = 1 << 11,	/* tell the peer that there is a pair: its PEER_READY */
+	VMFT_DO_STOP = 1 << 12,		/* this side's work is over, .stop says why */
+	VMFT_DO_FREEZE_GUEST = 1 << 13, /* stop the guest where all it did can be sent */
+	VMFT_DO_THAW_GUEST = 1 << 14,	/* let it go on */
 };
-#define VMFT_DO_COUNT 13
+#define VMFT_DO_COUNT 15
 
 struct vmft_actions {
 	uint32_t set; /* of enum vmft_do; the fields below count only with their bit */
@@ -160,6 +174,8 @@ struct vmft_core {
 	bool pointed;	     /* attaching: ATTACH_POINT was seen */
 	bool sealed;	     /* sealing: GATE_CLOSED was seen */
 	uint64_t seal;	     /* ack that makes the pair, once sealed */
+	bool frozen;	     /* primary: its guest was stopped for a hand-over */
+	bool handed; /* primary: the backup was told to take over; backup: and is heard out */
 };
 
 void vmft_core_init(struct vmft_core *core, enum vmft_side side, uint64_t generation);
@@ -172,7 +188,10 @@ void vmft_core_step(struct vmft_core *core, const struct vmft_event_in *event,
  * an attach; a peer that knocks at any other time is refused. */
 bool vmft_core_wants_peer(const struct vmft_core *core);
 
-/* Whether this side is a pair's, each other's protection: protected or lagging. */
+/* Whether a primary may be told to hand its guest over: it has a backup. */
+bool vmft_core_may_hand_over(const struct vmft_core *core);
+
+/* Whether this side is a pair's, each other's protection: protected, lagging or handing over. */
 bool vmft_core_is_paired(const struct vmft_core *core);
 
 /* Whether nothing can change any more. */

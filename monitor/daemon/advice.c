@@ -204,6 +204,13 @@ bool vmft_advice(const struct vmft_monitor *m, uint64_t now, char *text, size_t 
 	case VMFT_STATE_LAGGING:
 		of_lagging(m, now, text, size);
 		break;
+	case VMFT_STATE_HANDING_OVER:
+	case VMFT_STATE_HANDED_OVER:
+		(void)snprintf(text, size,
+			       "nothing: the guest is handed over to the backup; start this host "
+			       "anew with VMFT_ROLE=backup once QEMU (pid %d) has ended",
+			       m->options.guest_pid);
+		break;
 	default:
 		break;
 	}

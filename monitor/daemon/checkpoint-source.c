@@ -74,7 +74,8 @@ static void consider(struct vmft_epoch_source *s)
 	}
 	if (!may_ask(s))
 		return;
-	due = vmft_pacer_due(&s->pacer);
+	/* A guest that is to be frozen is so at an epoch's end. */
+	due = atomic_load(&s->world->link->iface->freeze) ? now : vmft_pacer_due(&s->pacer);
 	if (s->more || s->finishing || now >= due)
 		ask(s, now);
 	else

@@ -23,6 +23,7 @@ const char *vmft_control_verb_name(enum vmft_control_verb verb)
 	    [VMFT_CONTROL_HOLD_ATTACH] = "hold-attach",
 	    [VMFT_CONTROL_STEP_ATTACH] = "step-attach",
 	    [VMFT_CONTROL_RELEASE_ATTACH] = "release-attach",
+	    [VMFT_CONTROL_SWITCHOVER] = "switchover",
 	};
 
 	return (unsigned)verb < VMFT_CONTROL_VERBS ? names[verb] : NULL;

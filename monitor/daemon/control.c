@@ -406,14 +406,27 @@ static void do_status(struct vmft_control_client *client)
 	answer(client, status(client->m));
 }
 
+/* While the guest stands still for a hand-over, it is not for anybody to let it go on. */
+static bool is_handing_over(struct vmft_control_client *client)
+{
+	if (!vmft_handover_is_on(client->m))
+		return false;
+	refuse(client, "the guest is being handed over");
+	return true;
+}
+
 static void do_freeze(struct vmft_control_client *client)
 {
+	if (is_handing_over(client))
+		return;
 	atomic_store(&client->m->agent.iface->freeze, 1);
 	answer(client, answer_new(true));
 }
 
 static void do_thaw(struct vmft_control_client *client)
 {
+	if (is_handing_over(client))
+		return;
 	atomic_store(&client->m->agent.iface->freeze, 0);
 	vmft_agent_link_wake(&client->m->agent);
 	answer(client, answer_new(true));
@@ -471,6 +484,33 @@ static void do_start(struct vmft_control_client *client)
 	}
 	vmft_monitor_event(m, &event);
 	answer(client, answer_new(true));
+}
+
+static void switchover_done(void *user, bool handed, const char *text)
+{
+	struct vmft_control_client *client = user;
+	struct json_object *object;
+
+	if (!handed) {
+		refuse(client, text);
+		return;
+	}
+	object = answer_new(true);
+	add_text(object, "result", text);
+	add_text(object, "live_on", vmft_host_name(client->m->peer.to));
+	add_number(object, "generation", client->m->core.generation + 1);
+	answer(client, object);
+}
+
+static void do_switchover(struct vmft_control_client *client)
+{
+	char text[160];
+	const char *why = vmft_handover_begin(client->m, switchover_done, client);
+
+	if (!why)
+		return;
+	(void)snprintf(text, sizeof(text), "switchover: %s", why);
+	refuse(client, text);
 }
 
 static void do_hold_acks(struct vmft_control_client *client)
@@ -564,6 +604,7 @@ static void obey(struct vmft_control_client *client, enum vmft_control_verb verb
 	    [VMFT_CONTROL_HOLD_ATTACH] = do_hold_attach,
 	    [VMFT_CONTROL_STEP_ATTACH] = do_step_attach,
 	    [VMFT_CONTROL_RELEASE_ATTACH] = do_release_attach,
+	    [VMFT_CONTROL_SWITCHOVER] = do_switchover,
 	};
 
 	verbs[verb](client);

@@ -67,6 +67,7 @@ static bool decide_primary(struct vmft_monitor *m)
 	switch (m->core.state) {
 	case VMFT_STATE_PROTECTED:
 	case VMFT_STATE_LAGGING:
+	case VMFT_STATE_HANDING_OVER:
 	case VMFT_STATE_SHIPPING:
 		primary_ends(m);
 		return true;

@@ -85,6 +85,8 @@ static int exit_code_of(enum vmft_why why)
 		return VMFT_EXIT_ATTACH;
 	case VMFT_WHY_DIVERGED:
 		return VMFT_EXIT_DIVERGED;
+	case VMFT_WHY_HANDED_OVER:
+		return VMFT_EXIT_HANDED_OVER;
 	case VMFT_WHY_GUEST_ENDED:
 	case VMFT_WHY_PEER_GUEST_ENDED:
 	case VMFT_WHY_STOPPED:
@@ -112,7 +114,8 @@ static void end_replica(struct vmft_monitor *m, enum vmft_why why)
 {
 	/* With a state to be loaded it waits in its main loop, and ends when it is told. */
 	if ((m->strategy_ops->moves_state && why == VMFT_WHY_GUEST_ENDED) ||
-	    why == VMFT_WHY_STOPPED) {
+	    why == VMFT_WHY_STOPPED || why == VMFT_WHY_HANDED_OVER) {
+		atomic_store(&m->agent.iface->exit_code, (uint32_t)m->exit_code);
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_END);
 		return;
 	}
@@ -149,6 +152,9 @@ static void record_end(struct vmft_monitor *m)
 static void stop(struct vmft_monitor *m, enum vmft_why why)
 {
 	m->exit_code = exit_code_of(why);
+	/* Who was told to stop, and to hand over then, has done what it was told. */
+	if (why == VMFT_WHY_HANDED_OVER && m->stop.asked)
+		m->exit_code = VMFT_EXIT_OK;
 	end_replica(m, why);
 	m->stopping = true;
 	m->stop_ns = vmft_loop_now();
@@ -208,6 +214,7 @@ static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_RUN);
 	if (todo->set & VMFT_DO_GO_LIVE) {
 		m->go_live_ns = vmft_loop_now();
+		vmft_handover_goes_live(m);
 		m->strategy_ops->go_live(m->strategy, todo->live_at);
 	} else if (todo->set & VMFT_DO_OPEN_GATE)
 		/* With GO_LIVE the agent opens its gate itself, as it goes live. */
@@ -220,6 +227,11 @@ static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
 	}
 	if (todo->set & VMFT_DO_STOP)
 		stop(m, todo->stop);
+	if (todo->set & (VMFT_DO_FREEZE_GUEST | VMFT_DO_THAW_GUEST)) {
+		atomic_store(&m->agent.iface->freeze, (todo->set & VMFT_DO_FREEZE_GUEST) != 0);
+		vmft_agent_link_wake(&m->agent);
+		vmft_agent_link_ring(&m->agent);
+	}
 }
 
 static void announce_state(struct vmft_monitor *m, const struct vmft_core *before)
@@ -227,7 +239,7 @@ static void announce_state(struct vmft_monitor *m, const struct vmft_core *befor
 	const struct vmft_core *core = &m->core;
 
 	m->state_ns = vmft_loop_now();
-	/* That one lags is for control_lag() to say. */
+	/* That one lags is for control_lag() to say, of a hand-over what becomes of it. */
 	if (vmft_core_is_paired(core) && vmft_core_is_paired(before))
 		return;
 	vmft_journal_say(&m->journal, "%s, generation %llu%s%s", vmft_state_name(core->state),
@@ -260,6 +272,8 @@ static void tell_strategy(struct vmft_monitor *m)
 	case VMFT_STATE_PROTECTED:
 	case VMFT_STATE_LAGGING:
 	case VMFT_STATE_SHIPPING:
+	case VMFT_STATE_HANDING_OVER:
+	case VMFT_STATE_HANDED_OVER:
 		break;
 	default:
 		if (vmft_monitor_is_primary(m))
@@ -295,6 +309,7 @@ static bool is_busy(const struct vmft_monitor *m)
 	case VMFT_STATE_DRAINING:
 	case VMFT_STATE_ENDING:
 	case VMFT_STATE_GOING_LIVE:
+	case VMFT_STATE_HANDING_OVER:
 		return true;
 	default:
 		return false;
@@ -314,6 +329,7 @@ static void step(struct vmft_monitor *m, const struct vmft_event_in *event)
 		tell_strategy(m);
 		tell_attach(m, before.state);
 		tell_saver(m);
+		vmft_handover_state(m, &before);
 		vmft_peer_look_for_backup(m);
 	}
 }
@@ -460,6 +476,7 @@ static void look_at_agent(struct vmft_monitor *m)
 	else
 		vmft_source_pump(m);
 	m->strategy_ops->look(m->strategy);
+	vmft_handover_look(m);
 	vmft_divergence_look(m);
 	report_replay(m);
 	if (m->live_ns == 0 && atomic_load(&m->agent.iface->live_at_ns) != 0)
@@ -591,6 +608,8 @@ static void take_answers(struct vmft_monitor *m)
 	while (vmft_arbiter_worker_answer(m->worker, &answer)) {
 		if (answer.ask == VMFT_ASK_CLAIM)
 			report_claim(m, &answer);
+		else if (answer.ask == VMFT_ASK_LATEST && m->handover.asked)
+			vmft_handover_got_latest(m, &answer);
 		else if (answer.ask == VMFT_ASK_LATEST)
 			vmft_peer_got_latest(m, &answer);
 		else if (answer.ask == VMFT_ASK_MARK)
@@ -761,7 +780,7 @@ static void drop_for_lag(struct vmft_monitor *m, uint64_t now, uint64_t lag_ms)
 
 static void watch_lag(struct vmft_monitor *m, uint64_t now, uint64_t slept, uint64_t lag_ms)
 {
-	if (!vmft_core_is_paired(&m->core)) {
+	if (!vmft_core_is_paired(&m->core) || m->core.state == VMFT_STATE_HANDING_OVER) {
 		m->lag_watch = (struct vmft_lag_watch){0};
 		return;
 	}
@@ -805,6 +824,8 @@ static void control_lag(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 	permille = vmft_throttle_permille(lag_ms, m->config.lag_ms);
 	if (permille < m->source.throttle)
 		permille = m->source.throttle;
+	if (permille < vmft_handover_throttle(m))
+		permille = vmft_handover_throttle(m);
 	set_throttle(m, permille);
 	watch_lag(m, now, slept, lag_ms);
 	/* A backup that was given up just now slows nobody any more. */

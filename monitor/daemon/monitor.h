@@ -27,6 +27,7 @@
 #include "detection.h"
 #include "disk-fault.h"
 #include "divergence.h"
+#include "handover.h"
 #include "heartbeat.h"
 #include "hiccups.h"
 #include "image.h"
@@ -139,6 +140,7 @@ struct vmft_monitor {
 	struct vmft_lag lag;
 	struct vmft_disk_fault disk;
 	struct vmft_stop stop;
+	struct vmft_handover handover;
 	struct vmft_saver saver;       /* backup: the log on its disk */
 	struct vmft_source source;     /* primary: attaching a backup */
 	struct vmft_sink sink;	       /* backup: being attached */

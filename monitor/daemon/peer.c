@@ -264,10 +264,16 @@ static void send_ack(struct vmft_monitor *m)
 	m->peer.beat_sent_ns = vmft_loop_now();
 }
 
+/* Of the pair's generation: one that has won the next has something else to say. */
+static bool may_ack(const struct vmft_monitor *m)
+{
+	return m->core.state != VMFT_STATE_GOING_LIVE && agent_beats(m);
+}
+
 void vmft_peer_flush_ack(struct vmft_monitor *m)
 {
 	if (m->peer.ack_due && m->peer.stage >= VMFT_PEER_ATTACHING && !m->peer.closing &&
-	    agent_beats(m))
+	    !vmft_monitor_is_primary(m) && may_ack(m))
 		send_ack(m);
 }
 
@@ -280,6 +286,10 @@ static uint8_t bye_of(enum vmft_why why)
 		return VMFT_BYE_DIVERGED;
 	case VMFT_WHY_STOPPED:
 		return VMFT_BYE_STOPPED;
+	case VMFT_WHY_HANDED_OVER:
+		return VMFT_BYE_HANDED_OVER;
+	case VMFT_WHY_TOOK_OVER:
+		return VMFT_BYE_TOOK_OVER;
 	default:
 		return VMFT_BYE_GUEST_DIED;
 	}
@@ -803,6 +813,37 @@ void vmft_peer_form(struct vmft_monitor *m)
 			payload, vmft_u64_encode(now, payload));
 }
 
+static bool is_about_handing_over(const struct vmft_frame_info *frame)
+{
+	return frame->type == VMFT_FRAME_BYE && frame->length == 1 &&
+	       (frame->payload[0] == VMFT_BYE_HANDED_OVER ||
+		frame->payload[0] == VMFT_BYE_TOOK_OVER);
+}
+
+/* Each is one side's word, in one state. */
+static int got_handover(struct vmft_monitor *m, const struct vmft_frame_info *frame)
+{
+	const struct vmft_event_in hands = {.kind = VMFT_IN_PEER_HANDS_OVER};
+	const struct vmft_event_in took = {.kind = VMFT_IN_PEER_TOOK_OVER};
+
+	if (frame->payload[0] == VMFT_BYE_HANDED_OVER &&
+	    (vmft_monitor_is_primary(m) || m->core.state != VMFT_STATE_PROTECTED))
+		return -EBADMSG;
+	if (frame->payload[0] == VMFT_BYE_TOOK_OVER && m->core.state != VMFT_STATE_HANDED_OVER)
+		return -EBADMSG;
+	vmft_monitor_event(m, frame->payload[0] == VMFT_BYE_TOOK_OVER ? &took : &hands);
+	return 0;
+}
+
+/* The one frame that comes from the generation after this: "the guest is live here". */
+static bool is_of_this_pair(const struct vmft_monitor *m, const struct vmft_frame_info *frame)
+{
+	const bool took_over =
+	    is_about_handing_over(frame) && frame->payload[0] == VMFT_BYE_TOOK_OVER;
+
+	return frame->generation == m->core.generation + took_over;
+}
+
 static int got_bye(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
 	struct vmft_event_in event = {
@@ -812,6 +853,8 @@ static int got_bye(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 
 	if (frame->length != 1)
 		return -EBADMSG;
+	if (is_about_handing_over(frame))
+		return got_handover(m, frame);
 	if (frame->payload[0] == VMFT_BYE_GUEST_ENDED)
 		event.kind = VMFT_IN_PEER_ENDED;
 	else if (frame->payload[0] == VMFT_BYE_DIVERGED && vmft_monitor_is_primary(m)) {
@@ -869,7 +912,7 @@ static int got_frame(struct vmft_monitor *m, struct vmft_conn *conn,
 		return -EBADMSG;
 	if (frame->type == VMFT_FRAME_REFUSE)
 		return got_refusal(m, frame);
-	if (frame->generation != m->core.generation)
+	if (!is_of_this_pair(m, frame))
 		return -EBADMSG;
 	/* The primary's first frame says that it has accepted us too: core.h, PEER_READY. */
 	if (!primary && m->peer.stage == VMFT_PEER_HELLO)
@@ -880,7 +923,12 @@ static int got_frame(struct vmft_monitor *m, struct vmft_conn *conn,
 		return primary ? primary_got_attach(m, frame) : backup_got_attach(m, frame);
 	switch (frame->type) {
 	case VMFT_FRAME_LOG:
-		return primary ? -EBADMSG : got_log(m, frame);
+		/* Behind a hand-over there is none: it would come after the end of the log. */
+		return primary || m->core.handed ? -EBADMSG : got_log(m, frame);
+	case VMFT_FRAME_OUTPUT:
+		return primary || m->core.state != VMFT_STATE_PROTECTED
+			   ? -EBADMSG
+			   : vmft_handover_got_output(m, frame);
 	case VMFT_FRAME_HEARTBEAT:
 		return primary ? -EBADMSG : got_heartbeat(m, frame);
 	case VMFT_FRAME_ACK:
@@ -1147,6 +1195,11 @@ static void give_up_silent(struct vmft_monitor *m, uint64_t now)
 	const struct vmft_event_in lost = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_SILENCE};
 	char path[64];
 
+	/* It was given up already, in order: nobody waits for what this side says to it. */
+	if (!vmft_monitor_is_primary(m) && m->core.handed) {
+		vmft_peer_close(m);
+		return;
+	}
 	vmft_heartbeat_describe(&m->heartbeat, now, path, sizeof(path));
 	vmft_journal_say(&m->journal,
 			 "nothing heard for %llu ms (spoke %llu ms ago, own agent beat %llu ms "
@@ -1254,7 +1307,7 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 			return;
 		if (m->peer.stage >= VMFT_PEER_ATTACHING &&
 		    vmft_loop_since(m->peer.beat_sent_ns, now) >= ack_interval_ns(m, now) &&
-		    agent_beats(m))
+		    may_ack(m))
 			send_ack(m);
 	}
 	/* Time this monitor did not run is no silence of the peer's: on a machine that was

@@ -10,14 +10,20 @@
 
 #include "monitor.h"
 
-static enum vmft_stop_step of_primary(const struct vmft_core *core)
+static enum vmft_stop_step of_primary(const struct vmft_core *core, bool may_hand_over)
 {
 	switch (core->state) {
 	case VMFT_STATE_FORMING:
 		return VMFT_STOP_LEAVE;
+	case VMFT_STATE_HANDING_OVER:
+	case VMFT_STATE_HANDED_OVER:
+	case VMFT_STATE_ARBITRATING:
 	case VMFT_STATE_SHIPPING:
 	case VMFT_STATE_ENDED:
 		return VMFT_STOP_WAIT;
+	case VMFT_STATE_PROTECTED:
+	case VMFT_STATE_LAGGING:
+		return may_hand_over ? VMFT_STOP_HAND_OVER : VMFT_STOP_END_GUEST;
 	default:
 		return VMFT_STOP_END_GUEST;
 	}
@@ -38,9 +44,11 @@ static enum vmft_stop_step of_backup(const struct vmft_core *core, uint64_t aske
 	}
 }
 
-enum vmft_stop_step vmft_stop_step(const struct vmft_core *core, uint64_t asked_ns)
+enum vmft_stop_step vmft_stop_step(const struct vmft_core *core, uint64_t asked_ns,
+				   bool may_hand_over)
 {
-	return core->side == VMFT_SIDE_PRIMARY ? of_primary(core) : of_backup(core, asked_ns);
+	return core->side == VMFT_SIDE_PRIMARY ? of_primary(core, may_hand_over)
+					       : of_backup(core, asked_ns);
 }
 
 /* A guest that is frozen for a drill would not come to its end. */
@@ -72,9 +80,11 @@ void vmft_stop_look(struct vmft_monitor *m)
 	if (count != m->stop.seen)
 		ask(m, "QEMU");
 	m->stop.seen = count;
-	if (!m->stop.asked)
+	/* One that was begun comes to its end, whoever asked for it. */
+	if (!m->stop.asked || vmft_handover_is_on(m))
 		return;
-	switch (vmft_stop_step(&m->core, vmft_loop_since(m->stop.since, vmft_loop_now()))) {
+	switch (vmft_stop_step(&m->core, vmft_loop_since(m->stop.since, vmft_loop_now()),
+			       m->config.on_stop == VMFT_ON_STOP_HAND_OVER && !m->stop.tried)) {
 	case VMFT_STOP_WAIT:
 		break;
 	case VMFT_STOP_LEAVE:
@@ -82,6 +92,10 @@ void vmft_stop_look(struct vmft_monitor *m)
 		break;
 	case VMFT_STOP_END_GUEST:
 		end_guest(m);
+		break;
+	case VMFT_STOP_HAND_OVER:
+		m->stop.tried = true;
+		(void)vmft_handover_begin(m, NULL, NULL);
 		break;
 	}
 }

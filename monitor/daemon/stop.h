@@ -24,6 +24,7 @@ struct vmft_stop {
 	uint32_t seen;	/* of the agent's count, those looked at */
 	bool asked;	/* this side is to stop */
 	bool ordered;	/* its guest was told to end */
+	bool tried;	/* a hand-over was begun, or there was none to be had */
 	uint64_t since; /* when it was asked first */
 	struct vmft_op op;
 };
@@ -32,10 +33,13 @@ enum vmft_stop_step {
 	VMFT_STOP_WAIT,	     /* what is under way comes to its end first */
 	VMFT_STOP_LEAVE,     /* no guest lives here: this side goes */
 	VMFT_STOP_END_GUEST, /* the guest ends in order, on both sides if there are two */
+	VMFT_STOP_HAND_OVER, /* the backup takes over first */
 };
 
-/* What a side does that was told to stop so long ago. */
-enum vmft_stop_step vmft_stop_step(const struct vmft_core *core, uint64_t asked_ns);
+/* What a side does that was told to stop so long ago. may_hand_over: the pair file says so, and it
+ * was not tried yet. */
+enum vmft_stop_step vmft_stop_step(const struct vmft_core *core, uint64_t asked_ns,
+				   bool may_hand_over);
 
 /* From here on the signals are this side's to decide on; before the first thread is started.
  * 0 or a negative errno. */

@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 static const char seed0[] =
     "[pair]\nname = web1\narbiter = file:/a\nsilence-ms = 500 ; x\nlog-bytes = 1048576\n"
-    "start = alone\nreprotect = manual\nstun-ms = 10\nattach-mib-per-s = 100000\n"
+    "start = alone\nreprotect = manual\non-stop = hand-over\nstun-ms = 10\nattach-mib-per-s = "
+    "100000\n"
     "[primary]\nchannel = 10.9.0.1:7700\ncontrol = /c\n[backup]\nchannel = 10.9.0.2:7700\n"
     "[spare]\nchannel = 10.9.0.3:7700\n";
 static const char seed1[] =

@@ -41,8 +41,11 @@ bool is_protected(const struct world *w)
 	const struct side *p = &w->sides[w->recorder];
 	const struct side *b = &w->sides[!w->recorder];
 
+	/* One that was handed over is its backup's to take; a fault until it is live is the second.
+	 */
 	return w->pair && is_well(w, p) && is_well(w, b) && p->guest_runs && !p->gate_open &&
-	       b->heard_pair && !b->told_live && !b->diverged;
+	       p->core.state != VMFT_STATE_HANDED_OVER && b->heard_pair && !b->told_live &&
+	       !b->diverged;
 }
 
 bool someone_is_live(const struct world *w)

@@ -2,6 +2,8 @@
 /* What goes wrong, and when: at a random time, or when a side enters a state. */
 #include "sim.h"
 
+#include <stddef.h>
+
 static const uint64_t fault_length_us = 300 * MS;
 static const uint64_t faults_until_us = 1200 * MS;
 static const uint64_t settle_us = 500 * MS; /* a failover takes no longer */
@@ -22,6 +24,8 @@ static const char *const fault_names[FAULT_COUNT] = {
     [FAULT_AGENT_LIES] = "agent-lies",
     [FAULT_SLOW_BACKUP] = "slow-backup",
     [FAULT_DIVERGE] = "diverge",
+    [FAULT_SWITCHOVER] = "switchover",
+    [FAULT_STOP] = "stop-backup",
     [FAULT_SHUTDOWN] = "shutdown",
 };
 
@@ -132,8 +136,10 @@ static void diverge(struct world *w, int host, uint64_t length)
 static int victim_of(const struct world *w, const struct fault_plan *f)
 {
 	if (f->fault == FAULT_AGENT_LIES || f->fault == FAULT_SLOW_BACKUP ||
-	    f->fault == FAULT_DIVERGE)
+	    f->fault == FAULT_DIVERGE || f->fault == FAULT_STOP)
 		return !w->recorder;
+	if (f->fault == FAULT_SWITCHOVER)
+		return w->recorder;
 	return f->struck ? f->host : f->role ^ w->recorder;
 }
 
@@ -165,9 +171,17 @@ static bool fault_applies(const struct world *w, const struct fault_plan *f)
 		return is_intact(s) && !is_primary(s) && !s->guest_runs && !s->fenced &&
 		       !s->diverged && s->core.state != VMFT_STATE_FORMING &&
 		       (s->core.state != VMFT_STATE_ATTACHING || s->core.pointed);
+	case FAULT_SWITCHOVER:
+		return is_intact(s) && w->now >= s->monitor_paused_until &&
+		       vmft_core_may_hand_over(&s->core);
+	case FAULT_STOP:
+		return is_intact(s) && w->now >= s->monitor_paused_until &&
+		       vmft_core_rule(s->core.side, s->core.state, VMFT_IN_STOPPED, NULL) ==
+			   VMFT_RULE_HANDLED;
 	case FAULT_SHUTDOWN:
-		return s->guest_alive && !s->fenced && w->now >= s->guest_paused_until &&
-		       (!s->guest_runs || w->ops->room(w, host));
+		/* One that stands still does not end. */
+		return s->guest_alive && !s->fenced && !s->frozen &&
+		       w->now >= s->guest_paused_until && (!s->guest_runs || w->ops->room(w, host));
 	default:
 		return true;
 	}
@@ -224,6 +238,13 @@ static void apply(struct world *w, const struct fault_plan *f)
 		break;
 	case FAULT_DIVERGE:
 		diverge(w, host, f->length);
+		break;
+	case FAULT_SWITCHOVER:
+		w->sides[host].hands_since = w->now;
+		feed_kind(w, host, VMFT_IN_HAND_OVER);
+		break;
+	case FAULT_STOP:
+		feed_kind(w, host, VMFT_IN_STOPPED);
 		break;
 	case FAULT_SHUTDOWN:
 		shut_down(w, host);
@@ -307,7 +328,9 @@ static void plan_primer(struct world *w, enum vmft_state on, uint64_t at)
 	if (on == VMFT_STATE_WAITING_ARBITER)
 		for (int role = 0; role < 2; role++)
 			plan_fault(w, FAULT_ARBITER_DOWN, role, at, VMFT_STATE_COUNT);
-	if (on == VMFT_STATE_LAGGING)
+	if (on == VMFT_STATE_HANDING_OVER || on == VMFT_STATE_HANDED_OVER)
+		plan_fault(w, FAULT_SWITCHOVER, 0, at, VMFT_STATE_COUNT);
+	else if (on == VMFT_STATE_LAGGING)
 		plan_fault(w, FAULT_SLOW_BACKUP, 1, at, VMFT_STATE_COUNT);
 	else if (on == VMFT_STATE_ENDING)
 		plan_fault(w, FAULT_SHUTDOWN, 0, at, VMFT_STATE_COUNT);

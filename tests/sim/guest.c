@@ -105,7 +105,9 @@ void do_guest(struct world *w, int host)
 	/* Alone it goes on without its monitor, also in the middle of an attach. */
 	if (s->gate_open && !s->monitor_alive)
 		s->keeps = false;
-	if (s->guest_alive && !s->fenced && s->guest_runs)
+	if (s->frozen)
+		later(w, guest_pause(w, host), JOB_GUEST, host, 0);
+	else if (s->guest_alive && !s->fenced && s->guest_runs)
 		w->ops->guest(w, host);
 }
 

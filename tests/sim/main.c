@@ -54,6 +54,7 @@ static const struct {
     [SPOIL_STAYS_LAGGING] = {"stays-lagging", IN_BOTH("a lag comes to an end")},
     [SPOIL_STAYS_SLOW] = {"stays-slow", IN_BOTH("the guest gets its speed back")},
     [SPOIL_DROP_UNASKED] = {"drop-unasked", IN_BOTH("never two live")},
+    [SPOIL_HANDED_UNASKED] = {"handed-unasked", IN_BOTH("never two live")},
     [SPOIL_EPOCH_BEFORE] = {"epoch-before", {NULL, "no frame before its ack"}},
     [SPOIL_ACK_FIRST_FRAME] = {"ack-first-frame", {NULL, "no frame before its ack"}},
     [SPOIL_TORN_EPOCH] = {"torn-epoch", {NULL, "memory is the epoch's"}},
@@ -179,9 +180,10 @@ static void print_tally(const struct options *o, const struct bench *b, const st
 	    "\nvmft-sim: %u of %u entries of the core's table reached, %llu frames released late\n",
 	    reached(b->ops, t, true), reached(b->ops, t, false), (unsigned long long)t->late);
 	printf("vmft-sim: pairs lagged %llu times, %llu backups given up for it; %llu guests found "
-	       "to have diverged\n",
+	       "to have diverged; %llu guests handed over, %llu hand-overs called off\n",
 	       (unsigned long long)t->lagged, (unsigned long long)t->dropped,
-	       (unsigned long long)t->detected);
+	       (unsigned long long)t->detected, (unsigned long long)t->handed,
+	       (unsigned long long)t->handed_back);
 	if (t->epochs)
 		printf("vmft-sim: %llu epochs cut, %llu held by a backup, %llu of them waited for "
 		       "the one before; thrown away: %llu torn, %llu half staged\n",

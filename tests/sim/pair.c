@@ -97,6 +97,10 @@ static void act_on_guest(struct world *w, int host, const struct vmft_actions *a
 		later(w, about(w, 200), JOB_CLOSE_GATE, host, s->attach);
 	if (a->set & VMFT_DO_FORM_PAIR)
 		form_pair(w, host);
+	if (a->set & VMFT_DO_FREEZE_GUEST)
+		s->freeze = true;
+	if (a->set & VMFT_DO_THAW_GUEST)
+		s->freeze = s->frozen = false;
 	gate_flush(w, host);
 }
 
@@ -168,11 +172,16 @@ static void feed_end_of_peer(struct world *w, int host, struct vmft_event_in eve
 void feed_lost(struct world *w, int host, enum vmft_why why)
 {
 	const struct vmft_core *core = &w->sides[host].core;
+	const bool handed = core->state == VMFT_STATE_HANDED_OVER;
 
 	if (w->spoil == SPOIL_ATTACH_CLAIMS_EARLY && core->side == VMFT_SIDE_BACKUP &&
 	    core->state == VMFT_STATE_ATTACHING && core->pointed)
 		feed_kind(w, host, VMFT_IN_PEER_READY);
 	feed_end_of_peer(w, host, (struct vmft_event_in){.kind = VMFT_IN_PEER_LOST, .why = why});
+	if (w->spoil == SPOIL_HANDED_UNASKED && handed) {
+		w->sides[host].freeze = w->sides[host].frozen = false;
+		open_gate(w, &w->sides[host]);
+	}
 	if (w->spoil == SPOIL_LIVE_BEFORE_DRAIN && core->state == VMFT_STATE_DRAINING)
 		feed(w, host,
 		     (struct vmft_event_in){.kind = VMFT_IN_REPLAYED, .position = core->held});
@@ -211,6 +220,24 @@ static void look_at_replay(struct world *w, int host)
 	feed(w, host, (struct vmft_event_in){.kind = VMFT_IN_REPLAYED, .position = position});
 }
 
+/* A guest that stands still, and nothing of it is on its way any more. */
+static void look_at_frozen(struct world *w, int host)
+{
+	struct side *p = &w->sides[host];
+	struct vmft_event_in event = {.kind = VMFT_IN_ALL_HANDED};
+
+	if (p->core.state != VMFT_STATE_HANDING_OVER)
+		return;
+	event.position = w->ops->stands_at(w, host);
+	if (p->frozen && p->guest_alive && !p->frame_count &&
+	    w->ops->shipped(w, host) == event.position && p->core.acked == event.position) {
+		feed(w, host, event);
+	} else if (w->now - p->hands_since > hand_us) {
+		w->tally->handed_back++;
+		feed_kind(w, host, VMFT_IN_HAND_BACK);
+	}
+}
+
 /* Level-triggered, as shared memory is: progress first, then the end. */
 void do_look(struct world *w, int host)
 {
@@ -218,6 +245,7 @@ void do_look(struct world *w, int host)
 
 	if (!is_primary(s))
 		look_at_replay(w, host);
+	look_at_frozen(w, host);
 	if (!is_primary(s) && s->guest_runs && s->guest_alive && !s->told_is_live) {
 		s->told_is_live = true;
 		feed_kind(w, host, VMFT_IN_LIVE);
@@ -298,6 +326,7 @@ void do_beat(struct world *w, int host)
 	send_beat(w, host);
 	watch_lag(w, host);
 	do_ship(w, host);
+	look_at_frozen(w, host);
 	later(w, about(w, beat_us), JOB_BEAT, host, 0);
 }
 
@@ -493,6 +522,45 @@ static void take_ack(struct world *w, int host, const struct message *m)
 	p->peer_reports = true;
 	feed(w, host, ack_event(w, host, m));
 	consider_sealing(w, host);
+	look_at_frozen(w, host);
+}
+
+/* Each is one side's word, in one state. */
+static void take_handover(struct world *w, int host, enum vmft_why why)
+{
+	const struct vmft_core *core = &w->sides[host].core;
+
+	if (why == VMFT_WHY_HANDED_OVER && core->side == VMFT_SIDE_BACKUP &&
+	    core->state == VMFT_STATE_PROTECTED) {
+		feed_kind(w, host, VMFT_IN_PEER_HANDS_OVER);
+	} else if (why == VMFT_WHY_TOOK_OVER && core->state == VMFT_STATE_HANDED_OVER) {
+		w->tally->handed++;
+		feed_kind(w, host, VMFT_IN_PEER_TOOK_OVER);
+	} else {
+		feed_lost(w, host, VMFT_WHY_PEER_FAULT);
+	}
+}
+
+static void take_bye(struct world *w, int host, enum vmft_why why)
+{
+	switch (why) {
+	case VMFT_WHY_GUEST_DIED:
+		feed_lost(w, host, VMFT_WHY_PEER_GUEST_DIED);
+		break;
+	case VMFT_WHY_DIVERGED:
+		feed_lost(w, host, VMFT_WHY_PEER_DIVERGED);
+		break;
+	case VMFT_WHY_STOPPED:
+		feed_lost(w, host, VMFT_WHY_PEER_STOPPED);
+		break;
+	case VMFT_WHY_HANDED_OVER:
+	case VMFT_WHY_TOOK_OVER:
+		take_handover(w, host, why);
+		break;
+	default:
+		feed_end_of_peer(w, host, (struct vmft_event_in){.kind = VMFT_IN_PEER_ENDED});
+		break;
+	}
 }
 
 static void take(struct world *w, int host, const struct message *m)
@@ -525,13 +593,7 @@ static void take(struct world *w, int host, const struct message *m)
 	case MESSAGE_BEAT:
 		break;
 	case MESSAGE_BYE:
-		if (m->why == VMFT_WHY_GUEST_DIED)
-			feed_lost(w, host, VMFT_WHY_PEER_GUEST_DIED);
-		else if (m->why == VMFT_WHY_DIVERGED)
-			feed_lost(w, host, VMFT_WHY_PEER_DIVERGED);
-		else
-			feed_end_of_peer(w, host,
-					 (struct vmft_event_in){.kind = VMFT_IN_PEER_ENDED});
+		take_bye(w, host, m->why);
 		break;
 	case MESSAGE_FIN:
 		feed_lost(w, host, VMFT_WHY_CONNECTION);

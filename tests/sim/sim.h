@@ -34,6 +34,7 @@ enum {
 static const uint64_t beat_us = 10 * MS;
 static const uint64_t silence_us = 60 * MS;
 static const uint64_t watch_us = 40 * MS;
+static const uint64_t hand_us = 40 * MS;  /* a hand-over that takes longer is called off */
 static const uint64_t drop_us = 100 * MS; /* a backup that lags for this long is given up */
 
 enum spoil {
@@ -59,6 +60,7 @@ enum spoil {
 	SPOIL_STAYS_LAGGING,	   /* a backup that keeps up again counts as lagging for ever */
 	SPOIL_STAYS_SLOW,	   /* the guest is slowed for a backup that is gone */
 	SPOIL_DROP_UNASKED,	   /* a backup that lags is given up without asking the arbiter */
+	SPOIL_HANDED_UNASKED,	   /* a guest that was handed over goes on without asking it */
 	/* checkpoint */
 	SPOIL_EPOCH_BEFORE,	/* a frame depends on the last epoch, not on the next */
 	SPOIL_ACK_FIRST_FRAME,	/* an epoch is acked with its first frame */
@@ -94,6 +96,8 @@ enum fault {
 	FAULT_AGENT_LIES,  /* the backup's agent reports what cannot be */
 	FAULT_SLOW_BACKUP, /* it takes in what it holds many times slower */
 	FAULT_DIVERGE,	   /* the backup's guest is not what the primary's is; found out later */
+	FAULT_SWITCHOVER,  /* no fault: a person has the primary hand over */
+	FAULT_STOP,	   /* a side that runs no guest is told to stop */
 	FAULT_SHUTDOWN,	   /* the guest ends in order, or a QEMU that does not run it is told to */
 	FAULT_COUNT,
 };
@@ -212,12 +216,15 @@ struct side {
 	uint64_t seal;	   /* what the gate says depends on what has left */
 	bool slowed;	   /* primary: the guest is to be slower, for the backup's sake */
 	uint64_t lags_since;
+	uint64_t hands_since; /* primary: when it was told to hand over */
 	uint64_t open_since;
 	uint64_t attach; /* counts attaches and their ends: answers to older ones are stale */
 	/* QEMU and its agent */
 	bool guest_alive;
 	bool guest_runs;  /* executes for itself: recording, or live */
 	bool guest_ended; /* in order */
+	bool freeze;	  /* it is to stand still where all it did can be sent */
+	bool frozen;	  /* it does */
 	bool fenced;
 	bool told_live;
 	bool gate_open;
@@ -252,7 +259,8 @@ struct tally {
 	uint64_t late; /* frames a primary released, rightly, after its backup had gone live */
 	uint64_t attaches, attached, go_lives;
 	uint64_t lagged, dropped, detected;
-	uint64_t longest; /* chain of generations */
+	uint64_t handed, handed_back; /* hand-overs: those that came about, those called off */
+	uint64_t longest;	      /* chain of generations */
 	/* checkpoint: epochs cut, held by a backup, half staged when QEMU died, torn when a
 	 * guest went live, and those whose COMMIT waited */
 	uint64_t epochs, commits, halves, torn, waits;
@@ -355,7 +363,8 @@ struct strategy_ops {
 
 	/* Primary: hands the transport what there is room for; whether that was all. */
 	bool (*ship)(struct world *w, int host);
-	uint64_t (*shipped)(const struct world *w, int host); /* with the transport, whole */
+	uint64_t (*shipped)(const struct world *w, int host);	/* with the transport, whole */
+	uint64_t (*stands_at)(const struct world *w, int host); /* primary: a frozen guest */
 
 	/* Backup: no room for it now, so that it waits and all behind it; NULL: never. */
 	bool (*blocked)(struct world *w, int host, const struct message *m);

@@ -254,7 +254,7 @@ static void do_cut(struct world *w, int host, uint64_t attach)
 
 	if (attach != s->attach || !s->guest_alive || s->fenced || !s->keeps)
 		return;
-	if (o->in_use || runs_ahead(w, host)) {
+	if (o->in_use || runs_ahead(w, host) || s->frozen) {
 		later(w, about(w, MS), JOB_CUT, host, attach);
 		return;
 	}
@@ -290,6 +290,8 @@ static void finish_cut(struct world *w, int host, uint64_t attach)
 	o->cuts++;
 	o->cut_at[o->cuts % CUTS_KEPT] = w->now;
 	resume(o);
+	/* At an epoch's end, before it does anything more. */
+	w->sides[host].frozen = w->sides[host].freeze;
 	w->tally->epochs++;
 	later(w, about(w, 60), JOB_SHIP, host, 0);
 	if (o->powers_off)
@@ -378,6 +380,11 @@ static bool checkpoint_ship(struct world *w, int host)
 static uint64_t checkpoint_shipped(const struct world *w, int host)
 {
 	return own_of(w, host)->shipped;
+}
+
+static uint64_t checkpoint_stands_at(const struct world *w, int host)
+{
+	return own_of(w, host)->cuts;
 }
 
 /* --- attaching ------------------------------------------------------------------------------ */
@@ -753,6 +760,7 @@ const struct strategy_ops strategy_checkpoint = {
     .seal = checkpoint_seal,
     .ship = checkpoint_ship,
     .shipped = checkpoint_shipped,
+    .stands_at = checkpoint_stands_at,
     .blocked = checkpoint_blocked,
     .hold = checkpoint_hold,
     .held = checkpoint_held,

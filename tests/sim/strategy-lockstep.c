@@ -122,7 +122,11 @@ static void lockstep_guest(struct world *w, int host)
 	bool stalled = s->frame_count >= (w->asks ? 1 : GATE_FRAMES) || !lockstep_room(w, host) ||
 		       (s->keeps && o->entries - o->shipped > RING_ENTRIES);
 
-	if (!stalled)
+	/* Where it is: the log goes that far. */
+	s->frozen = s->freeze;
+	if (s->frozen)
+		later(w, about(w, 60), JOB_LOOK, host, 0);
+	else if (!stalled)
 		guest_logs(w, host, false);
 	if (s->keeps && !stalled)
 		later(w, about(w, 60), JOB_SHIP, host, 0);
@@ -231,6 +235,13 @@ static bool lockstep_ship(struct world *w, int host)
 	return o->shipped == o->entries;
 }
 
+static uint64_t lockstep_stands_at(const struct world *w, int host)
+{
+	const struct own *o = own_of(w, host);
+
+	return log_end(o, o->entries);
+}
+
 static uint64_t lockstep_shipped(const struct world *w, int host)
 {
 	const struct own *o = own_of(w, host);
@@ -311,6 +322,7 @@ const struct strategy_ops strategy_lockstep = {
     .seal = lockstep_seal,
     .ship = lockstep_ship,
     .shipped = lockstep_shipped,
+    .stands_at = lockstep_stands_at,
     .hold = lockstep_hold,
     .held = lockstep_held,
     .applied = lockstep_applied,

@@ -758,6 +758,70 @@ static void test_gate_closes(void)
 	qemu_down();
 }
 
+static char sent_text[64];
+
+static ssize_t records_writev(int fd, const struct iovec *iov, int count)
+{
+	CU_ASSERT_EQUAL(fd, world.tap[0]);
+	CU_ASSERT_EQUAL(count, 1);
+	(void)strncat(sent_text, iov->iov_base, iov->iov_len);
+	return (ssize_t)iov->iov_len;
+}
+
+static void guest_says(const char *text)
+{
+	struct iovec iov = {.iov_base = (void *)text, .iov_len = strlen(text)};
+
+	CU_ASSERT_EQUAL(vmft_gate_writev(world.tap[0], &iov, 1), (ssize_t)strlen(text));
+}
+
+/* What the gate of a guest that is handed over holds is copied, and stays, until it is known whose
+ * it is to send. */
+static void test_gate_is_handed_over(void)
+{
+	ssize_t (*before)(int, const struct iovec *, int);
+	struct vmft_iface *iface;
+
+	attached();
+	iface = vmft_agent.iface;
+	before = vmft_libc_table.writev;
+	vmft_libc_table.writev = records_writev;
+	sent_text[0] = '\0';
+	guest_says("one ");
+	guest_says("another");
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+	vmft_gate_keep_service();
+	CU_ASSERT_EQUAL(atomic_load(&iface->kept_output), 0);
+	atomic_store(&iface->keep_output, 1);
+	vmft_gate_keep_service();
+	CU_ASSERT_EQUAL(atomic_load(&iface->kept_output), 1 + 16 + 16);
+	acked(2);
+	CU_ASSERT_EQUAL(held(), 2);
+	CU_ASSERT_STRING_EQUAL(sent_text, "");
+
+	/* As the other side does it, which has it in the same place. */
+	atomic_store(&iface->take_output, 16 + 16);
+	vmft_gate_take_output();
+	CU_ASSERT_STRING_EQUAL(sent_text, "one another");
+	atomic_store(&iface->take_output, 16 + 15); /* the last is not whole */
+	sent_text[0] = '\0';
+	vmft_gate_take_output();
+	CU_ASSERT_STRING_EQUAL(sent_text, "one ");
+	atomic_store(&iface->take_output, UINT64_MAX);
+	vmft_gate_take_output();
+	CU_ASSERT_STRING_EQUAL(sent_text, "one ");
+
+	/* It is called off: they leave here. */
+	atomic_store(&iface->keep_output, 0);
+	vmft_gate_keep_service();
+	CU_ASSERT_EQUAL(atomic_load(&iface->kept_output), 0);
+	acked(2);
+	CU_ASSERT_EQUAL(held(), 0);
+	CU_ASSERT_STRING_EQUAL(sent_text, "one one another");
+	vmft_libc_table.writev = before;
+	qemu_down();
+}
+
 /* A reset or power-off that the guest has asked for is the main loop's to deal with first: an
  * epoch in between would be of a guest that has asked, in a machine that does not know. */
 static void test_wish_pending(void)
@@ -1570,6 +1634,7 @@ int vmft_suite_checkpoint_agent(void)
 	    {"fenced before it starts", test_fenced_before_start},
 	    {"what output depends on", test_output_depends_on},
 	    {"the gate closes", test_gate_closes},
+	    {"the gate is handed over", test_gate_is_handed_over},
 	    {"a wish of the guest's first", test_wish_pending},
 	    {"a full gate", test_gate_full},
 	    {"a gate half full", test_gate_half_full},

@@ -95,6 +95,24 @@ static struct vmft_core arbitrating(enum vmft_side side)
 	return core;
 }
 
+static struct vmft_core handing_over(void)
+{
+	struct vmft_core core = protected_at(VMFT_SIDE_PRIMARY, 100);
+
+	STEP(&core, VMFT_IN_HAND_OVER);
+	STATE_IS(&core, HANDING_OVER);
+	return core;
+}
+
+static struct vmft_core handed_over(void)
+{
+	struct vmft_core core = handing_over();
+
+	STEP(&core, VMFT_IN_ALL_HANDED, .position = 100);
+	STATE_IS(&core, HANDED_OVER);
+	return core;
+}
+
 /* Brings a side into a state by real events; false where it can never be. */
 static bool reach(enum vmft_side side, enum vmft_state state, struct vmft_core *ret)
 {
@@ -119,6 +137,14 @@ static bool reach(enum vmft_side side, enum vmft_state state, struct vmft_core *
 	case VMFT_STATE_SHIPPING:
 		if (primary)
 			STEP(ret, VMFT_IN_GUEST_DIED);
+		break;
+	case VMFT_STATE_HANDING_OVER:
+		if (primary)
+			*ret = handing_over();
+		break;
+	case VMFT_STATE_HANDED_OVER:
+		if (primary)
+			*ret = handed_over();
 		break;
 	case VMFT_STATE_DRAINING:
 		STEP(ret, VMFT_IN_PEER_LOST, .why = VMFT_WHY_SILENCE);
@@ -186,7 +212,7 @@ static void check_pair(const struct vmft_core *at, enum vmft_in kind)
 	struct vmft_actions actions;
 	uint32_t next;
 
-	if (kind == VMFT_IN_ACK)
+	if (kind == VMFT_IN_ACK || kind == VMFT_IN_ALL_HANDED)
 		event.position = event.sent = at->acked;
 	if (at->state == VMFT_STATE_ATTACHING &&
 	    (kind == VMFT_IN_CAUGHT_UP || kind == VMFT_IN_LOG_HELD))
@@ -233,7 +259,7 @@ static void every_pair_of_state_and_event(void)
 				check_pair(&core, (enum vmft_in)in);
 		}
 	}
-	CU_ASSERT_EQUAL(reachable, 22); /* 11 of the primary, 11 of the backup */
+	CU_ASSERT_EQUAL(reachable, 24); /* 13 of the primary, 11 of the backup */
 }
 
 static void final_states_do_nothing(void)
@@ -516,6 +542,99 @@ static void lag_changes_nothing_but_the_state(void)
 	CU_ASSERT_EQUAL(actions.set, VMFT_DO_CLOSE_PEER | VMFT_DO_CLAIM);
 	STEP(&core, VMFT_IN_CLAIM_WON);
 	CU_ASSERT_EQUAL(core.why, VMFT_WHY_LAGGED);
+}
+
+static void primary_hands_over(void)
+{
+	struct vmft_core core = protected_at(VMFT_SIDE_PRIMARY, 100);
+	struct vmft_actions a = STEP(&core, VMFT_IN_HAND_OVER);
+
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_FREEZE_GUEST);
+	CU_ASSERT(vmft_core_is_paired(&core));
+	CU_ASSERT(!vmft_core_may_hand_over(&core));
+	a = STEP(&core, VMFT_IN_ACK, .position = 120, .sent = 120, .formed = true);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_SET_RELEASE);
+	a = STEP(&core, VMFT_IN_ALL_HANDED, .position = 120);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_SEND_BYE);
+	CU_ASSERT_EQUAL(a.bye, VMFT_WHY_HANDED_OVER);
+	STATE_IS(&core, HANDED_OVER);
+	CU_ASSERT(!vmft_core_is_paired(&core));
+	a = STEP(&core, VMFT_IN_ACK, .position = 120, .sent = 120, .formed = true);
+	CU_ASSERT_EQUAL(a.set, 0);
+	a = STEP(&core, VMFT_IN_PEER_TOOK_OVER);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER | VMFT_DO_STOP);
+	CU_ASSERT_EQUAL(a.stop, VMFT_WHY_HANDED_OVER);
+	STATE_IS(&core, ENDED);
+}
+
+/* Before the goodbye it is a pair as any; after it, only who wins goes on. */
+static void hand_over_that_fails(void)
+{
+	struct vmft_core core = handing_over();
+	struct vmft_actions a = STEP(&core, VMFT_IN_HAND_BACK);
+
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_THAW_GUEST);
+	STATE_IS(&core, PROTECTED);
+
+	core = handing_over();
+	a = STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_SILENCE);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER | VMFT_DO_CLAIM);
+	a = STEP(&core, VMFT_IN_CLAIM_WON);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_OPEN_GATE | VMFT_DO_THAW_GUEST);
+	STATE_IS(&core, ALONE);
+
+	core = handing_over();
+	STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_SILENCE);
+	STEP(&core, VMFT_IN_CLAIM_LOST);
+	STATE_IS(&core, FENCED);
+
+	core = handed_over();
+	a = STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_CLOSE_PEER | VMFT_DO_CLAIM);
+	a = STEP(&core, VMFT_IN_CLAIM_WON);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_OPEN_GATE | VMFT_DO_THAW_GUEST);
+	CU_ASSERT_EQUAL(core.generation, 8);
+	STATE_IS(&core, ALONE);
+
+	/* The backup has it, which is what was wanted. */
+	core = handed_over();
+	STEP(&core, VMFT_IN_PEER_LOST, .why = VMFT_WHY_CONNECTION);
+	a = STEP(&core, VMFT_IN_CLAIM_LOST);
+	CU_ASSERT_EQUAL(a.stop, VMFT_WHY_HANDED_OVER);
+	STATE_IS(&core, ENDED);
+
+	core = handing_over();
+	CU_ASSERT(aborts(core, EVENT(VMFT_IN_ALL_HANDED, .position = 99)));
+	CU_ASSERT(aborts(core, EVENT(VMFT_IN_ALL_HANDED, .position = 101)));
+}
+
+/* The connection stays until it is live, or will not be. */
+static void backup_is_handed_a_guest(void)
+{
+	struct vmft_core core = protected_at(VMFT_SIDE_BACKUP, 100);
+	struct vmft_actions a = STEP(&core, VMFT_IN_PEER_HANDS_OVER);
+
+	CU_ASSERT_EQUAL(a.set, 0);
+	STATE_IS(&core, DRAINING);
+	a = STEP(&core, VMFT_IN_REPLAYED, .position = 100);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_CLAIM);
+	STEP(&core, VMFT_IN_CLAIM_WON);
+	a = STEP(&core, VMFT_IN_LIVE);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_SEND_BYE | VMFT_DO_CLOSE_PEER);
+	CU_ASSERT_EQUAL(a.bye, VMFT_WHY_TOOK_OVER);
+	STATE_IS(&core, ALONE);
+
+	core = protected_at(VMFT_SIDE_BACKUP, 100);
+	STEP(&core, VMFT_IN_PEER_HANDS_OVER);
+	a = STEP(&core, VMFT_IN_GUEST_DIED);
+	CU_ASSERT_EQUAL(a.set, VMFT_DO_SEND_BYE | VMFT_DO_CLOSE_PEER | VMFT_DO_STOP);
+	CU_ASSERT_EQUAL(a.bye, VMFT_WHY_GUEST_DIED);
+
+	core = protected_at(VMFT_SIDE_BACKUP, 100);
+	STEP(&core, VMFT_IN_PEER_HANDS_OVER);
+	a = STEP(&core, VMFT_IN_DIVERGED);
+	CU_ASSERT((a.set & VMFT_DO_SEND_BYE) != 0);
+	CU_ASSERT_EQUAL(a.bye, VMFT_WHY_DIVERGED);
 }
 
 /* Where no guest lives; anywhere else it is the guest that is ended. */
@@ -1135,6 +1254,9 @@ int vmft_suite_core(void)
 	    {"an orderly end is replayed", orderly_end_is_replayed_to_the_end},
 	    {"lag changes nothing but the state", lag_changes_nothing_but_the_state},
 	    {"a side is told to stop", side_is_told_to_stop},
+	    {"a primary hands over", primary_hands_over},
+	    {"a hand-over that fails", hand_over_that_fails},
+	    {"a backup is handed a guest", backup_is_handed_a_guest},
 	    {"a diverged backup never goes live", diverged_backup_never_goes_live},
 	    {"a faulty agent is fenced", faulty_agent_is_fenced},
 	    {"the guest starts alone", guest_starts_alone},

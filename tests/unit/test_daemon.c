@@ -15,6 +15,7 @@
 #include "../../monitor/common/iface-setup.h"
 #include "../../monitor/daemon/arbiter.h"
 #include "../../monitor/daemon/control-request.h"
+#include "../../monitor/daemon/handover.h"
 #include "../../monitor/daemon/lag.h"
 #include "../../monitor/daemon/stall.h"
 #include "../../monitor/daemon/stop.h"
@@ -143,17 +144,26 @@ static void test_throttle(void)
 	CU_ASSERT_EQUAL(vmft_throttle_permille(UINT64_MAX, 60000), VMFT_THROTTLE_MAX_PERMILLE);
 }
 
+static void test_handover_near(void)
+{
+	CU_ASSERT(vmft_handover_is_near(0, 0));
+	CU_ASSERT(vmft_handover_is_near(20, 0));
+	CU_ASSERT(!vmft_handover_is_near(21, 999 * MS));
+	CU_ASSERT(vmft_handover_is_near(5000, 1000 * MS));
+}
+
 static enum vmft_stop_step stop_of(enum vmft_side side, enum vmft_state state, uint64_t asked_ms)
 {
 	const struct vmft_core core = {.side = side, .state = state};
 
-	return vmft_stop_step(&core, asked_ms * MS);
+	return vmft_stop_step(&core, asked_ms * MS, false);
 }
 
 /* A guest that lives is ended, the only copy of one waits until it lives, all else goes. */
 static void test_stop(void)
 {
 	const enum vmft_side a = VMFT_SIDE_PRIMARY, b = VMFT_SIDE_BACKUP;
+	struct vmft_core core = {.side = a};
 
 	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_FORMING, 0), VMFT_STOP_LEAVE);
 	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_ATTACHING, 0), VMFT_STOP_END_GUEST);
@@ -164,6 +174,13 @@ static void test_stop(void)
 	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_FENCED, 0), VMFT_STOP_END_GUEST);
 	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_SHIPPING, 9999), VMFT_STOP_WAIT);
 	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_ENDED, 9999), VMFT_STOP_WAIT);
+
+	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_ARBITRATING, 9999), VMFT_STOP_WAIT);
+	CU_ASSERT_EQUAL(stop_of(a, VMFT_STATE_HANDED_OVER, 9999), VMFT_STOP_WAIT);
+	core.state = VMFT_STATE_LAGGING;
+	CU_ASSERT_EQUAL(vmft_stop_step(&core, 0, true), VMFT_STOP_HAND_OVER);
+	core.state = VMFT_STATE_ALONE;
+	CU_ASSERT_EQUAL(vmft_stop_step(&core, 0, true), VMFT_STOP_END_GUEST);
 
 	CU_ASSERT_EQUAL(stop_of(b, VMFT_STATE_FORMING, 0), VMFT_STOP_LEAVE);
 	CU_ASSERT_EQUAL(stop_of(b, VMFT_STATE_ATTACHING, 0), VMFT_STOP_LEAVE);
@@ -361,11 +378,12 @@ int vmft_suite_lag(void)
 
 	if (!suite || !CU_ADD_TEST(suite, test_lag) ||
 	    !CU_ADD_TEST(suite, test_lag_of_the_moment) || !CU_ADD_TEST(suite, test_lag_long) ||
-	    !CU_ADD_TEST(suite, test_stop) || !CU_ADD_TEST(suite, test_throttle) ||
-	    !CU_ADD_TEST(suite, test_lagging) || !CU_ADD_TEST(suite, test_lags_too_long) ||
-	    !CU_ADD_TEST(suite, test_lag_retry) || !CU_ADD_TEST(suite, test_stall) ||
-	    !CU_ADD_TEST(suite, test_stall_long_run) || !CU_ADD_TEST(suite, test_stall_lags) ||
-	    !CU_ADD_TEST(suite, test_stall_unseen) || !CU_ADD_TEST(suite, test_stall_over))
+	    !CU_ADD_TEST(suite, test_stop) || !CU_ADD_TEST(suite, test_handover_near) ||
+	    !CU_ADD_TEST(suite, test_throttle) || !CU_ADD_TEST(suite, test_lagging) ||
+	    !CU_ADD_TEST(suite, test_lags_too_long) || !CU_ADD_TEST(suite, test_lag_retry) ||
+	    !CU_ADD_TEST(suite, test_stall) || !CU_ADD_TEST(suite, test_stall_long_run) ||
+	    !CU_ADD_TEST(suite, test_stall_lags) || !CU_ADD_TEST(suite, test_stall_unseen) ||
+	    !CU_ADD_TEST(suite, test_stall_over))
 		return -1;
 	return 0;
 }

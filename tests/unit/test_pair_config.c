@@ -68,6 +68,7 @@ static void test_defaults(void)
 	CU_ASSERT_EQUAL(ntohl(in->sin_addr.s_addr), 0x0a090001);
 	CU_ASSERT_STRING_EQUAL(config.host[1].channel.text, "10.9.0.2:7700");
 	CU_ASSERT_EQUAL(config.start, VMFT_START_PAIR);
+	CU_ASSERT_EQUAL(config.on_stop, VMFT_ON_STOP_END);
 	CU_ASSERT_EQUAL(config.reprotect, VMFT_REPROTECT_AUTO);
 	CU_ASSERT_EQUAL(config.stun_ms, 300);
 	CU_ASSERT_EQUAL(config.attach_mib_per_s, 0);
@@ -88,19 +89,20 @@ static void test_everything_set(void)
 	const struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&config.host[1].channel.addr;
 
 	/* Indented, commented, with CR at the line ends: all of it common. */
-	CU_ASSERT_EQUAL_FATAL(parse("# pair\r\n" PAIR "  silence-ms = 60000 ; a minute\r\n"
-				    "lag-ms = 20\n"
-				    "\tdisk-check = size\n  gate-bytes = 65536\n"
-				    "log-bytes = 4294967296\nqemu = /opt/qemu\n"
-				    "start = alone\nreprotect = manual\nstun-ms = 10000\n"
-				    "attach-mib-per-s = 100000\nstrategy = checkpoint\n"
-				    "epoch-ms = 500\nepoch-min-ms = 500\n"
-				    "epoch-max-ms = 5000\ndelta-cache-mib = 4096\n"
-				    "[primary]\nchannel = [::1]:1\ncontrol = /p.sock\n"
-				    "[backup]\nchannel=[2001:db8::2]:65535\ncontrol = /b.sock\n"
-				    "[spare]\nchannel=[2001:db8::3]:2\ncontrol = /s.sock\n",
-				    &config, &err),
-			      0);
+	CU_ASSERT_EQUAL_FATAL(
+	    parse("# pair\r\n" PAIR "  silence-ms = 60000 ; a minute\r\n"
+		  "lag-ms = 20\n"
+		  "\tdisk-check = size\n  gate-bytes = 65536\n"
+		  "log-bytes = 4294967296\nqemu = /opt/qemu\n"
+		  "start = alone\nreprotect = manual\non-stop = hand-over\nstun-ms = 10000\n"
+		  "attach-mib-per-s = 100000\nstrategy = checkpoint\n"
+		  "epoch-ms = 500\nepoch-min-ms = 500\n"
+		  "epoch-max-ms = 5000\ndelta-cache-mib = 4096\n"
+		  "[primary]\nchannel = [::1]:1\ncontrol = /p.sock\n"
+		  "[backup]\nchannel=[2001:db8::2]:65535\ncontrol = /b.sock\n"
+		  "[spare]\nchannel=[2001:db8::3]:2\ncontrol = /s.sock\n",
+		  &config, &err),
+	    0);
 	CU_ASSERT_EQUAL(config.silence_ms, 60000);
 	CU_ASSERT_EQUAL(config.lag_ms, 20);
 	CU_ASSERT_EQUAL(config.disk_check, VMFT_DISK_CHECK_SIZE);
@@ -113,6 +115,7 @@ static void test_everything_set(void)
 	CU_ASSERT_EQUAL(config.host[1].channel.addr_len, sizeof(*in6));
 	CU_ASSERT_EQUAL(config.start, VMFT_START_ALONE);
 	CU_ASSERT_EQUAL(config.reprotect, VMFT_REPROTECT_MANUAL);
+	CU_ASSERT_EQUAL(config.on_stop, VMFT_ON_STOP_HAND_OVER);
 	CU_ASSERT_EQUAL(config.stun_ms, 10000);
 	CU_ASSERT_EQUAL(config.attach_mib_per_s, 100000);
 	CU_ASSERT_EQUAL(config.strategy, VMFT_STRATEGY_CHECKPOINT);
@@ -254,6 +257,7 @@ static const struct {
     {"[pair]\nstart = now\n", "f:2: unknown start 'now'; write pair or alone"},
     {"[pair]\nstart = Alone\n", "f:2: unknown start"},
     {"[pair]\nreprotect = always\n", "f:2: unknown reprotect 'always'; write auto or manual"},
+    {"[pair]\non-stop = migrate\n", "f:2: unknown on-stop 'migrate'; write end or hand-over"},
     {"[pair]\nstun-ms = 9\n", "f:2: bad number '9'; write a whole number from 10 to 10000"},
     {"[pair]\nstun-ms = 10001\n", "f:2: bad number"},
     {"[pair]\nattach-mib-per-s = 100001\n",

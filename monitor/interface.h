@@ -22,11 +22,15 @@
 #include <stdint.h>
 
 #define VMFT_IFACE_MAGIC   UINT64_C(0x746d6676656e6731)
-#define VMFT_IFACE_VERSION 6u
+#define VMFT_IFACE_VERSION 7u
 #define VMFT_IFACE_HEADER  4096u /* the ring begins here */
 
 /* The file name given to QEMU as rrfile: the agent takes over its stream. */
 #define VMFT_LOG_NAME "vmft:log"
+/* A serial console's file: its path follows, or the number of a descriptor that QEMU was given.
+ * The agent opens it and never lets the guest wait for it. */
+#define VMFT_CONSOLE_NAME    "vmft:console:"
+#define VMFT_CONSOLE_FD_NAME "vmft:console-fd:"
 
 enum vmft_agent_state {
 	VMFT_AGENT_ABSENT = 0,	  /* QEMU has not opened its log yet */
@@ -143,7 +147,11 @@ struct vmft_iface {
 	_Atomic uint64_t take_output; /* backup, GO_LIVE: bytes at staging_at to be sent first */
 
 	/* Written by the agent only. */
-	_Atomic uint64_t kept_output; /* keep_output: the bytes that were copied, + 1; else 0 */
+	_Atomic uint64_t kept_output;	  /* keep_output: the bytes that were copied, + 1; else 0 */
+	_Atomic uint64_t console_dropped; /* bytes of the serial consoles that nobody took */
+	_Atomic uint32_t console_error;	  /* why, of the last: an errno; 0: no room, its reader
+					   * stands still */
+	_Atomic uint32_t console_waiting; /* bytes of them that are still to be written out */
 };
 
 /* A call on an image, by what can be done when it fails. */
@@ -181,6 +189,7 @@ static_assert(offsetof(struct vmft_iface, agent_state) == 192, "shared layout");
 static_assert(offsetof(struct vmft_iface, command) == 320, "shared layout");
 static_assert(offsetof(struct vmft_iface, digest_ms) == 368, "shared layout");
 static_assert(offsetof(struct vmft_iface, stop_asked) == 968, "shared layout");
+static_assert(offsetof(struct vmft_iface, console_dropped) == 1000, "shared layout");
 static_assert(sizeof(struct vmft_iface) <= VMFT_IFACE_HEADER, "header fits its page");
 
 /*

@@ -57,7 +57,7 @@ void vmft_agent_ring_monitor(void)
 {
 	const uint64_t one = 1;
 
-	(void)!write(vmft_agent.bell_monitor, &one, sizeof(one));
+	(void)!vmft_libc_write(vmft_agent.bell_monitor, &one, sizeof(one));
 }
 
 void vmft_agent_state_set(enum vmft_agent_state state)
@@ -238,16 +238,23 @@ static void *service(void *unused)
 	return NULL;
 }
 
-/* QEMU's threads rely on receiving its signals; this one must take none of them. */
-void vmft_agent_serve(void)
+/* QEMU's threads rely on receiving its signals; ours must take none of them. */
+int vmft_agent_thread(pthread_t *ret, void *(*run)(void *), void *user)
 {
 	sigset_t all, before;
 	int rc;
 
 	sigfillset(&all);
 	(void)pthread_sigmask(SIG_BLOCK, &all, &before);
-	rc = pthread_create(&vmft_agent.service, NULL, service, NULL);
+	rc = pthread_create(ret, NULL, run, user);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return rc;
+}
+
+void vmft_agent_serve(void)
+{
+	int rc = vmft_agent_thread(&vmft_agent.service, service, NULL);
+
 	if (rc != 0) {
 		vmft_agent_say("cannot start a thread: %s", strerror(rc));
 		_exit(VMFT_EXIT_INTERNAL);
@@ -509,7 +516,10 @@ __attribute__((constructor)) static void agent_start(void)
  */
 __attribute__((destructor)) static void agent_end(void)
 {
-	if (!vmft_agent.iface || atomic_load(&vmft_agent.crashed))
+	if (!vmft_agent.iface)
+		return;
+	vmft_console_flush();
+	if (atomic_load(&vmft_agent.crashed))
 		return;
 	if (vmft_feed_is_replaying() && vmft_agent.feed.cursor.leaves)
 		vmft_agent_state_set(VMFT_AGENT_ENDED);

@@ -36,7 +36,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
+#include <termios.h>
 #include <time.h>
 
 #include "../../logging-channel/event.h"
@@ -44,8 +46,10 @@
 #include "../interface.h"
 #include "ground.h"
 
-#define VMFT_AGENT_NICS 8
+#define VMFT_AGENT_NICS	    8
+#define VMFT_AGENT_CONSOLES 16 /* four ports, a file of its own beside each, and as much again */
 
+struct vmft_console; /* console.c */
 struct vmft_frame;
 
 struct vmft_gate {
@@ -300,6 +304,9 @@ struct vmft_agent {
 	size_t ioapic_offset;	  /* of irq_eoi in its IOAPICCommonState */
 	uint8_t macs[VMFT_AGENT_NICS][6];
 	unsigned mac_count;
+	int console_fd[VMFT_AGENT_CONSOLES]; /* as QEMU knows them */
+	struct vmft_console *console[VMFT_AGENT_CONSOLES];
+	atomic_uint console_count; /* last, when those two are written */
 	pthread_t service;
 	atomic_bool armed;	/* QEMU has opened its log */
 	atomic_bool orphaned;	/* the monitor is gone */
@@ -329,6 +336,8 @@ VMFT_HIDDEN void vmft_agent_broken(const char *what);
 VMFT_HIDDEN uint64_t vmft_agent_now(void); /* CLOCK_MONOTONIC, ns */
 VMFT_HIDDEN void vmft_agent_arm(void);
 VMFT_HIDDEN void vmft_agent_serve(void); /* starts the service thread */
+/* pthread_create() of a thread that takes none of QEMU's signals. Returns 0 or an errno. */
+VMFT_HIDDEN int vmft_agent_thread(pthread_t *ret, void *(*run)(void *), void *user);
 
 static inline uint32_t vmft_agent_command(void)
 {
@@ -390,6 +399,19 @@ VMFT_HIDDEN ssize_t vmft_output_writev(unsigned nic, const struct iovec *iov, in
 VMFT_HIDDEN void vmft_output_expect(uint64_t position, const struct vmft_output_entry *frame);
 VMFT_HIDDEN bool vmft_output_is_late(void); /* the next one should have been sent by now */
 VMFT_HIDDEN void vmft_output_miss(void);    /* it will not be: diverged */
+
+/* console.c: what the guest writes to a serial port never waits for who reads it there */
+VMFT_HIDDEN bool vmft_console_is_name(const char *path);
+/* The file that the name is of, opened as a console's; -1 and errno. */
+VMFT_HIDDEN int vmft_console_open(const char *name, int flags, mode_t mode);
+VMFT_HIDDEN int vmft_console_add_pty(int master);	  /* 0 or a negative errno */
+VMFT_HIDDEN struct vmft_console *vmft_console_of(int fd); /* NULL: it is none */
+/* The same for the first thing that is written to stdout by writev(). */
+VMFT_HIDDEN struct vmft_console *vmft_console_stdio(int fd);
+/* Returns the length of all, always. */
+VMFT_HIDDEN ssize_t vmft_console_writev(struct vmft_console *console, const struct iovec *iov,
+					int count);
+VMFT_HIDDEN void vmft_console_flush(void); /* QEMU ends: what is read still goes out */
 
 /* digest.c: samples of memory and registers at equal log positions */
 /* Recording, at a point for it (tap.c): takes one if it is time. */

@@ -366,7 +366,7 @@ void vmft_checkpoint_flush_ends(void)
 	const uint64_t one = 1;
 
 	if (atomic_fetch_sub(&self()->flushing, 1) == 1 && atomic_load(&self()->waits))
-		(void)!write(vmft_agent.bell_agent, &one, sizeof(one));
+		(void)!vmft_libc_write(vmft_agent.bell_agent, &one, sizeof(one));
 }
 
 /*

@@ -13,6 +13,7 @@
  * they could not be included any more. */
 #include <fcntl.h>
 #include <poll.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -31,6 +32,11 @@
 	X(int, putc, (int c, FILE *stream), (c, stream))                                           \
 	X(int, getc, (FILE * stream), (stream))                                                    \
 	X(ssize_t, read, (int fd, void *bytes, size_t n), (fd, bytes, n))                          \
+	X(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n))                   \
+	X(int, openpty,                                                                            \
+	  (int *master, int *slave, char *name, const struct termios *termios,                     \
+	   const struct winsize *size),                                                            \
+	  (master, slave, name, termios, size))                                                    \
 	X(ssize_t, writev, (int fd, const struct iovec *iov, int count), (fd, iov, count))         \
 	X(int, ppoll,                                                                              \
 	  (struct pollfd * fds, nfds_t count, const struct timespec *timeout,                      \
@@ -110,6 +116,8 @@ static inline void vmft_libc_exit(int status)
 #define putc(...)	 call_vmft_libc_putc_instead
 #define getc(...)	 call_vmft_libc_getc_instead
 #define read(...)	 call_vmft_libc_read_instead
+#define write(...)	 call_vmft_libc_write_instead
+#define openpty(...)	 call_vmft_libc_openpty_instead
 #define writev(...)	 call_vmft_libc_writev_instead
 #define ppoll(...)	 call_vmft_libc_ppoll_instead
 #define pread(...)	 call_vmft_libc_pread64_instead

@@ -10,6 +10,7 @@
 #define VMFT_CALLS_STOOD_IN_NAMES
 #include "agent.h"
 
+#include <errno.h>
 #include <linux/fs.h>
 #include <stdarg.h>
 #include <string.h>
@@ -37,7 +38,26 @@ EXPORT int open64(const char *path, int flags, ...)
 	}
 	if (vmft_agent.iface && vmft_output_is_name(path))
 		return vmft_output_open(path);
+	if (vmft_agent.iface && vmft_console_is_name(path))
+		return vmft_console_open(path, flags, mode);
 	return vmft_libc_open64(path, flags, mode);
+}
+
+/* A console is a pty for QEMU's chardev of that name only (chardev/char-pty.c). */
+EXPORT int openpty(int *master, int *slave, char *name, const struct termios *termios,
+		   const struct winsize *size)
+{
+	int rc = vmft_libc_openpty(master, slave, name, termios, size);
+
+	if (rc < 0 || !vmft_agent.iface)
+		return rc;
+	rc = vmft_console_add_pty(*master);
+	if (rc == 0)
+		return 0;
+	(void)close(*master);
+	(void)close(*slave);
+	errno = -rc;
+	return -1;
 }
 
 /* replay_put_byte() and replay_get_byte() are one libc call a byte: here they skip stdio. */
@@ -61,12 +81,26 @@ EXPORT int getc(FILE *stream)
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 {
 	const int nic = vmft_output_nic(fd);
+	struct vmft_console *console = vmft_console_of(fd);
 
+	if (!console && vmft_agent.iface)
+		console = vmft_console_stdio(fd);
+	if (console)
+		return vmft_console_writev(console, iov, count);
 	if (nic >= 0)
 		return vmft_output_writev((unsigned)nic, iov, count);
 	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) || !vmft_nic_is_tap(fd))
 		return vmft_libc_writev(fd, iov, count);
 	return vmft_gate_writev(fd, iov, count);
+}
+
+/* A chardev's logfile= (qemu_chr_write_log() in chardev/char.c). */
+EXPORT ssize_t write(int fd, const void *bytes, size_t n)
+{
+	const struct iovec all = {.iov_base = (void *)bytes, .iov_len = n};
+	struct vmft_console *console = vmft_console_of(fd);
+
+	return console ? vmft_console_writev(console, &all, 1) : vmft_libc_write(fd, bytes, n);
 }
 
 EXPORT ssize_t read(int fd, void *bytes, size_t n)

@@ -190,6 +190,7 @@ static void add_gate(struct json_object *object, const struct vmft_iface *iface)
 	add_number(object, "gate_stalls", atomic_load(&iface->gate_stalls));
 	add_number(object, "frames_released", atomic_load(&iface->frames_released));
 	add_number(object, "frames_dropped", atomic_load(&iface->frames_dropped));
+	add_number(object, "console_dropped", atomic_load(&iface->console_dropped));
 }
 
 static void add_divergence(struct json_object *object, const struct vmft_monitor *m)

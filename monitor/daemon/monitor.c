@@ -471,6 +471,7 @@ static void look_at_agent(struct vmft_monitor *m)
 		return;
 	}
 	vmft_disk_fault_look(m);
+	vmft_console_look(m);
 	if (m->core.side == VMFT_SIDE_BACKUP)
 		vmft_sink_look(m);
 	else

@@ -24,6 +24,7 @@
 #include "alarm.h"
 #include "arbiter.h"
 #include "attach.h"
+#include "console.h"
 #include "detection.h"
 #include "disk-fault.h"
 #include "divergence.h"
@@ -139,6 +140,7 @@ struct vmft_monitor {
 	struct vmft_journal journal;
 	struct vmft_lag lag;
 	struct vmft_disk_fault disk;
+	struct vmft_console_watch console;
 	struct vmft_stop stop;
 	struct vmft_handover handover;
 	struct vmft_saver saver;       /* backup: the log on its disk */

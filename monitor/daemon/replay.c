@@ -22,6 +22,7 @@
 #define PROGRESS_PLAIN_NS (10000 * MS)
 #define ENTRIES_BEFORE	  5u
 #define ENTRIES_BEHIND	  3u
+#define CONSOLE_MS	  1000u
 
 struct replay {
 	const struct vmft_monitor_options *options;
@@ -379,13 +380,16 @@ static int verdict(const struct replay *r)
 	return -1;
 }
 
-/* Nothing gentler reaches one that waits for log. */
+/* Nothing gentler reaches one that waits for log. What the guest has written to its console by
+ * then is on its way to the file. */
 static void end_qemu(const struct replay *r)
 {
 	struct pollfd gone = {.fd = r->pidfd, .events = POLLIN};
 
 	if (r->qemu_gone)
 		return;
+	for (unsigned ms = 0; ms < CONSOLE_MS && atomic_load(&r->link.iface->console_waiting); ms++)
+		(void)poll(&gone, 1, 1);
 	(void)kill(r->options->guest_pid, SIGKILL);
 	while (poll(&gone, 1, -1) < 0 && errno == EINTR)
 		;

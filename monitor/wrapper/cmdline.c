@@ -105,6 +105,9 @@ static int check_all(struct vmft_rewrite *rw, int argc, char *const argv[])
 	r = vmft_devices_finish(rw);
 	if (r < 0)
 		return r;
+	r = vmft_consoles_finish(rw);
+	if (r < 0)
+		return r;
 	r = vmft_drives_finish(rw);
 	if (r < 0)
 		return r;

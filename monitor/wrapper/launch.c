@@ -10,6 +10,8 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -463,6 +465,32 @@ static int exec_qemu(const struct vmft_launch *launch, const struct fds *fds,
 			      launch->config->qemu, strerror(errno));
 }
 
+/*
+ * What is said on stderr may not wait for who reads it either: often it is the same pipe or
+ * terminal as the console, and neither QEMU's main loop nor the monitor may stand still for it. The
+ * description that was handed over is others' too and stays as it is. A file never makes anybody
+ * wait, and would be begun anew. What cannot be opened again (a reader that has gone, a terminal
+ * that is somebody else's) is left alone.
+ */
+static void stop_waiting_for_stderr(void)
+{
+	const struct timeval soon = {.tv_usec = 1000};
+	struct stat st;
+	int fd;
+
+	if (fstat(STDERR_FILENO, &st) < 0)
+		return;
+	if (S_ISSOCK(st.st_mode))
+		(void)setsockopt(STDERR_FILENO, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof(soon));
+	if (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
+		return;
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)dup2(fd, STDERR_FILENO);
+	(void)close(fd);
+}
+
 int vmft_launch(const struct vmft_launch *launch, struct vmft_error *err)
 {
 	struct fds fds;
@@ -472,6 +500,7 @@ int vmft_launch(const struct vmft_launch *launch, struct vmft_error *err)
 	/* On failure the process ends, and what is open or running goes with it. */
 	if (r < 0)
 		return r;
+	stop_waiting_for_stderr();
 	r = start_monitor(launch, &fds, &monitor, err);
 	if (r < 0)
 		return r;

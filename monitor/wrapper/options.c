@@ -187,7 +187,7 @@ static const struct vmft_option options[] = {
     {"msg", true, true, NULL, NULL, "the form of QEMU's messages"},
     {"sandbox", true, true, NULL, NULL, "system calls QEMU may make"},
     {"overcommit", true, true, check_overcommit, "", NULL},
-    {"add-fd", true, false, NULL, NULL, "descriptors handed to QEMU"},
+    {"add-fd", true, false, NULL, "", "descriptors handed to QEMU"},
     {"no-user-config", false, true, NULL, NULL, "no hidden options; added when missing"},
 
     /* Known, and known not to work: say why. */

@@ -141,6 +141,7 @@ vmft_option_fn vmft_check_device, vmft_check_object, vmft_check_serial, vmft_che
 /* Steps after all options are checked; the order of the calls is the order of the guest's bus. */
 int vmft_board_finish(struct vmft_rewrite *rw);
 int vmft_devices_finish(struct vmft_rewrite *rw);
+int vmft_consoles_finish(struct vmft_rewrite *rw);
 int vmft_disk_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *ret_disk);
 /* The machine text's line for a disk; device is what its -device says. */
 void vmft_disk_fact(struct vmft_rewrite *rw, const char *device, size_t index);

@@ -24,6 +24,11 @@ void vmft_agent_say(const char *format, ...)
 	(void)format;
 }
 
+int vmft_agent_thread(pthread_t *ret, void *(*run)(void *), void *user)
+{
+	return pthread_create(ret, NULL, run, user);
+}
+
 void vmft_agent_arm(void)
 {
 	atomic_store(&vmft_agent.armed, true);

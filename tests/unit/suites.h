@@ -8,6 +8,7 @@ int vmft_suite_divergence(void);
 int vmft_suite_alarm(void);
 int vmft_suite_attach(void);
 int vmft_suite_checkpoint_agent(void);
+int vmft_suite_console(void);
 int vmft_suite_disk(void);
 int vmft_suite_checkpoint_daemon(void);
 int vmft_suite_pacer(void);

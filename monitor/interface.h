@@ -152,6 +152,7 @@ struct vmft_iface {
 	_Atomic uint32_t console_error;	  /* why, of the last: an errno; 0: no room, its reader
 					   * stands still */
 	_Atomic uint32_t console_waiting; /* bytes of them that are still to be written out */
+	_Atomic uint32_t guest_asleep;	  /* suspended to RAM, waiting for its alarm */
 };
 
 /* A call on an image, by what can be done when it fails. */

@@ -232,6 +232,7 @@ static void *service(void *unused)
 		vmft_disk_service();
 		vmft_signals_service();
 		vmft_gate_keep_service();
+		vmft_power_service();
 		tap = vmft_gate_service();
 		atomic_fetch_add_explicit(&vmft_agent.iface->agent_beat, 1, memory_order_relaxed);
 	}
@@ -323,9 +324,23 @@ static void attach_symbols(struct vmft_qemu *q)
 	*(void **)&q->free = qemu_symbol("g_free");
 }
 
-static void checkpoint_symbols(struct vmft_qemu *q)
+static void power_symbols(struct vmft_qemu *q)
 {
 	*(void **)&q->runstate_check = qemu_symbol("runstate_check");
+	*(void **)&q->store_state = qemu_symbol("global_state_store");
+	*(void **)&q->state_received = qemu_symbol("global_state_received");
+	*(void **)&q->state_loaded = qemu_symbol("global_state_get_runstate");
+	*(void **)&q->clock_enable = qemu_symbol("qemu_clock_enable");
+	*(void **)&q->wakeup_enable = qemu_symbol("qemu_system_wakeup_enable");
+	*(void **)&q->object_of_type = qemu_symbol("object_resolve_path_type");
+	*(void **)&q->object_get_uint = qemu_symbol("object_property_get_uint");
+	*(void **)&q->port_in16 = qemu_symbol("cpu_inw");
+	*(void **)&q->reset_requested_get = qemu_symbol("qemu_reset_requested_get");
+	*(void **)&q->shutdown_requested_get = qemu_symbol("qemu_shutdown_requested_get");
+}
+
+static void checkpoint_symbols(struct vmft_qemu *q)
+{
 	*(void **)&q->cpu_disable_ticks = qemu_symbol("cpu_disable_ticks");
 	*(void **)&q->cpu_enable_ticks = qemu_symbol("cpu_enable_ticks");
 	*(void **)&q->pause_all_vcpus = qemu_symbol("pause_all_vcpus");
@@ -334,8 +349,6 @@ static void checkpoint_symbols(struct vmft_qemu *q)
 	*(void **)&q->cpu_throttle_set = qemu_symbol("cpu_throttle_set");
 	*(void **)&q->cpu_throttle_stop = qemu_symbol("cpu_throttle_stop");
 	*(void **)&q->qmp_quit = qemu_symbol("qmp_quit");
-	*(void **)&q->reset_requested_get = qemu_symbol("qemu_reset_requested_get");
-	*(void **)&q->shutdown_requested_get = qemu_symbol("qemu_shutdown_requested_get");
 	*(void **)&q->register_shutdown_notifier = qemu_symbol("qemu_register_shutdown_notifier");
 	q->shutdown_action = qemu_symbol("shutdown_action");
 }
@@ -371,6 +384,7 @@ void vmft_agent_arm(void)
 	*(void **)&q->cpu_dump_state = qemu_symbol("cpu_dump_state");
 	*(void **)&q->killed = qemu_symbol("qemu_system_killed");
 	attach_symbols(q);
+	power_symbols(q);
 	checkpoint_symbols(q);
 	vmft_signals_arm();
 }

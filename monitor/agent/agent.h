@@ -15,13 +15,13 @@
  * - What has to call QEMU (requests.c and behind it) does so in a bottom half of the main loop,
  * which holds both locks there as if QEMU had come by itself.
  * - No network, no file, no QMP: all of that is the monitor's. The descriptors written to
- *   are the guest's own taps; images are read through QEMU's, at an attach point only.
+ *   are the guest's own taps and consoles; images are read through QEMU's, at an attach point only.
  * - A QEMU thread may be put to sleep (that is how the guest is stopped) but only in
  *   vmft_agent_sleep() and in the gate, both of which the service thread can always end, and in
  *   disk.c, which looks by itself whether it must still wait.
  * - Until QEMU opens VMFT_LOG_NAME, or with checkpoints until it is up, the library does
- *   nothing at all; in a child of QEMU never, because the constructor takes its settings out
- *   of the environment.
+ *   nothing but know consoles by how they are opened; in a child of QEMU nothing at all, because
+ *   the constructor takes its settings out of the environment.
  * - What QEMU calls in libc enters at interpose.c. Nothing here calls the functions of those names:
  *   ground.h has libc's own.
  * - State is one static struct, and ground.h's table: the library is loaded once per process.
@@ -201,6 +201,14 @@ struct vmft_qemu {
 
 	/* checkpoint */
 	bool (*runstate_check)(int run_state);
+	int (*store_state)(void); /* global_state_store() */
+	bool (*state_received)(void);
+	int (*state_loaded)(void); /* RunState; of the last state that was loaded */
+	void (*clock_enable)(int clock, bool enabled);
+	void (*wakeup_enable)(int reason, bool enabled);
+	void *(*object_of_type)(const char *path, const char *type, bool *ret_ambiguous);
+	uint64_t (*object_get_uint)(void *object, const char *name, void **err);
+	uint16_t (*port_in16)(uint32_t port);
 	void (*cpu_disable_ticks)(void);
 	void (*cpu_enable_ticks)(void);
 	void (*pause_all_vcpus)(void);
@@ -244,6 +252,7 @@ struct vmft_checkpoint {
 	bool was_running;
 	bool leaves; /* QEMU was told to end; its guest does not run again */
 	struct vmft_notifier notifier;
+	bool was_asleep;
 	uint64_t drain_ns; /* of the last stop: it waited for disk requests */
 
 	atomic_bool frozen, gate_full, ending;
@@ -264,6 +273,14 @@ struct vmft_signals {
 	_Atomic int signal, pid; /* the last that came, and who sent it */
 	bool taken;		 /* main thread: QEMU's handlers are replaced */
 	bool passed;		 /* service thread: QEMU was told */
+};
+
+struct vmft_power { /* main loop */
+	bool looked;
+	void *acpi;	    /* QEMU's device for power management; NULL: none */
+	bool held;	    /* a sleeper is stopped: its state is saved as a sleeper's */
+	bool loaded_asleep; /* so the state says that was loaded */
+	uint64_t chosen_ns; /* since when the guest is about to fall asleep; 0: it is not */
 };
 
 struct vmft_input_state { /* main loop */
@@ -289,6 +306,7 @@ struct vmft_agent {
 	struct vmft_attach attach;
 	struct vmft_checkpoint checkpoint;
 	struct vmft_clock clock;
+	struct vmft_power power;
 	struct vmft_input_state input;
 	struct vmft_signals signals;
 	int bell_monitor;
@@ -500,6 +518,18 @@ VMFT_HIDDEN int vmft_prove_load(struct vmft_area *area);
 /* attach.c: the attach point of a lockstep pair, on either side */
 VMFT_HIDDEN int vmft_attach_point(struct vmft_area *area);
 VMFT_HIDDEN int vmft_attach_load(struct vmft_area *area);
+
+/* power.c: a guest that sleeps, or is about to do so, to be reset or switched off. Main loop. */
+VMFT_HIDDEN bool vmft_power_is_asleep(void);
+/* It has chosen to, in the last 100 ms, and is no sleeper yet. */
+VMFT_HIDDEN bool vmft_power_falls_asleep(void);
+/* Around what stops a sleeper: before its run state is changed, and when it is RUNNING again. */
+VMFT_HIDDEN void vmft_power_hold(void);
+VMFT_HIDDEN void vmft_power_release(void);
+VMFT_HIDDEN bool vmft_power_is_held(void);
+VMFT_HIDDEN int vmft_power_loaded(void);   /* a state has been loaded; 0 or a negative errno */
+VMFT_HIDDEN void vmft_power_go_on(void);   /* backup: runs, or sleeps, as the state says */
+VMFT_HIDDEN void vmft_power_service(void); /* service thread */
 
 /* requests.c. Service thread: passes a new request on to the main loop. */
 VMFT_HIDDEN void vmft_requests_service(void);

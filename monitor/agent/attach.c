@@ -13,7 +13,9 @@
 #include "../common/area-setup.h"
 
 /* RunState of QEMU 7.2 (qapi/run-state.json) */
-#define QEMU_RUN_STATE_SAVE_VM 10
+#define QEMU_RUN_STATE_FINISH_MIGRATE 7
+#define QEMU_RUN_STATE_RUNNING	      9
+#define QEMU_RUN_STATE_SAVE_VM	      10
 
 /* ShutdownCause of QEMU 7.2 (qapi/run-state.json) */
 #define QEMU_SHUTDOWN_CAUSE_SNAPSHOT_LOAD 10
@@ -57,6 +59,32 @@ static int load_own_state(void)
 	return rc;
 }
 
+/* What vm_stop() does to a guest that runs. */
+static void stop_sleeper(void)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+
+	vmft_power_hold();
+	q->runstate_set(QEMU_RUN_STATE_FINISH_MIGRATE);
+	q->cpu_disable_ticks();
+	q->vm_state_notify(false, QEMU_RUN_STATE_FINISH_MIGRATE);
+}
+
+static void go_on(bool asleep)
+{
+	struct vmft_qemu *q = &vmft_agent.qemu;
+
+	if (!asleep) {
+		vmft_clock_vm_start();
+		return;
+	}
+	vmft_clock_catch_up();
+	q->cpu_enable_ticks();
+	q->runstate_set(QEMU_RUN_STATE_RUNNING);
+	vmft_power_release();
+	vmft_clock_caught_up();
+}
+
 /*
  * Stops the guest with nothing under way that the backup's QEMU would not know of. With
  * record/replay's events switched off, whatever is queued for the log (packets in, disk
@@ -67,12 +95,15 @@ static int load_own_state(void)
  * stopped guest waits in QEMU's queue and would be written to guest memory when it goes on
  * (net_vm_change_state_handler()), in no log and in no copy.
  */
-static void stop_and_drain(uint64_t *ret_stopped_ns)
+static void stop_and_drain(bool asleep, uint64_t *ret_stopped_ns)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
 
 	q->disable_events();
-	(void)q->vm_stop(QEMU_RUN_STATE_SAVE_VM);
+	if (asleep)
+		stop_sleeper();
+	else
+		(void)q->vm_stop(QEMU_RUN_STATE_SAVE_VM);
 	*ret_stopped_ns = vmft_agent_now();
 	q->drain_all();
 	/*
@@ -96,33 +127,30 @@ static int stage(struct vmft_area *area)
 	return rc == -ENOBUFS ? vmft_track_fail(-E2BIG, "too much was written meanwhile") : rc;
 }
 
-/* The main loop deals with what the guest wishes, then the point is tried again. */
-static int go_on_first(void)
-{
-	vmft_agent.qemu.vm_start();
-	return -EINPROGRESS;
-}
-
 int vmft_attach_point(struct vmft_area *area)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
 	struct vmft_unsaved unsaved;
+	const bool asleep = vmft_power_is_asleep();
 	uint64_t at[6];
 	int rc;
 
 	if (!vmft_agent.attach.dirty_log)
 		return vmft_track_fail(-EINVAL, "nothing was tracked");
-	if (!q->runstate_is_running())
+	if (!q->runstate_is_running() && !asleep)
 		return vmft_track_fail(-EAGAIN, "the guest is paused");
 	rc = vmft_unsaved_find(&unsaved);
 	if (rc < 0)
 		return rc;
 	at[0] = vmft_agent_now();
 	vmft_clock_note();
-	stop_and_drain(&at[1]);
+	stop_and_drain(asleep, &at[1]);
 	at[2] = vmft_agent_now();
-	if (vmft_state_wish_pending())
-		return go_on_first();
+	/* The main loop deals with what the guest wishes, then the point is tried again. */
+	if (vmft_state_wish_pending()) {
+		go_on(asleep);
+		return -EINPROGRESS;
+	}
 	rc = stage(area);
 	at[3] = vmft_agent_now();
 	if (rc == 0) {
@@ -151,7 +179,7 @@ int vmft_attach_point(struct vmft_area *area)
 		(void)vmft_track_end();
 	}
 	at[4] = vmft_agent_now();
-	vmft_clock_vm_start();
+	go_on(asleep);
 	at[5] = vmft_agent_now();
 	atomic_store(&area->stop_ns, at[1] - at[0]);
 	atomic_store(&area->drain_ns, at[2] - at[1]);
@@ -166,6 +194,6 @@ int vmft_attach_load(struct vmft_area *area)
 	int rc = vmft_state_take_over(area);
 
 	if (rc == 0)
-		vmft_agent.qemu.vm_start();
+		vmft_power_go_on();
 	return rc;
 }

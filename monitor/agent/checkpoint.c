@@ -58,11 +58,15 @@ static void stop_guest(void)
 	uint64_t began;
 
 	c->was_running = q->runstate_is_running();
-	if (c->was_running) {
+	c->was_asleep = vmft_power_is_asleep();
+	if (c->was_asleep)
+		vmft_power_hold();
+	if (c->was_running || c->was_asleep) {
 		vmft_clock_note();
 		q->runstate_set(QEMU_RUN_STATE_STOPPED);
 		q->cpu_disable_ticks();
-		q->pause_all_vcpus();
+		if (c->was_running)
+			q->pause_all_vcpus();
 		q->vm_state_notify(false, QEMU_RUN_STATE_STOPPED);
 	}
 	/* Nothing under way that only this QEMU knows of. */
@@ -80,14 +84,19 @@ static void start_guest(void)
 
 	/* One that was paused, or has come to its end, stays so; and one that "cont" has started
 	 * meanwhile runs already. */
-	if (!c->was_running || atomic_load(&vmft_agent.fenced) || q->runstate_is_running())
+	if ((!c->was_running && !c->was_asleep) || atomic_load(&vmft_agent.fenced) ||
+	    q->runstate_is_running())
 		return;
 	vmft_clock_catch_up();
 	q->cpu_enable_ticks();
 	q->runstate_set(QEMU_RUN_STATE_RUNNING);
-	q->vm_state_notify(true, QEMU_RUN_STATE_RUNNING);
+	if (c->was_asleep)
+		vmft_power_release();
+	else
+		q->vm_state_notify(true, QEMU_RUN_STATE_RUNNING);
 	vmft_clock_caught_up();
-	q->resume_all_vcpus();
+	if (c->was_running)
+		q->resume_all_vcpus();
 }
 
 /* False: not now, the main loop has something to do first; the guest goes on until then. */
@@ -217,7 +226,8 @@ static int take(struct vmft_area *area, bool bounded)
 
 int vmft_checkpoint_point(struct vmft_area *area)
 {
-	if (!vmft_agent.qemu.runstate_is_running() && self()->stopped_by == 0)
+	if (!vmft_agent.qemu.runstate_is_running() && !vmft_power_is_asleep() &&
+	    self()->stopped_by == 0)
 		return vmft_track_fail(-EAGAIN, "the guest is paused");
 	atomic_store(&area->more, 0);
 	return take(area, true);
@@ -241,7 +251,6 @@ void vmft_checkpoint_drop(struct vmft_area *area)
  * is gone before it reads one. */
 int vmft_checkpoint_load(struct vmft_area *area)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
 	const uint64_t epoch = atomic_load(&area->load_position);
 	int rc = vmft_state_take_over(area);
 
@@ -255,7 +264,7 @@ int vmft_checkpoint_load(struct vmft_area *area)
 	vmft_agent.announcements = 1;
 	vmft_gate_take_output();
 	vmft_input_hand_out();
-	q->vm_start();
+	vmft_power_go_on();
 	atomic_store(&vmft_agent.iface->live_at_ns, vmft_agent_now());
 	vmft_agent_state_set(VMFT_AGENT_LIVE);
 	return 0;

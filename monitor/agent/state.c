@@ -15,7 +15,8 @@
 bool vmft_state_wish_pending(void)
 {
 	return vmft_agent.qemu.reset_requested_get() != 0 ||
-	       vmft_agent.qemu.shutdown_requested_get() != 0;
+	       vmft_agent.qemu.shutdown_requested_get() != 0 ||
+	       (!vmft_power_is_held() && vmft_power_falls_asleep());
 }
 
 /* The device state passes through a memfd: QEMU writes it to a descriptor. Its offset is at
@@ -55,7 +56,8 @@ int vmft_state_save(struct vmft_area *area)
 	if (!file)
 		return vmft_track_fail(-ENOMEM, "no memory for the device state");
 	/* Without it the loading side refuses the section (global_state_post_load()). */
-	q->store_running();
+	if (!vmft_power_is_held())
+		q->store_running();
 	rc = q->save_device_state(file);
 	if (q->file_close(file) < 0 || rc < 0)
 		return vmft_track_fail(-EIO, "QEMU could not save its device state");
@@ -133,7 +135,7 @@ static void heard_qemu(int heard, int before, char *ret, size_t size)
 	if (n <= 0)
 		return;
 	said[n] = '\0';
-	(void)!write(STDERR_FILENO, said, (size_t)n);
+	(void)!vmft_libc_write(STDERR_FILENO, said, (size_t)n);
 	reason_in(said, ret, size);
 }
 
@@ -166,7 +168,7 @@ int vmft_state_load(void)
 	rc = q->load_device_state(file);
 	(void)q->file_close(file);
 	heard_qemu(heard, before, reason, sizeof(reason));
-	return rc < 0 ? load_failed(reason) : 0;
+	return rc < 0 ? load_failed(reason) : vmft_power_loaded();
 }
 
 int vmft_state_put(struct vmft_area *area)

@@ -190,7 +190,6 @@ static void add_gate(struct json_object *object, const struct vmft_iface *iface)
 	add_number(object, "gate_stalls", atomic_load(&iface->gate_stalls));
 	add_number(object, "frames_released", atomic_load(&iface->frames_released));
 	add_number(object, "frames_dropped", atomic_load(&iface->frames_dropped));
-	add_number(object, "console_dropped", atomic_load(&iface->console_dropped));
 }
 
 static void add_divergence(struct json_object *object, const struct vmft_monitor *m)
@@ -329,6 +328,14 @@ static void add_disk(struct json_object *object, const struct vmft_monitor *m)
 	    json_object_new_boolean(atomic_load(&m->agent.iface->disk_paused) != 0));
 }
 
+/* What the guest does is no state of the pair's. */
+static void add_guest(struct json_object *object, const struct vmft_iface *iface)
+{
+	json_object_object_add(object, "guest_asleep",
+			       json_object_new_boolean(atomic_load(&iface->guest_asleep) != 0));
+	add_number(object, "console_dropped", atomic_load(&iface->console_dropped));
+}
+
 static void add_detection(struct json_object *object, const struct vmft_monitor *m)
 {
 	const uint64_t now = vmft_loop_now();
@@ -385,6 +392,7 @@ static struct json_object *status(struct vmft_monitor *m)
 	add_log(object, m);
 	add_gate(object, m->agent.iface);
 	add_disk(object, m);
+	add_guest(object, m->agent.iface);
 	add_divergence(object, m);
 	add_attach(object, m);
 	if (m->strategy_ops->figures && vmft_monitor_is_primary(m))

@@ -439,6 +439,58 @@ static bool runstate_check(int run_state)
 	return world.run_state == run_state;
 }
 
+/* A board without power management, unless a test gives it some. */
+static void *object_of_type(const char *path, const char *type, bool *ret_ambiguous)
+{
+	CU_ASSERT_STRING_EQUAL(path, "");
+	CU_ASSERT_STRING_EQUAL(type, "acpi-device-interface");
+	CU_ASSERT_PTR_NULL(ret_ambiguous);
+	return &qemu;
+}
+
+static uint64_t object_get_uint(void *object, const char *name, void **err)
+{
+	CU_ASSERT_PTR_EQUAL(object, &qemu);
+	CU_ASSERT_STRING_EQUAL(name, "pm_io_base");
+	CU_ASSERT_PTR_NULL(err);
+	return qemu.pm_base;
+}
+
+static uint16_t port_in16(uint32_t port)
+{
+	if (port == qemu.pm_base + 2)
+		return qemu.pm_enable;
+	CU_ASSERT_EQUAL(port, qemu.pm_base + 4);
+	return qemu.pm_control;
+}
+
+static int store_state(void)
+{
+	CU_ASSERT_EQUAL(world.run_state, QEMU_SUSPENDED);
+	called("store-state ");
+	return 0;
+}
+
+static bool state_received(void)
+{
+	return qemu.state_loaded != 0;
+}
+
+static int state_loaded(void)
+{
+	return qemu.state_loaded;
+}
+
+static void clock_enable(int clock, bool enabled)
+{
+	called("clock:%d:%d ", clock, enabled);
+}
+
+static void wakeup_enable(int reason, bool enabled)
+{
+	called("wakes:%d:%d ", reason, enabled);
+}
+
 static void cpu_disable_ticks(void)
 {
 	called("ticks-off ");
@@ -631,6 +683,7 @@ static void qemu_functions(struct vmft_qemu *q)
 	q->save_instructions = save_instructions;
 	q->free = free_snapshot;
 	q->runstate_check = runstate_check;
+	q->runstate_set = runstate_set;
 	q->cpu_disable_ticks = cpu_disable_ticks;
 	q->cpu_enable_ticks = cpu_enable_ticks;
 	q->pause_all_vcpus = pause_all_vcpus;
@@ -639,6 +692,14 @@ static void qemu_functions(struct vmft_qemu *q)
 	q->cpu_throttle_set = cpu_throttle_set;
 	q->cpu_throttle_stop = cpu_throttle_stop;
 	q->qmp_quit = qmp_quit;
+	q->store_state = store_state;
+	q->state_received = state_received;
+	q->state_loaded = state_loaded;
+	q->clock_enable = clock_enable;
+	q->wakeup_enable = wakeup_enable;
+	q->object_of_type = object_of_type;
+	q->object_get_uint = object_get_uint;
+	q->port_in16 = port_in16;
 	q->reset_requested_get = reset_requested_get;
 	q->shutdown_requested_get = shutdown_requested_get;
 	q->register_shutdown_notifier = register_shutdown_notifier;
@@ -693,7 +754,6 @@ void qemu_up_checkpoint(uint64_t ram_bytes)
 	up(ram_bytes);
 	vmft_agent.checkpoint.on = true;
 	vmft_agent.checkpoint.phase_check = phase_check;
-	vmft_agent.qemu.runstate_set = runstate_set;
 	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_RECORDING);
 	world.run_state = QEMU_RUNNING;
 	qemu.ticks = true;

@@ -31,6 +31,7 @@ enum {
 	QEMU_RUNNING = 9,
 	QEMU_FINISH_MIGRATE = 7,
 	QEMU_SHUTDOWN = 11,
+	QEMU_SUSPENDED = 12,
 };
 
 enum { HAS_UNREAD_DATA = 32, BLOCK_REQUEST_ID = 48 }; /* in QEMU's ReplayState */
@@ -88,6 +89,8 @@ struct fake_qemu {
 	bool running;
 	int reset_requested, shutdown_requested, shutdown_action;
 	struct vmft_notifier *shutdown_notifier;
+	uint32_t pm_base; /* 0: no power management */
+	uint16_t pm_enable, pm_control;
 	bool synced;	    /* KVM's marks are in QEMU's */
 	unsigned snapshots; /* handed out and not freed */
 	struct file file;
@@ -118,6 +121,7 @@ struct fake_qemu {
 	uint8_t *load_writes;  /* a byte of guest memory that a device writes as it is loaded */
 	uint8_t load_found;    /* what was there */
 	const char *load_says; /* on standard error */
+	int state_loaded;      /* RunState in it; 0: none */
 	uint8_t loaded[64];
 	size_t loaded_bytes;
 

@@ -9,6 +9,7 @@ int vmft_suite_alarm(void);
 int vmft_suite_attach(void);
 int vmft_suite_checkpoint_agent(void);
 int vmft_suite_console(void);
+int vmft_suite_power(void);
 int vmft_suite_disk(void);
 int vmft_suite_checkpoint_daemon(void);
 int vmft_suite_pacer(void);

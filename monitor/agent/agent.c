@@ -532,9 +532,8 @@ __attribute__((destructor)) static void agent_end(void)
 {
 	if (!vmft_agent.iface)
 		return;
-	vmft_console_flush();
-	if (atomic_load(&vmft_agent.crashed))
-		return;
-	if (vmft_feed_is_replaying() && vmft_agent.feed.cursor.leaves)
+	if (!atomic_load(&vmft_agent.crashed) && vmft_feed_is_replaying() &&
+	    vmft_agent.feed.cursor.leaves)
 		vmft_agent_state_set(VMFT_AGENT_ENDED);
+	vmft_console_flush();
 }

@@ -20,14 +20,16 @@ class StalledConsoles:
     """A side's four serial ports, each with another thing on the host that takes nothing.
 
     The first is the lab's console in a file, with a log in a pipe that nobody reads, as libvirt's;
-    then a pipe, a pty that somebody has open and does not read, and a full disk.
+    then a pipe, a pty that somebody has open and does not read, and a full disk. What QEMU and the
+    monitor have to say goes into a pipe that is full before they start.
     """
 
     def __init__(self, pair, name):
         self.pair = pair
         self.side = pair.side[name]
         self.dir = tempfile.mkdtemp(prefix="vmft-pipes-")  # not among the logs that are kept
-        self.pipes = [self._pipe(f"pipe{i}") for i in range(2)]
+        self.pipes = [self._pipe(f"pipe{i}") for i in range(3)]
+        os.write(self.pipes[2][1], bytes(4096))
         self.reader = None
 
     def _pipe(self, name):
@@ -38,14 +40,14 @@ class StalledConsoles:
         return path, fd
 
     def start(self):
-        log, pipe = (path for path, _ in self.pipes)
+        log, pipe, stderr = (path for path, _ in self.pipes)
         args = self.pair.qemu_args(self.side.name)
         at = args.index("-serial")
         args[at:at + 2] = ["-chardev",
                            f"file,id=c0,path={self.side.console_path},logfile={log},logappend=on",
                            "-serial", "chardev:c0", "-serial", f"file:{pipe}",
                            "-serial", "pty", "-serial", "file:/dev/full"]
-        self.pair.start_side(self.side.name, args=args)
+        self.pair.start_side(self.side.name, args=args, inside=f"exec 2>{stderr}")
         self.pair.wait(lambda: self.pair.peek(self.side.name), f"the monitor of {self.side.name}")
 
     def open_pty(self):

@@ -13,6 +13,7 @@ import sys
 import time
 
 from .bench_dirty import Dirty
+from .clock import PARTS as CLOCK_PARTS, clock
 from .digests import digests
 from .epochs import PARTS as EPOCH_PARTS, epochs
 from .hiccups import hiccups
@@ -329,6 +330,16 @@ def parse_arguments(words):
                        help="how long for each row of the table, default 20")
     bench.add_argument("--json", metavar="FILE", help="write all figures there as JSON")
     bench.set_defaults(bench=log)
+    bench = benches.add_parser(
+        "clock", help="lockstep: how far the guest's clock is from the host's",
+        description="Asks a protected guest the time while it idles, works, is given backups and "
+                    "fails over.")
+    bench.add_argument("--seconds", type=_seconds, default=20, metavar="N",
+                       help="how long for each row of the table, default 20")
+    bench.add_argument("--part", choices=[what for what, _ in CLOCK_PARTS], action="append",
+                       help="only this row; may be given several times, default all")
+    bench.add_argument("--json", metavar="FILE", help="write all figures there as JSON")
+    bench.set_defaults(bench=clock)
     bench = benches.add_parser(
         "hiccups", help="how late a monitor is woken up: what silence-ms rests on",
         description="Measures how late a thread with the monitor's settings wakes up.")

@@ -70,6 +70,7 @@ const char *vmft_event_kind_name(uint8_t kind)
 	const uint8_t base = base_of(kind);
 	const char *name = kind == VMFT_ENTRY_OUTPUT			       ? "output"
 			   : kind == VMFT_ENTRY_DIGEST			       ? "digest"
+			   : kind == VMFT_ENTRY_CLOCK			       ? "clock-set"
 			   : base < sizeof(kind_names) / sizeof(kind_names[0]) ? kind_names[base]
 									       : NULL;
 
@@ -279,6 +280,11 @@ size_t vmft_event_fields(const uint8_t *bytes, size_t n,
 		break;
 	case VMFT_ENTRY_DIGEST:
 		digest_fields(&f, &r);
+		break;
+	case VMFT_ENTRY_CLOCK:
+		add_number(&f, "shift", (int64_t)get(&r, 1));
+		add_number(&f, "bias", (int64_t)get(&r, 8));
+		add_number(&f, "host-ns", (int64_t)get(&r, 8));
 		break;
 	default:
 		small_fields(&f, &r, kind);

@@ -116,6 +116,8 @@ ssize_t vmft_event_length(const uint8_t *head, size_t n)
 		return VMFT_OUTPUT_ENTRY_BYTES;
 	case VMFT_ENTRY_DIGEST:
 		return digest_length(head, n);
+	case VMFT_ENTRY_CLOCK:
+		return VMFT_CLOCK_ENTRY_BYTES;
 	default:
 		return head[0] < VMFT_EVENT_KINDS ? 1 : -EBADMSG;
 	}
@@ -144,6 +146,8 @@ static void event_complete(struct vmft_log_cursor *c)
 	if (vmft_event_is_ours(kind)) {
 		if (c->boundary == c->begin)
 			c->boundary = c->fed;
+		if (kind == VMFT_ENTRY_CLOCK)
+			c->host_ns = (int64_t)get_be64(c->head + 10);
 		return;
 	}
 	c->events++;
@@ -235,6 +239,22 @@ void vmft_output_entry_decode(const uint8_t *bytes, struct vmft_output_entry *re
 {
 	ret->length = get_be32(bytes + 1);
 	ret->digest = get_be64(bytes + 5);
+}
+
+size_t vmft_clock_entry_encode(const struct vmft_clock_entry *entry, uint8_t *bytes)
+{
+	uint8_t *p = put_u8(put_u8(bytes, VMFT_ENTRY_CLOCK), entry->shift);
+
+	return (size_t)(put_u64(put_u64(p, (uint64_t)entry->bias), (uint64_t)entry->host_ns) -
+			bytes);
+}
+
+int vmft_clock_entry_decode(const uint8_t *bytes, struct vmft_clock_entry *ret)
+{
+	ret->shift = bytes[1];
+	ret->bias = (int64_t)get_be64(bytes + 2);
+	ret->host_ns = (int64_t)get_be64(bytes + 10);
+	return ret->shift > VMFT_CLOCK_SHIFT_MAX ? -EBADMSG : 0;
 }
 
 size_t vmft_digest_entry_encode(const struct vmft_digest_entry *entry, uint8_t *bytes)

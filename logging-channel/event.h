@@ -56,18 +56,19 @@ enum vmft_event_kind {
 enum vmft_entry_kind {
 	VMFT_ENTRY_OUTPUT = 0xe0, /* the guest has sent a frame: struct vmft_output_entry */
 	VMFT_ENTRY_DIGEST = 0xe1, /* what it was like here: struct vmft_digest_entry */
+	VMFT_ENTRY_CLOCK = 0xe2,  /* its clock is set: struct vmft_clock_entry */
 };
 
 static inline _Bool vmft_event_is_ours(uint8_t kind)
 {
-	return kind == VMFT_ENTRY_OUTPUT || kind == VMFT_ENTRY_DIGEST;
+	return kind >= VMFT_ENTRY_OUTPUT && kind <= VMFT_ENTRY_CLOCK;
 }
 
 /* The longest event accepted; a tap frame is at most 69 KiB, the rest is far smaller. */
 #define VMFT_EVENT_MAX (1u << 20)
 
 /* Bytes of an event that are enough to know its length, whatever its kind. */
-#define VMFT_EVENT_HEAD_MAX 17
+#define VMFT_EVENT_HEAD_MAX 18
 
 /* A frame: u32 length, u64 digest. */
 #define VMFT_OUTPUT_ENTRY_BYTES (1u + 4 + 8)
@@ -102,6 +103,22 @@ size_t vmft_digest_entry_encode(const struct vmft_digest_entry *entry, uint8_t *
 int vmft_digest_entry_decode(const uint8_t *bytes, size_t n, struct vmft_digest_entry *ret);
 uint32_t vmft_digest_entry_page(const struct vmft_digest_entry *entry, uint32_t i);
 
+/* u8 shift, u64 bias, u64 host_ns. Behind CHECKPOINT_WARP_ACCOUNT only. */
+#define VMFT_CLOCK_ENTRY_BYTES (1u + 1 + 8 + 8)
+#define VMFT_CLOCK_SHIFT_MAX   10 /* QEMU's MAX_ICOUNT_SHIFT */
+
+/* The guest's clock from here on: bias + (instructions << shift). */
+struct vmft_clock_entry {
+	uint8_t shift;
+	int64_t bias;
+	int64_t host_ns; /* where the host's clock was that the guest's is kept to */
+};
+
+/* Writes VMFT_CLOCK_ENTRY_BYTES. */
+size_t vmft_clock_entry_encode(const struct vmft_clock_entry *entry, uint8_t *bytes);
+/* A whole entry. 0, or -EBADMSG: QEMU knows no such shift. */
+int vmft_clock_entry_decode(const uint8_t *bytes, struct vmft_clock_entry *ret);
+
 /*
  * The whole length in bytes of the event that begins at head, of which n bytes are
  * there. 0: more bytes are needed to tell. -EBADMSG: unknown kind, or longer than
@@ -123,6 +140,7 @@ struct vmft_log_cursor {
 	uint64_t events;   /* QEMU's own whole events up to fed */
 	uint64_t blocks;   /* of them, VMFT_EVENT_BLOCK */
 	int64_t guest_ns;  /* value of the last CLOCK_VIRTUAL_RT event */
+	int64_t host_ns;   /* of the last VMFT_ENTRY_CLOCK; 0: there was none */
 	uint64_t left;	   /* body bytes of the current event still to come */
 	uint8_t head[VMFT_EVENT_HEAD_MAX];
 	uint8_t have; /* bytes of head held; 0 between events */

@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define VMFT_IFACE_MAGIC   UINT64_C(0x746d6676656e6731)
-#define VMFT_IFACE_VERSION 7u
+#define VMFT_IFACE_VERSION 8u
 #define VMFT_IFACE_HEADER  4096u /* the ring begins here */
 
 /* The file name given to QEMU as rrfile: the agent takes over its stream. */
@@ -153,6 +153,11 @@ struct vmft_iface {
 					   * stands still */
 	_Atomic uint32_t console_waiting; /* bytes of them that are still to be written out */
 	_Atomic uint32_t guest_asleep;	  /* suspended to RAM, waiting for its alarm */
+	_Atomic uint32_t reserved6;
+
+	/* Written by the monitor only. */
+	_Atomic int64_t clock_base; /* replaying: CLOCK_MONOTONIC here minus the primary's host_ns
+				     * (struct vmft_clock_entry) at the same moment; 0: not known */
 };
 
 /* A call on an image, by what can be done when it fails. */
@@ -191,6 +196,7 @@ static_assert(offsetof(struct vmft_iface, command) == 320, "shared layout");
 static_assert(offsetof(struct vmft_iface, digest_ms) == 368, "shared layout");
 static_assert(offsetof(struct vmft_iface, stop_asked) == 968, "shared layout");
 static_assert(offsetof(struct vmft_iface, console_dropped) == 1000, "shared layout");
+static_assert(offsetof(struct vmft_iface, clock_base) % 8 == 0, "no gap before it");
 static_assert(sizeof(struct vmft_iface) <= VMFT_IFACE_HEADER, "header fits its page");
 
 /*

@@ -252,14 +252,19 @@ int vmft_agent_thread(pthread_t *ret, void *(*run)(void *), void *user)
 	return rc;
 }
 
-void vmft_agent_serve(void)
+void vmft_agent_must_thread(pthread_t *ret, void *(*run)(void *))
 {
-	int rc = vmft_agent_thread(&vmft_agent.service, service, NULL);
+	int rc = vmft_agent_thread(ret, run, NULL);
 
 	if (rc != 0) {
 		vmft_agent_say("cannot start a thread: %s", strerror(rc));
 		_exit(VMFT_EXIT_INTERNAL);
 	}
+}
+
+void vmft_agent_serve(void)
+{
+	vmft_agent_must_thread(&vmft_agent.service, service);
 }
 
 /* --- start ------------------------------------------------------------- */
@@ -417,7 +422,8 @@ static bool parse_macs(char *text)
 
 struct settings {
 	uint64_t iface, area, ram, flush, bell_monitor, bell_agent, lifeline, gate, log_version,
-	    clock_offset, warp_offset, warp_timer_offset, kind_offset, rng_offset, ioapic_offset;
+	    clock_offset, warp_offset, warp_timer_offset, shift_offset, bias_offset, icount_offset,
+	    kind_offset, rng_offset, ioapic_offset;
 };
 
 static bool parse_setting(struct settings *s, char *key, char *value)
@@ -454,6 +460,12 @@ static bool parse_setting(struct settings *s, char *key, char *value)
 		return parse_number(value, &s->warp_offset, 10);
 	if (strcmp(key, "warp-timer-offset") == 0)
 		return parse_number(value, &s->warp_timer_offset, 10);
+	if (strcmp(key, "shift-offset") == 0)
+		return parse_number(value, &s->shift_offset, 10);
+	if (strcmp(key, "bias-offset") == 0)
+		return parse_number(value, &s->bias_offset, 10);
+	if (strcmp(key, "icount-offset") == 0)
+		return parse_number(value, &s->icount_offset, 10);
 	if (strcmp(key, "kind-offset") == 0)
 		return parse_number(value, &s->kind_offset, 10);
 	if (strcmp(key, "rng-offset") == 0)
@@ -479,6 +491,7 @@ static bool parse_settings(struct settings *s, char *text)
 	return s->iface > 2 && s->area > 2 && s->ram > 2 && s->bell_monitor > 2 &&
 	       s->bell_agent > 2 && s->lifeline > 2 && s->gate > 0 && s->log_version > 0 &&
 	       s->clock_offset > 0 && s->warp_offset > 0 && s->warp_timer_offset > 0 &&
+	       s->shift_offset > 0 && s->bias_offset > 0 && s->icount_offset > 0 &&
 	       s->kind_offset > 0 && s->rng_offset > 0 && s->ioapic_offset > 0;
 }
 
@@ -515,6 +528,9 @@ __attribute__((constructor)) static void agent_start(void)
 	vmft_agent.clock_offset = (size_t)settings.clock_offset;
 	vmft_agent.warp_offset = (size_t)settings.warp_offset;
 	vmft_agent.warp_timer_offset = (size_t)settings.warp_timer_offset;
+	vmft_agent.shift_offset = (size_t)settings.shift_offset;
+	vmft_agent.bias_offset = (size_t)settings.bias_offset;
+	vmft_agent.icount_offset = (size_t)settings.icount_offset;
 	vmft_agent.kind_offset = (size_t)settings.kind_offset;
 	vmft_agent.rng_offset = (size_t)settings.rng_offset;
 	vmft_agent.ioapic_offset = (size_t)settings.ioapic_offset;

@@ -10,15 +10,17 @@
  *   (time.c), and where the main loop is at its checkpoint, no seqlock held, three that only
  *   read: cpu_dump_state() (digest.c), cpus_get_virtual_clock(), runstate_is_running() (time.c).
  * QEMU's variables are written only in go_live(), prepare(), forget_end(), load_own_state(),
- *   vmft_clock_catch_up() and let_idle_time_pass(), and the reason stands beside each.
+ *   vmft_clock_catch_up(), let_idle_time_pass(), clock_set() and host_clock(), and the reason
+ *   stands beside each.
  * - Before the main loop's wait it holds neither lock, and functions that take one may be called.
  * - What has to call QEMU (requests.c and behind it) does so in a bottom half of the main loop,
  * which holds both locks there as if QEMU had come by itself.
  * - No network, no file, no QMP: all of that is the monitor's. The descriptors written to
  *   are the guest's own taps and consoles; images are read through QEMU's, at an attach point only.
  * - A QEMU thread may be put to sleep (that is how the guest is stopped) but only in
- *   vmft_agent_sleep() and in the gate, both of which the service thread can always end, and in
- *   disk.c, which looks by itself whether it must still wait.
+ *   vmft_agent_sleep() and in the gate, both of which the service thread can always end, in
+ *   disk.c, which looks by itself whether it must still wait, and for milliseconds in pace() and
+ *   wait_for_host().
  * - Until QEMU opens VMFT_LOG_NAME, or with checkpoints until it is up, the library does
  *   nothing but know consoles by how they are opened; in a child of QEMU nothing at all, because
  *   the constructor takes its settings out of the environment.
@@ -43,6 +45,7 @@
 
 #include "../../logging-channel/event.h"
 #include "../../logging-channel/ring.h"
+#include "../common/guest-clock.h"
 #include "../interface.h"
 #include "ground.h"
 
@@ -79,6 +82,19 @@ struct vmft_time {
 	bool bent;	 /* it stands elsewhere for one reading; a thread with the replay mutex */
 	int64_t true_offset; /* cpu_clock_offset when it is not */
 	bool asked;	     /* the main loop's wait before this one was none */
+
+	/* The guest's clock is kept to the host's; a thread with the replay mutex. */
+	struct vmft_clock_steer steer;
+	bool rested;	    /* the vCPU had nothing to do since the clock was looked at */
+	uint64_t looked_ns; /* CLOCK_MONOTONIC, and the guest's clock then */
+	int64_t looked_guest_ns;
+	bool anchored;
+	int64_t anchor; /* cpu_clock_offset, whatever the guest was stopped for */
+
+	/* For the thread that ends runs which are too long. */
+	atomic_uint turns; /* of the vCPU thread, counted */
+	atomic_uint rests; /* 1: the vCPU has nothing to do */
+	atomic_bool waits; /* the thread sleeps until it has */
 };
 
 enum vmft_feed_phase {
@@ -317,6 +333,9 @@ struct vmft_agent {
 	size_t clock_offset;	  /* of cpu_clock_offset in QEMU's TimersState */
 	size_t warp_offset;	  /* of vm_clock_warp_start there */
 	size_t warp_timer_offset; /* of icount_warp_timer there */
+	size_t shift_offset;	  /* of icount_time_shift there */
+	size_t bias_offset;	  /* of qemu_icount_bias there */
+	size_t icount_offset;	  /* of qemu_icount there */
 	size_t kind_offset;	  /* of data_kind in its ReplayState */
 	size_t rng_offset;	  /* of conf.max_bytes in its VirtIORNG */
 	size_t ioapic_offset;	  /* of irq_eoi in its IOAPICCommonState */
@@ -356,6 +375,8 @@ VMFT_HIDDEN void vmft_agent_arm(void);
 VMFT_HIDDEN void vmft_agent_serve(void); /* starts the service thread */
 /* pthread_create() of a thread that takes none of QEMU's signals. Returns 0 or an errno. */
 VMFT_HIDDEN int vmft_agent_thread(pthread_t *ret, void *(*run)(void *), void *user);
+/* The same of one that QEMU is ended without. */
+VMFT_HIDDEN void vmft_agent_must_thread(pthread_t *ret, void *(*run)(void *));
 
 static inline uint32_t vmft_agent_command(void)
 {
@@ -394,6 +415,10 @@ VMFT_HIDDEN void vmft_tap_before_wait(void);
 VMFT_HIDDEN void vmft_time_before_event(void);
 VMFT_HIDDEN void vmft_time_logged(const struct vmft_log_cursor *cursor);
 VMFT_HIDDEN bool vmft_time_ends_wait(void);
+VMFT_HIDDEN void vmft_time_serve(void); /* starts the thread that ends runs which are too long */
+/* Replaying, or going live: an entry of the log's; where the guest's clock goes on. */
+VMFT_HIDDEN void vmft_time_replay(const uint8_t *entry);
+VMFT_HIDDEN int64_t vmft_time_goes_on(int64_t guest_ns);
 
 /* feed.c: QEMU's log stream while it replays, and going live at its end */
 VMFT_HIDDEN FILE *vmft_feed_open(void);

@@ -22,8 +22,8 @@ enum { QEMU_REPLAY_MODE_RECORD = 1 };
 /*
  * Runs on a QEMU thread inside replay_fetch_data_kind(), the log read to its end.
  *
- * Guest time goes on where the log left it: cpu_get_clock() is cpu_clock_offset plus the
- * host's monotonic clock (softmmu/cpu-timers.c). The field is stored directly, because the
+ * The guest's time goes on: cpu_get_clock() is cpu_clock_offset plus the host's monotonic clock
+ * (softmmu/cpu-timers.c). The field is stored directly, because the
  * calling thread may be inside the seqlock's write side, where QEMU's own functions spin
  * for ever. No other thread can read the clock in between: while replaying its value comes
  * from the log, and the mode changes last.
@@ -46,7 +46,7 @@ static void go_live(void)
 	atomic_store(&vmft_agent.feed.phase, VMFT_FEED_LEFT);
 	vmft_agent.tap.cursor.guest_ns = vmft_agent.feed.cursor.guest_ns;
 	vmft_gate_open();
-	offset = vmft_agent.feed.cursor.guest_ns - (int64_t)vmft_agent_now();
+	offset = vmft_time_goes_on(vmft_agent.feed.cursor.guest_ns) - (int64_t)vmft_agent_now();
 	memcpy(vmft_agent.qemu.timers_state + vmft_agent.clock_offset, &offset, sizeof(offset));
 	*vmft_agent.qemu.replay_file = stream;
 	*vmft_agent.qemu.replay_mode = QEMU_REPLAY_MODE_RECORD;
@@ -112,6 +112,10 @@ static bool take_ours(struct vmft_feed *feed, size_t ready)
 	}
 	if (bytes[0] == VMFT_ENTRY_DIGEST) {
 		vmft_digest_compare(position, bytes, (size_t)length);
+		return true;
+	}
+	if (bytes[0] == VMFT_ENTRY_CLOCK) {
+		vmft_time_replay(bytes);
 		return true;
 	}
 	vmft_output_entry_decode(bytes, &frame);

@@ -23,6 +23,7 @@ EXPORT FILE *fopen64(const char *path, const char *mode)
 		return vmft_libc_fopen64(path, mode);
 	vmft_agent_arm();
 	vmft_agent_serve();
+	vmft_time_serve();
 	return mode[0] == 'w' ? vmft_tap_open(0) : vmft_feed_open();
 }
 

@@ -14,12 +14,20 @@
 #define _GNU_SOURCE
 #include "agent.h"
 
+#include <errno.h>
+#include <linux/futex.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { QEMU_CLOCK_VIRTUAL = 1, QEMU_TIMERS_OF_THE_GUEST = ~1 /* ~QEMU_TIMER_ATTR_EXTERNAL */ };
 
 #define WARP_WHOLE_NS 1000000 /* an idle time up to this passes for the guest as it passes */
 #define WARP_NONE     (-1)
+#define LOOK_NS	      2000000 /* the clock of a guest that executes is looked at so often, by either */
+#define AHEAD_NS      5000000  /* a guest that is further ahead waits... */
+#define WAIT_NS	      1000000L /* ...for so long, each time it is looked at */
+#define RUN_NS	      4000000L /* a run of the vCPU is ended after so long */
 
 static int64_t timers_get(size_t offset)
 {
@@ -111,6 +119,183 @@ static void leave_run(void)
 		vmft_agent.qemu.cpu_exit(cpu);
 }
 
+/*
+ * The guest's clock is kept to the host's: guest-clock.h has how.
+ *
+ * The place is the vCPU thread's at CHECKPOINT_WARP_ACCOUNT, which it logs before each run
+ * (icount_account_warp_timer()). It holds the replay mutex and the big lock, is in no run, has
+ * counted all instructions, and afterwards runs the timers that are due and asks how long it may
+ * run. A replayer that has taken this checkpoint out of the log is at the very same point
+ * (replay_checkpoint() calls replay_finish_event(), which reads on): there the entry is obeyed.
+ *
+ * QEMU's own corrections, icount_adjust(), are left in place. They change the factor only if the
+ * clock is 50 ms off or more, and both sides do it alike.
+ */
+static struct vmft_guest_clock clock_get(void)
+{
+	int16_t shift;
+
+	memcpy(&shift, vmft_agent.qemu.timers_state + vmft_agent.shift_offset, sizeof(shift));
+	return (struct vmft_guest_clock){.icount = timers_get(vmft_agent.icount_offset),
+					 .bias = timers_get(vmft_agent.bias_offset),
+					 .shift = shift};
+}
+
+/* Stored directly: whoever reads that clock holds the replay mutex or the big lock. */
+static void clock_set(int64_t bias, uint8_t shift)
+{
+	const int16_t value = shift;
+
+	timers_set(vmft_agent.bias_offset, bias);
+	memcpy(vmft_agent.qemu.timers_state + vmft_agent.shift_offset, &value, sizeof(value));
+}
+
+static uint64_t cpu_time(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* The host's clock as QEMU has it, cpu_get_clock(), stands while the guest is stopped, at an attach
+ * point or for a disk that is full. To the guest it is time like any other. */
+static int64_t host_clock(struct vmft_time *t, uint64_t now)
+{
+	if (!t->anchored)
+		t->anchor = timers_get(vmft_agent.clock_offset);
+	else if (timers_get(vmft_agent.clock_offset) != t->anchor)
+		timers_set(vmft_agent.clock_offset, t->anchor);
+	t->anchored = true;
+	return t->anchor + (int64_t)now;
+}
+
+static void set_by_host(struct vmft_time *t, uint64_t now, bool rested)
+{
+	struct vmft_clock_entry entry = {.host_ns = host_clock(t, now)};
+	struct vmft_guest_clock clock = clock_get();
+	uint8_t bytes[VMFT_CLOCK_ENTRY_BYTES];
+
+	if (!vmft_clock_steer(&t->steer, &clock, entry.host_ns, cpu_time(), rested))
+		return;
+	entry.bias = clock.bias;
+	entry.shift = (uint8_t)clock.shift;
+	clock_set(entry.bias, entry.shift);
+	vmft_tap_add(bytes, vmft_clock_entry_encode(&entry, bytes));
+}
+
+/* No factor is less than one: a guest that executes more than an instruction a nanosecond goes
+ * ahead all the same. Its real time passes here. */
+static void wait_for_host(const struct vmft_time *t, uint64_t now)
+{
+	const struct timespec wait = {.tv_nsec = WAIT_NS};
+	const struct vmft_guest_clock clock = clock_get();
+
+	if (vmft_guest_clock_ns(&clock) - (t->anchor + (int64_t)now) > AHEAD_NS)
+		(void)nanosleep(&wait, NULL);
+}
+
+static void keep_clock(struct vmft_time *t)
+{
+	const uint64_t now = vmft_agent_now();
+	const struct vmft_guest_clock clock = clock_get();
+	const int64_t guest_ns = vmft_guest_clock_ns(&clock);
+	const bool rested = t->rested;
+
+	if (!rested && now < t->looked_ns + LOOK_NS && guest_ns < t->looked_guest_ns + LOOK_NS)
+		return;
+	t->rested = false;
+	t->looked_ns = now;
+	t->looked_guest_ns = guest_ns;
+	set_by_host(t, now, rested);
+	if (!rested)
+		wait_for_host(t, now);
+}
+
+void vmft_time_replay(const uint8_t *bytes)
+{
+	struct vmft_clock_entry entry;
+
+	if (vmft_clock_entry_decode(bytes, &entry) < 0)
+		vmft_agent_broken("the log sets the guest's clock to what QEMU cannot do");
+	else
+		clock_set(entry.bias, entry.shift);
+}
+
+/* The guest goes live here. Its clock goes on where it would be had its host not failed, as far as
+ * the log that came says where that was; not before what it has read. */
+int64_t vmft_time_goes_on(int64_t guest_ns)
+{
+	const int64_t now = (int64_t)vmft_agent_now();
+	const int64_t base = atomic_load(&vmft_agent.iface->clock_base);
+
+	vmft_agent.time.anchored = false;
+	return base != 0 && now - base > guest_ns ? now - base : guest_ns;
+}
+
+/*
+ * A run that nothing ends is ended: by a timer of the guest it may be far off if the guest executes
+ * more slowly than it did a moment ago. The vCPU obeys exit_request in a run, and where it drops
+ * one otherwise it comes round as well; any thread of QEMU's may set it, and RCU's does.
+ */
+static void end_run(void)
+{
+	const struct vmft_qemu *q = &vmft_agent.qemu;
+	void *cpu;
+
+	if (!vmft_agent.tap.stream || atomic_load(&vmft_agent.fenced) || !q->runstate_is_running())
+		return;
+	cpu = q->get_cpu(0);
+	if (cpu)
+		q->cpu_exit(cpu);
+}
+
+static void *end_runs(void *unused)
+{
+	const struct timespec run = {.tv_nsec = RUN_NS};
+	struct vmft_time *t = &vmft_agent.time;
+
+	(void)unused;
+	for (;;) {
+		const unsigned turns = atomic_load(&t->turns);
+
+		(void)nanosleep(&run, NULL);
+		if (atomic_load(&t->rests)) {
+			/* We say that we wait, then let the kernel compare; turn_begins() clears
+			 * rests, then looks whether we wait. */
+			atomic_store(&t->waits, true);
+			(void)syscall(SYS_futex, &t->rests, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+			atomic_store(&t->waits, false);
+		} else if (atomic_load(&t->turns) == turns) {
+			end_run();
+		}
+	}
+	return NULL;
+}
+
+void vmft_time_serve(void)
+{
+	pthread_t thread;
+
+	atomic_store(&vmft_agent.time.rests, 1);
+	vmft_agent_must_thread(&thread, end_runs);
+}
+
+static void turn_begins(struct vmft_time *t)
+{
+	atomic_fetch_add_explicit(&t->turns, 1, memory_order_relaxed);
+	if (atomic_exchange(&t->rests, 0) && atomic_load(&t->waits))
+		(void)syscall(SYS_futex, &t->rests, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	keep_clock(t);
+}
+
+/* The main loop logs this one only while the vCPU has nothing to do (icount_start_warp_timer()). */
+static void rest_begins(struct vmft_time *t)
+{
+	t->rested = true;
+	atomic_store(&t->rests, 1);
+}
+
 /* Behind a piece of what QEMU has logged. */
 void vmft_time_logged(const struct vmft_log_cursor *cursor)
 {
@@ -136,9 +321,16 @@ void vmft_time_logged(const struct vmft_log_cursor *cursor)
 		if (t->reads > READS_WITHOUT_TIMER)
 			leave_run();
 		return;
+	case VMFT_EVENT_CHECKPOINT:
+		rest_begins(t);
+		break;
+	case VMFT_EVENT_CHECKPOINT_WARP_ACCOUNT:
+		turn_begins(t);
+		break;
 	default:
-		t->timers_run = false;
+		break;
 	}
+	t->timers_run = false;
 }
 
 /*

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #include "../../logging-channel/event.h"
+#include "../../logging-channel/loop.h"
+#include "../common/guest-clock.h"
 #include "log-index.h"
 
 struct vmft_strategy {
@@ -14,6 +16,7 @@ struct vmft_strategy {
 	uint64_t sent;			/* primary: bytes of it since the monitor began */
 	struct vmft_log_cursor arrived; /* backup: what came in, and where it may be cut */
 	struct vmft_log_index index;	/* backup */
+	struct vmft_clock_base base;	/* backup: where the primary's clock is */
 };
 
 static int lockstep_open(const struct vmft_strategy_world *world, struct vmft_strategy **ret)
@@ -42,6 +45,8 @@ static int lockstep_restart(struct vmft_strategy *s, uint64_t position, bool pri
 		return 0;
 	vmft_log_cursor_init(&s->arrived, position);
 	vmft_log_index_restart(&s->index, position);
+	s->base = (struct vmft_clock_base){0};
+	atomic_store(&s->link->iface->clock_base, 0);
 	atomic_store(&s->link->iface->log_tail, position);
 	atomic_store(&s->link->iface->log_head, position);
 	return 0;
@@ -133,9 +138,20 @@ static void lockstep_release(struct vmft_strategy *s, uint64_t position, uint64_
 		vmft_agent_link_ring(s->link);
 }
 
+/* The agent needs it if the guest goes live here. */
+static void note_clock(struct vmft_strategy *s)
+{
+	int64_t base;
+
+	vmft_clock_base_note(&s->base, s->arrived.host_ns, vmft_loop_now());
+	if (vmft_clock_base_get(&s->base, &base))
+		atomic_store(&s->link->iface->clock_base, base);
+}
+
 static int lockstep_hold(struct vmft_strategy *s, uint64_t position, const uint8_t *bytes, size_t n)
 {
 	const uint64_t boundary = s->arrived.boundary;
+	const int64_t host_ns = s->arrived.host_ns;
 	int64_t room;
 
 	if (position != s->arrived.fed)
@@ -148,6 +164,8 @@ static int lockstep_hold(struct vmft_strategy *s, uint64_t position, const uint8
 	vmft_ring_write(&s->link->ring, s->arrived.fed, bytes, n);
 	if (vmft_log_cursor_feed(&s->arrived, bytes, n) < 0)
 		return -EBADMSG;
+	if (s->arrived.host_ns != host_ns)
+		note_clock(s);
 	if (s->arrived.boundary != boundary) {
 		vmft_log_index_note(&s->index, s->arrived.boundary, s->link->ring.size);
 		vmft_ring_publish(&s->link->ring, s->arrived.boundary);

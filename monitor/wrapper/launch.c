@@ -427,8 +427,9 @@ static int set_environment(const struct vmft_launch *launch, const struct fds *f
 	    arena,
 	    "%siface=%d,area=%d,ram=%d,flush=%d,%s%s%sbell-monitor=%d,bell-agent=%d,lifeline=%d,%s%"
 	    "s%s"
-	    "gate=%u,log-version=%x,clock-offset=%zu,warp-offset=%zu,warp-timer-offset=%zu,kind-"
-	    "offset=%zu,rng-offset=%zu,ioapic-offset=%zu",
+	    "gate=%u,log-version=%x,clock-offset=%zu,warp-offset=%zu,warp-timer-offset=%zu,"
+	    "shift-offset=%zu,bias-offset=%zu,icount-offset=%zu,kind-offset=%zu,rng-offset=%zu,"
+	    "ioapic-offset=%zu",
 	    checkpoint ? "strategy=checkpoint," : "", fds->iface, fds->area, fds->ram,
 	    any_qcow2(launch->cmdline), launch->cmdline->disk_count ? "disks=" : "",
 	    disk_list(launch, arena), launch->cmdline->disk_count ? "," : "", fds->bell_monitor,
@@ -436,8 +437,10 @@ static int set_environment(const struct vmft_launch *launch, const struct fds *f
 	    mac_list(launch->cmdline, arena), launch->cmdline->nic_count ? "," : "",
 	    launch->config->gate_bytes, launch->qemu->row->log_version,
 	    launch->qemu->row->timers_clock_offset, launch->qemu->row->timers_warp_offset,
-	    launch->qemu->row->timers_warp_timer_offset, launch->qemu->row->replay_kind_offset,
-	    launch->qemu->row->rng_offset, launch->qemu->row->ioapic_offset);
+	    launch->qemu->row->timers_warp_timer_offset, launch->qemu->row->timers_shift_offset,
+	    launch->qemu->row->timers_bias_offset, launch->qemu->row->timers_icount_offset,
+	    launch->qemu->row->replay_kind_offset, launch->qemu->row->rng_offset,
+	    launch->qemu->row->ioapic_offset);
 	int r = 0;
 
 	if (preload && preload[0])

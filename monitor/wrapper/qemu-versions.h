@@ -20,6 +20,9 @@ struct vmft_qemu_version {
 	size_t timers_clock_offset;	 /* of cpu_clock_offset in timers_state */
 	size_t timers_warp_offset;	 /* of vm_clock_warp_start there */
 	size_t timers_warp_timer_offset; /* of icount_warp_timer there */
+	size_t timers_shift_offset;	 /* of icount_time_shift there, 16 bits */
+	size_t timers_bias_offset;	 /* of qemu_icount_bias there */
+	size_t timers_icount_offset;	 /* of qemu_icount there */
 	size_t replay_kind_offset;	 /* of data_kind in replay_state */
 	/* In structs of devices, which are no symbols: the agent looks whether a timer is there. */
 	size_t rng_offset;			/* of conf.max_bytes in VirtIORNG */

@@ -13,13 +13,13 @@ IFACE_HEADER = 4096  # monitor/interface.h: the ring begins here
 LOG_HEAD, DIGEST_MS = 64, 368
 
 INSTRUCTION, BLOCK, NET, CLOCK_VIRTUAL_RT = 0, 8, 9, 29
-CHECKPOINT_WARP_ACCOUNT, CHECKPOINT_CLOCK_VIRTUAL, CHECKPOINT_CLOCK_VIRTUAL_RT = 31, 34, 36
+CHECKPOINT_CLOCK_VIRTUAL = 34
 CHECKPOINT_RESET = 38  # nobody in a guest that does not reset waits for it
-OUTPUT, DIGEST = 0xe0, 0xe1
+OUTPUT, DIGEST, CLOCK = 0xe0, 0xe1, 0xe2
 
 # Bytes of an event but for those that are counted in it; logging-channel/event.c has all.
 FIXED = {INSTRUCTION: 5, 3: 9, 4: 9, BLOCK: 9, 22: 9, 24: 5, 25: 9, 28: 9, CLOCK_VIRTUAL_RT: 9,
-         OUTPUT: 13}
+         OUTPUT: 13, CLOCK: 18}
 COUNTED = {7: 6, NET: 10, 23: 5, 27: 9}  # the last four bytes of so many say how many follow
 
 

@@ -60,7 +60,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int rc = feed(&whole, data, size, size ? size : 1);
 
 	if (feed(&pieces, data, size, 3) != rc || pieces.boundary != whole.boundary ||
-	    pieces.events != whole.events || pieces.guest_ns != whole.guest_ns)
+	    pieces.events != whole.events || pieces.guest_ns != whole.guest_ns ||
+	    pieces.host_ns != whole.host_ns)
 		abort();
 	if ((feed_apart(&apart, data, size) < 0) != (rc < 0) || apart.boundary != whole.boundary ||
 	    apart.blocks != whole.blocks)
@@ -69,11 +70,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 static const uint8_t log_bytes[] = {
-    30, 29, 0, 0, 0,	0,  0, 0, 0, 5, 0, 0, 0,  1, 0, 31, 9, 0,  0,	 0, 0, 0,  0,  0,  0, 4, 1,
-    2,	3,  4, 8, 0,	0,  0, 0, 0, 0, 0, 1, 22, 0, 0, 0,  1, 0,  0,	 0, 1, 27, 0,  0,  0, 0, 0,
-    0,	0,  2, 9, 9,	5,  0, 0, 0, 0, 0, 0, 0,  1, 0, 0,  0, 30, 0xe0, 0, 0, 0,  60, 1,  2, 3, 4,
-    5,	6,  7, 8, 0xe1, 0,  1, 8, 7, 6, 5, 4, 3,  2, 1, 0,  0, 1,  0,	 0, 0, 0,  3,  0,  0, 0, 9,
-    1,	2,  3, 4, 1,	26, 0, 0, 0, 0, 0, 0, 0,  0, 0, 0,  0, 0,  0,	 0, 0, 0,  10, 39,
+    30, 29, 0, 0, 0, 0, 0,  0, 0, 5, 0,	   0, 0, 1,    0,  31, 9, 0, 0, 0, 0, 0,  0,	0,  0,
+    4,	1,  2, 3, 4, 8, 0,  0, 0, 0, 0,	   0, 0, 1,    22, 0,  0, 0, 1, 0, 0, 0,  1,	27, 0,
+    0,	0,  0, 0, 0, 0, 2,  9, 9, 5, 0,	   0, 0, 0,    0,  0,  0, 1, 0, 0, 0, 30, 0xe0, 0,  0,
+    0,	60, 1, 2, 3, 4, 5,  6, 7, 8, 0xe1, 0, 1, 8,    7,  6,  5, 4, 3, 2, 1, 0,  0,	1,  0,
+    0,	0,  0, 3, 0, 0, 0,  9, 1, 2, 3,	   4, 1, 0xe2, 3,  1,  2, 3, 4, 5, 6, 7,  8,	0,  0,
+    0,	0,  0, 0, 2, 3, 26, 0, 0, 0, 0,	   0, 0, 0,    0,  0,  0, 0, 0, 0, 0, 0,  0,	10, 39,
 };
 
 const struct vmft_fuzz_seed vmft_fuzz_seeds[] = {

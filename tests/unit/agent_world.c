@@ -45,6 +45,12 @@ bool vmft_nic_is_tap(int fd)
 	return fd == world.tap[0];
 }
 
+void vmft_agent_must_thread(pthread_t *ret, void *(*run)(void *))
+{
+	(void)ret;
+	(void)run;
+}
+
 void vmft_agent_serve(void)
 {
 }
@@ -211,6 +217,9 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	vmft_agent.clock_offset = 56;
 	vmft_agent.warp_offset = 48;
 	vmft_agent.warp_timer_offset = 88;
+	vmft_agent.shift_offset = 26;
+	vmft_agent.bias_offset = 40;
+	vmft_agent.icount_offset = 64;
 	vmft_agent.kind_offset = 28;
 	vmft_agent.ram_fd = memfd_create("ram", 0);
 	CU_ASSERT_EQUAL_FATAL(ftruncate(vmft_agent.ram_fd, (off_t)ram_bytes), 0);

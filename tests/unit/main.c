@@ -36,6 +36,7 @@ int main(void)
 	    vmft_suite_core,
 	    vmft_suite_cmdline,
 	    vmft_suite_pair_config,
+	    vmft_suite_guest_clock,
 	    vmft_suite_pacer,
 	    vmft_suite_checkpoint_agent,
 	    vmft_suite_checkpoint_daemon,

@@ -13,6 +13,7 @@ int vmft_suite_power(void);
 int vmft_suite_disk(void);
 int vmft_suite_checkpoint_daemon(void);
 int vmft_suite_pacer(void);
+int vmft_suite_guest_clock(void);
 int vmft_suite_area(void);
 int vmft_suite_agent_link(void);
 int vmft_suite_heartbeat(void);

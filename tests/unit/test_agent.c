@@ -279,6 +279,64 @@ static void test_time_is_true_at_the_next_event(void)
 	teardown();
 }
 
+static struct vmft_clock_entry clock_entry_at(uint64_t position)
+{
+	uint8_t bytes[VMFT_CLOCK_ENTRY_BYTES];
+	struct vmft_clock_entry entry;
+
+	vmft_ring_read(&vmft_agent.ring, position, bytes, sizeof(bytes));
+	CU_ASSERT_EQUAL(bytes[0], VMFT_ENTRY_CLOCK);
+	CU_ASSERT_EQUAL(vmft_clock_entry_decode(bytes, &entry), 0);
+	return entry;
+}
+
+static const uint8_t warp_start[] = {30}, warp_account[] = {31};
+
+/* A guest that has slept sees all of it, in its log too; one that executes no less than every few
+ * milliseconds, and not at any other event. */
+static void test_time_is_the_hosts(void)
+{
+	const int16_t shift = 3;
+	struct vmft_clock_entry entry;
+
+	setup();
+	(void)vmft_tap_open(0);
+	memcpy(world.timers_state + 26, &shift, sizeof(shift));
+	timers_set(40, 1000); /* bias */
+	timers_set(64, 500);  /* instructions */
+	timers_set(56, 5000 - (int64_t)world.now);
+	timers_set(48, -1);
+	log_bytes(warp_account, 1);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_head), 1);
+	world.now += 700000000;
+	log_bytes(clock_event, sizeof(clock_event));
+	CU_ASSERT_EQUAL(timers_get(40), 1000);
+	log_bytes(warp_start, 1);
+	CU_ASSERT_EQUAL(timers_get(40), 1000);
+	log_bytes(warp_account, 1);
+	CU_ASSERT_EQUAL(timers_get(40), 1000 + 700000000);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_head), 12 + VMFT_CLOCK_ENTRY_BYTES);
+	entry = clock_entry_at(12);
+	CU_ASSERT_EQUAL(entry.bias, 700001000);
+	CU_ASSERT_EQUAL(entry.shift, 3);
+	CU_ASSERT_EQUAL(entry.host_ns, 700005000);
+	/* Stopped for a while: the host's clock as QEMU has it stood still. */
+	timers_set(56, timers_get(56) - 40000000);
+	world.now += 40000000;
+	log_bytes(warp_account, 1);
+	CU_ASSERT_EQUAL(timers_get(40), 1000 + 740000000);
+	CU_ASSERT_EQUAL(clock_entry_at(13 + VMFT_CLOCK_ENTRY_BYTES).host_ns, 740005000);
+	world.now += 1000000; /* looked at just now */
+	log_bytes(warp_account, 1);
+	CU_ASSERT_EQUAL(timers_get(40), 1000 + 740000000);
+	/* Nobody is there to be told: it is kept all the same. */
+	vmft_tap_stop_keeping();
+	world.now += 50000000;
+	log_bytes(warp_account, 1);
+	CU_ASSERT_EQUAL(timers_get(40), 1000 + 791000000);
+	teardown();
+}
+
 static void test_time_of_a_wait(void)
 {
 	setup();
@@ -695,6 +753,50 @@ static void test_feed_then_live(void)
 	teardown();
 }
 
+/* The clock is set where the primary's was: when QEMU asks for what is behind the entry. */
+static void test_feed_sets_the_clock(void)
+{
+	const struct vmft_clock_entry entry = {.shift = 5, .bias = -77, .host_ns = 9};
+	uint8_t bytes[VMFT_CLOCK_ENTRY_BYTES];
+	int16_t shift;
+
+	setup();
+	feed_header();
+	hold(warp_account, 1);
+	hold(bytes, vmft_clock_entry_encode(&entry, bytes));
+	hold(checkpoint, 1);
+	timers_set(40, 1);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), warp_account[0]);
+	CU_ASSERT_EQUAL(timers_get(40), 1);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), checkpoint[0]);
+	CU_ASSERT_EQUAL(timers_get(40), -77);
+	memcpy(&shift, world.timers_state + 26, sizeof(shift));
+	CU_ASSERT_EQUAL(shift, 5);
+	CU_ASSERT_EQUAL(world.broken, 0);
+	/* QEMU would shift by as much as the log says. */
+	bytes[1] = 64;
+	hold(bytes, sizeof(bytes));
+	hold(checkpoint, 1);
+	vmft_time_replay(bytes);
+	CU_ASSERT_EQUAL(world.broken, 1);
+	CU_ASSERT_EQUAL(timers_get(40), -77);
+	teardown();
+}
+
+/* A guest that goes live: the time its host was gone has passed; where that is not known, none. */
+static void test_time_goes_on(void)
+{
+	setup();
+	world.now = 1000000;
+	CU_ASSERT_EQUAL(vmft_time_goes_on(500), 500);
+	atomic_store(&vmft_agent.iface->clock_base, 900000);
+	CU_ASSERT_EQUAL(vmft_time_goes_on(500), 100000);
+	CU_ASSERT_EQUAL(vmft_time_goes_on(100001), 100001); /* it has read that */
+	atomic_store(&vmft_agent.iface->clock_base, -5);
+	CU_ASSERT_EQUAL(vmft_time_goes_on(500), 1000005);
+	teardown();
+}
+
 static void test_feed_ended(void)
 {
 	static const uint8_t end[] = {16, 39};
@@ -909,6 +1011,9 @@ int vmft_suite_agent(void)
 	    !CU_ADD_TEST(suite, test_tap_wakes_the_vcpu) ||
 	    !CU_ADD_TEST(suite, test_time_stale_run) ||
 	    !CU_ADD_TEST(suite, test_time_of_an_idle_guest) ||
+	    !CU_ADD_TEST(suite, test_time_is_the_hosts) ||
+	    !CU_ADD_TEST(suite, test_feed_sets_the_clock) ||
+	    !CU_ADD_TEST(suite, test_time_goes_on) ||
 	    !CU_ADD_TEST(suite, test_time_is_true_at_the_next_event) ||
 	    !CU_ADD_TEST(suite, test_time_of_a_wait) ||
 	    !CU_ADD_TEST(suite, test_tap_stops_keeping) || !CU_ADD_TEST(suite, test_tap_freeze) ||

@@ -44,11 +44,12 @@ static const struct sample samples[] = {
     {"output", 13, {0xe0, 0, 0, 0, 60, 1, 2, 3, 4, 5, 6, 7, 8}},
     {"digest, two pages", 31, {0xe1, 0, 2, 9, 9, 9, 9, 9, 9, 9, 9, 0, 1, 0, 0, 0, 0, 0, 7}},
     {"digest, no page", 23, {0xe1, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9, 0, 1, 0, 0}},
+    {"clock set", 18, {0xe2, 3, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 2, 3}},
     {"end", 1, {39}},
 };
 
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
-#define OURS	3 /* of them */
+#define OURS	4 /* of them */
 
 static void test_lengths(void)
 {
@@ -79,7 +80,7 @@ static void test_every_kind_is_known(void)
 		bytes[0] = (uint8_t)kind;
 		length = vmft_event_length(bytes, sizeof(bytes));
 		CU_ASSERT_EQUAL(length > 0,
-				kind < VMFT_EVENT_KINDS || kind == 0xe0 || kind == 0xe1);
+				kind < VMFT_EVENT_KINDS || (kind >= 0xe0 && kind <= 0xe2));
 		CU_ASSERT_EQUAL(length == -EBADMSG, length <= 0);
 	}
 }
@@ -118,6 +119,7 @@ static void check_whole(const struct vmft_log_cursor *c, size_t n)
 	CU_ASSERT_EQUAL(c->events, SAMPLES - 1 - OURS);
 	CU_ASSERT_EQUAL(c->blocks, 1);
 	CU_ASSERT_EQUAL(c->guest_ns, 0x0102030405060708);
+	CU_ASSERT_EQUAL(c->host_ns, 0x0203);
 	CU_ASSERT(!c->ended);
 }
 
@@ -226,6 +228,23 @@ static void test_output_entry(void)
 	CU_ASSERT_EQUAL(got.digest, frame.digest);
 }
 
+static void test_clock_entry(void)
+{
+	const struct vmft_clock_entry entry = {
+	    .shift = VMFT_CLOCK_SHIFT_MAX, .bias = -2, .host_ns = 0x0102030405060708};
+	uint8_t bytes[VMFT_CLOCK_ENTRY_BYTES];
+	struct vmft_clock_entry got;
+
+	CU_ASSERT_EQUAL(vmft_clock_entry_encode(&entry, bytes), sizeof(bytes));
+	CU_ASSERT_EQUAL(vmft_event_length(bytes, sizeof(bytes)), sizeof(bytes));
+	CU_ASSERT_EQUAL(vmft_clock_entry_decode(bytes, &got), 0);
+	CU_ASSERT_EQUAL(got.shift, entry.shift);
+	CU_ASSERT_EQUAL(got.bias, entry.bias);
+	CU_ASSERT_EQUAL(got.host_ns, entry.host_ns);
+	bytes[1] = VMFT_CLOCK_SHIFT_MAX + 1;
+	CU_ASSERT_EQUAL(vmft_clock_entry_decode(bytes, &got), -EBADMSG);
+}
+
 static void test_digest_entry(void)
 {
 	static struct vmft_digest_entry entry = {.count = VMFT_DIGEST_PAGES_MAX,
@@ -282,8 +301,8 @@ int vmft_suite_event(void)
 	    !CU_ADD_TEST(suite, test_no_cut_behind_instruction) ||
 	    !CU_ADD_TEST(suite, test_cuts_at_ours) ||
 	    !CU_ADD_TEST(suite, test_cursor_stops_at_ours) ||
-	    !CU_ADD_TEST(suite, test_output_entry) || !CU_ADD_TEST(suite, test_digest_entry) ||
-	    !CU_ADD_TEST(suite, test_nothing_after_end) ||
+	    !CU_ADD_TEST(suite, test_output_entry) || !CU_ADD_TEST(suite, test_clock_entry) ||
+	    !CU_ADD_TEST(suite, test_digest_entry) || !CU_ADD_TEST(suite, test_nothing_after_end) ||
 	    !CU_ADD_TEST(suite, test_cursor_refuses_garbage))
 		return -1;
 	return 0;

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A recorded guest's clock beside its host's: guests of every speed, simulated. */
+#include <CUnit/CUnit.h>
+#include <stdlib.h>
+
+#include "../../monitor/common/guest-clock.h"
+#include "suites.h"
+
+#define MS INT64_C(1000000)
+
+/* A guest and the thread that executes it. */
+struct machine {
+	struct vmft_guest_clock clock;
+	struct vmft_clock_steer steer;
+	int64_t real_ns;
+	uint64_t cpu_ns;
+	int64_t least,
+	    most; /* of the guest's clock minus the host's, at any time it was looked at */
+};
+
+static struct machine machine_new(void)
+{
+	return (struct machine){.clock = {.icount = 1000, .bias = 5 * MS, .shift = 3},
+				.real_ns = 5 * MS + 8000,
+				.cpu_ns = 1};
+}
+
+static int64_t off(const struct machine *m)
+{
+	return vmft_guest_clock_ns(&m->clock) - m->real_ns;
+}
+
+static bool look(struct machine *m, bool rested)
+{
+	const int64_t before = vmft_guest_clock_ns(&m->clock);
+	bool changed;
+
+	if (off(m) < m->least)
+		m->least = off(m);
+	if (off(m) > m->most)
+		m->most = off(m);
+	changed = vmft_clock_steer(&m->steer, &m->clock, m->real_ns, m->cpu_ns, rested);
+	CU_ASSERT(vmft_guest_clock_ns(&m->clock) >= before);
+	CU_ASSERT(m->clock.shift >= 0 && m->clock.shift <= VMFT_GUEST_CLOCK_SHIFT_MAX);
+	return changed;
+}
+
+/* Executes for ns of the host's time at ps an instruction, and is looked at. */
+static void execute(struct machine *m, int64_t ns, int64_t ps)
+{
+	m->clock.icount += ns * 1000 / ps;
+	m->real_ns += ns;
+	m->cpu_ns += (uint64_t)ns;
+	(void)look(m, false);
+}
+
+/* Between powers of two and on them; it starts with a factor that may be far off. */
+static void test_any_speed(void)
+{
+	for (int64_t ps = 1100; ps < 900000; ps = ps * 107 / 100) {
+		struct machine m = machine_new();
+
+		for (int i = 0; i < 200; i++)
+			execute(&m, 4 * MS, ps);
+		m.least = m.most = 0;
+		for (int i = 0; i < 1000; i++)
+			execute(&m, 4 * MS, ps);
+		CU_ASSERT(m.least > -5 * MS);
+		CU_ASSERT(m.most < 5 * MS);
+	}
+}
+
+/* What a guest does changes, and with it how fast it executes. A run is no longer than the guest's
+ * next timer, 4 ms away. */
+static void test_speed_changes(void)
+{
+	struct machine m = machine_new();
+	int64_t ps = 2000;
+
+	srandom(1);
+	for (int i = 0; i < 100000; i++) {
+		int64_t ns = 4 * MS, most;
+
+		if (random() % 100 == 0)
+			ps = 1200 + random() % 60000;
+		most = ((4 * MS) >> m.clock.shift) * ps / 1000;
+		execute(&m, ns < most ? ns : most, ps);
+	}
+	CU_ASSERT(m.least > -15 * MS);
+	CU_ASSERT(m.most < 10 * MS);
+}
+
+/* A host that lets others run: what was lost is added at once if it is much, else soon. */
+static void test_stalls(void)
+{
+	struct machine m = machine_new();
+
+	for (int i = 0; i < 20; i++)
+		execute(&m, 4 * MS, 5000);
+	m.real_ns += 300 * MS;
+	CU_ASSERT(look(&m, false));
+	CU_ASSERT_EQUAL(off(&m), 0);
+	m.real_ns += 8 * MS;
+	(void)look(&m, false);
+	CU_ASSERT(off(&m) < -5 * MS);
+	for (int i = 0; i < 10; i++)
+		execute(&m, 2 * MS, 5000);
+	CU_ASSERT(off(&m) > -4 * MS);
+}
+
+static void test_rests(void)
+{
+	struct machine m = machine_new();
+
+	m.real_ns += 20000;
+	CU_ASSERT_FALSE(look(&m, true)); /* not worth an entry */
+	m.real_ns += 300 * MS;
+	CU_ASSERT(look(&m, true));
+	CU_ASSERT_EQUAL(off(&m), 0);
+	CU_ASSERT_EQUAL(m.clock.shift, 3); /* nothing is known of its speed */
+	m.real_ns -= 7 * MS;		   /* ahead: it is never set back */
+	CU_ASSERT_FALSE(look(&m, true));
+	CU_ASSERT_EQUAL(off(&m), 7 * MS);
+}
+
+/* The cost of an instruction is told by many. */
+static void test_short_runs_tell_nothing(void)
+{
+	struct machine m = machine_new();
+
+	for (int i = 0; i < 20; i++)
+		execute(&m, 4 * MS, 8000);
+	for (int i = 0; i < 50; i++) {
+		m.clock.icount += 1;
+		m.cpu_ns += 3000;
+		m.real_ns += 3000;
+		(void)look(&m, true);
+	}
+	CU_ASSERT_EQUAL(m.clock.shift, 3);
+}
+
+/* The reading that was least late counts, for ten to twenty seconds. */
+static void test_base(void)
+{
+	struct vmft_clock_base base = {0};
+	int64_t got = 1;
+
+	CU_ASSERT_FALSE(vmft_clock_base_get(&base, &got));
+	vmft_clock_base_note(&base, 1000, 5000);
+	CU_ASSERT(vmft_clock_base_get(&base, &got));
+	CU_ASSERT_EQUAL(got, 4000);
+	vmft_clock_base_note(&base, 2000, 9000);
+	CU_ASSERT(vmft_clock_base_get(&base, &got));
+	CU_ASSERT_EQUAL(got, 4000);
+	vmft_clock_base_note(&base, 3000, 6900);
+	CU_ASSERT(vmft_clock_base_get(&base, &got));
+	CU_ASSERT_EQUAL(got, 3900);
+	/* The clocks of two hosts drift apart. */
+	for (int64_t second = 1; second <= 30; second++)
+		vmft_clock_base_note(&base, 3000 + second * 1000 * MS,
+				     (uint64_t)(6900 + second * 1000 * MS + second * 10));
+	CU_ASSERT(vmft_clock_base_get(&base, &got));
+	CU_ASSERT(got > 3900 + 90 && got <= 3900 + 300);
+	/* Another host that was up for longer. */
+	base = (struct vmft_clock_base){0};
+	vmft_clock_base_note(&base, 1000 * MS, 5);
+	CU_ASSERT(vmft_clock_base_get(&base, &got));
+	CU_ASSERT_EQUAL(got, 5 - 1000 * MS);
+}
+
+int vmft_suite_guest_clock(void)
+{
+	CU_pSuite suite = CU_add_suite("guest's clock", NULL, NULL);
+
+	if (!suite || !CU_ADD_TEST(suite, test_any_speed) ||
+	    !CU_ADD_TEST(suite, test_speed_changes) || !CU_ADD_TEST(suite, test_stalls) ||
+	    !CU_ADD_TEST(suite, test_rests) || !CU_ADD_TEST(suite, test_short_runs_tell_nothing) ||
+	    !CU_ADD_TEST(suite, test_base))
+		return -1;
+	return 0;
+}

@@ -39,6 +39,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <termios.h>
 #include <time.h>
@@ -90,6 +91,10 @@ struct vmft_time {
 	int64_t looked_guest_ns;
 	bool anchored;
 	int64_t anchor; /* cpu_clock_offset, whatever the guest was stopped for */
+
+	/* The machine's clock */
+	bool made;	/* with the machine */
+	time_t made_at; /* 0: nobody has asked */
 
 	/* For the thread that ends runs which are too long. */
 	atomic_uint turns; /* of the vCPU thread, counted */
@@ -416,6 +421,8 @@ VMFT_HIDDEN void vmft_time_before_event(void);
 VMFT_HIDDEN void vmft_time_logged(const struct vmft_log_cursor *cursor);
 VMFT_HIDDEN bool vmft_time_ends_wait(void);
 VMFT_HIDDEN void vmft_time_serve(void); /* starts the thread that ends runs which are too long */
+/* Recording: QEMU has read the host's clock. */
+VMFT_HIDDEN void vmft_time_of_day(struct timeval *tv);
 /* Replaying, or going live: an entry of the log's; where the guest's clock goes on. */
 VMFT_HIDDEN void vmft_time_replay(const uint8_t *entry);
 VMFT_HIDDEN int64_t vmft_time_goes_on(int64_t guest_ns);

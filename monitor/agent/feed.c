@@ -38,6 +38,7 @@ static void go_live(void)
 	/* Frames that piled up in the tap while the log was drying out are seconds old, and
 	 * a queue full of them would cost the first new ones. */
 	vmft_nic_drain_all();
+	vmft_agent.time.made = true;
 	stream = vmft_tap_open(position);
 	if (!stream) {
 		vmft_agent_broken("no memory for a new log stream");

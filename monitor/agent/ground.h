@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -50,7 +51,8 @@
 	X(ssize_t, pwritev64, (int fd, const struct iovec *iov, int count, off64_t at),            \
 	  (fd, iov, count, at))                                                                    \
 	X(int, fallocate64, (int fd, int mode, off64_t at, off64_t n), (fd, mode, at, n))          \
-	X(int, fdatasync, (int fd), (fd))
+	X(int, fdatasync, (int fd), (fd))                                                          \
+	X(int, gettimeofday, (struct timeval * tv, void *tz), (tv, tz))
 
 /* Atomic because two threads may look the functions up at a time; both store the same. */
 struct vmft_libc {
@@ -133,6 +135,8 @@ static inline void vmft_libc_exit(int status)
 #define fdatasync(...)	 call_vmft_libc_fdatasync_instead
 #define ioctl(...)	 call_vmft_libc_ioctl_instead
 #define exit(...)	 call_vmft_libc_exit_instead
+
+#define gettimeofday(...) call_vmft_libc_gettimeofday_instead
 #endif
 
 #endif

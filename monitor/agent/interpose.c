@@ -168,6 +168,16 @@ EXPORT void exit(int status)
 	_exit(status);
 }
 
+/* The host's clock as QEMU reads it (get_clock_realtime()). */
+EXPORT int gettimeofday(struct timeval *tv, void *tz)
+{
+	const int rc = vmft_libc_gettimeofday(tv, tz);
+
+	if (rc == 0 && vmft_agent.tap.stream)
+		vmft_time_of_day(tv);
+	return rc;
+}
+
 EXPORT ssize_t pwrite64(int fd, const void *bytes, size_t n, off64_t offset)
 {
 	unsigned tries = 0;

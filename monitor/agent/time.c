@@ -234,6 +234,23 @@ int64_t vmft_time_goes_on(int64_t guest_ns)
 }
 
 /*
+ * The machine's clock (mc146818) is made with what second it is (rtc_set_date_from_host()) and with
+ * the host's clock at that moment, in ns, from which on it counts: so it is late by the part of the
+ * second that had passed, for ever. What QEMU reads while it makes the machine is therefore one
+ * whole second. It is logged, as any reading.
+ */
+void vmft_time_of_day(struct timeval *tv)
+{
+	struct vmft_time *t = &vmft_agent.time;
+
+	if (t->made)
+		return;
+	if (t->made_at == 0)
+		t->made_at = tv->tv_sec;
+	*tv = (struct timeval){.tv_sec = t->made_at};
+}
+
+/*
  * A run that nothing ends is ended: by a timer of the guest it may be far off if the guest executes
  * more slowly than it did a moment ago. The vCPU obeys exit_request in a run, and where it drops
  * one otherwise it comes round as well; any thread of QEMU's may set it, and RCU's does.
@@ -326,6 +343,9 @@ void vmft_time_logged(const struct vmft_log_cursor *cursor)
 		break;
 	case VMFT_EVENT_CHECKPOINT_WARP_ACCOUNT:
 		turn_begins(t);
+		break;
+	case VMFT_EVENT_CHECKPOINT_RESET:
+		t->made = true;
 		break;
 	default:
 		break;

@@ -337,6 +337,30 @@ static void test_time_is_the_hosts(void)
 	teardown();
 }
 
+/* The second in which the machine is made, and no part of it; from its first reset on all of it. */
+static void test_time_of_the_machine(void)
+{
+	static const uint8_t reset[] = {38};
+	struct timeval tv = {.tv_sec = 1700, .tv_usec = 999999};
+
+	setup();
+	(void)vmft_tap_open(0);
+	vmft_time_of_day(&tv);
+	CU_ASSERT_EQUAL(tv.tv_sec, 1700);
+	CU_ASSERT_EQUAL(tv.tv_usec, 0);
+	tv = (struct timeval){.tv_sec = 1701, .tv_usec = 5};
+	log_bytes(checkpoint, 1);
+	vmft_time_of_day(&tv);
+	CU_ASSERT_EQUAL(tv.tv_sec, 1700);
+	CU_ASSERT_EQUAL(tv.tv_usec, 0);
+	tv = (struct timeval){.tv_sec = 1701, .tv_usec = 6};
+	log_bytes(reset, 1);
+	vmft_time_of_day(&tv);
+	CU_ASSERT_EQUAL(tv.tv_sec, 1701);
+	CU_ASSERT_EQUAL(tv.tv_usec, 6);
+	teardown();
+}
+
 static void test_time_of_a_wait(void)
 {
 	setup();
@@ -1012,6 +1036,7 @@ int vmft_suite_agent(void)
 	    !CU_ADD_TEST(suite, test_time_stale_run) ||
 	    !CU_ADD_TEST(suite, test_time_of_an_idle_guest) ||
 	    !CU_ADD_TEST(suite, test_time_is_the_hosts) ||
+	    !CU_ADD_TEST(suite, test_time_of_the_machine) ||
 	    !CU_ADD_TEST(suite, test_feed_sets_the_clock) ||
 	    !CU_ADD_TEST(suite, test_time_goes_on) ||
 	    !CU_ADD_TEST(suite, test_time_is_true_at_the_next_event) ||

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How a recorded guest's time passes: two faults of QEMU 7.2's -icount shift=auto, seen in what it
- * logs, and what is done about them without a line of QEMU changed.
+ * How a recorded guest's time passes: it is kept to the host's; and two faults of QEMU 7.2's
+ * -icount shift=auto, seen in what it logs, and what is done about them without a line of QEMU
+ * changed.
  *
- * Virtual time is what the guest lives by: instructions executed, times a factor that
- * icount_adjust() corrects, plus the host's time an idle vCPU has slept (icount_warp_rt()). The
- * factor is corrected when virtual and real time are a tenth of a second apart; so they are.
+ * Virtual time is what the guest lives by: instructions executed, times a factor, plus the host's
+ * time an idle vCPU has slept (icount_warp_rt()). QEMU corrects the factor only when virtual and
+ * real time are a tenth of a second apart (icount_adjust()).
  *
- * Both halves run between the writing of events, under the replay mutex, and both rest on the
- * order in which the main loop does things: main_loop_wait() reads the real-time virtual clock
- * once behind its checkpoint to see which timers are due, and once for how long to wait.
+ * All of it but the thread at the end runs between the writing of events, under the replay mutex.
+ * What is done about the faults rests on the order in which the main loop does things:
+ * main_loop_wait() reads the real-time virtual clock once behind its checkpoint to see which timers
+ * are due, and once for how long to wait.
  */
 #define _GNU_SOURCE
 #include "agent.h"

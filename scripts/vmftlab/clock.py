@@ -37,6 +37,15 @@ class Reading:
         return self.monotonic_ms - self.answer_ms
 
 
+def read_once(lab, tries=10):
+    """The one of several answers that took the least time."""
+    clock = GuestClock(lab, each_s=0.02)
+    clock.start()
+    lab.wait(lambda: len(clock.readings) >= tries, "the guest to tell the time")
+    clock.stop()
+    return min(clock.readings, key=lambda one: one.answer_ms)
+
+
 class GuestClock:
     """Asks until it is stopped. A question that is lost, as in a failover, is not asked again."""
 

@@ -4,6 +4,7 @@
 import statistics
 import time
 
+from .clock import read_once
 from .lab import progress
 from .load import DiskWork, Downloads, GuestShell, Pings, Writer
 from .story import EXIT_FAILED, EXIT_OK, measured, write_json
@@ -14,7 +15,7 @@ SAMPLE_S = 0.1
 LEGEND = """\
 Tiny guest, lockstep, protected, nothing held back but by the output rule. An answer: from one client's
 acknowledged write to its next, median / 99th percentile / longest. Execution lag: ten samples a second.
-Guest's clock: by how much it went fast or slow against the host's, /proc/uptime over the whole turn."""
+Guest's clock: by how much it went fast or slow against the host's, over the whole turn."""
 
 
 class Idle:
@@ -56,35 +57,28 @@ WORK = (
 )
 
 
-def _guest_clock(shell):
-    """The host's and the guest's, in seconds."""
-    begin = time.monotonic()
-    uptime = float(shell.run("cat /proc/uptime").split()[0])
-    return (begin + time.monotonic()) / 2, uptime
-
-
 def _answers_ms(work, begin_ns):
     """Between one write's acknowledgement and the next: only with a single connection."""
     acks = [at for at in work.acks() if at >= begin_ns]
     return sorted((after - before) / 1e6 for before, after in zip(acks, acks[1:]))
 
 
-def turn(lab, shell, what, work, seconds):
+def turn(lab, what, work, seconds):
     work.start()
-    clock, done = _guest_clock(shell), work.progress()
+    clock, done = read_once(lab), work.progress()
     before, begin = lab.status("A"), time.monotonic_ns()
     lags = []
     while time.monotonic_ns() - begin < seconds * 10**9:
         lags.append(lab.status("A")["lag_ms"])
         time.sleep(SAMPLE_S)
     after, end = lab.status("A"), time.monotonic_ns()
-    done, now = work.progress() - done, _guest_clock(shell)
+    done, now = work.progress() - done, read_once(lab)
     work.stop()
     return {"what": what, "seconds": (end - begin) / 1e9, "done": done, "lag_ms": sorted(lags),
             "log_bytes": after["log_head"] - before["log_head"],
             "log_events": after["log_events"] - before["log_events"],
             "answers_ms": _answers_ms(work, begin) if what.startswith("one client") else [],
-            "clock_ppm": 1e6 * ((now[1] - clock[1]) / (now[0] - clock[0]) - 1)}
+            "clock_ppm": 1e3 * (now.monotonic_ms - clock.monotonic_ms) / (now.at - clock.at)}
 
 
 def measure(lab, seconds):
@@ -94,11 +88,9 @@ def measure(lab, seconds):
     found = [{"what": "boot", "seconds": time.monotonic() - begin, "done": 1, "lag_ms": [],
               "log_bytes": status["log_head"], "log_events": status["log_events"],
               "answers_ms": [], "clock_ppm": None}]
-    shell = GuestShell(lab)
     for what, _, make in WORK:
-        found.append(turn(lab, shell, what, make(lab), seconds))
+        found.append(turn(lab, what, make(lab), seconds))
         progress(f"{what}: {found[-1]['log_bytes'] / found[-1]['seconds'] / 1e6:.3f} MB/s")
-    shell.close()
     if lab.status("A")["divergences"]:
         raise RuntimeError(f"a divergence was found: {lab.status('A')['divergence']}")
     return found
@@ -118,7 +110,7 @@ def row(one, unit):
             f"{one['log_bytes'] / seconds / 1e6:.3f}", f"{one['log_events'] / seconds:.0f}",
             f"{one['log_bytes'] / one['done']:.1f}" if unit and one["done"] else "-",
             f"{statistics.median(lags):.0f} / {_quantile(lags, 0.99):.0f}" if lags else "-",
-            f"{one['clock_ppm'] / 1e4:+.2f} %" if one["clock_ppm"] is not None else "-"]
+            f"{one['clock_ppm'] / 1e4:+.3f} %" if one["clock_ppm"] is not None else "-"]
 
 
 def log(options):

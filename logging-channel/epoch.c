@@ -300,7 +300,7 @@ size_t vmft_epoch_put_input(struct vmft_epoch_packer *p, const struct vmft_epoch
 			    uint8_t *payload)
 {
 	assert(input->n > 0 && input->n <= VMFT_EPOCH_INPUT_MAX);
-	memcpy(put_u32(put_u64(p->other, input->epoch), input->tap), input->bytes, input->n);
+	memcpy(put_u32(put_u64(p->other, input->epoch), input->nic), input->bytes, input->n);
 	p->counts.raw_bytes += input->n;
 	return put_payload(p, VMFT_EPOCH_INPUT, p->other, VMFT_EPOCH_INPUT_HEAD + input->n,
 			   payload);
@@ -437,13 +437,13 @@ int vmft_epoch_input(const struct vmft_epoch_view *view, struct vmft_epoch_input
 {
 	struct reader r = {.at = view->bytes, .left = view->n};
 	const uint64_t epoch = get(&r, 8);
-	const uint32_t tap = (uint32_t)get(&r, 4);
+	const uint32_t nic = (uint32_t)get(&r, 4);
 
 	if (view->kind != VMFT_EPOCH_INPUT || r.left == 0)
 		return -EBADMSG;
 	*ret = (struct vmft_epoch_input){
 	    .epoch = epoch,
-	    .tap = tap,
+	    .nic = nic,
 	    .n = (uint32_t)r.left,
 	    .bytes = r.at,
 	};

@@ -9,7 +9,7 @@
  * where the raw bytes are
  *   PIECES  pieces of { u64 offset, u32 region, u32 n, u8 how, u8 zero[3] }, then n bytes
  *           unless how is ZERO
- *   INPUT   u64 epoch, u32 tap, then one frame that came in then and there
+ *   INPUT   u64 epoch, u32 nic, then one frame that came in then and there
  *   COMMIT  u64 pieces, u64 bytes, u64 state bytes, u32 disks, u64 file length of each
  *
  * No I/O, no clock: what is sent when is for others to say. Damage is the frame's to find;
@@ -56,7 +56,7 @@ struct vmft_epoch_commit {
 
 struct vmft_epoch_input {
 	uint64_t epoch; /* the first whose state has seen it */
-	uint32_t tap;	/* which of the guest's cards, by the order of its taps */
+	uint32_t nic;	/* which of the guest's cards, by the order of -netdev */
 	uint32_t n;	/* 1..VMFT_EPOCH_INPUT_MAX */
 	const uint8_t *bytes;
 };

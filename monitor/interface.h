@@ -74,6 +74,9 @@ enum vmft_divergence_kind {
 
 #define VMFT_DIVERGENCE_PAGES_MAX 64u
 
+#define VMFT_NICS_SHARED_MAX 8u
+#define VMFT_NIC_ID_MAX	     63 /* of a netdev's id */
+
 struct vmft_iface {
 	/* Written once by whoever made the memfd, before either side maps it. */
 	uint64_t magic;
@@ -206,7 +209,7 @@ static_assert(sizeof(struct vmft_iface) <= VMFT_IFACE_HEADER, "header fits its p
  */
 struct vmft_input {
 	uint64_t epoch;
-	uint32_t tap; /* by the order of the descriptors */
+	uint32_t nic; /* by the order of -netdev, which is that of both hosts */
 	uint32_t bytes;
 };
 

@@ -358,6 +358,12 @@ static void checkpoint_symbols(struct vmft_qemu *q)
 	q->shutdown_action = qemu_symbol("shutdown_action");
 }
 
+static void nic_symbols(struct vmft_qemu *q)
+{
+	*(void **)&q->find_netdev = qemu_symbol("qemu_find_netdev");
+	*(void **)&q->tap_get_fd = qemu_symbol("tap_get_fd");
+}
+
 void vmft_agent_arm(void)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
@@ -391,6 +397,7 @@ void vmft_agent_arm(void)
 	attach_symbols(q);
 	power_symbols(q);
 	checkpoint_symbols(q);
+	nic_symbols(q);
 	vmft_signals_arm();
 }
 
@@ -403,16 +410,23 @@ static bool parse_number(const char *text, uint64_t *ret, int base)
 	return errno == 0 && end != text && *end == '\0';
 }
 
-static bool parse_macs(char *text)
+/* "ID/MAC" of each, with plus signs between, in the order of -netdev. */
+static bool parse_nics(char *text)
 {
+	struct vmft_nics *nics = &vmft_agent.nics;
 	char *save = NULL;
 
-	for (char *mac = strtok_r(text, "+", &save); mac; mac = strtok_r(NULL, "+", &save)) {
+	for (char *word = strtok_r(text, "+", &save); word; word = strtok_r(NULL, "+", &save)) {
+		char *mac = strchr(word, '/');
+		struct vmft_nic *nic;
 		uint8_t *m;
 
-		if (vmft_agent.mac_count == VMFT_AGENT_NICS)
+		if (nics->count == VMFT_AGENT_NICS || !mac || mac - word > VMFT_NIC_ID_MAX)
 			return false;
-		m = vmft_agent.macs[vmft_agent.mac_count++];
+		nic = &nics->nic[nics->count++];
+		m = nic->mac;
+		*mac++ = '\0';
+		(void)snprintf(nic->id, sizeof(nic->id), "%s", word);
 		if (sscanf(mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &m[0], &m[1], &m[2], &m[3],
 			   &m[4], &m[5]) != 6)
 			return false;
@@ -428,8 +442,8 @@ struct settings {
 
 static bool parse_setting(struct settings *s, char *key, char *value)
 {
-	if (strcmp(key, "macs") == 0)
-		return parse_macs(value);
+	if (strcmp(key, "nics") == 0)
+		return parse_nics(value);
 	if (strcmp(key, "strategy") == 0) {
 		vmft_agent.checkpoint.on = strcmp(value, "checkpoint") == 0;
 		return vmft_agent.checkpoint.on;

@@ -5,9 +5,10 @@
  * Rules of this folder, which is a world of its own:
  * - It runs inside somebody else's process, on threads that hold QEMU's replay mutex and
  *   maybe its big lock, even the virtual clock's seqlock (icount_warp_rt() reads the log
- *   under it). So in the tap, the feed and the gate no QEMU function is called, but for five
- *   that take no lock: qemu_get_cpu(), cpu_exit(), which sets two flags that any thread may set
- *   (time.c), and where the main loop is at its checkpoint, no seqlock held, three that only
+ *   under it). So in the tap, the feed and the gate no QEMU function is called, but for
+ *   seven that take no lock: qemu_get_cpu(), cpu_exit(), which sets two flags that any thread may
+ *   set (time.c), qemu_find_netdev() and tap_get_fd(), which read what was made before the guest
+ *   ran (nic.c), and where the main loop is at its checkpoint, no seqlock held, three that only
  *   read: cpu_dump_state() (digest.c), cpus_get_virtual_clock(), runstate_is_running() (time.c).
  * QEMU's variables are written only in go_live(), prepare(), forget_end(), load_own_state(),
  *   vmft_clock_catch_up(), let_idle_time_pass(), clock_set() and host_clock(), and the reason
@@ -50,8 +51,24 @@
 #include "../interface.h"
 #include "ground.h"
 
-#define VMFT_AGENT_NICS	    8
 #define VMFT_AGENT_CONSOLES 16 /* four ports, a file of its own beside each, and as much again */
+#define VMFT_AGENT_NICS	    VMFT_NICS_SHARED_MAX
+#define VMFT_NIC_HEADER_MAX 32u /* before a frame: struct virtio_net_hdr_v1_hash has 20 bytes */
+
+/* A card of the guest's. Everywhere it is named by its place in this list, which is that of its
+ * -netdev on both hosts: the machine's digest has them in this order. */
+struct vmft_nic {
+	char id[VMFT_NIC_ID_MAX + 1]; /* of its netdev, on this host */
+	uint8_t mac[6];
+	_Atomic int fd;		 /* 0: not known yet */
+	_Atomic uint32_t header; /* bytes before each frame there, for offloads */
+};
+
+struct vmft_nics {
+	struct vmft_nic nic[VMFT_AGENT_NICS];
+	unsigned count;
+	atomic_bool found; /* fd and header of all */
+};
 
 struct vmft_console; /* console.c */
 struct vmft_frame;
@@ -244,6 +261,9 @@ struct vmft_qemu {
 	void (*register_shutdown_notifier)(struct vmft_notifier *notifier);
 
 	void (*killed)(int signal, pid_t pid); /* what its signal handler does */
+
+	void *(*find_netdev)(const char *id);
+	int (*tap_get_fd)(void *netdev);
 };
 
 struct vmft_agent_disk {
@@ -305,10 +325,8 @@ struct vmft_power { /* main loop */
 };
 
 struct vmft_input_state { /* main loop */
-	int tap[VMFT_AGENT_NICS];
-	unsigned tap_count;
-	uint64_t at;	/* position in the ring, of whichever end this side has */
-	uint64_t epoch; /* in which bytes were taken down */
+	uint64_t at;	  /* position in the ring, of whichever end this side has */
+	uint64_t epoch;	  /* in which bytes were taken down */
 	uint64_t bytes;
 	bool handing_out;
 	uint64_t until_ns;
@@ -335,20 +353,19 @@ struct vmft_agent {
 	int lifeline;
 	int ram_fd; /* the guest's memory */
 	uint32_t log_version;
-	size_t clock_offset;	  /* of cpu_clock_offset in QEMU's TimersState */
-	size_t warp_offset;	  /* of vm_clock_warp_start there */
-	size_t warp_timer_offset; /* of icount_warp_timer there */
-	size_t shift_offset;	  /* of icount_time_shift there */
-	size_t bias_offset;	  /* of qemu_icount_bias there */
-	size_t icount_offset;	  /* of qemu_icount there */
-	size_t kind_offset;	  /* of data_kind in its ReplayState */
-	size_t rng_offset;	  /* of conf.max_bytes in its VirtIORNG */
-	size_t ioapic_offset;	  /* of irq_eoi in its IOAPICCommonState */
-	uint8_t macs[VMFT_AGENT_NICS][6];
-	unsigned mac_count;
+	size_t clock_offset;		     /* of cpu_clock_offset in QEMU's TimersState */
+	size_t warp_offset;		     /* of vm_clock_warp_start there */
+	size_t warp_timer_offset;	     /* of icount_warp_timer there */
+	size_t shift_offset;		     /* of icount_time_shift there */
+	size_t bias_offset;		     /* of qemu_icount_bias there */
+	size_t icount_offset;		     /* of qemu_icount there */
+	size_t kind_offset;		     /* of data_kind in its ReplayState */
+	size_t rng_offset;		     /* of conf.max_bytes in its VirtIORNG */
+	size_t ioapic_offset;		     /* of irq_eoi in its IOAPICCommonState */
 	int console_fd[VMFT_AGENT_CONSOLES]; /* as QEMU knows them */
 	struct vmft_console *console[VMFT_AGENT_CONSOLES];
 	atomic_uint console_count; /* last, when those two are written */
+	struct vmft_nics nics;
 	pthread_t service;
 	atomic_bool armed;	/* QEMU has opened its log */
 	atomic_bool orphaned;	/* the monitor is gone */
@@ -595,16 +612,19 @@ VMFT_HIDDEN void vmft_clock_before_ioctl(uint32_t request, void *argument);
 VMFT_HIDDEN void vmft_clock_after_ioctl(uint32_t request);
 
 /* input.c: frames that came in, with checkpoints. Main loop. */
-VMFT_HIDDEN void vmft_input_start(void);
 VMFT_HIDDEN void vmft_input_taken(int fd, const void *bytes, size_t n); /* QEMU has read it */
 VMFT_HIDDEN void vmft_input_hand_out(void); /* what the monitor has put into the ring */
 /* QEMU is to get this instead of what its tap has. */
 VMFT_HIDDEN bool vmft_input_next(int fd, void *bytes, size_t n, ssize_t *ret);
 VMFT_HIDDEN struct pollfd *vmft_input_waits(struct pollfd *fds, nfds_t count);
 
-/* nic.c: the taps themselves */
-VMFT_HIDDEN bool vmft_nic_is_tap(int fd);
-VMFT_HIDDEN unsigned vmft_nic_taps(int *fds, unsigned max); /* how many there are */
+/* nic.c: the guest's cards. Main loop, or where a thread holds the replay mutex: asks QEMU which
+ * descriptors they have, once. */
+VMFT_HIDDEN void vmft_nic_find_all(void);
+VMFT_HIDDEN int vmft_nic_of(int fd);			/* which card's it is, or -1 */
+VMFT_HIDDEN int vmft_nic_fd(unsigned nic);		/* or -1 */
+VMFT_HIDDEN bool vmft_nic_is_tap(int fd);		/* what is written there leaves this host */
+VMFT_HIDDEN void vmft_nic_header_is(int fd, int bytes); /* QEMU has set it so */
 VMFT_HIDDEN void vmft_nic_drain_all(void);
 VMFT_HIDDEN void vmft_nic_announce_all(void);
 

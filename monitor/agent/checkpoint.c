@@ -466,7 +466,7 @@ void vmft_checkpoint_before_wait(void)
 		if (getpid() != gettid() || !c->phase_check(QEMU_PHASE_MACHINE_READY))
 			return;
 		vmft_agent_arm();
-		vmft_input_start();
+		vmft_nic_find_all();
 		(void)atexit(at_exit);
 		c->notifier.notify = told_to_end;
 		vmft_agent.qemu.register_shutdown_notifier(&c->notifier);

@@ -27,24 +27,9 @@ static struct vmft_input_state *self(void)
 	return &vmft_agent.input;
 }
 
-static int tap_of(int fd)
-{
-	const struct vmft_input_state *in = self();
-
-	for (unsigned i = 0; i < in->tap_count; i++)
-		if (in->tap[i] == fd)
-			return (int)i;
-	return -1;
-}
-
 static uint64_t record_bytes(uint32_t n)
 {
 	return sizeof(struct vmft_input) + (n + UINT64_C(7)) / 8 * 8;
-}
-
-void vmft_input_start(void)
-{
-	self()->tap_count = vmft_nic_taps(self()->tap, VMFT_AGENT_NICS);
 }
 
 /* --- the primary ---------------------------------------------------------- */
@@ -63,15 +48,15 @@ static bool has_room(struct vmft_input_state *in, uint64_t epoch, size_t n)
 void vmft_input_taken(int fd, const void *bytes, size_t n)
 {
 	struct vmft_input_state *in = self();
-	const int tap = tap_of(fd);
+	const int nic = vmft_nic_of(fd);
 	struct vmft_input head;
 
-	if (tap < 0 || !atomic_load_explicit(&vmft_agent.logging, memory_order_relaxed) ||
+	if (nic < 0 || !atomic_load_explicit(&vmft_agent.logging, memory_order_relaxed) ||
 	    atomic_load_explicit(&vmft_agent.fenced, memory_order_relaxed))
 		return;
 	head = (struct vmft_input){
 	    .epoch = vmft_checkpoint_output_depends_on(),
-	    .tap = (uint32_t)tap,
+	    .nic = (uint32_t)nic,
 	    .bytes = (uint32_t)n,
 	};
 	if (!has_room(in, head.epoch, n))
@@ -97,7 +82,7 @@ static bool next_record(struct vmft_input_state *in, struct vmft_input *ret)
 	if (ready < (int64_t)sizeof(*ret) || vmft_agent_now() > in->until_ns)
 		return false;
 	vmft_ring_read(&vmft_agent.ring, in->at, (uint8_t *)ret, sizeof(*ret));
-	return ret->bytes > 0 && ret->bytes <= VMFT_INPUT_MAX && ret->tap < in->tap_count &&
+	return ret->bytes > 0 && ret->bytes <= VMFT_INPUT_MAX && vmft_nic_fd(ret->nic) >= 0 &&
 	       record_bytes(ret->bytes) <= (uint64_t)ready;
 }
 
@@ -122,13 +107,13 @@ bool vmft_input_next(int fd, void *bytes, size_t n, ssize_t *ret)
 	struct vmft_input_state *in = self();
 	struct vmft_input head;
 
-	if (!in->handing_out || tap_of(fd) < 0)
+	if (!in->handing_out || vmft_nic_of(fd) < 0)
 		return false;
 	if (!next_record(in, &head)) {
 		end(in);
 		return false;
 	}
-	if ((int)head.tap != tap_of(fd))
+	if ((int)head.nic != vmft_nic_of(fd))
 		return false;
 	if (n > head.bytes)
 		n = head.bytes;
@@ -152,7 +137,7 @@ struct pollfd *vmft_input_waits(struct pollfd *fds, nfds_t count)
 		return NULL;
 	}
 	for (nfds_t i = 0; i < count; i++)
-		if (fds[i].fd == in->tap[head.tap] && fds[i].events & POLLIN)
+		if (fds[i].fd == vmft_nic_fd(head.nic) && fds[i].events & POLLIN)
 			return &fds[i];
 	return NULL;
 }

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <linux/fs.h>
+#include <linux/if_tun.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -118,6 +119,15 @@ EXPORT ssize_t read(int fd, void *bytes, size_t n)
 	return rc;
 }
 
+/* The main thread: whoever waits on another may do so while QEMU still makes its netdevs. */
+static void find_nics(void)
+{
+	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) &&
+	    !atomic_load_explicit(&vmft_agent.nics.found, memory_order_relaxed) &&
+	    getpid() == gettid())
+		vmft_nic_find_all();
+}
+
 /* The main loop's wait (qemu_poll_ns() in util/qemu-timer.c). */
 EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
 		 const sigset_t *mask)
@@ -130,6 +140,7 @@ EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeou
 		vmft_signals_before_wait();
 	vmft_checkpoint_before_wait();
 	vmft_clock_before_wait();
+	find_nics();
 	waits = vmft_input_waits(fds, count);
 	if (waits) {
 		const struct timespec at_once = {0};
@@ -252,7 +263,8 @@ EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t n)
 	return rc;
 }
 
-/* Of a block device: BLKZEROOUT and BLKDISCARD, a range of two numbers. Of KVM: its clock. */
+/* Of a block device: BLKZEROOUT and BLKDISCARD, a range of two numbers. Of KVM: its clock. Of a
+ * tap: how long the header before each frame is. */
 EXPORT int ioctl(int fd, unsigned long request, ...)
 {
 	unsigned tries = 0;
@@ -269,6 +281,8 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	while (rc < 0 && (request == BLKZEROOUT || request == BLKDISCARD) &&
 	       vmft_disk_again(fd, VMFT_DISK_ALLOCATE, &tries));
 	vmft_clock_after_ioctl((uint32_t)request);
+	if ((uint32_t)request == TUNSETVNETHDRSZ && rc == 0)
+		vmft_nic_header_is(fd, *(const int *)argument);
 	if (request == BLKZEROOUT || request == BLKDISCARD) {
 		const uint64_t *range = argument;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The guest's taps as descriptors of this process: recognising them, emptying them, and
- * telling the switches behind them where the guest lives now.
+ * The guest's cards as descriptors of this process. A card is told apart by the id of its netdev:
+ * QEMU is asked which descriptor that has. The descriptors' own order says nothing, and differs
+ * between two hosts: whoever starts QEMU may have handed them over in any (fd=).
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -10,98 +11,134 @@
 #include <net/if.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
-
-/* /dev/net/tun, Documentation/admin-guide/devices.txt */
-#define TUN_MAJOR 10
-#define TUN_MINOR 200
-
-/* QEMU opens its taps early; looking further would cost a syscall a number. */
-#define FD_SCAN_MAX 1024
 
 /* More frames than a tap queues by default (txqueuelen 1000). */
 #define DRAIN_MAX 4096
 
-bool vmft_nic_is_tap(int fd)
+/*
+ * Whether the device says that it is a tap. Not by its number: /dev/net/tun has one of its own
+ * (10:200), but each macvtap and ipvtap is a character device of its own with a number that the
+ * kernel chose, and answers the same question (drivers/net/tap.c).
+ */
+static bool says_tap(int fd, struct ifreq *ret)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) &&
-	       st.st_rdev == makedev(TUN_MAJOR, TUN_MINOR);
+	if (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode))
+		return false;
+	memset(ret, 0, sizeof(*ret));
+	return vmft_libc_ioctl(fd, TUNGETIFF, ret) == 0;
 }
 
-static void for_each_tap(void (*visit)(int fd, unsigned index))
-{
-	unsigned index = 0;
-
-	for (int fd = 3; fd < FD_SCAN_MAX; fd++)
-		if (vmft_nic_is_tap(fd))
-			visit(fd, index++);
-}
-
-unsigned vmft_nic_taps(int *fds, unsigned max)
-{
-	unsigned count = 0;
-
-	for (int fd = 3; fd < FD_SCAN_MAX && count < max; fd++)
-		if (vmft_nic_is_tap(fd))
-			fds[count++] = fd;
-	return count;
-}
-
-static void drain(int fd, unsigned index)
-{
-	uint8_t frame[69 * 1024]; /* NET_BUFSIZE of QEMU, and its header */
-
-	(void)index;
-	/* QEMU's taps are non-blocking (net/tap.c). */
-	for (unsigned i = 0; i < DRAIN_MAX && vmft_libc_read(fd, frame, sizeof(frame)) > 0; i++)
-		;
-}
-
-void vmft_nic_drain_all(void)
-{
-	for_each_tap(drain);
-}
-
-static size_t header_bytes(int fd)
+static uint32_t header_of(int fd)
 {
 	struct ifreq ifr;
 	int size = 0;
 
-	memset(&ifr, 0, sizeof(ifr));
-	if (vmft_libc_ioctl(fd, TUNGETIFF, &ifr) < 0 || !(ifr.ifr_flags & IFF_VNET_HDR))
+	if (!says_tap(fd, &ifr) || !(ifr.ifr_flags & IFF_VNET_HDR) ||
+	    vmft_libc_ioctl(fd, TUNGETVNETHDRSZ, &size) < 0 || size < 0)
 		return 0;
-	if (vmft_libc_ioctl(fd, TUNGETVNETHDRSZ, &size) < 0 || size < 0 || size > 32)
-		return 0;
-	return (size_t)size;
+	return (uint32_t)size <= VMFT_NIC_HEADER_MAX ? (uint32_t)size : 0;
+}
+
+/* QEMU has made all of them before its main loop waits for the first time, and before its replay
+ * can come to the log's end. Until then this finds nothing, and is called again. */
+void vmft_nic_find_all(void)
+{
+	struct vmft_nics *nics = &vmft_agent.nics;
+	int fds[VMFT_AGENT_NICS];
+
+	if (atomic_load_explicit(&nics->found, memory_order_acquire))
+		return;
+	for (unsigned i = 0; i < nics->count; i++) {
+		void *netdev = vmft_agent.qemu.find_netdev(nics->nic[i].id);
+
+		fds[i] = netdev ? vmft_agent.qemu.tap_get_fd(netdev) : -1;
+		if (fds[i] <= STDERR_FILENO)
+			return;
+	}
+	for (unsigned i = 0; i < nics->count; i++) {
+		atomic_store(&nics->nic[i].header, header_of(fds[i]));
+		atomic_store(&nics->nic[i].fd, fds[i]);
+	}
+	atomic_store_explicit(&nics->found, true, memory_order_release);
+}
+
+int vmft_nic_of(int fd)
+{
+	const struct vmft_nics *nics = &vmft_agent.nics;
+
+	for (unsigned i = 0; i < nics->count; i++)
+		if (atomic_load_explicit(&nics->nic[i].fd, memory_order_relaxed) == fd && fd > 0)
+			return (int)i;
+	return -1;
+}
+
+int vmft_nic_fd(unsigned nic)
+{
+	const int fd = nic < vmft_agent.nics.count ? atomic_load(&vmft_agent.nics.nic[nic].fd) : 0;
+
+	return fd > 0 ? fd : -1;
+}
+
+/* A known card's descriptor is looked at too: QEMU may have closed it (netdev_del), and its number
+ * be a socket's now. */
+bool vmft_nic_is_tap(int fd)
+{
+	struct ifreq ifr;
+	struct stat st;
+
+	if (vmft_nic_of(fd) >= 0)
+		return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode);
+	return says_tap(fd, &ifr);
+}
+
+void vmft_nic_header_is(int fd, int bytes)
+{
+	const int nic = vmft_nic_of(fd);
+
+	if (nic >= 0 && bytes >= 0 && (unsigned)bytes <= VMFT_NIC_HEADER_MAX)
+		atomic_store(&vmft_agent.nics.nic[nic].header, (uint32_t)bytes);
+}
+
+void vmft_nic_drain_all(void)
+{
+	uint8_t frame[69 * 1024]; /* NET_BUFSIZE of QEMU, and its header */
+
+	vmft_nic_find_all();
+	for (unsigned i = 0; i < vmft_agent.nics.count; i++) {
+		const int fd = vmft_nic_fd(i);
+
+		/* QEMU's taps are non-blocking (net/tap.c). */
+		for (unsigned n = 0;
+		     fd >= 0 && n < DRAIN_MAX && vmft_libc_read(fd, frame, sizeof(frame)) > 0; n++)
+			;
+	}
 }
 
 /* A reverse ARP request as QEMU sends after a migration (net/announce.c): its source
  * address is what a learning switch needs; hosts ignore it. */
-static void announce(int fd, unsigned index)
+static void announce(const struct vmft_nic *nic, int fd)
 {
 	static const uint8_t fixed[] = {
 	    0x80, 0x35, 0x00, 0x01, 0x08, 0x00, 6, 4, 0x00, 0x03,
 	};
-	uint8_t packet[32 + 60] = {0};
-	const size_t header = header_bytes(fd);
+	uint8_t packet[VMFT_NIC_HEADER_MAX + 60] = {0};
+	const uint32_t header = atomic_load(&nic->header);
 	uint8_t *frame = packet + header;
 	struct iovec iov = {.iov_base = packet, .iov_len = header + 60};
-	const uint8_t *mac;
 
-	if (index >= vmft_agent.mac_count)
-		return;
-	mac = vmft_agent.macs[index];
 	memset(frame, 0xff, 6);
-	memcpy(frame + 6, mac, 6);
+	memcpy(frame + 6, nic->mac, 6);
 	memcpy(frame + 12, fixed, sizeof(fixed));
-	memcpy(frame + 22, mac, 6);
-	memcpy(frame + 32, mac, 6);
+	memcpy(frame + 22, nic->mac, 6);
+	memcpy(frame + 32, nic->mac, 6);
 	(void)!vmft_libc_writev(fd, &iov, 1);
 }
 
 void vmft_nic_announce_all(void)
 {
-	for_each_tap(announce);
+	for (unsigned i = 0; i < vmft_agent.nics.count; i++)
+		if (vmft_nic_fd(i) >= 0)
+			announce(&vmft_agent.nics.nic[i], vmft_nic_fd(i));
 }

@@ -161,7 +161,7 @@ static int keep_input(struct vmft_epoch_sink *s, const struct vmft_epoch_view *v
 
 	if (rc < 0)
 		return rc;
-	head = (struct vmft_input){.epoch = input.epoch, .tap = input.tap, .bytes = input.n};
+	head = (struct vmft_input){.epoch = input.epoch, .nic = input.nic, .bytes = input.n};
 	if (input.n > VMFT_INPUT_MAX || input.epoch <= s->held ||
 	    input_record_bytes(&head) > input_room(s))
 		return 0;

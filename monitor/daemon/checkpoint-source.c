@@ -293,7 +293,7 @@ static ssize_t take_input(struct vmft_epoch_source *s, uint8_t *payload)
 	s->input_at += all;
 	vmft_ring_release(ring, s->input_at);
 	input.epoch = head.epoch;
-	input.tap = head.tap;
+	input.nic = head.nic;
 	input.n = head.bytes;
 	return (ssize_t)vmft_epoch_put_input(s->packer, &input, payload);
 }

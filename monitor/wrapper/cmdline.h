@@ -36,6 +36,9 @@ struct vmft_rewrite_options {
 	void *file_digest_ctx;
 	/* What this host's processor is. The same returns; NULL: left out. */
 	int (*host_processor)(char ret[static VMFT_PROCESSOR_MAX], struct vmft_error *err);
+	/* Why frames written to a descriptor that is given as fd= could not be held back, or NULL.
+	 * NULL itself: not looked at. */
+	const char *(*tap_fault)(int fd);
 };
 
 enum vmft_disk_format {

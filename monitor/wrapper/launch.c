@@ -388,12 +388,13 @@ static int wait_ready(int lifeline, pid_t pid, struct vmft_error *err)
 	return monitor_failed(pid, err);
 }
 
-static char *mac_list(const struct vmft_cmdline *cmdline, struct vmft_arena *arena)
+static char *nic_list(const struct vmft_cmdline *cmdline, struct vmft_arena *arena)
 {
 	char *list = vmft_arena_printf(arena, "%s", "");
 
 	for (size_t i = 0; i < cmdline->nic_count; i++)
-		list = vmft_arena_printf(arena, "%s%s%s", list, i ? "+" : "", cmdline->nics[i].mac);
+		list = vmft_arena_printf(arena, "%s%s%s/%s", list, i ? "+" : "",
+					 cmdline->nics[i].netdev, cmdline->nics[i].mac);
 	return list;
 }
 
@@ -433,8 +434,8 @@ static int set_environment(const struct vmft_launch *launch, const struct fds *f
 	    checkpoint ? "strategy=checkpoint," : "", fds->iface, fds->area, fds->ram,
 	    any_qcow2(launch->cmdline), launch->cmdline->disk_count ? "disks=" : "",
 	    disk_list(launch, arena), launch->cmdline->disk_count ? "," : "", fds->bell_monitor,
-	    fds->bell_agent, fds->lifeline_agent, launch->cmdline->nic_count ? "macs=" : "",
-	    mac_list(launch->cmdline, arena), launch->cmdline->nic_count ? "," : "",
+	    fds->bell_agent, fds->lifeline_agent, launch->cmdline->nic_count ? "nics=" : "",
+	    nic_list(launch->cmdline, arena), launch->cmdline->nic_count ? "," : "",
 	    launch->config->gate_bytes, launch->qemu->row->log_version,
 	    launch->qemu->row->timers_clock_offset, launch->qemu->row->timers_warp_offset,
 	    launch->qemu->row->timers_warp_timer_offset, launch->qemu->row->timers_shift_offset,

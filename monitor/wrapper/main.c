@@ -21,6 +21,7 @@
 #include "launch.h"
 #include "pair-config.h"
 #include "qemu-binary.h"
+#include "tap-fd.h"
 #include "tap-probe.h"
 
 static int load_config(struct vmft_pair_config *ret, struct vmft_error *err)
@@ -90,6 +91,7 @@ static int rewrite(int argc, char *argv[], const struct vmft_launch *launch,
 	    .name = launch->config->name,
 	    .file_digest = vmft_file_digest,
 	    .host_processor = vmft_host_processor,
+	    .tap_fault = vmft_tap_fault,
 	};
 
 	(void)snprintf(ram_path, sizeof(ram_path), "/proc/self/fd/%d", launch->ram_fd);

@@ -10,9 +10,13 @@
  */
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "interface.h"
 #include "rewrite.h"
+
+#define FD_DIGITS_MAX 9 /* an int's, less one */
 
 static const struct vmft_key_rule netdev_rules[] = {
     {"type", "tap", "only the output of a tap can be held back until it is safe", true},
@@ -56,11 +60,45 @@ int vmft_check_nic_option(struct vmft_rewrite *rw, struct vmft_arg *arg)
 					     nic_model(rw)));
 }
 
+static bool fd_parse(const char *text, int *ret)
+{
+	const size_t digits = strspn(text, "0123456789");
+
+	if (digits == 0 || digits > FD_DIGITS_MAX || text[digits] != '\0')
+		return false;
+	*ret = atoi(text);
+	return true;
+}
+
+/* Two cards on one descriptor would be one card to whoever tells them apart by it. */
+static const char *fd_fault(const struct vmft_rewrite *rw, int fd)
+{
+	for (size_t i = 0; i < rw->netdev_count; i++)
+		if (rw->netdevs[i].fd == fd)
+			return "this descriptor is another card's";
+	return rw->opt->tap_fault ? rw->opt->tap_fault(fd) : NULL;
+}
+
+/* What the agent cannot recognise as a tap would pass the output gate by. */
+static int check_fd(struct vmft_rewrite *rw, struct vmft_arg *arg, int *ret)
+{
+	const char *text = vmft_get(arg, "fd");
+	const char *fault;
+
+	*ret = -1;
+	if (!text)
+		return 0;
+	fault = fd_parse(text, ret) ? fd_fault(rw, *ret) : "fd= is no number";
+	if (!fault)
+		return 0;
+	return vmft_refuse(rw, arg, fault, "use fd= with the number of an open tap or macvtap");
+}
+
 int vmft_check_netdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	const char *type = vmft_get(arg, "type");
 	const char *id = vmft_get(arg, "id");
-	int r;
+	int r, fd;
 
 	if (type && strcmp(type, "tap") != 0)
 		return vmft_refuse(rw, arg, netdev_rules[0].reason, "use -netdev tap,...");
@@ -70,9 +108,15 @@ int vmft_check_netdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	if (!type || !id || netdev_find(rw, id))
 		return vmft_refuse(rw, arg, "no type, no id=, or an id that is taken",
 				   "use -netdev tap,id=NAME,...");
+	if (strlen(id) > VMFT_NIC_ID_MAX || strpbrk(id, ",+/"))
+		return vmft_refuse(rw, arg, "the id is too long, or no id to QEMU",
+				   "use letters, digits, - . and _ , 63 at most");
 	if (rw->netdev_count == VMFT_NICS_MAX)
 		return vmft_refuse(rw, arg, "more than eight network cards", "leave it out");
-	rw->netdevs[rw->netdev_count++] = (struct vmft_netdev){.arg = arg, .id = id};
+	r = check_fd(rw, arg, &fd);
+	if (r < 0)
+		return r;
+	rw->netdevs[rw->netdev_count++] = (struct vmft_netdev){.arg = arg, .id = id, .fd = fd};
 	/* In the kernel's hands frames would pass both the log and the output gate by. */
 	vmft_optset_remove(arg->set, "vhostfd");
 	vmft_optset_remove(arg->set, "vhostforce");

@@ -99,6 +99,9 @@ static const struct vmft_qemu_symbol symbols_7_2[] = {
     {"shutdown_action", 4},
     /* for an end that is asked for: monitor/agent/signals.c */
     {"qemu_system_killed", 0},
+    /* which descriptor a card's frames are written to: monitor/agent/nic.c */
+    {"qemu_find_netdev", 0},
+    {"tap_get_fd", 0},
     {NULL, 0},
 };
 

@@ -51,6 +51,7 @@ struct vmft_node {
 struct vmft_netdev {
 	struct vmft_arg *arg;
 	const char *id;
+	int fd;			 /* that was handed over; -1: QEMU makes the tap */
 	struct vmft_arg *device; /* NULL until one uses it */
 };
 

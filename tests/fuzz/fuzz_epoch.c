@@ -76,7 +76,7 @@ static void try_input(struct vmft_epoch_view view)
 	must(input.bytes + input.n == view.bytes + view.n);
 	view = reopen(vmft_epoch_put_input(packer, &input, again));
 	must(vmft_epoch_input(&view, &got) == 0);
-	must(got.epoch == input.epoch && got.tap == input.tap && got.n == input.n);
+	must(got.epoch == input.epoch && got.nic == input.nic && got.n == input.n);
 	must(memcmp(got.bytes, input.bytes, got.n) == 0);
 }
 

@@ -178,7 +178,7 @@ static size_t put_log(struct reader *r, uint8_t *payload)
 	}
 	if (other & 2) {
 		struct vmft_epoch_input input = {.epoch = script.position + get(r, 1),
-						 .tap = (uint32_t)get(r, 1),
+						 .nic = (uint32_t)get(r, 1),
 						 .n = 100,
 						 .bytes = page};
 

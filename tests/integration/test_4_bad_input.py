@@ -78,6 +78,9 @@ def bad_qemu_and_machine(name):
         refused(pair, "A", UNPROTECTED, r"more than 8 processors", args=[*args, "-smp", "9"])
         refused(pair, "A", UNPROTECTED, r"snapshot", args=[*args, "-snapshot"])
         refused(pair, "A", UNPROTECTED, r"e1000", args=[*args, "-device", "e1000"])
+        for fd, why in (("0", "no tap and no macvtap"), ("99", "no such descriptor is open")):
+            refused(pair, "A", UNPROTECTED, rf"fd={fd}: .*{why}",
+                    args=[f"tap,id=n0,fd={fd}" if a.startswith("tap,") else a for a in args])
         refused(pair, "A", UNPROTECTED, r"KVM.*strategy = checkpoint", pair_file=lockstep,
                 args=["kvm" if a == "tcg" else a for a in args])
         # Questions to QEMU go to it as they are. These would start a guest that nothing protects.

@@ -14,6 +14,7 @@ int main(void)
 	    vmft_suite_disk,
 	    vmft_suite_console,
 	    vmft_suite_power,
+	    vmft_suite_nic,
 	    vmft_suite_event,
 	    vmft_suite_ring,
 	    vmft_suite_savedlog,

@@ -12,6 +12,7 @@ int vmft_suite_console(void);
 int vmft_suite_power(void);
 int vmft_suite_disk(void);
 int vmft_suite_checkpoint_daemon(void);
+int vmft_suite_nic(void);
 int vmft_suite_pacer(void);
 int vmft_suite_guest_clock(void);
 int vmft_suite_area(void);

@@ -1188,7 +1188,7 @@ static void record_is(uint64_t *at, uint64_t of_epoch, size_t n)
 	CU_ASSERT_FATAL(vmft_ring_ready(&vmft_agent.ring, *at) >= (int64_t)(sizeof(head) + n));
 	vmft_ring_read(&vmft_agent.ring, *at, (uint8_t *)&head, sizeof(head));
 	CU_ASSERT_EQUAL(head.epoch, of_epoch);
-	CU_ASSERT_EQUAL(head.tap, 0);
+	CU_ASSERT_EQUAL(head.nic, 0);
 	CU_ASSERT_EQUAL_FATAL(head.bytes, n);
 	vmft_ring_read(&vmft_agent.ring, *at + sizeof(head), bytes, n);
 	CU_ASSERT_EQUAL(memcmp(bytes, frame, n), 0);
@@ -1202,7 +1202,6 @@ static void test_input_taken(void)
 	uint64_t at = 0;
 
 	setup();
-	vmft_input_start();
 	vmft_input_taken(world.tap[0], frame, sizeof(frame));
 	CU_ASSERT_EQUAL(vmft_ring_ready(&vmft_agent.ring, 0), 0);
 	CU_ASSERT_EQUAL_FATAL(agent_ask(VMFT_AREA_POINT), 0);
@@ -1232,7 +1231,6 @@ static void test_input_bounded(void)
 	int64_t kept;
 
 	attached();
-	vmft_input_start();
 	vmft_input_taken(world.tap[0], large, sizeof(large));
 	CU_ASSERT_EQUAL(vmft_ring_ready(&vmft_agent.ring, 0), 0);
 	for (unsigned i = 0; i < 100; i++)
@@ -1247,9 +1245,9 @@ static void test_input_bounded(void)
 }
 
 /* What the monitor does before it has the state loaded. */
-static void hand_over(uint64_t *at, uint32_t tap, const void *bytes, uint32_t n)
+static void hand_over(uint64_t *at, uint32_t nic, const void *bytes, uint32_t n)
 {
-	const struct vmft_input head = {.epoch = 42, .tap = tap, .bytes = n};
+	const struct vmft_input head = {.epoch = 42, .nic = nic, .bytes = n};
 
 	vmft_ring_write(&vmft_agent.ring, *at, (const uint8_t *)&head, sizeof(head));
 	vmft_ring_write(&vmft_agent.ring, *at + sizeof(head), bytes, n);
@@ -1279,7 +1277,6 @@ static void test_input_handed_out(void)
 	ssize_t got;
 
 	standby();
-	vmft_input_start();
 	hand_over(&at, 0, frame, sizeof(frame));
 	hand_over(&at, 0, frame, 5);
 	CU_ASSERT(!vmft_input_next(world.tap[0], &byte, 1, &got)); /* it is not live */
@@ -1300,7 +1297,7 @@ static void test_input_handed_out(void)
 static void test_input_not_handed_out(void)
 {
 	static const struct {
-		uint32_t tap, n;
+		uint32_t nic, n;
 		uint64_t late;
 	} bad[] = {{0, 0, 0}, {1, 5, 0}, {0, VMFT_INPUT_MAX + 1, 0}, {0, 5, 3000000000}};
 
@@ -1309,8 +1306,7 @@ static void test_input_not_handed_out(void)
 		uint64_t at = 0;
 
 		standby();
-		vmft_input_start();
-		hand_over(&at, bad[i].tap, zeroes, bad[i].n);
+		hand_over(&at, bad[i].nic, zeroes, bad[i].n);
 		hand_over(&at, 0, frame, 5);
 		CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), 0);
 		world.now += bad[i].late;

@@ -1473,7 +1473,7 @@ static const char frame[] = "a frame that came in";
 static void comes_in(uint64_t *at, uint64_t of_epoch, uint32_t n)
 {
 	const struct vmft_ring *ring = &primary.link.ring;
-	const struct vmft_input head = {.epoch = of_epoch, .tap = 1, .bytes = n};
+	const struct vmft_input head = {.epoch = of_epoch, .nic = 1, .bytes = n};
 
 	vmft_ring_write(ring, *at, (const uint8_t *)&head, sizeof(head));
 	vmft_ring_write(ring, *at + sizeof(head), (const uint8_t *)frame, n);
@@ -1508,7 +1508,7 @@ static void test_input(void)
 	CU_ASSERT_EQUAL(head.bytes, 5);
 	vmft_ring_read(ring, sizeof(head) + 8, (uint8_t *)&head, sizeof(head));
 	CU_ASSERT_EQUAL(head.epoch, epoch + 2);
-	CU_ASSERT_EQUAL(head.tap, 1);
+	CU_ASSERT_EQUAL(head.nic, 1);
 	CU_ASSERT_EQUAL_FATAL(head.bytes, sizeof(frame));
 	vmft_ring_read(ring, 2 * sizeof(head) + 8, bytes, sizeof(frame));
 	CU_ASSERT_EQUAL(memcmp(bytes, frame, sizeof(frame)), 0);

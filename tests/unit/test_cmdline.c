@@ -62,6 +62,11 @@ static int fake_processor(char ret[static VMFT_PROCESSOR_MAX], struct vmft_error
 	return 0;
 }
 
+static const char *fake_tap_fault(int fd)
+{
+	return fd == 99 ? "this descriptor is no tap" : NULL;
+}
+
 static int rewrite(int argc, char *const argv[], enum vmft_strategy_kind strategy, bool backup,
 		   struct vmft_cmdline *ret, struct vmft_error *err)
 {
@@ -69,6 +74,7 @@ static int rewrite(int argc, char *const argv[], enum vmft_strategy_kind strateg
 	    .role = backup ? VMFT_ROLE_BACKUP : VMFT_ROLE_PRIMARY,
 	    .strategy = strategy,
 	    .host_processor = fake_processor,
+	    .tap_fault = fake_tap_fault,
 	    .ram_path = "/proc/self/fd/9",
 	    .name = "web1",
 	    .file_digest = fake_digest,

@@ -221,7 +221,7 @@ static void test_input(void)
 	struct vmft_epoch_opener *opener = opener_new();
 	static uint8_t frame[VMFT_EPOCH_INPUT_MAX];
 	const uint32_t lengths[] = {1, 1514, sizeof(frame)};
-	struct vmft_epoch_input input = {.epoch = 1ull << 40, .tap = 7, .bytes = frame}, got;
+	struct vmft_epoch_input input = {.epoch = 1ull << 40, .nic = 7, .bytes = frame}, got;
 	struct vmft_epoch_view view;
 	size_t n;
 
@@ -234,7 +234,7 @@ static void test_input(void)
 		CU_ASSERT_EQUAL(view.kind, VMFT_EPOCH_INPUT);
 		CU_ASSERT_EQUAL_FATAL(vmft_epoch_input(&view, &got), 0);
 		CU_ASSERT_EQUAL(got.epoch, 1ull << 40);
-		CU_ASSERT_EQUAL(got.tap, 7);
+		CU_ASSERT_EQUAL(got.nic, 7);
 		CU_ASSERT_EQUAL_FATAL(got.n, lengths[i]);
 		CU_ASSERT_EQUAL(memcmp(got.bytes, frame, got.n), 0);
 	}

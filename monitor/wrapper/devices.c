@@ -58,7 +58,8 @@ struct model {
 	}
 
 #define NET_RULES                                                                                  \
-	{.key = "netdev", .hidden = true}, {.key = "mac"}, {"mq", "off", VMFT_ONE_QUEUE, false},   \
+	{.key = "netdev", .hidden = true}, {.key = "ctrl_vlan", .hidden = true}, /* always off */  \
+	    {.key = "mac"}, {"mq", "off", VMFT_ONE_QUEUE, false},                                  \
 	    {"failover", "off", NO_HOT_BACKUP, false}, {.key = "host_mtu"}, {.key = "speed"},      \
 	    {.key = "duplex"}, {.key = "status"}, {.key = "rx_queue_size"}, {.key = "csum"},       \
 	    {.key = "gso"}, {.key = "guest_csum"}, {.key = "guest_tso4"}, {.key = "guest_tso6"},   \

@@ -204,6 +204,9 @@ int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *re
 	*ret_nic = (size_t)(netdev - rw->netdevs);
 	if (!vmft_is_checkpoint(rw))
 		set_logged(device);
+	/* QEMU 7.2 loads the list of VLANs and then empties it: virtio_load() calls
+	 * virtio_net_set_features() last. The guest would receive no tagged frame any more. */
+	vmft_optset_set_bool(device->set, "ctrl_vlan", false);
 	return mac_set(rw, device, rw->out.nics[*ret_nic].mac);
 }
 

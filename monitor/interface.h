@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define VMFT_IFACE_MAGIC   UINT64_C(0x746d6676656e6731)
-#define VMFT_IFACE_VERSION 8u
+#define VMFT_IFACE_VERSION 9u
 #define VMFT_IFACE_HEADER  4096u /* the ring begins here */
 
 /* The file name given to QEMU as rrfile: the agent takes over its stream. */
@@ -161,6 +161,15 @@ struct vmft_iface {
 	/* Written by the monitor only. */
 	_Atomic int64_t clock_base; /* replaying: CLOCK_MONOTONIC here minus the primary's host_ns
 				     * (struct vmft_clock_entry) at the same moment; 0: not known */
+
+	/* Written by the agent only. The guest's cards, as it has found them: once, the count last.
+	 */
+	_Atomic uint32_t nic_count;
+	_Atomic uint32_t nic_link[VMFT_NICS_SHARED_MAX]; /* interface index; 0: not known */
+	char nic_id[VMFT_NICS_SHARED_MAX][VMFT_NIC_ID_MAX + 1];
+
+	/* Written by the monitor only. */
+	_Atomic uint32_t announce_again; /* counted up: a link has come up since */
 };
 
 /* A call on an image, by what can be done when it fails. */
@@ -326,6 +335,21 @@ struct vmft_area {
 				   * device state is there already */
 };
 
+#define VMFT_EXCHANGE_MAX 53248u /* VMFT_PRESENCE_BYTES_MAX fits: monitor/common/presence.h */
+
+/* Two copies of a block of bytes; version & 1 is the one that counts, 0: none yet. All written by
+ * the one side that has something to say: monitor/common/exchange.h. */
+struct vmft_exchange {
+	_Atomic uint32_t version;
+	uint32_t reserved;
+	uint32_t bytes[2];
+	uint8_t data[2][VMFT_EXCHANGE_MAX];
+};
+
+/* At the area's end, zeroed: the first is written by the agent, the second by the monitor. */
+#define VMFT_AREA_EXCHANGE_BYTES (256u * 1024)
+
+static_assert(2 * sizeof(struct vmft_exchange) <= VMFT_AREA_EXCHANGE_BYTES, "exchanges fit");
 static_assert(offsetof(struct vmft_area, op) == 64, "shared layout");
 static_assert(offsetof(struct vmft_area, done) == 120, "shared layout");
 static_assert(sizeof(struct vmft_area) <= VMFT_AREA_HEADER, "header fits");

@@ -92,7 +92,7 @@ static void lay_out(struct vmft_area *area, uint64_t ram_bytes, const uint64_t *
 	area->shadow_at = round_up(at, PAGE);
 	area->staging_at = area->shadow_at + VMFT_AREA_SHADOW_BYTES;
 	area->state_at = area->staging_at + VMFT_AREA_STAGING_BYTES;
-	area->area_bytes = area->state_at + VMFT_AREA_STATE_BYTES;
+	area->area_bytes = area->state_at + VMFT_AREA_STATE_BYTES + VMFT_AREA_EXCHANGE_BYTES;
 }
 
 static int write_header(int fd, const struct vmft_area *area)
@@ -144,7 +144,7 @@ static bool header_is_sane(const struct vmft_area *area, uint64_t file_bytes)
 	    area->ram_bytes > REGION_MAX ||
 	    area->staging_at != area->shadow_at + VMFT_AREA_SHADOW_BYTES ||
 	    area->state_at != area->staging_at + VMFT_AREA_STAGING_BYTES ||
-	    file_bytes != area->state_at + VMFT_AREA_STATE_BYTES)
+	    file_bytes != area->state_at + VMFT_AREA_STATE_BYTES + VMFT_AREA_EXCHANGE_BYTES)
 		return false;
 	for (uint32_t i = 0; i < area->disk_count; i++)
 		if (area->region[i].kind != VMFT_REGION_DISK ||

@@ -147,13 +147,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #define SHADOW_AT  (2 * VMFT_AREA_HEADER)
 #define STAGING_AT (SHADOW_AT + VMFT_AREA_SHADOW_BYTES)
 #define STATE_AT   (STAGING_AT + VMFT_AREA_STAGING_BYTES)
+#define END_AT	   (STATE_AT + VMFT_AREA_STATE_BYTES + VMFT_AREA_EXCHANGE_BYTES)
 
 /* Two disks, the guest's memory, and two regions that go through copies. */
 static const struct input whole = {
     .magic = VMFT_AREA_MAGIC,
     .version = VMFT_IFACE_VERSION,
     .disk_count = 2,
-    .area_bytes = STATE_AT + VMFT_AREA_STATE_BYTES,
+    .area_bytes = END_AT,
     .ram_bytes = UINT64_C(128) << 20,
     .bitmaps_at = VMFT_AREA_HEADER,
     .shadow_at = SHADOW_AT,
@@ -177,9 +178,9 @@ static const struct input wrapped = {
     .version = VMFT_IFACE_VERSION,
     .area_bytes = 1u << 20,
     .bitmaps_at = VMFT_AREA_HEADER,
-    .shadow_at = (1u << 20) - (STATE_AT + VMFT_AREA_STATE_BYTES - SHADOW_AT),
-    .staging_at = (1u << 20) - (STATE_AT + VMFT_AREA_STATE_BYTES - STAGING_AT),
-    .state_at = (1u << 20) - VMFT_AREA_STATE_BYTES,
+    .shadow_at = (1u << 20) - (END_AT - SHADOW_AT),
+    .staging_at = (1u << 20) - (END_AT - STAGING_AT),
+    .state_at = (1u << 20) - (END_AT - STATE_AT),
 };
 
 const struct vmft_fuzz_seed vmft_fuzz_seeds[] = {

@@ -15,6 +15,8 @@ int main(void)
 	    vmft_suite_console,
 	    vmft_suite_power,
 	    vmft_suite_nic,
+	    vmft_suite_presence,
+	    vmft_suite_links,
 	    vmft_suite_event,
 	    vmft_suite_ring,
 	    vmft_suite_savedlog,

@@ -13,6 +13,8 @@ int vmft_suite_power(void);
 int vmft_suite_disk(void);
 int vmft_suite_checkpoint_daemon(void);
 int vmft_suite_nic(void);
+int vmft_suite_presence(void);
+int vmft_suite_links(void);
 int vmft_suite_pacer(void);
 int vmft_suite_guest_clock(void);
 int vmft_suite_area(void);

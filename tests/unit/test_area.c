@@ -293,7 +293,7 @@ static void test_wrapped_layout(void)
 	CU_ASSERT_FATAL(brief >= 0);
 	CU_ASSERT_EQUAL(pread(fd, &header, sizeof(header), 0), (ssize_t)sizeof(header));
 	header.area_bytes = 1u << 20;
-	header.state_at = header.area_bytes - VMFT_AREA_STATE_BYTES;
+	header.state_at = header.area_bytes - VMFT_AREA_STATE_BYTES - VMFT_AREA_EXCHANGE_BYTES;
 	header.staging_at = header.state_at - VMFT_AREA_STAGING_BYTES;
 	header.shadow_at = header.staging_at - VMFT_AREA_SHADOW_BYTES;
 	CU_ASSERT_EQUAL(ftruncate(brief, (off_t)header.area_bytes), 0);

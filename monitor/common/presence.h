@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a guest has shown of itself on its networks: the source addresses it sends from, with their
+ * VLAN tags, and the multicast groups it is in. It is what switches know of the guest, so it is
+ * what they are to be told when the guest goes live elsewhere (announcement.h).
+ *
+ * The agent of the side that runs the guest learns it frame by frame; the monitors carry it to the
+ * backup. Pure: no clock, no I/O, tables of fixed size. What is over the size displaces what was
+ * shown longest ago by the card that has most, so that no card pushes another one's out.
+ */
+#ifndef VMFT_PRESENCE_H
+#define VMFT_PRESENCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define VMFT_PRESENCE_NICS	8u
+#define VMFT_PRESENCE_ADDRESSES 256u /* of all cards, their own among them */
+#define VMFT_PRESENCE_GROUPS	256u
+#define VMFT_PRESENCE_SOURCES	8u /* of a group that is joined for some senders only */
+#define VMFT_PRESENCE_TAGS	2u
+/* What was not shown for so long is forgotten: longer than switches keep what they have learnt
+ * (300 s by most defaults, 1800 s by some). */
+#define VMFT_PRESENCE_KEPT_NS UINT64_C(3600000000000)
+/* A frame with the guest's address that comes in so long after the guest showed it is no echo. */
+#define VMFT_PRESENCE_ECHO_NS UINT64_C(1000000000)
+/* Of a frame, as much as a report can need; the rest is not looked at. Of one that is to a single
+ * receiver, what stands before its payload. */
+#define VMFT_PRESENCE_FRAME_MAX	 1600u
+#define VMFT_PRESENCE_HEAD_BYTES (14u + 4u * VMFT_PRESENCE_TAGS)
+
+struct vmft_tag {
+	uint16_t protocol; /* 0x8100 and its like */
+	uint16_t control;  /* priority, drop eligible, 12 bits of VLAN */
+};
+
+/* Where on a wire: a card and the VLAN tags, outermost first; unused ones are zero. */
+struct vmft_place {
+	uint8_t nic;
+	uint8_t tags;
+	struct vmft_tag tag[VMFT_PRESENCE_TAGS];
+};
+
+struct vmft_address {
+	struct vmft_place place;
+	uint8_t mac[6];
+	bool own; /* the card's configured one: never forgotten */
+	uint64_t shown_ns;
+};
+
+enum vmft_filter {
+	VMFT_FILTER_ANY = 0,  /* all senders, or all but some: which are not kept */
+	VMFT_FILTER_SOME = 1, /* the listed senders only */
+};
+
+struct vmft_group {
+	struct vmft_place place;
+	uint8_t mac[6];	    /* who reported it */
+	uint8_t ip_version; /* 4: IGMP, 6: MLD */
+	uint8_t version;    /* of the protocol: IGMP 1 to 3, MLD 1 to 2 */
+	uint8_t filter;	    /* enum vmft_filter */
+	uint8_t sources;
+	uint8_t from[16]; /* the reporter's IP address; of IPv4 the first four bytes of each */
+	uint8_t group[16];
+	uint8_t source[VMFT_PRESENCE_SOURCES][16];
+	uint64_t shown_ns;
+};
+
+struct vmft_presence {
+	uint32_t addresses, groups;
+	struct vmft_address address[VMFT_PRESENCE_ADDRESSES];
+	struct vmft_group group[VMFT_PRESENCE_GROUPS];
+};
+
+/* Each returns whether what is to be told to others has changed. */
+
+/* The card's configured address; nic < VMFT_PRESENCE_NICS. */
+bool vmft_presence_own(struct vmft_presence *p, uint8_t nic, const uint8_t mac[static 6]);
+/* The guest sends this frame, or as much of it as VMFT_PRESENCE_FRAME_MAX says. */
+bool vmft_presence_sent(struct vmft_presence *p, uint8_t nic, const uint8_t *frame, size_t n,
+			uint64_t now);
+/* The guest is given this one: an address of its own that is its source lives elsewhere now. */
+bool vmft_presence_got(struct vmft_presence *p, uint8_t nic, const uint8_t *frame, size_t n,
+		       uint64_t now);
+bool vmft_presence_expire(struct vmft_presence *p, uint64_t now);
+
+/* What the other side knew, when the guest goes live here: all of it counts as shown now. */
+void vmft_presence_merge(struct vmft_presence *p, const struct vmft_presence *other, uint64_t now);
+
+#define VMFT_PRESENCE_PLACE_BYTES (2u + 4u * VMFT_PRESENCE_TAGS)
+#define VMFT_PRESENCE_BYTES_MAX                                                                    \
+	(8u + VMFT_PRESENCE_ADDRESSES * (VMFT_PRESENCE_PLACE_BYTES + 7u) +                         \
+	 VMFT_PRESENCE_GROUPS *                                                                    \
+	     (VMFT_PRESENCE_PLACE_BYTES + 10u + 32u + 16u * VMFT_PRESENCE_SOURCES))
+
+/* On the channel and in shared memory. Big-endian:
+ *   u32 addresses, each { place, u8 mac[6], u8 own }
+ *   u32 groups, each { place, u8 mac[6], u8 ip version, u8 version, u8 filter, u8 sources,
+ *                      u8 from[16], u8 group[16], u8 source[16] of each }
+ * where a place is { u8 nic, u8 tags, { u16 protocol, u16 control } twice }.
+ * Writes at most VMFT_PRESENCE_BYTES_MAX bytes and returns how many. */
+size_t vmft_presence_encode(const struct vmft_presence *p, uint8_t *bytes);
+/* 0, or -EBADMSG and *ret garbage. */
+int vmft_presence_decode(const uint8_t *bytes, size_t n, struct vmft_presence *ret);
+
+/* "52:54:00:12:34:56", "239.1.1.1 (VLAN 7)": for people. */
+#define VMFT_PRESENCE_TEXT_MAX 96u
+void vmft_address_text(const struct vmft_address *address, char ret[static VMFT_PRESENCE_TEXT_MAX]);
+void vmft_group_text(const struct vmft_group *group, char ret[static VMFT_PRESENCE_TEXT_MAX]);
+
+#endif

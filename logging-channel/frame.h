@@ -46,6 +46,9 @@ enum vmft_frame_type {
 				 * holds, as a CHUNK: u32 tap, then its bytes; position counts them
 				 * from 0 */
 
+	VMFT_FRAME_SHOWN = 18, /* primary, with LOG: all that the guest has shown on its networks,
+				* monitor/common/presence.h */
+
 	/* Never on the channel: a datagram of its own, on the heartbeat path. */
 	VMFT_FRAME_BEAT = 64, /* both ways, struct vmft_beat */
 };

@@ -26,10 +26,6 @@
 /* RunState of QEMU 7.2 (qapi/run-state.json) */
 #define QEMU_RUN_STATE_PAUSED 4
 
-/* Announcements after going live, in ms: as often as QEMU after a migration (5 times within
- * about a second, migration/options.c), because a switch may miss one. */
-static const unsigned announce_at_ms[] = {0, 50, 200, 450, 800};
-
 #define SERVICE_TICK_MS 20
 
 struct vmft_agent vmft_agent = {.bell_monitor = -1, .bell_agent = -1, .lifeline = -1};
@@ -191,19 +187,6 @@ static void obey(void)
 	vmft_agent.obeyed = command;
 }
 
-static void announce(void)
-{
-	const unsigned rounds = sizeof(announce_at_ms) / sizeof(announce_at_ms[0]);
-	uint64_t live_at = atomic_load(&vmft_agent.iface->live_at_ns);
-
-	if (live_at == 0 || vmft_agent.announcements == rounds || atomic_load(&vmft_agent.fenced))
-		return;
-	if (vmft_agent_now() < live_at + announce_at_ms[vmft_agent.announcements] * 1000000ull)
-		return;
-	vmft_nic_announce_all();
-	vmft_agent.announcements++;
-}
-
 static void *service(void *unused)
 {
 	int tap = -1;
@@ -226,7 +209,7 @@ static void *service(void *unused)
 		if (fds[2].revents & (POLLHUP | POLLERR))
 			orphaned();
 		obey();
-		announce();
+		vmft_announce_service();
 		vmft_checkpoint_service();
 		vmft_requests_service();
 		vmft_disk_service();

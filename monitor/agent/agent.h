@@ -47,6 +47,7 @@
 
 #include "../../logging-channel/event.h"
 #include "../../logging-channel/ring.h"
+#include "../common/announcement.h"
 #include "../common/guest-clock.h"
 #include "../interface.h"
 #include "ground.h"
@@ -54,6 +55,8 @@
 #define VMFT_AGENT_CONSOLES 16 /* four ports, a file of its own beside each, and as much again */
 #define VMFT_AGENT_NICS	    VMFT_NICS_SHARED_MAX
 #define VMFT_NIC_HEADER_MAX 32u /* before a frame: struct virtio_net_hdr_v1_hash has 20 bytes */
+
+static_assert(VMFT_AGENT_NICS <= VMFT_PRESENCE_NICS, "each card has its place");
 
 /* A card of the guest's. Everywhere it is named by its place in this list, which is that of its
  * -netdev on both hosts: the machine's digest has them in this order. */
@@ -332,6 +335,17 @@ struct vmft_input_state { /* main loop */
 	uint64_t until_ns;
 };
 
+struct vmft_announcer {
+	struct vmft_presence presence; /* with the gate's lock, and the next two */
+	unsigned published;	       /* since the service thread's last turn */
+	bool publish_due;
+	uint64_t expired_ns;
+	struct vmft_presence copy; /* the thread that announces */
+	uint64_t begin_ns;	   /* live, or a link has come up */
+	unsigned made;		   /* since */
+	uint32_t again;		   /* links that have come up, as seen */
+};
+
 struct vmft_agent {
 	struct vmft_iface *iface; /* NULL: inert */
 	struct vmft_ring ring;
@@ -366,15 +380,15 @@ struct vmft_agent {
 	struct vmft_console *console[VMFT_AGENT_CONSOLES];
 	atomic_uint console_count; /* last, when those two are written */
 	struct vmft_nics nics;
+	struct vmft_announcer announcer;
 	pthread_t service;
-	atomic_bool armed;	/* QEMU has opened its log */
-	atomic_bool orphaned;	/* the monitor is gone */
-	atomic_bool open;	/* output leaves at once */
-	atomic_bool logging;	/* recording: the log is kept for a backup */
-	atomic_bool fenced;	/* nothing leaves any more */
-	atomic_bool crashed;	/* QEMU is in exit() with an error */
-	unsigned announcements; /* made; the service thread's once live_at_ns is set */
-	uint32_t obeyed;	/* service thread: the last command carried out */
+	atomic_bool armed;    /* QEMU has opened its log */
+	atomic_bool orphaned; /* the monitor is gone */
+	atomic_bool open;     /* output leaves at once */
+	atomic_bool logging;  /* recording: the log is kept for a backup */
+	atomic_bool fenced;   /* nothing leaves any more */
+	atomic_bool crashed;  /* QEMU is in exit() with an error */
+	uint32_t obeyed;      /* service thread: the last command carried out */
 
 	uint64_t disk_resume_ns; /* service thread: a guest paused by its disk is let go on then */
 };
@@ -626,7 +640,13 @@ VMFT_HIDDEN int vmft_nic_fd(unsigned nic);		/* or -1 */
 VMFT_HIDDEN bool vmft_nic_is_tap(int fd);		/* what is written there leaves this host */
 VMFT_HIDDEN void vmft_nic_header_is(int fd, int bytes); /* QEMU has set it so */
 VMFT_HIDDEN void vmft_nic_drain_all(void);
-VMFT_HIDDEN void vmft_nic_announce_all(void);
+
+/* announce.c: what the guest shows of itself to its networks, and what they are told */
+VMFT_HIDDEN void vmft_announce_begin(void); /* the cards are found */
+VMFT_HIDDEN void vmft_announce_sent(int fd, const struct iovec *iov, int count); /* gate's lock */
+VMFT_HIDDEN void vmft_announce_got(int fd, const uint8_t *bytes, size_t n);
+VMFT_HIDDEN void vmft_announce_live(void);    /* the thread that goes live, the gate open */
+VMFT_HIDDEN void vmft_announce_service(void); /* service thread */
 
 /* signals.c: the signals that tell QEMU to end. */
 VMFT_HIDDEN void vmft_signals_arm(void);	 /* main thread */

@@ -260,8 +260,7 @@ int vmft_checkpoint_load(struct vmft_area *area)
 	atomic_store(&vmft_agent.iface->log_position, epoch);
 	vmft_nic_drain_all();
 	vmft_gate_open();
-	vmft_nic_announce_all();
-	vmft_agent.announcements = 1;
+	vmft_announce_live();
 	vmft_gate_take_output();
 	vmft_input_hand_out();
 	vmft_power_go_on();

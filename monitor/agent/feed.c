@@ -51,9 +51,8 @@ static void go_live(void)
 	memcpy(vmft_agent.qemu.timers_state + vmft_agent.clock_offset, &offset, sizeof(offset));
 	*vmft_agent.qemu.replay_file = stream;
 	*vmft_agent.qemu.replay_mode = QEMU_REPLAY_MODE_RECORD;
-	/* Before the guest's own first frame; the service thread repeats it. */
-	vmft_nic_announce_all();
-	vmft_agent.announcements = 1;
+	/* Before the guest's own first frame. */
+	vmft_announce_live();
 	vmft_gate_take_output();
 	atomic_store(&iface->live_at_ns, vmft_agent_now());
 	vmft_agent_state_set(VMFT_AGENT_LIVE);

@@ -145,6 +145,7 @@ ssize_t vmft_gate_writev(int fd, const struct iovec *iov, int count)
 	ssize_t rc = length;
 
 	pthread_mutex_lock(&gate->lock);
+	vmft_announce_sent(fd, iov, count);
 	if (is_open() && !is_fenced() && !gate->first) {
 		rc = vmft_libc_writev(fd, iov, count);
 		left(gate, depends_on());

@@ -109,12 +109,15 @@ EXPORT ssize_t read(int fd, void *bytes, size_t n)
 {
 	ssize_t rc;
 
-	if (!vmft_agent.checkpoint.on || !atomic_load(&vmft_agent.armed))
+	if (!atomic_load(&vmft_agent.armed))
 		return vmft_libc_read(fd, bytes, n);
-	if (vmft_input_next(fd, bytes, n, &rc))
+	if (vmft_agent.checkpoint.on && vmft_input_next(fd, bytes, n, &rc))
 		return rc;
 	rc = vmft_libc_read(fd, bytes, n);
-	if (rc > 0)
+	if (rc <= 0)
+		return rc;
+	vmft_announce_got(fd, bytes, (size_t)rc);
+	if (vmft_agent.checkpoint.on)
 		vmft_input_taken(fd, bytes, (size_t)rc);
 	return rc;
 }

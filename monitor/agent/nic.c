@@ -41,6 +41,17 @@ static uint32_t header_of(int fd)
 	return (uint32_t)size <= VMFT_NIC_HEADER_MAX ? (uint32_t)size : 0;
 }
 
+/* What it looks for links by, and calls the card by in its journal. */
+static void tell_monitor(unsigned i, int fd)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+	struct ifreq ifr;
+
+	memcpy(iface->nic_id[i], vmft_agent.nics.nic[i].id, sizeof(iface->nic_id[i]));
+	if (says_tap(fd, &ifr))
+		atomic_store(&iface->nic_link[i], if_nametoindex(ifr.ifr_name));
+}
+
 /* QEMU has made all of them before its main loop waits for the first time, and before its replay
  * can come to the log's end. Until then this finds nothing, and is called again. */
 void vmft_nic_find_all(void)
@@ -60,8 +71,11 @@ void vmft_nic_find_all(void)
 	for (unsigned i = 0; i < nics->count; i++) {
 		atomic_store(&nics->nic[i].header, header_of(fds[i]));
 		atomic_store(&nics->nic[i].fd, fds[i]);
+		tell_monitor(i, fds[i]);
 	}
+	atomic_store_explicit(&vmft_agent.iface->nic_count, nics->count, memory_order_release);
 	atomic_store_explicit(&nics->found, true, memory_order_release);
+	vmft_announce_begin();
 }
 
 int vmft_nic_of(int fd)
@@ -114,31 +128,4 @@ void vmft_nic_drain_all(void)
 		     fd >= 0 && n < DRAIN_MAX && vmft_libc_read(fd, frame, sizeof(frame)) > 0; n++)
 			;
 	}
-}
-
-/* A reverse ARP request as QEMU sends after a migration (net/announce.c): its source
- * address is what a learning switch needs; hosts ignore it. */
-static void announce(const struct vmft_nic *nic, int fd)
-{
-	static const uint8_t fixed[] = {
-	    0x80, 0x35, 0x00, 0x01, 0x08, 0x00, 6, 4, 0x00, 0x03,
-	};
-	uint8_t packet[VMFT_NIC_HEADER_MAX + 60] = {0};
-	const uint32_t header = atomic_load(&nic->header);
-	uint8_t *frame = packet + header;
-	struct iovec iov = {.iov_base = packet, .iov_len = header + 60};
-
-	memset(frame, 0xff, 6);
-	memcpy(frame + 6, nic->mac, 6);
-	memcpy(frame + 12, fixed, sizeof(fixed));
-	memcpy(frame + 22, nic->mac, 6);
-	memcpy(frame + 32, nic->mac, 6);
-	(void)!vmft_libc_writev(fd, &iov, 1);
-}
-
-void vmft_nic_announce_all(void)
-{
-	for (unsigned i = 0; i < vmft_agent.nics.count; i++)
-		if (vmft_nic_fd(i) >= 0)
-			announce(&vmft_agent.nics.nic[i], vmft_nic_fd(i));
 }

@@ -700,7 +700,8 @@ static bool send_point(struct vmft_monitor *m)
 		       vmft_point_encode(&s->point, payload));
 	/* Gives the memory back; it has been read. */
 	(void)fallocate(m->agent.area_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			(off_t)area->staging_at, (off_t)(area->area_bytes - area->staging_at));
+			(off_t)area->staging_at,
+			(off_t)(VMFT_AREA_STAGING_BYTES + VMFT_AREA_STATE_BYTES));
 	close_images(m);
 	rc = vmft_monitor_restart_log(m, event.position);
 	if (rc < 0) {

@@ -445,6 +445,7 @@ static void report_live(struct vmft_monitor *m)
 	m->live_ns = atomic_load(&m->agent.iface->live_at_ns);
 	vmft_journal_say(&m->journal, "live: %.1f ms after the arbitration was won",
 			 (double)(m->live_ns - m->go_live_ns) / 1e6);
+	vmft_shown_live(m);
 	simple_event(m, VMFT_IN_LIVE);
 	vmft_agent_link_command(&m->agent, VMFT_COMMAND_OPEN);
 }
@@ -881,6 +882,7 @@ static void on_tick(struct vmft_op *op, int result)
 	watch_arbiter(m, now);
 	wait_for_goodbye(m, now);
 	vmft_saver_tick(&m->saver);
+	vmft_shown_tick(m, now);
 	maybe_leave(m, now);
 	vmft_loop_timer(m->loop, op, TICK_NS);
 }
@@ -1016,6 +1018,8 @@ static int init_attach(struct vmft_monitor *m, struct vmft_error *err)
 	rc = vmft_source_init(m);
 	if (rc == 0)
 		rc = vmft_sink_init(m);
+	if (rc == 0)
+		rc = vmft_shown_init(m);
 	return rc < 0 ? vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "%s", strerror(-rc)) : 0;
 }
 
@@ -1194,5 +1198,6 @@ int vmft_monitor_run(struct vmft_monitor *m)
 	(void)vmft_arbiter_worker_wait(m->worker, ARBITER_END_MS);
 	report_last_answer(m);
 	vmft_saver_fini(&m->saver);
+	vmft_shown_fini(m);
 	return m->exit_code;
 }

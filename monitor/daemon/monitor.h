@@ -36,6 +36,7 @@
 #include "lag.h"
 #include "reach.h"
 #include "saver.h"
+#include "shown.h"
 #include "stall.h"
 #include "stop.h"
 #include "strangers.h"
@@ -146,6 +147,7 @@ struct vmft_monitor {
 	struct vmft_saver saver;       /* backup: the log on its disk */
 	struct vmft_source source;     /* primary: attaching a backup */
 	struct vmft_sink sink;	       /* backup: being attached */
+	struct vmft_shown shown;       /* what the guest has shown on its networks */
 	struct vmft_stall_watch stall; /* primary: whether the backup replays */
 	struct vmft_divergence divergence;
 	uint32_t throttle;		 /* permille, as the agent was told */

@@ -201,6 +201,7 @@ void vmft_peer_pump(struct vmft_monitor *m)
 	if (m->peer.stage < VMFT_PEER_ATTACHING || m->peer.closing ||
 	    (!vmft_core_is_paired(&m->core) && !shipping && !m->source.log_flows))
 		return;
+	vmft_shown_pump(m);
 	while (send_log(m))
 		;
 	vmft_lag_sent(&m->lag, m->strategy_ops->taken(m->strategy), vmft_loop_now());
@@ -805,6 +806,7 @@ void vmft_peer_form(struct vmft_monitor *m)
 	m->peer.stage = VMFT_PEER_FORMED;
 	m->peer.gave_up[0] = '\0';
 	m->source.log_flows = false;
+	vmft_shown_pump(m);
 	/* The lease: only what the backup heard from now on counts. */
 	m->peer.echo_ns = 0;
 	/* No room: on the next tick. A log that goes ahead does no harm. */
@@ -872,7 +874,8 @@ static int got_bye(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 static bool is_for_pair(const struct vmft_monitor *m, uint16_t type)
 {
 	return type == VMFT_FRAME_HEARTBEAT || type == VMFT_FRAME_BYE ||
-	       (m->core.pointed && (type == VMFT_FRAME_LOG || type == VMFT_FRAME_ACK));
+	       (m->core.pointed &&
+		(type == VMFT_FRAME_LOG || type == VMFT_FRAME_ACK || type == VMFT_FRAME_SHOWN));
 }
 
 static int primary_got_attach(struct vmft_monitor *m, const struct vmft_frame_info *frame)
@@ -935,6 +938,8 @@ static int got_frame(struct vmft_monitor *m, struct vmft_conn *conn,
 		return primary ? got_ack(m, frame) : -EBADMSG;
 	case VMFT_FRAME_BYE:
 		return got_bye(m, frame);
+	case VMFT_FRAME_SHOWN:
+		return primary ? -EBADMSG : vmft_shown_got(m, frame);
 	default:
 		return -EBADMSG;
 	}
@@ -1004,6 +1009,7 @@ static void on_open(void *user, struct vmft_conn *conn)
 	m->peer.closing = false;
 	m->peer.stage = VMFT_PEER_HELLO;
 	m->peer.heard_ns = vmft_loop_now();
+	vmft_shown_forget(m);
 	send_hello(m, conn);
 }
 

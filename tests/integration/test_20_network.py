@@ -151,4 +151,121 @@ def cards(name, way):
                  if f.ethertype == ARP and f.data[28:32] == socket.inet_aton(GUEST_IP)]
         equal(len(wrong), 0, "answers on wire 1 to what was asked on wire 0")
         equal([answers(pair, GUEST_IP), answers(pair, IP1)], [5, 5], "answers afterwards")
+
+        _ip(pair.net.host["B"], "link", "set", "up1", "down")
+        up = time.time_ns()
+        _ip(pair.net.host["B"], "link", "set", "up1", "up")
+        pair.wait_said("B", "link (up1|mv0) has come up: announced again", 30)
+        pair.wait(lambda: [f for f in wire["B"][1].frames(up) if f.ethertype == RARP],
+                  "an announcement when the macvtap's link has come up", 30)
         note(f"{len(wire['B'][0].frames(killed))} frames on wire 0 after the failover")
+
+
+# -- what the guest has shown
+
+NEW_MAC = "52:54:00:aa:bb:01"
+OTHER_MAC = "02:42:0a:07:00:07"  # as a macvlan child has one
+GROUP = "239.1.1.1"
+VLAN7 = "81000007"
+ARP_PROBE = "08060001080006040001"
+
+
+def shown_frames():
+    """From another address, and with a VLAN tag from the card's new one: ARP, as hex."""
+    def arp(mac_text, tag):
+        source = mac_text.replace(":", "")
+        return f"{'ff' * 6}{source}{tag}{ARP_PROBE}{source}00000000{'00' * 6}0a070063"
+    return f"{arp(OTHER_MAC, '')} {arp(NEW_MAC, VLAN7)}"
+
+
+def show(pair):
+    """The guest gets another address, uses one more and a VLAN, joins a group; then it is quiet."""
+    shell = GuestShell(pair)
+    # The connection stands still meanwhile, and a guest that answers is not quiet.
+    shell.send("(sleep 1; echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all; ip link set eth0 down; "
+               f"ip link set eth0 address {NEW_MAC}; ip link set eth0 up; "
+               f"ip route add 224.0.0.0/4 dev eth0; vmft-show eth0 frame {shown_frames()}; "
+               f"vmft-show eth0 join {GROUP}) >/dev/null 2>&1 </dev/null &")
+    time.sleep(0.3)
+    shell.close()
+
+
+def marks(frames):
+    """What of the guest's is in there: addresses, tagged ones, reports."""
+    found = set()
+    for frame in frames:
+        tagged = frame.ethertype == 0x8100
+        if tagged:
+            found.add(f"{mac(frame.data[6:12])} in {frame.data[14] << 8 & 0xf00 | frame.data[15]}")
+        else:
+            found.add(mac(frame.data[6:12]))
+        if frame.ip_protocol() == 2:
+            found.add("report")
+    return found
+
+
+SHOWN = {NEW_MAC, OTHER_MAC, f"{NEW_MAC} in 7", "report"}
+
+
+def announcements(frames):
+    """Announced, not sent by the guest: reverse ARP, also tagged; reports of groups."""
+    return [f for f in frames if f.ethertype == RARP or f.ip_protocol() == 2 or
+            (f.ethertype == 0x8100 and f.data[16:18] == b"\x80\x35")]
+
+
+def announced_on(pair, capture, since, what):
+    pair.wait(lambda: SHOWN | {GUEST_MAC} <= marks(announcements(capture.frames(since))),
+              f"{what}: {SHOWN | {GUEST_MAC}}", 60)
+
+
+def learnt_at(pair, port):
+    """The switch's own view of the guest."""
+    fdb = run("bridge", "-n", pair.net.switch, "fdb", "show", "br", "br0").stdout
+    mdb = run("bridge", "-n", pair.net.switch, "mdb", "show").stdout
+    return (all(f"{address} dev {port} " in fdb for address in (NEW_MAC, OTHER_MAC)) and
+            f"port {port} grp {GROUP}" in mdb)
+
+
+@drill("found-again")
+def found_again(name, way):
+    """A quiet guest is found after a failover to a host whose uplink comes up later, and after
+    the next one, to a host whose bridge forwards later; that backup was attached meanwhile."""
+    with way.lab(name, captures=False) as pair:
+        _ip(pair.net.switch, "link", "set", "br0", "type", "bridge", "mcast_snooping", "1")
+        wire = {side: everything(pair, pair.net.switch, f"port{side}", f"all{side}")
+                for side in "AB"}
+        pair.start_protected()
+        show(pair)
+        pair.wait(lambda: SHOWN <= marks(wire["A"].frames()), "what the guest shows", 60)
+        pair.wait(lambda: learnt_at(pair, "portA"), "the switch to learn", 30)
+
+        _ip(pair.net.host["B"], "link", "set", "up0", "down")
+        pair.kill_qemu("A")
+        pair.wait_state("B", "alone", "attaching")
+        time.sleep(2)
+        check(learnt_at(pair, "portA"), "the switch has the guest elsewhere too early")
+        up = time.time_ns()
+        _ip(pair.net.host["B"], "link", "set", "up0", "up")
+        announced_on(pair, wire["B"], up, "announced behind the uplink")
+        check(learnt_at(pair, "portB"), "the switch has not learnt where the guest is")
+        pair.wait_said("B", "link up0 has come up: announced again", 30)
+        for text in (NEW_MAC, OTHER_MAC, rf"{NEW_MAC} \(VLAN 7\)", f"group {GROUP}"):
+            pair.wait_said("B", f"announced on n0: .*{text}", 10)
+        pair.wait(lambda: again(wire["B"].frames(up)) >= 8, "it to be announced again", 60)
+
+        pair.start_backup("A")
+        pair.wait_attached("B", "A")
+        _ip(pair.net.host["A"], "link", "set", "br0", "type", "bridge", "stp_state", "1",
+            "forward_delay", "200")
+        _ip(pair.net.host["A"], "link", "set", "up0", "down")
+        _ip(pair.net.host["A"], "link", "set", "up0", "up")
+        killed = time.time_ns()
+        pair.kill_qemu("B")
+        pair.wait_state("A", "alone", "attaching")
+        announced_on(pair, wire["A"], killed, "announced when the bridge forwards")
+        check(learnt_at(pair, "portA"), "the switch has not learnt where the guest is")
+        pair.wait_said("A", "link up0 has come up: announced again", 30)
+
+
+def again(frames):
+    return len([f for f in frames if f.ethertype == RARP and mac(f.data[6:12]) == OTHER_MAC])

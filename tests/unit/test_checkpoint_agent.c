@@ -1038,7 +1038,7 @@ static void test_load(void)
 	CU_ASSERT_EQUAL(announced_at_start, 1);
 	CU_ASSERT(open_at_start);
 	CU_ASSERT(!live_at_start);
-	CU_ASSERT_EQUAL(vmft_agent.announcements, 1);
+	CU_ASSERT_EQUAL(vmft_agent.announcer.made, 1);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->agent_state), VMFT_AGENT_LIVE);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->live_at_ns), 5000);
 	/* Epochs are counted on. */

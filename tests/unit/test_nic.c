@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The guest's cards as descriptors: by the ids of their netdevs, and by what a device says. */
+/* The guest's cards: as descriptors, by the ids of their netdevs and by what a device says; what
+ * they show, and what is announced on them. */
 #define _GNU_SOURCE
 #include <CUnit/CUnit.h>
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "../../monitor/common/exchange.h"
 #include "../../monitor/wrapper/tap-fd.h"
 #include "agent_world.h"
 #include "suites.h"
@@ -169,6 +171,176 @@ static void test_fault(void)
 	close(null);
 }
 
+/* --- what they show ---------------------------------------------------------- */
+
+#define HEADER 10u
+#define MS     UINT64_C(1000000)
+
+static struct vmft_presence read_back;
+
+/* One card, whose frames have a header before them and come out of world.tap[0]. */
+static void card_up(void)
+{
+	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
+
+	world_up(4096, NULL, 0);
+	vmft_libc_look_up(); /* what is announced is read back, not counted */
+	atomic_store(&vmft_agent.open, true);
+	vmft_agent.nics.nic[0].fd = world.tap[1];
+	vmft_agent.nics.nic[0].header = HEADER;
+	memcpy(vmft_agent.nics.nic[0].mac, mac, sizeof(mac));
+	vmft_announce_begin();
+}
+
+/* A broadcast from this address, as QEMU hands it over: in pieces that do not fit the parts. */
+static void guest_sends_from(uint8_t last)
+{
+	uint8_t packet[HEADER + 60] = {0};
+	const struct iovec iov[] = {
+	    {.iov_base = packet, .iov_len = 4},
+	    {.iov_base = packet + 4, .iov_len = HEADER + 3},
+	    {.iov_base = packet + HEADER + 7, .iov_len = 53},
+	};
+
+	memset(packet, 0xee, HEADER);
+	memset(packet + HEADER, 0xff, 6);
+	packet[HEADER + 6] = 2;
+	packet[HEADER + 11] = last;
+	packet[HEADER + 12] = 8;
+	CU_ASSERT_EQUAL(vmft_gate_writev(world.tap[1], iov, 3), (ssize_t)sizeof(packet));
+}
+
+/* What the monitor sees; returns the version. */
+static uint32_t published(void)
+{
+	static uint8_t bytes[VMFT_EXCHANGE_MAX];
+	uint32_t version = 0;
+	const ssize_t n =
+	    vmft_exchange_read(vmft_exchange_shown(vmft_agent.attach.area), bytes, &version);
+
+	CU_ASSERT_FATAL(n > 0);
+	CU_ASSERT_EQUAL_FATAL(vmft_presence_decode(bytes, (size_t)n, &read_back), 0);
+	return version;
+}
+
+static bool comes_in_from(uint8_t last)
+{
+	uint8_t packet[HEADER + 60] = {0};
+	const uint32_t before = published();
+
+	memset(packet + HEADER, 0xff, 6);
+	packet[HEADER + 6] = 2;
+	packet[HEADER + 11] = last;
+	packet[HEADER + 12] = 8;
+	vmft_announce_got(world.tap[1], packet, sizeof(packet));
+	return published() != before;
+}
+
+static void test_learns(void)
+{
+	card_up();
+	CU_ASSERT_EQUAL(published(), 1);
+	CU_ASSERT(read_back.addresses == 1 && read_back.address[0].own);
+	guest_sends_from(1);
+	CU_ASSERT_EQUAL(published(), 1);
+	guest_sends_from(7);
+	CU_ASSERT_EQUAL(published(), 2);
+	CU_ASSERT_EQUAL(read_back.addresses, 2);
+	CU_ASSERT_EQUAL(read_back.address[1].mac[5], 7);
+	CU_ASSERT(!comes_in_from(7)); /* an echo */
+	world.now += 2000 * MS;
+	CU_ASSERT(!comes_in_from(9));
+	CU_ASSERT(!comes_in_from(1));
+	CU_ASSERT(comes_in_from(7));
+	CU_ASSERT_EQUAL(read_back.addresses, 1);
+	world_down();
+}
+
+/* A guest that shows something new with each frame: told at a bounded rate, but told. */
+static void test_flood(void)
+{
+	uint32_t version;
+
+	card_up();
+	for (unsigned i = 0; i < 200; i++)
+		guest_sends_from((uint8_t)(i + 10));
+	version = published();
+	CU_ASSERT(version > 1 && version < 50);
+	vmft_announce_service();
+	CU_ASSERT_EQUAL(published(), version + 1);
+	CU_ASSERT_EQUAL(read_back.addresses, 201);
+	world_down();
+}
+
+/* Source addresses of what came out of the tap, by their last bytes. */
+static unsigned announced(uint8_t *last)
+{
+	uint8_t packet[HEADER + 60];
+	unsigned n = 0;
+
+	while (read(world.tap[0], packet, sizeof(packet)) == (ssize_t)sizeof(packet)) {
+		CU_ASSERT(packet[0] == 0 && packet[HEADER + 12] == 0x80);
+		last[n++] = packet[HEADER + 11];
+	}
+	return n;
+}
+
+static void test_announces(void)
+{
+	static uint8_t bytes[VMFT_EXCHANGE_MAX];
+	uint8_t last[64];
+	unsigned rounds = 0;
+
+	/* What the primary's agent has noted, and its monitor told this one. */
+	card_up();
+	guest_sends_from(7);
+	(void)published();
+	world_down();
+	card_up();
+	vmft_exchange_write(vmft_exchange_told(vmft_agent.attach.area), bytes,
+			    vmft_presence_encode(&read_back, bytes));
+	vmft_announce_service();
+	CU_ASSERT_EQUAL(announced(last), 0); /* not live */
+	vmft_announce_live();
+	CU_ASSERT_EQUAL(announced(last), 2);
+	CU_ASSERT(last[0] == 1 && last[1] == 7);
+	(void)published();
+	CU_ASSERT_EQUAL(read_back.addresses, 2);
+	atomic_store(&vmft_agent.iface->live_at_ns, world.now);
+	for (unsigned ms = 0; ms < 300000; ms += 20, world.now += 20 * MS) {
+		vmft_announce_service();
+		rounds += announced(last) == 2;
+	}
+	CU_ASSERT(rounds > 10 && rounds < 50);
+	/* A link comes up. */
+	atomic_fetch_add(&vmft_agent.iface->announce_again, 1);
+	vmft_announce_service();
+	CU_ASSERT_EQUAL(announced(last), 2);
+	world.now += 60 * MS;
+	vmft_announce_service();
+	CU_ASSERT_EQUAL(announced(last), 2);
+	/* A side that is stopped for good says nothing more. */
+	atomic_store(&vmft_agent.fenced, true);
+	world.now += 1000 * MS;
+	vmft_announce_service();
+	CU_ASSERT_EQUAL(announced(last), 0);
+	world_down();
+}
+
+/* The monitor's memory is not trusted: nothing of what makes no sense is announced. */
+static void test_told_nonsense(void)
+{
+	uint8_t last[64];
+
+	card_up();
+	vmft_exchange_write(vmft_exchange_told(vmft_agent.attach.area),
+			    (const uint8_t *)"\xff\xff\xff\xff garbage", 12);
+	vmft_announce_live();
+	CU_ASSERT_EQUAL(announced(last), 1);
+	CU_ASSERT_EQUAL(last[0], 1);
+	world_down();
+}
+
 int vmft_suite_nic(void)
 {
 	CU_TestInfo tests[] = {
@@ -176,6 +348,10 @@ int vmft_suite_nic(void)
 	    {"recognised by what it says", test_recognised},
 	    {"the header before a frame", test_header},
 	    {"a descriptor that is no tap", test_fault},
+	    {"what the guest sends is noted", test_learns},
+	    {"it shows ever new things", test_flood},
+	    {"announced, and again", test_announces},
+	    {"the monitor tells nonsense", test_told_nonsense},
 	    CU_TEST_INFO_NULL,
 	};
 	CU_SuiteInfo suites[] = {

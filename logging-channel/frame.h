@@ -46,7 +46,7 @@ enum vmft_frame_type {
 				 * holds, as a CHUNK: u32 tap, then its bytes; position counts them
 				 * from 0 */
 
-	VMFT_FRAME_SHOWN = 18, /* primary, with LOG: all that the guest has shown on its networks,
+	VMFT_FRAME_SHOWN = 19, /* primary, with LOG: all that the guest has shown on its networks,
 				* monitor/common/presence.h */
 
 	/* Never on the channel: a datagram of its own, on the heartbeat path. */

@@ -229,7 +229,7 @@ struct vmft_input {
  * over. The frame follows as the tap takes it, padded to 8 bytes.
  */
 struct vmft_held_output {
-	uint32_t tap; /* by the order of the descriptors */
+	uint32_t tap; /* the card: its place among the netdevs of the command line */
 	uint32_t bytes;
 };
 

@@ -241,30 +241,18 @@ static size_t record_bytes(size_t length)
 	return sizeof(struct vmft_held_output) + (length + 7) / 8 * 8;
 }
 
-static bool tap_index(int fd, uint32_t *ret)
-{
-	int taps[VMFT_AGENT_NICS];
-	const unsigned count = vmft_nic_taps(taps, VMFT_AGENT_NICS);
-
-	for (unsigned i = 0; i < count; i++) {
-		if (taps[i] != fd)
-			continue;
-		*ret = i;
-		return true;
-	}
-	return false;
-}
-
 /* What does not fit is lost, as on a network. */
 static uint64_t copy_all(const struct vmft_gate *gate, uint8_t *to, uint64_t room)
 {
 	uint64_t at = 0;
 
 	for (const struct vmft_frame *frame = gate->first; frame; frame = frame->next) {
-		struct vmft_held_output head = {.bytes = (uint32_t)frame->length};
+		const int nic = vmft_nic_of(frame->fd);
+		const struct vmft_held_output head = {.tap = (uint32_t)nic,
+						      .bytes = (uint32_t)frame->length};
 
-		if (frame->length > VMFT_HELD_OUTPUT_MAX ||
-		    record_bytes(frame->length) > room - at || !tap_index(frame->fd, &head.tap))
+		if (nic < 0 || frame->length > VMFT_HELD_OUTPUT_MAX ||
+		    record_bytes(frame->length) > room - at)
 			continue;
 		memcpy(to + at, &head, sizeof(head));
 		memcpy(to + at + sizeof(head), frame->data, frame->length);
@@ -299,24 +287,23 @@ void vmft_gate_take_output(void)
 {
 	const struct vmft_area *area = vmft_agent.attach.area;
 	const uint64_t bytes = atomic_load(&vmft_agent.iface->take_output);
-	int taps[VMFT_AGENT_NICS];
 	struct vmft_held_output head;
 	const uint8_t *from;
-	unsigned count;
 
 	if (bytes == 0 || bytes > VMFT_AREA_STAGING_BYTES)
 		return;
 	from = (const uint8_t *)area + area->staging_at;
-	count = vmft_nic_taps(taps, VMFT_AGENT_NICS);
 	for (uint64_t at = 0; bytes - at >= sizeof(head); at += record_bytes(head.bytes)) {
 		struct iovec iov = {.iov_base = (void *)(from + at + sizeof(head))};
+		int fd;
 
 		memcpy(&head, from + at, sizeof(head));
 		if (head.bytes > VMFT_HELD_OUTPUT_MAX || record_bytes(head.bytes) > bytes - at)
 			return;
 		iov.iov_len = head.bytes;
-		if (head.tap < count)
-			(void)!vmft_libc_writev(taps[head.tap], &iov, 1);
+		fd = vmft_nic_fd(head.tap);
+		if (fd >= 0)
+			(void)!vmft_libc_writev(fd, &iov, 1);
 	}
 }
 

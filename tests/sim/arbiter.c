@@ -24,6 +24,28 @@ bool is_claimant(const struct claimant *c, int host, unsigned life)
 	return c->is && c->host == host && c->life == life;
 }
 
+/* The record a claimant must find of the generation before. */
+static bool finds_record(const struct world *w, const struct todo *t, bool elsewhere)
+{
+	const struct claimant *known = &w->sides[t->side].record;
+	const uint64_t before = t->arg - 1;
+	const struct claimant *found = elsewhere	      ? &w->other[before - GENERATION]
+				       : before == GENERATION ? &w->first
+							      : &w->owner[before - GENERATION];
+
+	return known->is && is_claimant(found, known->host, known->life);
+}
+
+/* At a place that is not the arbiter's a claim is known by nobody else. */
+static bool wins_elsewhere(struct world *w, const struct todo *t)
+{
+	struct claimant *owner = &w->other[t->arg - GENERATION];
+
+	if (!owner->is)
+		*owner = (struct claimant){true, t->side, t->life};
+	return is_claimant(owner, t->side, t->life);
+}
+
 static void record(struct world *w, const struct todo *t)
 {
 	w->owner[t->arg - GENERATION] = (struct claimant){true, t->side, t->life};
@@ -43,6 +65,7 @@ static void answer_claim(struct world *w, const struct todo *t, uint64_t in, enu
 
 void do_arbiter(struct world *w, const struct todo *t)
 {
+	const bool elsewhere = w->now < w->other_until[t->side];
 	struct claimant *owner;
 	enum vmft_in answer;
 	bool won;
@@ -56,6 +79,19 @@ void do_arbiter(struct world *w, const struct todo *t)
 	owner = &w->owner[t->arg - GENERATION];
 	if (w->now < w->arbiter_down_until[t->side]) {
 		answer_claim(w, t, about(w, 20 * MS), VMFT_IN_CLAIM_UNREACHABLE);
+		return;
+	}
+	if (w->spoil == SPOIL_ANY_ARBITER && elsewhere) {
+		answer_claim(w, t, MS,
+			     wins_elsewhere(w, t) ? VMFT_IN_CLAIM_WON : VMFT_IN_CLAIM_LOST);
+		return;
+	}
+	if (w->spoil != SPOIL_ANY_ARBITER && !finds_record(w, t, elsewhere)) {
+		answer_claim(w, t, about(w, 20 * MS), VMFT_IN_CLAIM_UNREACHABLE);
+		return;
+	}
+	if (w->declared == t->arg - 1 && !owner->is && w->spoil != SPOIL_END_UNSEEN) {
+		answer_claim(w, t, MS, VMFT_IN_CLAIM_LOST);
 		return;
 	}
 	if (w->spoil == SPOIL_ARBITER_RACE && !owner->is) {
@@ -98,6 +134,10 @@ void do_answer(struct world *w, int host, enum vmft_in answer)
 			broken(w, "one winner a generation", "both sides were told they won");
 		w->told_won[i] = (struct claimant){true, host, s->life};
 	}
+	if (answer == VMFT_IN_CLAIM_WON && w->declared == s->core.generation && w->declared)
+		broken(w, "a VM that was declared dead is not taken on", "by %s", host_name(host));
+	if (answer == VMFT_IN_CLAIM_WON)
+		s->record = (struct claimant){true, host, s->life};
 	s->entitled |= answer == VMFT_IN_CLAIM_WON;
 	feed_kind(w, host, answer);
 }

@@ -20,6 +20,8 @@ static const char *const fault_names[FAULT_COUNT] = {
     [FAULT_LINK_SLOW] = "link-slow",
     [FAULT_ARBITER_DOWN] = "arbiter-down",
     [FAULT_ARBITER_SLOW] = "arbiter-slow",
+    [FAULT_ARBITER_OTHER] = "arbiter-other",
+    [FAULT_DECLARED] = "declared-dead",
     [FAULT_PEER_LIES] = "peer-lies",
     [FAULT_AGENT_LIES] = "agent-lies",
     [FAULT_SLOW_BACKUP] = "slow-backup",
@@ -178,6 +180,8 @@ static bool fault_applies(const struct world *w, const struct fault_plan *f)
 		return is_intact(s) && w->now >= s->monitor_paused_until &&
 		       vmft_core_rule(s->core.side, s->core.state, VMFT_IN_STOPPED, NULL) ==
 			   VMFT_RULE_HANDLED;
+	case FAULT_DECLARED:
+		return w->ran && !w->declared;
 	case FAULT_SHUTDOWN:
 		/* One that stands still does not end. */
 		return s->guest_alive && !s->fenced && !s->frozen &&
@@ -227,6 +231,14 @@ static void apply(struct world *w, const struct fault_plan *f)
 	case FAULT_ARBITER_SLOW:
 		w->arbiter_slow_until = w->now + f->length;
 		break;
+	case FAULT_ARBITER_OTHER:
+		w->other_until[host] = w->now + f->length;
+		if (one_in(w, 2))
+			w->other_until[!host] = w->now + f->length;
+		break;
+	case FAULT_DECLARED:
+		w->declared = w->latest;
+		break;
 	case FAULT_PEER_LIES:
 		peer_lies(w, host);
 		break;
@@ -266,7 +278,8 @@ void do_fault(struct world *w, const struct fault_plan *f)
 	if (w->now > w->healed_at + settle_us)
 		check_survived(w, someone_is_live(w) || goes_on(&w->sides[w->recorder]));
 	w->struck++;
-	w->single = is_protected(w) && w->now >= w->healed_at;
+	/* A VM that was declared dead survives no failover. */
+	w->single = is_protected(w) && w->now >= w->healed_at && w->declared != w->latest;
 	w->ends = w->single && f->fault == FAULT_SHUTDOWN && victim_of(w, f) == w->recorder;
 	if (over > w->healed_at)
 		w->healed_at = over;

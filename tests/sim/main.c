@@ -38,6 +38,8 @@ static const struct {
     [SPOIL_ACK_BEFORE_HELD] = {"ack-before-held", IN_BOTH("no frame before its ack")},
     [SPOIL_ARBITER_RACE] = {"arbiter-race", IN_BOTH("one winner a generation")},
     [SPOIL_ARBITER_FORGETS] = {"arbiter-forgets", IN_BOTH("the winner goes on")},
+    [SPOIL_ANY_ARBITER] = {"any-arbiter", IN_BOTH("one winner a generation")},
+    [SPOIL_END_UNSEEN] = {"end-unseen", IN_BOTH("a VM that was declared dead is not taken on")},
     [SPOIL_NO_FENCE] = {"no-fence", IN_BOTH("never two live")},
     [SPOIL_GATE_ORPHAN] = {"gate-orphan", IN_BOTH("never two live")},
     [SPOIL_GATE_DROPS] = {"gate-drops", IN_BOTH("frames leave in order")},

@@ -468,8 +468,10 @@ static void take_hello_ok(struct world *w, int host)
 	bool attach = core->state == VMFT_STATE_ALONE;
 
 	send_message(w, host,
-		     (struct message){
-			 .kind = MESSAGE_START, .attach = attach, .generation = core->generation});
+		     (struct message){.kind = MESSAGE_START,
+				      .attach = attach,
+				      .generation = core->generation,
+				      .record = w->sides[host].record});
 	if (attach)
 		begin_attach(w, host);
 	else
@@ -481,6 +483,7 @@ static void take_start(struct world *w, int host, const struct message *m)
 	struct side *b = &w->sides[host];
 
 	vmft_core_init(&b->core, VMFT_SIDE_BACKUP, m->generation);
+	b->record = m->record;
 	b->heard_pair = !m->attach;
 	feed_kind(w, host, m->attach ? VMFT_IN_ATTACH : VMFT_IN_PEER_READY);
 }

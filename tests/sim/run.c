@@ -203,6 +203,8 @@ static void world_start(struct world *w)
 	w->latest = GENERATION;
 	w->ops->begin(w);
 	start_processes(w, 0, VMFT_SIDE_PRIMARY);
+	w->first = (struct claimant){true, 0, w->sides[0].life};
+	w->sides[0].record = w->first;
 	if (alone)
 		later(w, chance(w, 3 * MS), JOB_ALONE, 0, 0);
 	if (!alone || one_in(w, 2))

@@ -45,6 +45,8 @@ enum spoil {
 	SPOIL_ACK_BEFORE_HELD,	 /* the backup acks what is still on its way */
 	SPOIL_ARBITER_RACE,	 /* the arbiter tests and sets in two steps */
 	SPOIL_ARBITER_FORGETS,	 /* the arbiter does not know its winner again */
+	SPOIL_ANY_ARBITER,	 /* a claim does not ask for the record of the generation before */
+	SPOIL_END_UNSEEN,	 /* nor whether that generation was declared dead */
 	SPOIL_NO_FENCE,		 /* the loser of the arbitration opens its gate */
 	SPOIL_GATE_ORPHAN,	 /* a gate opens when its monitor dies */
 	SPOIL_GATE_DROPS,	 /* a waiting frame is overtaken by the next */
@@ -92,13 +94,15 @@ enum fault {
 	FAULT_LINK_SLOW, /* delays beyond the silence time now and then */
 	FAULT_ARBITER_DOWN,
 	FAULT_ARBITER_SLOW,
-	FAULT_PEER_LIES,   /* a side says what cannot be, or what is not its turn to say */
-	FAULT_AGENT_LIES,  /* the backup's agent reports what cannot be */
-	FAULT_SLOW_BACKUP, /* it takes in what it holds many times slower */
-	FAULT_DIVERGE,	   /* the backup's guest is not what the primary's is; found out later */
-	FAULT_SWITCHOVER,  /* no fault: a person has the primary hand over */
-	FAULT_STOP,	   /* a side that runs no guest is told to stop */
-	FAULT_SHUTDOWN,	   /* the guest ends in order, or a QEMU that does not run it is told to */
+	FAULT_ARBITER_OTHER, /* a share is unmounted, on one host or on both; an empty arbiter */
+	FAULT_DECLARED,	     /* a person says that a VM that runs is dead */
+	FAULT_PEER_LIES,     /* a side says what cannot be, or what is not its turn to say */
+	FAULT_AGENT_LIES,    /* the backup's agent reports what cannot be */
+	FAULT_SLOW_BACKUP,   /* it takes in what it holds many times slower */
+	FAULT_DIVERGE,	     /* the backup's guest is not what the primary's is; found out later */
+	FAULT_SWITCHOVER,    /* no fault: a person has the primary hand over */
+	FAULT_STOP,	     /* a side that runs no guest is told to stop */
+	FAULT_SHUTDOWN, /* the guest ends in order, or a QEMU that does not run it is told to */
 	FAULT_COUNT,
 };
 
@@ -166,17 +170,25 @@ enum message_kind {
 	MESSAGE_FIN,
 };
 
+/* Who owns a generation: a host's processes, not the host. */
+struct claimant {
+	bool is;
+	int host;
+	unsigned life;
+};
+
 struct message {
 	enum message_kind kind;
 	bool attach;
 	bool formed; /* ACK: what it says of itself */
 	enum vmft_why why;
-	unsigned from, to;   /* lockstep: LOG: entries [from, to); STATE: before entry from;
-			      * checkpoint: LOG: frame from of its epoch */
-	unsigned part;	     /* checkpoint: COPY, LOG */
-	uint64_t truth;	     /* checkpoint: STATE, LOG: which epoch this is */
-	uint64_t progress;   /* ACK */
-	uint64_t position;   /* ACK; LOG: its end; checkpoint: STATE */
+	struct claimant record; /* START: of that generation */
+	unsigned from, to;	/* lockstep: LOG: entries [from, to); STATE: before entry from;
+				 * checkpoint: LOG: frame from of its epoch */
+	unsigned part;		/* checkpoint: COPY, LOG */
+	uint64_t truth;		/* checkpoint: STATE, LOG: which epoch this is */
+	uint64_t progress;	/* ACK */
+	uint64_t position;	/* ACK; LOG: its end; checkpoint: STATE */
 	uint64_t honest;     /* ACK: the last frame the world knows to be covered by a backup that
 			      * knows of the pair */
 	uint64_t generation; /* START */
@@ -201,6 +213,7 @@ struct frame {
 /* One life of one host's processes. */
 struct side {
 	struct vmft_core core;
+	struct claimant record; /* of the core's generation, as this side knows it */
 	unsigned life;
 	/* the monitor */
 	bool monitor_alive;
@@ -269,13 +282,6 @@ struct tally {
 	uint64_t outcomes[OUTCOME_COUNT];
 };
 
-/* Who owns a generation: a host's processes, not the host. */
-struct claimant {
-	bool is;
-	int host;
-	unsigned life;
-};
-
 struct strategy; /* each defines its own: what it knows of both hosts */
 
 struct world {
@@ -311,6 +317,10 @@ struct world {
 
 	uint64_t latest; /* generation on record */
 	struct claimant owner[GENERATIONS_MAX];
+	struct claimant first;			/* of GENERATION */
+	struct claimant other[GENERATIONS_MAX]; /* what stands at another place, empty at first */
+	uint64_t other_until[HOSTS];		/* so long a host finds that place */
+	uint64_t declared; /* generation that is over, a person says; 0: none */
 	struct claimant told_won[GENERATIONS_MAX];
 	uint64_t arbiter_down_until[HOSTS];
 	uint64_t arbiter_slow_until;

@@ -511,6 +511,8 @@ VMFT_HIDDEN void vmft_gate_init(struct vmft_gate *gate, uint64_t limit);
 VMFT_HIDDEN ssize_t vmft_gate_writev(int fd, const struct iovec *iov, int count);
 /* Lets out what may leave. Returns a descriptor to wait on for POLLOUT, or -1. */
 VMFT_HIDDEN int vmft_gate_service(void);
+/* Whether this host may say something of the guest's besides its frames, now. */
+VMFT_HIDDEN bool vmft_gate_may_speak(void);
 VMFT_HIDDEN void vmft_gate_mode_changed(void);
 VMFT_HIDDEN void vmft_gate_open(void);
 VMFT_HIDDEN void vmft_gate_close(void);

@@ -138,8 +138,11 @@ static void send(unsigned nic, const uint8_t *frame, size_t n)
 		(void)!vmft_libc_writev(fd, iov, 2);
 }
 
-/* By one thread at a time: the one that goes live, from then on the service thread. */
-static void announce_all(struct vmft_announcer *a)
+/*
+ * By one thread at a time: the one that goes live, from then on the service thread. That one asks
+ * the gate before each frame: this process may have been stopped since the last.
+ */
+static void announce_all(struct vmft_announcer *a, bool (*may_speak)(void))
 {
 	uint8_t frame[VMFT_ANNOUNCEMENT_MAX];
 
@@ -149,14 +152,14 @@ static void announce_all(struct vmft_announcer *a)
 	for (uint32_t i = 0; i < a->copy.addresses; i++) {
 		const struct vmft_address *address = &a->copy.address[i];
 
-		if (address->place.nic < vmft_agent.nics.count)
+		if (address->place.nic < vmft_agent.nics.count && may_speak())
 			send(address->place.nic, frame,
 			     vmft_announcement_of_address(address, frame));
 	}
 	for (uint32_t i = 0; i < a->copy.groups; i++) {
 		const struct vmft_group *group = &a->copy.group[i];
 
-		if (group->place.nic < vmft_agent.nics.count)
+		if (group->place.nic < vmft_agent.nics.count && may_speak())
 			send(group->place.nic, frame, vmft_announcement_of_group(group, frame));
 	}
 	a->made++;
@@ -168,6 +171,12 @@ void vmft_announce_begin(void)
 	pthread_mutex_lock(&vmft_agent.gate.lock);
 	add_own(self());
 	pthread_mutex_unlock(&vmft_agent.gate.lock);
+}
+
+/* The arbiter has been won: whoever calls this may speak. */
+static bool is_live(void)
+{
+	return true;
 }
 
 /* Before the guest's own first frame; the service thread repeats it. */
@@ -183,7 +192,7 @@ void vmft_announce_live(void)
 	a->again = atomic_load(&vmft_agent.iface->announce_again);
 	a->begin_ns = vmft_agent_now();
 	a->made = 0;
-	announce_all(a);
+	announce_all(a, is_live);
 }
 
 static void tidy(struct vmft_announcer *a, uint64_t now)
@@ -206,7 +215,7 @@ void vmft_announce_service(void)
 	uint32_t again;
 
 	tidy(a, now);
-	if (atomic_load(&vmft_agent.iface->live_at_ns) == 0 || atomic_load(&vmft_agent.fenced))
+	if (atomic_load(&vmft_agent.iface->live_at_ns) == 0)
 		return;
 	again = atomic_load(&vmft_agent.iface->announce_again);
 	if (again != a->again) {
@@ -214,6 +223,7 @@ void vmft_announce_service(void)
 		a->begin_ns = now;
 		a->made = 0;
 	}
-	if (vmft_announcement_is_due(now - a->begin_ns, a->made))
-		announce_all(a);
+	/* While the lease does not run, it stays due. */
+	if (vmft_announcement_is_due(now - a->begin_ns, a->made) && vmft_gate_may_speak())
+		announce_all(a, vmft_gate_may_speak);
 }

@@ -192,6 +192,19 @@ static bool may_leave(const struct vmft_frame *frame)
 	return frame->position <= acked && vmft_agent_now() < atomic_load(&iface->release_until);
 }
 
+/*
+ * The lease alone: an announcement depends on no log. But one from a primary that was stopped, and
+ * goes on after its backup went live, would lead the network back to it.
+ */
+bool vmft_gate_may_speak(void)
+{
+	struct vmft_iface *iface = vmft_agent.iface;
+
+	if (is_fenced() || atomic_load(&iface->keep_output))
+		return false;
+	return is_open() || vmft_agent_now() < atomic_load(&iface->release_until);
+}
+
 static bool emit(const struct vmft_frame *frame)
 {
 	struct iovec iov = {.iov_base = (void *)frame->data, .iov_len = frame->length};

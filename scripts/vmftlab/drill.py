@@ -254,7 +254,7 @@ class Drill:
                        append="blk=1" if options.image == "bare" else "",
                        own_disks=any(kind.needs_disks for kind in kinds),
                        own_clocks=any(kind.needs_clocks for kind in kinds), save_log=True,
-                       pair={"silence-ms": str(options.silence_ms),
+                       pair={"silence-ms": str(options.silence_ms), "on-stop": "hand-over",
                              **({} if options.strategy == "auto"
                                 else {"strategy": options.strategy})})
         # One that is stopped would be waited for, time and again.

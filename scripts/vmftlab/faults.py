@@ -195,6 +195,22 @@ class StopMonitor(Stop):
         return self.side().monitor_pids()
 
 
+class Terminate(Fault):
+    """What a service manager does to end one: on-stop = hand-over makes a primary hand over."""
+
+    kind = "sigterm"
+    text = "SIGTERM to QEMU: a primary hands over, a backup leaves"
+    weight = 2
+
+    def inject(self):
+        self.pid = self.side().qemu_pid()
+        os.kill(self.pid, signal.SIGTERM)
+
+    def verify(self):
+        self.lab.wait_said(self.host, r"SIGTERM|signal 15", 10)
+        return f"its monitor has heard of the signal to QEMU {self.pid}"
+
+
 class PowerOff(Fault):
     kind = "power-off"
     text = "all of a host gone at once: its links are down before its processes are killed"
@@ -545,6 +561,68 @@ class ArbiterDownKill(ArbiterDownToo):
         return (OTHER[self.host],)
 
 
+class ArbiterWiped(ArbiterDownToo):
+    kind = "arbiter-wiped"
+    text = "the arbiter's records are gone, then the channel is cut: all wait until they are back"
+
+    @property
+    def kept(self):
+        return f"{self.lab.arbiter}.kept"
+
+    @staticmethod
+    def move_all(source, target):
+        for name in os.listdir(source):
+            os.rename(os.path.join(source, name), os.path.join(target, name))
+
+    def inject(self):
+        os.makedirs(self.kept, exist_ok=True)
+        self.move_all(self.lab.arbiter, self.kept)
+        self.lab.net.cut_channel()
+
+    def verify(self):
+        kept = [name for name in os.listdir(self.kept) if ".gen-" in name]
+        left = [name for name in os.listdir(self.lab.arbiter) if ".gen-" in name]
+        if left or not kept:
+            raise FaultError(f"records: {left} are there, {kept} were taken away")
+        return f"{len(kept)} generations were taken out of it, {link_is_cut(self.lab)}"
+
+    def heal(self):
+        # What was left there since is younger: a mark.
+        self.move_all(self.lab.arbiter, self.kept)
+        self.move_all(self.kept, self.lab.arbiter)
+        self.lab.net.mend_channel()
+
+
+class ArbiterUnmounted(Fault):
+    """As if a share was unmounted: the path leads to an empty directory."""
+
+    kind = "arbiter-unmounted"
+    text = "on one host the arbiter's path leads elsewhere, then the channel is cut"
+
+    def inject(self):
+        empty = f"{self.lab.arbiter}.empty"
+        os.makedirs(empty, exist_ok=True)
+        self.lab.enter(self.host, "mount", "--bind", empty, self.lab.arbiter)
+        self.lab.net.cut_channel()
+
+    def verify(self):
+        seen = self.lab.enter(self.host, "ls", self.lab.arbiter).stdout
+        if ".gen-" in seen:
+            raise FaultError(f"{self.host} still sees {seen.split()}")
+        return f"{self.host} finds no records there, {link_is_cut(self.lab)}"
+
+    def verify_late(self):
+        made = os.listdir(f"{self.lab.arbiter}.empty")
+        if made:
+            raise FaultError(f"{self.host} has left {made} there")
+        return "and has left none"
+
+    def heal(self):
+        if self.side().monitor_pids():
+            self.lab.enter(self.host, "umount", self.lab.arbiter)
+        self.lab.net.mend_channel()
+
+
 # --- what a host runs out of ------------------------------------------------------
 
 
@@ -750,7 +828,7 @@ def _has_nft():
 KINDS = {fault.kind: fault for fault in (
     KillQemu, KillMonitor, StopHost, StopQemu, StopMonitor, PowerOff, ChannelCut, ChannelCutShort,
     ChannelOneWay, ChannelLoss, ChannelDelay, ChannelCap, HeartbeatCut, ClientCut, ArbiterDown,
-    ArbiterDownChannelCut, ArbiterDownKill, DiskFullBackup, DiskFullPrimary, MemoryPressure,
+    ArbiterDownChannelCut, ArbiterDownKill, ArbiterWiped, ArbiterUnmounted, Terminate, DiskFullBackup, DiskFullPrimary, MemoryPressure,
     ClockStep, SlowBackup)}
 
 

@@ -30,7 +30,8 @@ GROUPS = {
     "stops": ("stop-host", "stop-qemu", "stop-monitor"),
     "channel": ("channel-cut", "channel-cut-short", "channel-one-way", "channel-loss",
                 "channel-delay", "channel-cap", "heartbeat-cut"),
-    "arbiter": ("arbiter-down", "arbiter-down-channel-cut", "arbiter-down-kill"),
+    "arbiter": ("arbiter-down", "arbiter-down-channel-cut", "arbiter-down-kill",
+                "arbiter-wiped", "arbiter-unmounted"),
     "rest": ("client-cut", "clock-step", "slow-backup"),
     "disk-full": ("disk-full-backup", "disk-full-primary"),
 }

@@ -307,6 +307,7 @@ static void test_announces(void)
 	(void)published();
 	CU_ASSERT_EQUAL(read_back.addresses, 2);
 	atomic_store(&vmft_agent.iface->live_at_ns, world.now);
+	atomic_store(&vmft_agent.open, true);
 	for (unsigned ms = 0; ms < 300000; ms += 20, world.now += 20 * MS) {
 		vmft_announce_service();
 		rounds += announced(last) == 2;
@@ -319,6 +320,16 @@ static void test_announces(void)
 	world.now += 60 * MS;
 	vmft_announce_service();
 	CU_ASSERT_EQUAL(announced(last), 2);
+	/* In a pair this host speaks while its lease runs only: its backup may be live. */
+	atomic_store(&vmft_agent.open, false);
+	atomic_store(&vmft_agent.iface->release_until, world.now);
+	atomic_fetch_add(&vmft_agent.iface->announce_again, 1);
+	vmft_announce_service();
+	CU_ASSERT_EQUAL(announced(last), 0);
+	atomic_store(&vmft_agent.iface->release_until, world.now + 1);
+	vmft_announce_service();
+	CU_ASSERT_EQUAL(announced(last), 2);
+	atomic_store(&vmft_agent.open, true);
 	/* A side that is stopped for good says nothing more. */
 	atomic_store(&vmft_agent.fenced, true);
 	world.now += 1000 * MS;

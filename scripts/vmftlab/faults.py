@@ -207,8 +207,11 @@ class Terminate(Fault):
         os.kill(self.pid, signal.SIGTERM)
 
     def verify(self):
-        self.lab.wait_said(self.host, r"SIGTERM|signal 15", 10)
-        return f"its monitor has heard of the signal to QEMU {self.pid}"
+        self.lab.wait(lambda: not self.side().qemu_runs(), f"QEMU {self.pid} to end", 20)
+        code = self.side().process.poll()
+        if code is None or code < 0:
+            raise FaultError(f"QEMU {self.pid} ended with {code}: not in order")
+        return f"QEMU {self.pid} has ended by itself, with {code}"
 
 
 class PowerOff(Fault):

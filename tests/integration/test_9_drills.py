@@ -26,7 +26,7 @@ LATE_NS = 600 * 10**9
 
 # What is under test together. A kind in none of them fails every-kind.
 GROUPS = {
-    "processes": ("kill-qemu", "kill-monitor", "power-off", "memory-pressure"),
+    "processes": ("kill-qemu", "kill-monitor", "power-off", "memory-pressure", "sigterm"),
     "stops": ("stop-host", "stop-qemu", "stop-monitor"),
     "channel": ("channel-cut", "channel-cut-short", "channel-one-way", "channel-loss",
                 "channel-delay", "channel-cap", "heartbeat-cut"),

@@ -82,9 +82,17 @@ class Digests:
         self._of = library.XXH3_64bits
         self._of.restype = ctypes.c_uint64
         self._of.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
+        self._seeded = library.XXH3_64bits_withSeed
+        self._seeded.restype = ctypes.c_uint64
+        self._seeded.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64)
 
     def of(self, data):
         return self._of(bytes(data), len(data))
+
+    def sealed(self, frame):
+        """A frame of the channel with its checksum made anew: logging-channel/frame.h."""
+        sum64 = self._seeded(bytes(frame[16:]), len(frame) - 16, int.from_bytes(frame[:8], "big"))
+        return frame[:8] + sum64.to_bytes(8, "big") + frame[16:]
 
 
 def output_before_ack(frames, outputs):

@@ -21,6 +21,7 @@ from harness import check, drill, equal, lab, note, one_line, paired, test
 from vmftlab.lab import BIN
 from vmftlab.load import Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, run, tcp_connect, tcp_socket
+from vmftlab.wirecheck import Digests
 
 CONFIG, UNPROTECTED, QEMU, IMAGE, ADDRESS, PEER, ARBITER = 2, 3, 4, 5, 6, 7, 8
 
@@ -406,6 +407,53 @@ def peer_of_another_version(name):
             pair.wait(lambda: pair.paired("A") and pair.paired("B"), "the pair to form")
         for line in ("did not say hello within", "too many connections"):
             equal(len(re.findall(line, pair.side["B"].log())), 1, f"times B said /{line}/")
+
+
+def hello_of(pair):
+    """What the primary says first, to one that takes the backup's place."""
+    with contextlib.closing(tcp_socket(pair.net.host["B"])) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((CHANNEL_IP["B"], CHANNEL_PORT))
+        listener.listen(1)
+        pair.start_side("A")
+        conn, _ = listener.accept()
+        with contextlib.closing(conn):
+            said = b""
+            while len(said) < 40 or len(said) < 40 + struct.unpack(">I", said[32:36])[0]:
+                said += conn.recv(4096)
+    return said
+
+
+@test("stranger-says-hello")
+def stranger_says_hello(name):
+    """Somebody who knows all of a primary but the record it has at the arbiter gets no backup, and
+    the backup wins no generation by what he says then."""
+    with lab(name, captures=False) as pair:
+        hello = hello_of(pair)
+        pair.end_side("A")  # killed: its generation is on record, and has not ended
+        record = f"{pair.prefix}.gen-1"
+        check(record in os.listdir(pair.arbiter), "the primary has no record")
+        with open(os.path.join(pair.arbiter, record), encoding="ascii") as file:
+            token = file.read()[:32].encode()
+        check(token in hello, "the hello does not have the record")
+        pair.start_side("B")
+        pair.wait(lambda: pair.state("B") == "forming", "the backup's monitor")
+        digests = Digests()
+        bad_frame = digests.sealed(struct.pack(">IHHQQQII", FRAME_MAGIC, 4, 77, 0, 1, 0, 0, 0))
+        check(digests.sealed(hello) == hello, "the checksum is another")
+        stolen = digests.sealed(hello.replace(token, b"0" * 32))
+        throw(pair, stolen, half_close=False)
+        pair.wait_said("B", r"a generation that is another's at this host's arbiter", 20)
+        throw(pair, stolen + bad_frame, half_close=False)
+        pair.wait_said("B", r"damaged or misplaced frame", 20)
+        # Of a generation that is not on record.
+        throw(pair, digests.sealed(hello[:16] + (7).to_bytes(8, "big") + hello[24:]),
+              half_close=False)
+        pair.wait_said("B", r"another generation than this host's arbiter", 20)
+        time.sleep(1)
+        equal(pair.state("B"), "forming", "state of the backup")
+        equal([name for name in os.listdir(pair.arbiter) if ".gen-" in name], [record],
+              "generations on record")
 
 
 def garbage_in_ring(name, offset, **pair_keys):

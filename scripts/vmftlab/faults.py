@@ -476,6 +476,39 @@ class ClientCut(Fault):
         netfaults.links_up(self.lab.net.switch, "portC")
 
 
+class UplinkLate(KillQemu):
+    """A switch that starts to forward late: the guest is live before anybody can reach it."""
+
+    kind = "uplink-late"
+    text = "kill -9 of QEMU while the other host's port is down, for two seconds more"
+    targets = ("primary",)
+    weight = 1
+    LATE_S = 2
+
+    @property
+    def port(self):
+        return f"port{OTHER[self.host]}"
+
+    def inject(self):
+        netfaults.links_down(self.lab.net.switch, self.port)
+        super().inject()
+
+    def verify(self):
+        said = super().verify()
+        if netfaults.is_up(self.lab.net.switch, self.port):
+            raise FaultError(f"{self.port} is up")
+        return f"{said}, {self.port} is down"
+
+    def verify_late(self):
+        time.sleep(self.LATE_S)
+        if netfaults.is_up(self.lab.net.switch, self.port):
+            raise FaultError(f"{self.port} came up by itself")
+        return f"and was {self.LATE_S} s after the guest was live"
+
+    def heal(self):
+        netfaults.links_up(self.lab.net.switch, self.port)
+
+
 # --- the arbiter ------------------------------------------------------------------
 
 
@@ -830,7 +863,7 @@ def _has_nft():
 
 KINDS = {fault.kind: fault for fault in (
     KillQemu, KillMonitor, StopHost, StopQemu, StopMonitor, PowerOff, ChannelCut, ChannelCutShort,
-    ChannelOneWay, ChannelLoss, ChannelDelay, ChannelCap, HeartbeatCut, ClientCut, ArbiterDown,
+    ChannelOneWay, ChannelLoss, ChannelDelay, ChannelCap, HeartbeatCut, ClientCut, UplinkLate, ArbiterDown,
     ArbiterDownChannelCut, ArbiterDownKill, ArbiterWiped, ArbiterUnmounted, Terminate, DiskFullBackup, DiskFullPrimary, MemoryPressure,
     ClockStep, SlowBackup)}
 

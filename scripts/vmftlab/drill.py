@@ -253,7 +253,8 @@ class Drill:
         self.lab = Lab(options.image, captures=False, accel=options.accel, smp=options.smp,
                        append="blk=1" if options.image == "bare" else "",
                        own_disks=any(kind.needs_disks for kind in kinds),
-                       own_clocks=any(kind.needs_clocks for kind in kinds), save_log=True,
+                       own_clocks=any(kind.needs_clocks for kind in kinds),
+                       own_pipes=any(kind.needs_pipes for kind in kinds), save_log=True,
                        pair={"silence-ms": str(options.silence_ms), "on-stop": "hand-over",
                              **({} if options.strategy == "auto"
                                 else {"strategy": options.strategy})})

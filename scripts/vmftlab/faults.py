@@ -43,7 +43,7 @@ class Fault:
     hold_s = 0  # how long it lasts at least; 0: until somebody went on
     ends = "victim"  # whose processes may end of it: victim, both, none
     may = {"primary": (FAILOVER,), "backup": (WENT_ON,)}
-    needs_disks = needs_clocks = False
+    needs_disks = needs_clocks = needs_pipes = False
     kills_monitor = False  # on its host: what it had not written yet is lost
 
     def __init__(self, lab, live, role):
@@ -212,6 +212,62 @@ class Terminate(Fault):
         if code is None or code < 0:
             raise FaultError(f"QEMU {self.pid} ended with {code}: not in order")
         return f"QEMU {self.pid} has ended by itself, with {code}"
+
+
+class TapOther(KillQemu):
+    kind = "tap-other"
+    text = "the backup comes back with a tap of another kind: refused by name, then with the right one"
+    targets = ("backup",)
+    weight = 1
+
+    def verify(self):
+        said = super().verify()
+        self.lab.wait_state(self.live, "alone", timeout=60)
+        side = self.side()
+        side.may_end = True
+        self.lab.end_side(self.host)
+        args = [word.replace(",script=no", ",vnet_hdr=off,script=no")
+                for word in self.lab.qemu_args(self.host)]
+        self.lab.start_side(self.host, args=args, role="backup")
+        self.lab.wait_said(self.host, r"vnet_hdr is o(n|ff) at the primary, o(n|ff) at the backup",
+                           60)
+        if self.lab.state(self.live) != "alone":
+            raise FaultError(f"{self.live} is {self.lab.state(self.live)}")
+        return f"{said}; it came back without vnet_hdr, and was refused for it"
+
+    def heal(self):
+        self.lab.end_side(self.host)
+
+
+class ConsoleStalled(Fault):
+    """A serial port that ends in a pipe nobody reads; its guest writes more than is kept."""
+
+    kind = "console-stalled"
+    text = "the guest writes to a serial console whose readers stand still on both hosts"
+    targets = ("net",)
+    weight = 1
+    hold_s = 0.5
+    ends = "none"
+    may = {"any": (NOTHING,)}
+    needs_pipes = True
+    KILOBYTES = 96
+
+    @classmethod
+    def why_not(cls, options):
+        return None if options.image == "tiny" else "needs the tiny guest's shell"
+
+    def inject(self):
+        self.before = self.lab.status(self.live)["console_dropped"]
+        shell = GuestShell(self.lab)
+        shell.run(f"dd if=/dev/zero bs=1k count={self.KILOBYTES} 2>/dev/null | tr '\\0' x"
+                  " >/dev/ttyS1")
+        shell.close()
+
+    def verify(self):
+        dropped = self.lab.status(self.live)["console_dropped"] - self.before
+        if dropped <= 0:
+            raise FaultError("nothing was dropped: its reader took all of it")
+        return f"the guest has written {self.KILOBYTES} KiB, of which {dropped} bytes were dropped"
 
 
 class PowerOff(Fault):
@@ -864,7 +920,7 @@ def _has_nft():
 KINDS = {fault.kind: fault for fault in (
     KillQemu, KillMonitor, StopHost, StopQemu, StopMonitor, PowerOff, ChannelCut, ChannelCutShort,
     ChannelOneWay, ChannelLoss, ChannelDelay, ChannelCap, HeartbeatCut, ClientCut, UplinkLate, ArbiterDown,
-    ArbiterDownChannelCut, ArbiterDownKill, ArbiterWiped, ArbiterUnmounted, Terminate, DiskFullBackup, DiskFullPrimary, MemoryPressure,
+    ArbiterDownChannelCut, ArbiterDownKill, ArbiterWiped, ArbiterUnmounted, Terminate, TapOther, ConsoleStalled, DiskFullBackup, DiskFullPrimary, MemoryPressure,
     ClockStep, SlowBackup)}
 
 

@@ -36,6 +36,7 @@ READY = "vmft-guest: ready"
 KVM = "/dev/kvm"
 KVM_GET_API_VERSION, KVM_API_VERSION = 0xAE00, 12
 SMP_MAX = 8  # a guest vmft protects
+PIPE_BYTES = 4096
 STORE_SPARE = 1 << 20
 # tests/lab/clockstep.c: the step in ns, and how many readings had one.
 CLOCK = struct.Struct("=qQ")
@@ -72,6 +73,7 @@ class Side:
         self.log_path = os.path.join(self.dir, "log")
         self.control = os.path.join(self.dir, "control.sock")
         self.store = None  # where its image is, if that is a file system of its own
+        self.pipe = self.pipe_fd = None  # what its guest's second serial port ends in, if it has one
         self.clock = None  # the file that steps its CLOCK_REALTIME, if there is one
         self.process = None
         self.may_end = False  # its QEMU's end is no surprise
@@ -111,13 +113,15 @@ class Lab:
     `cpus` are the host's processors all of a side runs on, as taskset writes them.
     `own_disks`: each host's image is on a small file system of its own, which can be full.
     `own_clocks`: each host's CLOCK_REALTIME can be stepped.
+    `own_pipes`: the guest has a second serial port, which ends in a pipe on each host that nobody
+    reads.
     Without `heartbeat` the pair has its channel only.
     `save_log`: backups save their log in `saved`, which both hosts see.
     """
 
     def __init__(self, image="tiny", captures=True, pair=None, accel="tcg", smp=1, append="",
-                 machine=None, cpus=None, own_disks=False, own_clocks=False, heartbeat=True,
-                 save_log=False):
+                 machine=None, cpus=None, own_disks=False, own_clocks=False, own_pipes=False,
+                 heartbeat=True, save_log=False):
         self.prefix = f"vmft{os.getpid()}n{next(_numbers)}"
         self.image = image
         self.image_dir = None
@@ -129,6 +133,7 @@ class Lab:
         self.cpus = cpus or {}
         self.own_disks = own_disks
         self.own_clocks = own_clocks
+        self.own_pipes = own_pipes
         self.heartbeat = heartbeat
         self.save_log = save_log
         # A slow machine is no slow backup: it is given up in the tests of that only.
@@ -182,6 +187,12 @@ class Lab:
             os.mkdir(side.store)
             run("mount", "-t", "tmpfs", "-o", f"size={self.store_bytes()}", "tmpfs", side.store)
             side.disk = os.path.join(side.store, "disk.raw")
+        if self.own_pipes:
+            side.pipe = os.path.join(side.dir, "pipe")
+            os.mkfifo(side.pipe)
+            # Somebody has it open, and takes nothing.
+            side.pipe_fd = os.open(side.pipe, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            fcntl.fcntl(side.pipe_fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         if self.own_clocks:
             side.clock = os.path.join(side.dir, "clock")
             with open(side.clock, "wb") as file:
@@ -239,6 +250,7 @@ class Lab:
                 "-machine", self.machine, *self._processor_args(),
                 "-m", str(memory or self.memory), *self._kernel_args(),
                 "-serial", f"file:{side.console_path}",
+                *(["-serial", f"file:{side.pipe}"] if self.own_pipes else []),
                 "-drive", drive, *(["-device", "virtio-blk-device,drive=d0"] if bare else []),
                 "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no",
                 "-device", f"virtio-net-{'device' if bare else 'pci'},netdev=n0,"
@@ -603,6 +615,9 @@ class Lab:
         for side in self.side.values():
             if side.store:
                 run("umount", "-l", side.store, check=False)
+            if side.pipe_fd is not None:
+                os.close(side.pipe_fd)
+                side.pipe_fd = None
         if self.dir:
             shutil.rmtree(self.dir, ignore_errors=True)
 

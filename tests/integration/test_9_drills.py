@@ -32,7 +32,7 @@ GROUPS = {
                 "channel-delay", "channel-cap", "heartbeat-cut"),
     "arbiter": ("arbiter-down", "arbiter-down-channel-cut", "arbiter-down-kill",
                 "arbiter-wiped", "arbiter-unmounted"),
-    "rest": ("client-cut", "uplink-late", "clock-step", "slow-backup"),
+    "rest": ("client-cut", "uplink-late", "tap-other", "console-stalled", "clock-step", "slow-backup"),
     "disk-full": ("disk-full-backup", "disk-full-primary"),
 }
 

@@ -619,6 +619,8 @@ static void free_monitor(struct vmft_monitor *m)
 	free(m->sink.theirs);
 	vmft_summer_fini(&m->source.summer);
 	vmft_summer_fini(&m->sink.summer);
+	if (m->shown.shown) /* set by its init() */
+		vmft_shown_fini(m);
 	if (m->strategy)
 		m->strategy_ops->close(m->strategy);
 	if (m->loop)

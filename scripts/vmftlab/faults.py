@@ -254,7 +254,8 @@ class ConsoleStalled(Fault):
 
     @classmethod
     def why_not(cls, options):
-        return None if options.image == "tiny" else "needs the tiny guest's shell"
+        # Without options it is asked of the tiny guest.
+        return None if not options or options.image == "tiny" else "needs the tiny guest's shell"
 
     def inject(self):
         self.before = self.lab.status(self.live)["console_dropped"]

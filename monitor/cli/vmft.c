@@ -48,8 +48,8 @@ static const char doc[] =
     "                the next, goes on\n"
     "  declare-dead  after a crash of both hosts: say that the VM runs nowhere, so\n"
     "                that it may be started again; vmft declare-dead --help\n"
-    "  drill         does a fault to a protected VM, on purpose, and reports what its\n"
-    "                clients saw; see vmft drill --help\n\n"
+    "  drill         does a fault to a protected VM, on purpose, and reports\n"
+    "                what its clients saw; see vmft drill --help\n\n"
     "Exit status: 0 done, 1 refused by the monitor or (watch) the guest ended, 2 wrong usage, "
     "6 nobody answers there.";
 

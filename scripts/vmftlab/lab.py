@@ -208,6 +208,11 @@ class Lab:
     def arbiter(self):
         return os.path.join(self.dir, "arbiter")
 
+    def generations(self):
+        """The records there, by name; a backup leaves a mark besides."""
+        return sorted(name for name in os.listdir(self.arbiter)
+                      if not name.startswith(".") and ".mark-" not in name)
+
     @property
     def saved(self):
         return os.path.join(self.dir, "saved")

@@ -528,7 +528,7 @@ def stale_generation(name):
         primary, backup = pair.side["A"], pair.side["B"]
         pair.start_side("A")
         pair.wait(lambda: pair.state("A") == "forming", "the primary's monitor")
-        made, = os.listdir(pair.arbiter)
+        made, = pair.generations()
         check(made.endswith(".gen-1"), f"the primary's record is {made}")
         with open(os.path.join(pair.arbiter, made.replace(".gen-1", ".gen-2")), "w",
                   encoding="utf-8") as record:

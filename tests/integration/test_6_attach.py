@@ -388,7 +388,7 @@ def attach_primary_killed(name, way):
             time.sleep(1)
             silent(pair, "B", 0, "at all")
             silent(pair, "A", killed, "after it was killed")
-            equal(sorted(os.listdir(pair.arbiter)), [f"{pair.prefix}.gen-1"],
+            equal(pair.generations(), [f"{pair.prefix}.gen-1"],
                   "records of the arbiter")
 
 

@@ -131,7 +131,7 @@ def bad_addresses_and_arbiter(name):
             refused(pair, "A", ADDRESS, rf"\[backup\] channel = {CHANNEL_IP['B']}:{CHANNEL_PORT}.*"
                     "use .* address of this host", role=role, host="backup")
 
-        os.rmdir(pair.arbiter)
+        shutil.rmtree(pair.arbiter)
         for side in "AB":
             refused(pair, side, ARBITER, rf"{pair.arbiter}.*No such file")
         os.mkdir(pair.arbiter)

@@ -57,7 +57,7 @@ void vmft_clock_before_wait(void)
 		vmft_clock_note();
 }
 
-/* Ticks are disabled; they are enabled next, and vmft_clock_caught_up() called behind that. */
+/* Ticks are disabled; they are enabled next, and vmft_clock_caught_up() is called after that. */
 void vmft_clock_catch_up(void)
 {
 	struct vmft_clock *c = &vmft_agent.clock;

@@ -189,7 +189,7 @@ bool vmft_console_is_name(const char *path)
 	       strncmp(path, VMFT_CONSOLE_FD_NAME, sizeof(VMFT_CONSOLE_FD_NAME) - 1) == 0;
 }
 
-/* What QEMU opens it with is for the file behind the name. */
+/* The flags QEMU opens it with are for the file that the name stands for. */
 static int open_by_name(const char *name, int flags, mode_t mode)
 {
 	const size_t n = sizeof(VMFT_CONSOLE_NAME) - 1;

@@ -86,7 +86,7 @@ static int put_state(struct vmft_area *area)
 
 /*
  * Why a state cannot be loaded QEMU says on its standard error only (error_report()). While it
- * loads that is a file; all that came into it is passed on behind that, and its first line of
+ * loads that is a file; all that came into it is passed on after that, and its first line of
  * QEMU's is the reason: what fails because of that is said behind it.
  */
 static int listen_to_qemu(int *ret_stderr)

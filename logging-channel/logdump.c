@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../monitor/common/exit-codes.h"
 #include "event-text.h"
+#include "monitor/common/exit-codes.h"
 #include "savedlog.h"
 
 static const char doc[] =

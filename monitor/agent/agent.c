@@ -19,9 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../common/area-setup.h"
-#include "../common/exit-codes.h"
-#include "../common/iface-setup.h"
+#include "monitor/common/area-setup.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/common/iface-setup.h"
 
 /* RunState of QEMU 7.2 (qapi/run-state.json) */
 #define QEMU_RUN_STATE_PAUSED 4

@@ -45,12 +45,12 @@
 #include <termios.h>
 #include <time.h>
 
-#include "../../logging-channel/event.h"
-#include "../../logging-channel/ring.h"
-#include "../common/announcement.h"
-#include "../common/guest-clock.h"
-#include "../interface.h"
 #include "ground.h"
+#include "logging-channel/event.h"
+#include "logging-channel/ring.h"
+#include "monitor/common/announcement.h"
+#include "monitor/common/guest-clock.h"
+#include "monitor/interface.h"
 
 #define VMFT_AGENT_CONSOLES 16 /* four ports, a file of its own beside each, and as much again */
 #define VMFT_AGENT_NICS	    VMFT_NICS_SHARED_MAX

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#include "../common/exchange.h"
+#include "monitor/common/exchange.h"
 
 /* A guest that changes what it shows with each frame costs no more than this for each turn of the
  * service thread; what is left is told with the next. */

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "../common/area-setup.h"
+#include "monitor/common/area-setup.h"
 
 /* RunState of QEMU 7.2 (qapi/run-state.json) */
 #define QEMU_RUN_STATE_FINISH_MIGRATE 7

@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../common/area-setup.h"
+#include "monitor/common/area-setup.h"
 
 /* Of QEMU 7.2: RunState (qapi/run-state.json), MachineInitPhase (include/hw/qdev-core.h) */
 #define QEMU_RUN_STATE_INMIGRATE      1

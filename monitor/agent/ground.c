@@ -4,7 +4,7 @@
 
 #include <dlfcn.h>
 
-#include "../common/exit-codes.h"
+#include "monitor/common/exit-codes.h"
 
 struct vmft_libc vmft_libc_table;
 

@@ -2,7 +2,7 @@
 /*
  * The signals that tell QEMU to end: SIGTERM, SIGINT, SIGHUP. QEMU would leave its main loop at
  * once. What becomes of the guest is the pair's business, so the monitor is told instead, and
- * decides (monitor/daemon/stop.h): it orders that QEMU ends as if nobody had stood in for its
+ * decides (monitor/daemon/hub/stop.h): it orders that QEMU ends as if nobody had stood in for its
  * handlers, hands the guest over, or ends a QEMU that has no guest of its own.
  *
  * Without a monitor there is nobody to ask: QEMU gets the signal as it came.

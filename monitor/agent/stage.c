@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../common/area-setup.h"
+#include "monitor/common/area-setup.h"
 
 #define FD_SCAN_MAX 1024
 

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../common/area-setup.h"
+#include "monitor/common/area-setup.h"
 
 bool vmft_state_wish_pending(void)
 {

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "../common/area-setup.h"
+#include "monitor/common/area-setup.h"
 
 /* Of QEMU 7.2: include/exec/memory.h, exec/ramlist.h */
 #define QEMU_GLOBAL_DIRTY_MIGRATION 1u

@@ -18,10 +18,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../common/exit-codes.h"
-#include "../common/pair-config.h"
-#include "../daemon/arbiter.h"
 #include "cli.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/common/pair-config.h"
+#include "monitor/daemon/arbiter/arbiter.h"
 
 #define PAIR_DIRECTORY "/etc/vmft"
 

@@ -20,8 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../common/exit-codes.h"
 #include "cli.h"
+#include "monitor/common/exit-codes.h"
 #include "probe.h"
 #include "socket-name.h"
 

@@ -7,8 +7,8 @@
  *
  * The saved command line is checked as one given to vmft-qemu is, given other disks, taps and
  * consoles (monitor/wrapper/offline.h) and started through vmft-qemu as a backup in a network
- * namespace of its own; the monitor beside it reads the log from the file (monitor/daemon/replay.h)
- * and says how it went.
+ * namespace of its own; the monitor beside it reads the log from the file
+ * (monitor/daemon/savedlog/replay.h) and says how it went.
  */
 #define _GNU_SOURCE
 #include <argp.h>
@@ -25,13 +25,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../logging-channel/savedlog.h"
-#include "../common/exit-codes.h"
-#include "../common/pair-config.h"
-#include "../interface.h"
-#include "../wrapper/offline.h"
-#include "../wrapper/qemu-binary.h"
 #include "cli.h"
+#include "logging-channel/savedlog.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/common/pair-config.h"
+#include "monitor/interface.h"
+#include "monitor/wrapper/offline.h"
+#include "monitor/wrapper/qemu-binary.h"
 
 #define STALL_MS_DEFAULT 30000
 #define STALL_MS_MIN	 1000

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "../common/exit-codes.h"
-#include "../common/pair-config.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/common/pair-config.h"
 
 static bool is_socket(const char *path)
 {

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/un.h>
 
-#include "../common/error.h"
+#include "monitor/common/error.h"
 
 #define VMFT_SOCKET_PATH_MAX  sizeof(((struct sockaddr_un *)0)->sun_path)
 #define VMFT_SOCKET_DIRECTORY "/run/vmft" /* where a pair file has them that does not say */

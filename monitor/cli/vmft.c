@@ -12,9 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../common/exit-codes.h"
-#include "../daemon/control-request.h"
 #include "cli.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/daemon/status/control-request.h"
 #include "socket-name.h"
 
 #define WATCH		  "watch"

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "../../logging-channel/wire.h"
+#include "logging-channel/wire.h"
 
 #define FRAME_MIN 60u /* without its checksum */
 

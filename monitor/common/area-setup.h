@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../interface.h"
 #include "error.h"
+#include "monitor/interface.h"
 
 /*
  * A memfd with an initialised header, its size sealed; memory is taken only as it is written.

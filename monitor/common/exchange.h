@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "../interface.h"
+#include "monitor/interface.h"
 
 /* What the agent knows of the guest's presence, and what the monitor was told of it by the peer. */
 struct vmft_exchange *vmft_exchange_shown(struct vmft_area *area);

@@ -5,9 +5,9 @@
 
 #include <stddef.h>
 
-#include "../../logging-channel/ring.h"
-#include "../interface.h"
 #include "error.h"
+#include "logging-channel/ring.h"
+#include "monitor/interface.h"
 
 /* A memfd with an initialised header, its size sealed. Returns the descriptor (no
  * close-on-exec: QEMU and the monitor inherit it) or a negative errno. */

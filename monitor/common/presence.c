@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../logging-channel/wire.h"
+#include "logging-channel/wire.h"
 
 #define ETHERTYPE_IPV4	   0x0800u
 #define ETHERTYPE_IPV6	   0x86ddu

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "../../logging-channel/frame.h"
+#include "logging-channel/frame.h"
 
 #define VMFT_TAP_TEXT_MAX (VMFT_TAP_NETDEV_MAX + 64u)
 #define VMFT_TAP_IFNAME	  16u /* IFNAMSIZ */

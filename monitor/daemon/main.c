@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../common/exit-codes.h"
-#include "monitor.h"
-#include "replay.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/daemon/hub/monitor.h"
+#include "monitor/daemon/savedlog/replay.h"
 
 enum option_key {
 	KEY_PAIR = 1,

@@ -14,10 +14,10 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#include "../../logging-channel/loop.h"
-#include "../common/pair-config.h"
-#include "agent-link.h"
-#include "image.h"
+#include "logging-channel/loop.h"
+#include "monitor/common/pair-config.h"
+#include "monitor/daemon/attach/image.h"
+#include "monitor/daemon/guest/agent-link.h"
 
 struct vmft_strategy;
 

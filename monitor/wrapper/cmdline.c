@@ -6,7 +6,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "exit-codes.h"
+#include "monitor/common/exit-codes.h"
 #include "rewrite.h"
 
 /* Added for the machine itself, and at most per option of the line. */

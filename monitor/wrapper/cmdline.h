@@ -15,8 +15,8 @@
 #include <stdint.h>
 
 #include "arena.h"
-#include "error.h"
-#include "pair-config.h"
+#include "monitor/common/error.h"
+#include "monitor/common/pair-config.h"
 
 #define VMFT_NICS_MAX	   8   /* that the agent has room for */
 #define VMFT_DIGEST_HEX	   33  /* 128 bits in hex and the terminating zero */

@@ -6,7 +6,7 @@
  */
 #include <string.h>
 
-#include "../interface.h"
+#include "monitor/interface.h"
 #include "rewrite.h"
 
 #define FDSET "/dev/fdset/"

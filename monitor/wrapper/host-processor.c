@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "exit-codes.h"
+#include "monitor/common/exit-codes.h"
 
 #define CPUINFO "/proc/cpuinfo"
 

@@ -4,7 +4,7 @@
 #define VMFT_HOST_PROCESSOR_H
 
 #include "cmdline.h"
-#include "error.h"
+#include "monitor/common/error.h"
 
 /* A host_processor of struct vmft_rewrite_options: the model name that /proc/cpuinfo has. */
 int vmft_host_processor(char ret[static VMFT_PROCESSOR_MAX], struct vmft_error *err);

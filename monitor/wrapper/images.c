@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "exit-codes.h"
+#include "monitor/common/exit-codes.h"
 
 #define BLOCK_BYTES	 (64u * 1024)
 #define PROGRESS_SECONDS 2

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 #include "cmdline.h"
-#include "error.h"
-#include "pair-config.h"
+#include "monitor/common/error.h"
+#include "monitor/common/pair-config.h"
 
 /* What of an image an attach has to know. */
 struct vmft_image {

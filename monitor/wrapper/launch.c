@@ -15,10 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "area-setup.h"
-#include "exit-codes.h"
-#include "iface-setup.h"
-#include "tap-facts.h"
+#include "monitor/common/area-setup.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/common/iface-setup.h"
+#include "monitor/common/tap-facts.h"
 
 #ifndef VMFT_LIBEXECDIR
 #define VMFT_LIBEXECDIR "/usr/libexec/vmft"

@@ -4,10 +4,10 @@
 #define VMFT_LAUNCH_H
 
 #include "cmdline.h"
-#include "error.h"
 #include "images.h"
-#include "interface.h"
-#include "pair-config.h"
+#include "monitor/common/error.h"
+#include "monitor/common/pair-config.h"
+#include "monitor/interface.h"
 #include "qemu-binary.h"
 #include "tap-probe.h"
 

@@ -15,11 +15,11 @@
 #include <unistd.h>
 
 #include "cmdline.h"
-#include "exit-codes.h"
 #include "host-processor.h"
 #include "images.h"
 #include "launch.h"
-#include "pair-config.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/common/pair-config.h"
 #include "qemu-binary.h"
 #include "tap-fd.h"
 #include "tap-probe.h"

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "interface.h"
+#include "monitor/interface.h"
 #include "rewrite.h"
 
 #define FD_DIGITS_MAX 9 /* an int's, less one */

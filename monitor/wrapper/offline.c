@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "exit-codes.h"
+#include "monitor/common/exit-codes.h"
 #include "rewrite.h"
 
 struct offline {

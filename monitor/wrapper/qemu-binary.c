@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "exit-codes.h"
+#include "monitor/common/exit-codes.h"
 
 #define VERSION_TIMEOUT_MS 5000
 #define VERSION_OUTPUT_MAX 512

@@ -3,7 +3,7 @@
 #ifndef VMFT_QEMU_BINARY_H
 #define VMFT_QEMU_BINARY_H
 
-#include "error.h"
+#include "monitor/common/error.h"
 #include "qemu-versions.h"
 
 #define VMFT_QEMU_VERSION_MAX 32

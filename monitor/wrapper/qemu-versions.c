@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "../../logging-channel/event.h"
+#include "logging-channel/event.h"
 
 static const struct vmft_qemu_symbol symbols_7_2[] = {
     {"replay_mode", 4},

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "exit-codes.h"
+#include "monitor/common/exit-codes.h"
 
 bool vmft_is_checkpoint(const struct vmft_rewrite *rw)
 {

@@ -9,8 +9,8 @@
 #include <stdbool.h>
 
 #include "arena.h"
+#include "monitor/common/pair-config.h"
 #include "optset.h"
-#include "pair-config.h"
 
 /* What one -smp asks for, counted as QEMU does. */
 struct vmft_smp {

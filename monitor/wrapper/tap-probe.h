@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #include "cmdline.h"
-#include "tap-facts.h"
+#include "monitor/common/tap-facts.h"
 
 struct vmft_tap_probe {
 	struct vmft_tap_facts facts;  /* what cannot be found out is VMFT_TAP_UNKNOWN there */

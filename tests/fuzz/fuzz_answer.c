@@ -5,7 +5,7 @@
  */
 int vmft_main(int argc, char *argv[]);
 #define main vmft_main
-#include "../../monitor/cli/vmft.c"
+#include "monitor/cli/vmft.c"
 #undef main
 
 #include <fcntl.h>

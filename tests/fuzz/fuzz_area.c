@@ -10,9 +10,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../monitor/common/area-setup.h"
-#include "../../monitor/daemon/agent-link.h"
 #include "driver.h"
+#include "monitor/common/area-setup.h"
+#include "monitor/daemon/guest/agent-link.h"
 
 #define FILE_BYTES_MAX (UINT64_C(1) << 30)
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../monitor/wrapper/cmdline.h"
 #include "driver.h"
+#include "monitor/wrapper/cmdline.h"
 
 #define WORDS_MAX 64
 

@@ -2,8 +2,8 @@
 /* A line on the control socket. */
 #include <stdlib.h>
 
-#include "../../monitor/daemon/control-request.h"
 #include "driver.h"
+#include "monitor/daemon/status/control-request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -12,8 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../monitor/wrapper/qemu-binary.h"
 #include "driver.h"
+#include "monitor/wrapper/qemu-binary.h"
 
 static void must(int good)
 {

@@ -9,9 +9,9 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "../../logging-channel/epoch.h"
-#include "../../logging-channel/wire.h"
 #include "driver.h"
+#include "logging-channel/epoch.h"
+#include "logging-channel/wire.h"
 
 #define PAGES	    6u
 #define PAGE_STRIDE 128u /* of a cache of 256 pages: three of a region share a slot */

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../monitor/daemon/etcd-wire.h"
 #include "driver.h"
+#include "monitor/daemon/arbiter/etcd-wire.h"
 
 #define OWNER "me"
 

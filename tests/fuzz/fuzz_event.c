@@ -2,8 +2,8 @@
 /* A log from the ring or the wire, fed whole and in pieces: both must see the same. */
 #include <stdlib.h>
 
-#include "../../logging-channel/event.h"
 #include "driver.h"
+#include "logging-channel/event.h"
 
 static int feed(struct vmft_log_cursor *c, const uint8_t *data, size_t size, size_t piece)
 {

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../logging-channel/frame.h"
 #include "driver.h"
+#include "logging-channel/frame.h"
 
 static uint8_t again[VMFT_FRAME_HEADER + VMFT_FRAME_PAYLOAD_MAX];
 

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../logging-channel/wire.h"
-#include "../../monitor/daemon/heartbeat.h"
 #include "driver.h"
+#include "logging-channel/wire.h"
+#include "monitor/daemon/peer/heartbeat.h"
 
 #define MS UINT64_C(1000000)
 

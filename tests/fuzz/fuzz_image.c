@@ -10,8 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../monitor/wrapper/images.h"
 #include "driver.h"
+#include "monitor/wrapper/images.h"
 
 static void must(int good)
 {

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../monitor/common/pair-config.h"
 #include "driver.h"
+#include "monitor/common/pair-config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

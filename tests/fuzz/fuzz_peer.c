@@ -11,11 +11,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "../../logging-channel/epoch.h"
-#include "../../logging-channel/event.h"
-#include "../../logging-channel/wire.h"
-#include "../pair/world.h"
 #include "driver.h"
+#include "logging-channel/epoch.h"
+#include "logging-channel/event.h"
+#include "logging-channel/wire.h"
+#include "tests/pair/world.h"
 
 #define MS	    UINT64_C(1000000)
 #define RECORDS_MAX 200u

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../monitor/common/announcement.h"
-#include "../../monitor/common/presence.h"
 #include "driver.h"
+#include "monitor/common/announcement.h"
+#include "monitor/common/presence.h"
 
 static struct vmft_presence presence, other;
 static uint8_t bytes[VMFT_PRESENCE_BYTES_MAX], again[VMFT_PRESENCE_BYTES_MAX];

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../monitor/wrapper/offline.h"
 #include "driver.h"
+#include "monitor/wrapper/offline.h"
 
 #define WORDS_MAX 64
 #define DISKS_MAX 16

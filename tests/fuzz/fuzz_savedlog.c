@@ -11,9 +11,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../logging-channel/event-text.h"
-#include "../../logging-channel/savedlog.h"
 #include "driver.h"
+#include "logging-channel/event-text.h"
+#include "logging-channel/savedlog.h"
 
 static uint8_t again[VMFT_SAVEDLOG_HEADER_MAX];
 

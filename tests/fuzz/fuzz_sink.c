@@ -13,10 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../logging-channel/wire.h"
-#include "../../monitor/common/area-setup.h"
-#include "../../monitor/daemon/checkpoint.h"
 #include "driver.h"
+#include "logging-channel/wire.h"
+#include "monitor/common/area-setup.h"
+#include "monitor/daemon/checkpoint/checkpoint.h"
 
 #define PAGE	    VMFT_RAM_BLOCK_BYTES
 #define DISKS	    2u

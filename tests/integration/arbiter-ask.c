@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../monitor/daemon/arbiter.h"
+#include "monitor/daemon/arbiter/arbiter.h"
 
 static void claim(const struct vmft_arbiter_ops *ops, struct vmft_arbiter *arbiter, char **words,
 		  bool starts)

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../logging-channel/savedlog.h"
+#include "logging-channel/savedlog.h"
 
 static int put(FILE *to, const struct vmft_savedlog_record *record, uint64_t position, uint8_t byte)
 {

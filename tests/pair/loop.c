@@ -4,7 +4,7 @@
  * turn, timers when world_step() has put the clock on. One thread, the same order in every run.
  */
 #define _GNU_SOURCE
-#include "../../logging-channel/loop.h"
+#include "logging-channel/loop.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * logging-channel/transport.h in memory: takes the place of TCP. A byte that was committed is in
  * the other end's buffer at once; the other end's callbacks run in world_transport_step().
  */
-#include "../../logging-channel/transport.h"
+#include "logging-channel/transport.h"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -14,9 +14,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../logging-channel/event.h"
-#include "../../monitor/common/area-setup.h"
-#include "../../monitor/common/iface-setup.h"
+#include "logging-channel/event.h"
+#include "monitor/common/area-setup.h"
+#include "monitor/common/iface-setup.h"
 
 #define MS	    UINT64_C(1000000)
 #define PAGE	    VMFT_RAM_BLOCK_BYTES

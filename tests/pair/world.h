@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../../monitor/daemon/monitor.h"
+#include "monitor/daemon/hub/monitor.h"
 
 #define WORLD_DISKS	 2u
 #define WORLD_DISK_BYTES (5u * VMFT_DISK_BLOCK_BYTES + 512)

@@ -14,7 +14,7 @@
 #ifndef VMFT_SIM_H
 #define VMFT_SIM_H
 
-#include "../../monitor/core/core.h"
+#include "monitor/core/core.h"
 
 #include <stdbool.h>
 #include <stdint.h>

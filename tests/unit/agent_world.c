@@ -11,8 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../monitor/common/area-setup.h"
-#include "../../monitor/common/iface-setup.h"
+#include "monitor/common/area-setup.h"
+#include "monitor/common/iface-setup.h"
 
 struct vmft_agent vmft_agent;
 struct world world;

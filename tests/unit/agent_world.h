@@ -14,7 +14,7 @@
 
 /* A test is QEMU, which calls what the agent stands in for. */
 #define VMFT_CALLS_STOOD_IN_NAMES
-#include "../../monitor/agent/agent.h"
+#include "monitor/agent/agent.h"
 
 #define WORLD_RING 1048576u
 

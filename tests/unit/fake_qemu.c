@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-#include "../../monitor/common/area-setup.h"
+#include "monitor/common/area-setup.h"
 
 struct fake_qemu qemu;
 struct vmft_area *area;

@@ -12,8 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../monitor/daemon/advice.h"
-#include "../../monitor/daemon/alarm.h"
+#include "monitor/daemon/status/advice.h"
+#include "monitor/daemon/status/alarm.h"
 #include "suites.h"
 
 #define PATIENCE_MS 30000

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../monitor/common/exit-codes.h"
-#include "../../monitor/daemon/arbiter.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/daemon/arbiter/arbiter.h"
 #include "suites.h"
 
 struct scratch {

@@ -11,10 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../monitor/common/area-setup.h"
-#include "../../monitor/common/exit-codes.h"
-#include "../../monitor/common/iface-setup.h"
-#include "../../monitor/daemon/agent-link.h"
+#include "monitor/common/area-setup.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/common/iface-setup.h"
+#include "monitor/daemon/guest/agent-link.h"
 #include "suites.h"
 
 #define RAM_BYTES (UINT64_C(64) << 20)

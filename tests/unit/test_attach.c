@@ -20,8 +20,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "../../monitor/common/area-setup.h"
 #include "fake_qemu.h"
+#include "monitor/common/area-setup.h"
 #include "suites.h"
 
 /* --- images ------------------------------------------------------------------ */

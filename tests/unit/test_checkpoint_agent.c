@@ -17,8 +17,8 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-#include "../../monitor/common/area-setup.h"
 #include "fake_qemu.h"
+#include "monitor/common/area-setup.h"
 #include "suites.h"
 
 #define PAUSED	"runstate:7 ticks-off pause notify:0:7 "

@@ -18,11 +18,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../logging-channel/wire.h"
-#include "../../monitor/common/area-setup.h"
-#include "../../monitor/common/iface-setup.h"
-#include "../../monitor/daemon/checkpoint.h"
-#include "../../monitor/daemon/monitor.h"
+#include "logging-channel/wire.h"
+#include "monitor/common/area-setup.h"
+#include "monitor/common/iface-setup.h"
+#include "monitor/daemon/checkpoint/checkpoint.h"
+#include "monitor/daemon/hub/monitor.h"
 #include "suites.h"
 
 #define MS	UINT64_C(1000000)

@@ -17,11 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../monitor/common/exit-codes.h"
-#include "../../monitor/wrapper/cmdline.h"
-#include "../../monitor/wrapper/host-processor.h"
-#include "../../monitor/wrapper/optset.h"
-#include "../../monitor/wrapper/scan.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/wrapper/cmdline.h"
+#include "monitor/wrapper/host-processor.h"
+#include "monitor/wrapper/optset.h"
+#include "monitor/wrapper/scan.h"
 
 int vmft_suite_cmdline(void);
 

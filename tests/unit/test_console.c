@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../monitor/daemon/console.h"
 #include "agent_world.h"
+#include "monitor/daemon/guest/console.h"
 #include "suites.h"
 
 #define KEPT	   65536u

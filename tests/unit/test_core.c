@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define _GNU_SOURCE
-#include "../../monitor/core/core.h"
-#include "../../monitor/core/queue.h"
+#include "monitor/core/core.h"
+#include "monitor/core/queue.h"
 
 #include <CUnit/CUnit.h>
 #include <fcntl.h>

@@ -11,15 +11,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../monitor/common/exit-codes.h"
-#include "../../monitor/common/iface-setup.h"
-#include "../../monitor/daemon/arbiter.h"
-#include "../../monitor/daemon/control-request.h"
-#include "../../monitor/daemon/handover.h"
-#include "../../monitor/daemon/lag.h"
-#include "../../monitor/daemon/stall.h"
-#include "../../monitor/daemon/stop.h"
-#include "../../monitor/daemon/throttle.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/common/iface-setup.h"
+#include "monitor/daemon/arbiter/arbiter.h"
+#include "monitor/daemon/hub/handover.h"
+#include "monitor/daemon/hub/stop.h"
+#include "monitor/daemon/lockstep/lag.h"
+#include "monitor/daemon/lockstep/stall.h"
+#include "monitor/daemon/lockstep/throttle.h"
+#include "monitor/daemon/status/control-request.h"
 #include "suites.h"
 
 #define MS UINT64_C(1000000)

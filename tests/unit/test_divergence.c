@@ -9,11 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../monitor/common/exit-codes.h"
-#include "../../monitor/daemon/advice.h"
-#include "../../monitor/daemon/log-index.h"
-#include "../../monitor/daemon/monitor.h"
 #include "agent_world.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/daemon/hub/monitor.h"
+#include "monitor/daemon/savedlog/log-index.h"
+#include "monitor/daemon/status/advice.h"
 #include "suites.h"
 
 #define PAGES 8u

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "../../logging-channel/epoch.h"
-#include "../../logging-channel/wire.h"
+#include "logging-channel/epoch.h"
+#include "logging-channel/wire.h"
 #include "suites.h"
 
 #define PAGE VMFT_EPOCH_PAGE

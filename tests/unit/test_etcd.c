@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../monitor/common/exit-codes.h"
-#include "../../monitor/daemon/etcd-wire.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/daemon/arbiter/etcd-wire.h"
 #include "suites.h"
 
 /* As etcd 3.4.23 answers. */

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "../../logging-channel/event.h"
+#include "logging-channel/event.h"
 #include "suites.h"
 
 struct sample {

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "../../logging-channel/frame.h"
+#include "logging-channel/frame.h"
 #include "suites.h"
 
 static const char payload[] = "log bytes, any bytes";

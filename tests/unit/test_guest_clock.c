@@ -3,7 +3,7 @@
 #include <CUnit/CUnit.h>
 #include <stdlib.h>
 
-#include "../../monitor/common/guest-clock.h"
+#include "monitor/common/guest-clock.h"
 #include "suites.h"
 
 #define MS INT64_C(1000000)

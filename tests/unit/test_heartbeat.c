@@ -10,9 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../../monitor/daemon/detection.h"
-#include "../../monitor/daemon/heartbeat.h"
-#include "../../monitor/daemon/hiccups.h"
+#include "monitor/daemon/peer/detection.h"
+#include "monitor/daemon/peer/heartbeat.h"
+#include "monitor/daemon/status/hiccups.h"
 #include "suites.h"
 
 #define MS UINT64_C(1000000)

@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../monitor/common/exit-codes.h"
-#include "../../monitor/daemon/image.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/daemon/attach/image.h"
 #include "suites.h"
 
 #define BLOCK VMFT_DISK_BLOCK_BYTES

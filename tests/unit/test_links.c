@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../monitor/daemon/links.h"
+#include "monitor/daemon/guest/links.h"
 #include "suites.h"
 
 static struct vmft_links links;

@@ -12,9 +12,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "../../monitor/common/exchange.h"
-#include "../../monitor/wrapper/tap-fd.h"
 #include "agent_world.h"
+#include "monitor/common/exchange.h"
+#include "monitor/wrapper/tap-fd.h"
 #include "suites.h"
 
 #define TAPS 3

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../monitor/daemon/epoch-figures.h"
-#include "../../monitor/daemon/pacer.h"
+#include "monitor/daemon/checkpoint/epoch-figures.h"
+#include "monitor/daemon/checkpoint/pacer.h"
 #include "suites.h"
 
 #define MS   UINT64_C(1000000)

@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../monitor/common/exit-codes.h"
-#include "../../monitor/common/pair-config.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/common/pair-config.h"
 
 int vmft_suite_pair_config(void);
 

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../monitor/common/announcement.h"
-#include "../../monitor/common/exchange.h"
-#include "../../monitor/common/presence.h"
+#include "monitor/common/announcement.h"
+#include "monitor/common/exchange.h"
+#include "monitor/common/presence.h"
 #include "suites.h"
 
 #define SECOND UINT64_C(1000000000)

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "../../logging-channel/ring.h"
+#include "logging-channel/ring.h"
 #include "suites.h"
 
 #define SIZE 64u

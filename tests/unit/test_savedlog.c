@@ -12,10 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../logging-channel/event-text.h"
-#include "../../logging-channel/savedlog-writer.h"
-#include "../../logging-channel/savedlog.h"
-#include "../../monitor/wrapper/offline.h"
+#include "logging-channel/event-text.h"
+#include "logging-channel/savedlog-writer.h"
+#include "logging-channel/savedlog.h"
+#include "monitor/wrapper/offline.h"
 #include "suites.h"
 
 static char words[] = "-m\0256M\0-append\0a b\0";

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../../monitor/cli/socket-name.h"
+#include "monitor/cli/socket-name.h"
 #include "suites.h"
 
 static void make_socket(const char *directory, const char *name)

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../../monitor/daemon/strangers.h"
+#include "monitor/daemon/peer/strangers.h"
 #include "suites.h"
 
 #define PAIR "[pair]\nname = a\narbiter = file:/a\n"

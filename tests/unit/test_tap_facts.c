@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "../../monitor/common/tap-facts.h"
+#include "monitor/common/tap-facts.h"
 #include "suites.h"
 
 static const struct vmft_tap_facts plain = {

@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../logging-channel/transport.h"
-#include "../../monitor/daemon/heartbeat.h"
+#include "logging-channel/transport.h"
+#include "monitor/daemon/peer/heartbeat.h"
 #include "suites.h"
 
 static void on_open(void *user, struct vmft_conn *conn)

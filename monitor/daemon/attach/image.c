@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "monitor/common/exit-codes.h"
+
+/* QEMU's image locks: who uses a permission holds byte 100 + its number, who does not share
+ * it holds byte 200 + its number (block/file-posix.c, RAW_LOCK_PERM_BASE); 1 is writing. */
+#define LOCK_USES_WRITE	  101
+#define LOCK_SHARES_WRITE 201
+
+static int parse_format(const char *text, size_t n, struct vmft_image *ret)
+{
+	static const struct {
+		const char *name;
+		enum vmft_image_format format;
+		bool read_only;
+	} formats[] = {
+	    {"raw", VMFT_IMAGE_RAW, false},
+	    {"raw-ro", VMFT_IMAGE_RAW, true},
+	    {"qcow2", VMFT_IMAGE_QCOW2, false},
+	    {"qcow2-ro", VMFT_IMAGE_QCOW2, true},
+	};
+
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		if (strlen(formats[i].name) != n || memcmp(formats[i].name, text, n) != 0)
+			continue;
+		ret->format = formats[i].format;
+		ret->read_only = formats[i].read_only;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int vmft_image_parse(const char *text, struct vmft_image *ret)
+{
+	struct vmft_image image = {.fd = -1};
+	const char *colon = strchr(text, ':');
+	char *end;
+
+	if (!colon)
+		return -EINVAL;
+	if (parse_format(text, (size_t)(colon - text), &image) < 0)
+		return -EINVAL;
+	/* Plain decimal: strtoull() alone would take blanks and signs. */
+	if (colon[1] < '0' || colon[1] > '9')
+		return -EINVAL;
+	errno = 0;
+	image.guest_bytes = strtoull(colon + 1, &end, 10);
+	if (errno || *end != ':' || end[1] == '\0')
+		return -EINVAL;
+	image.path = end + 1;
+	*ret = image;
+	return 0;
+}
+
+/* Whether a lock of somebody else stands in the way of a write lock there. */
+static bool is_locked(int fd, off_t byte)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+/* The one lock a copy holds: who fills it is a writer, who compares it shares no writing. */
+static int lock_copy(const struct vmft_image *image, short type)
+{
+	struct flock lock = {
+	    .l_type = type,
+	    .l_whence = SEEK_SET,
+	    .l_start = image->read_only ? LOCK_SHARES_WRITE : LOCK_USES_WRITE,
+	    .l_len = 1,
+	};
+
+	return fcntl(image->fd, F_OFD_SETLK, &lock);
+}
+
+static bool is_in_use(const struct vmft_image *image)
+{
+	return is_locked(image->fd, LOCK_USES_WRITE) ||
+	       (!image->read_only && is_locked(image->fd, LOCK_SHARES_WRITE));
+}
+
+static int refuse(struct vmft_image *image, int rc, const char *what, struct vmft_error *err)
+{
+	vmft_image_close(image);
+	return vmft_error_set(err, rc, VMFT_EXIT_IMAGE, "%s: %s: %s", image->path, what,
+			      strerror(-rc));
+}
+
+int vmft_image_open(struct vmft_image *image, bool copy, struct vmft_error *err)
+{
+	const bool write = copy && !image->read_only;
+	struct stat st;
+
+	image->fd = open(image->path, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	if (image->fd < 0)
+		return refuse(image, -errno, write ? "cannot be written" : "cannot be read", err);
+	if (fstat(image->fd, &st) < 0)
+		return refuse(image, -errno, "cannot be examined", err);
+	image->is_device = S_ISBLK(st.st_mode);
+	/* For as long as it is to become a copy, with checkpoints until the backup goes live.
+	 * Locked first, looked at then, as QEMU does it: of two who come at once one sees the
+	 * other. */
+	if (copy)
+		(void)lock_copy(image, F_RDLCK);
+	if (copy && is_in_use(image))
+		return refuse(image, -EBUSY,
+			      image->read_only ? "another program writes to it"
+					       : "in use by another program",
+			      err);
+	return 0;
+}
+
+void vmft_image_close(struct vmft_image *image)
+{
+	/* By itself: an operation of io_uring that is under way still keeps the file, and with it
+	 * the lock, from QEMU, whose image it is now. */
+	if (image->fd >= 0)
+		(void)lock_copy(image, F_UNLCK);
+	if (image->fd >= 0)
+		close(image->fd);
+	image->fd = -1;
+}
+
+int64_t vmft_image_file_bytes(const struct vmft_image *image)
+{
+	/* Of a device fstat() tells no size. */
+	off_t end = lseek(image->fd, 0, SEEK_END);
+
+	return end < 0 ? -errno : end;
+}
+
+/* For a file system without holes. */
+static int write_zeroes(int fd, uint64_t offset, uint64_t n)
+{
+	static const uint8_t zeroes[VMFT_DISK_BLOCK_BYTES];
+
+	while (n > 0) {
+		ssize_t done =
+		    pwrite(fd, zeroes, n < sizeof(zeroes) ? n : sizeof(zeroes), (off_t)offset);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return -errno;
+		offset += (uint64_t)done;
+		n -= (uint64_t)done;
+	}
+	return 0;
+}
+
+int vmft_image_zero(const struct vmft_image *image, uint64_t offset, uint64_t n)
+{
+	/* A discarded block of a device need not read as zeroes; a hole of a file does. */
+	const int mode = image->is_device ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE;
+
+	if (fallocate(image->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)n) == 0)
+		return 0;
+	if (errno != EOPNOTSUPP && errno != ENOSYS)
+		return -errno;
+	return write_zeroes(image->fd, offset, n);
+}
+
+/* The end of a long path says more than its beginning. */
+void vmft_image_fault(const struct vmft_image *image, const char *what, int error, char *ret,
+		      size_t size)
+{
+	const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+	const size_t most = 80, n = strlen(image->path);
+
+	(void)snprintf(ret, size, "%s: %s%s: cannot be %s: %s", full ? "disk full" : "disk error",
+		       n > most ? "..." : "", n > most ? image->path + n - most : image->path, what,
+		       strerror(error));
+}
+
+/* --- digests -------------------------------------------------------------- */
+
+static bool all_zero(const uint8_t *bytes, size_t n)
+{
+	return n == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0);
+}
+
+static uint64_t offset_of(const struct vmft_summer *s, unsigned index)
+{
+	return (s->first + index) * VMFT_DISK_BLOCK_BYTES;
+}
+
+static void add(struct vmft_summer *s, unsigned index, uint8_t *bytes, size_t n)
+{
+	XXH128_hash_t hash = {0, 0};
+
+	/* The rest of a short block is zero to a reader of either side's image. */
+	memset(bytes + n, 0, VMFT_DISK_BLOCK_BYTES - n);
+	if (!all_zero(bytes, n))
+		hash = XXH3_128bits_withSeed(bytes, VMFT_DISK_BLOCK_BYTES, s->sums.seed);
+	s->sums.sum[index].low = hash.low64;
+	s->sums.sum[index].high = hash.high64;
+}
+
+static bool is_hole(const struct vmft_summer *s, unsigned index)
+{
+	const uint64_t offset = offset_of(s, index);
+	off_t data = lseek(s->image->fd, (off_t)offset, SEEK_DATA);
+
+	if (data < 0)
+		return errno == ENXIO; /* nothing but a hole up to the end */
+	return (uint64_t)data >= offset + VMFT_DISK_BLOCK_BYTES;
+}
+
+static void read_more(struct vmft_summer *s, struct vmft_summer_slot *slot)
+{
+	while (s->next < s->sums.count && s->result == 0) {
+		const unsigned index = s->next++;
+
+		s->sums.sum[index].low = 0;
+		s->sums.sum[index].high = 0;
+		if (is_hole(s, index))
+			continue;
+		slot->index = index;
+		s->reading++;
+		vmft_loop_read(s->loop, &slot->op, s->image->fd, slot->bytes, VMFT_DISK_BLOCK_BYTES,
+			       offset_of(s, index));
+		return;
+	}
+}
+
+static void finish(struct vmft_summer *s)
+{
+	if (s->reading > 0 || !s->busy)
+		return;
+	s->busy = false;
+	s->done(s, s->result);
+}
+
+static void on_read(struct vmft_op *op, int result)
+{
+	struct vmft_summer_slot *slot = op->owner;
+	struct vmft_summer *s = slot->summer;
+
+	s->reading--;
+	if (result < 0)
+		s->result = result;
+	else
+		add(s, slot->index, slot->bytes, (size_t)result);
+	read_more(s, slot);
+	finish(s);
+}
+
+int vmft_summer_init(struct vmft_summer *s, struct vmft_loop *loop, void *owner,
+		     void (*done)(struct vmft_summer *summer, int result))
+{
+	*s = (struct vmft_summer){.loop = loop, .owner = owner, .done = done};
+	for (unsigned i = 0; i < sizeof(s->slot) / sizeof(s->slot[0]); i++) {
+		s->slot[i].summer = s;
+		s->slot[i].op = (struct vmft_op){.done = on_read, .owner = &s->slot[i]};
+		s->slot[i].bytes = malloc(VMFT_DISK_BLOCK_BYTES);
+		if (!s->slot[i].bytes) {
+			vmft_summer_fini(s);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+void vmft_summer_start(struct vmft_summer *s)
+{
+	s->busy = true;
+	s->result = 0;
+	s->next = 0;
+	for (unsigned i = 0; i < sizeof(s->slot) / sizeof(s->slot[0]); i++)
+		read_more(s, &s->slot[i]);
+	finish(s);
+}
+
+void vmft_summer_fini(struct vmft_summer *s)
+{
+	for (unsigned i = 0; i < sizeof(s->slot) / sizeof(s->slot[0]); i++) {
+		free(s->slot[i].bytes);
+		s->slot[i].bytes = NULL;
+	}
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "console.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "monitor/daemon/hub/monitor.h"
+
+#define QUIET_NS UINT64_C(60000000000)
+
+bool vmft_console_begins(struct vmft_console_watch *watch, uint64_t dropped, uint64_t now)
+{
+	const bool rises = dropped != watch->seen;
+	const bool rose = watch->dropped_ns != 0 && now - watch->dropped_ns < QUIET_NS;
+
+	watch->seen = dropped;
+	if (rises)
+		watch->dropped_ns = now;
+	return rises && !rose;
+}
+
+void vmft_console_look(struct vmft_monitor *m)
+{
+	const struct vmft_iface *iface = m->agent.iface;
+	const uint64_t dropped = atomic_load(&iface->console_dropped);
+	const uint32_t error = atomic_load(&iface->console_error);
+
+	if (!vmft_console_begins(&m->console, dropped, vmft_loop_now()))
+		return;
+	vmft_journal_say(&m->journal,
+			 "a serial console drops output (%s): %" PRIu64
+			 " bytes until now; the guest is not held up by it",
+			 error ? strerror((int)error) : "its reader stands still", dropped);
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The monitor of one side of one protected VM: the world around monitor/core.
+ *
+ * monitor.c turns what happens (the agent's bell, QEMU's end, the arbiter's answer, time)
+ * into events for the core and carries its actions out; peer.c does the same for the
+ * logging channel; control.c answers questions and drill commands. One thread, one loop:
+ * nothing here is locked.
+ */
+#ifndef VMFT_MONITOR_H
+#define VMFT_MONITOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "handover.h"
+#include "logging-channel/frame.h"
+#include "logging-channel/loop.h"
+#include "logging-channel/transport.h"
+#include "monitor/common/pair-config.h"
+#include "monitor/common/tap-facts.h"
+#include "monitor/core/core.h"
+#include "monitor/core/queue.h"
+#include "monitor/daemon/arbiter/arbiter.h"
+#include "monitor/daemon/attach/attach.h"
+#include "monitor/daemon/attach/image.h"
+#include "monitor/daemon/divergence/divergence.h"
+#include "monitor/daemon/guest/agent-link.h"
+#include "monitor/daemon/guest/console.h"
+#include "monitor/daemon/guest/disk-fault.h"
+#include "monitor/daemon/guest/shown.h"
+#include "monitor/daemon/lockstep/lag.h"
+#include "monitor/daemon/lockstep/stall.h"
+#include "monitor/daemon/lockstep/throttle.h"
+#include "monitor/daemon/peer/detection.h"
+#include "monitor/daemon/peer/heartbeat.h"
+#include "monitor/daemon/peer/reach.h"
+#include "monitor/daemon/peer/strangers.h"
+#include "monitor/daemon/savedlog/saver.h"
+#include "monitor/daemon/status/alarm.h"
+#include "monitor/daemon/status/hiccups.h"
+#include "monitor/daemon/status/journal.h"
+#include "monitor/daemon/strategy.h"
+#include "stop.h"
+
+#define VMFT_CONTROL_CLIENTS 8u
+
+struct vmft_monitor_options {
+	const char *pair_file;
+	enum vmft_role role;	    /* as started; core.side is what it is now */
+	enum vmft_host host;	    /* which of the pair file's this is */
+	struct vmft_hello identity; /* what this side says in its hello */
+	char tap_ifname[VMFT_HELLO_TAPS_MAX][VMFT_TAP_IFNAME]; /* "": not known */
+	struct vmft_image disk[VMFT_AREA_DISKS_MAX];
+	uint32_t disk_count;
+	const struct vmft_strategy_ops *strategy;
+	const char *strategy_reason; /* why this one */
+	int iface_fd, area_fd, ram_fd, bell_monitor_fd, bell_agent_fd, lifeline_fd;
+	int guest_pid;
+	int words_fd;	    /* QEMU's arguments as given, each ended by a zero; -1: none */
+	const char *replay; /* a saved log: see replay.h; NULL for a side of a pair */
+};
+
+enum vmft_peer_stage {
+	VMFT_PEER_NONE,	     /* no connection that counts */
+	VMFT_PEER_HELLO,     /* primary: our hello is out; backup: our answer is */
+	VMFT_PEER_ATTACHING, /* hellos accepted, the guest's state is on its way */
+	VMFT_PEER_FORMED,    /* there is a pair */
+};
+
+/* The one connection that is, or becomes, the pair's. */
+struct vmft_peer {
+	struct vmft_conn *conn;
+	enum vmft_peer_stage stage;
+	struct vmft_listener *listener;	 /* of a side that was started as backup */
+	enum vmft_host to;		 /* primary: the host that is tried, or connected */
+	struct vmft_strangers strangers; /* accepted, and not the pair's */
+	uint64_t heard_ns;		 /* last frame of the peer */
+	uint64_t echo_ns;		 /* primary: clock of our own last heartbeat that came back;
+					  * backup: the primary's clock in its last heartbeat */
+	uint64_t beat_sent_ns;		 /* primary: last heartbeat; backup: last ack frame */
+	uint64_t ack;			 /* backup: position to acknowledge */
+	uint64_t replayed;		 /* primary: what the backup says it has replayed */
+	bool ack_due;
+	bool acks_held;		 /* a drill's: see control.c */
+	bool said_waiting;	 /* "waiting for the backup" has been printed */
+	bool in_grace;		 /* the channel is silent, the heartbeat path is not */
+	bool form_due;		 /* primary: the backup is still to be told of the pair */
+	char mismatch[201];	 /* what keeps the other side from being a peer */
+	char refusal[241];	 /* the last that was said, of those that come again and again */
+	char gave_up[161];	 /* why the peer of the last pair said it would give up; or "" */
+	bool connecting;	 /* primary: a connection is being tried */
+	bool paused;		 /* backup: the channel is not read, what came finds no room */
+	bool closing;		 /* CLOSE_PEER was carried out */
+	struct vmft_op retry_op; /* primary: time to connect again */
+	/* Backup: whoever said hello while the arbiter is asked for the latest generation. */
+	struct vmft_conn *caller;
+	struct vmft_hello caller_hello;
+	uint64_t caller_generation;
+	bool latest_asked; /* a question is out */
+	bool latest_old;   /* it is older than that hello */
+	/* Primary: the backup's hello, while the arbiter is asked for the mark it left there. */
+	struct vmft_hello backup_hello;
+	bool marking;	 /* the connection is not read until the answer is there */
+	bool mark_asked; /* a question is out */
+	bool mark_old;	 /* it is older than that hello */
+};
+
+struct vmft_control_client;
+
+struct vmft_control {
+	int fd;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct vmft_op accept_op, retry_op;
+	bool full; /* the last accept failed, and it was said */
+	struct vmft_control_client *client[VMFT_CONTROL_CLIENTS]; /* NULL: free */
+	bool left_over; /* a monitor of this side was killed: its sockets may still be open */
+};
+
+struct vmft_monitor {
+	struct vmft_monitor_options options;
+	struct vmft_pair_config config;
+	struct vmft_loop *loop;
+	struct vmft_core core;
+	struct vmft_core_queue events; /* that actions of the core have caused */
+	bool stepping;		       /* the core's actions are being carried out */
+	struct vmft_agent_link agent;
+	const struct vmft_strategy_ops *strategy_ops;
+	struct vmft_strategy *strategy;
+	const struct vmft_transport_ops *transport;
+	struct vmft_peer peer;
+	struct vmft_reach reach;
+	struct vmft_heartbeat heartbeat;
+	struct vmft_hiccups hiccups;
+	const struct vmft_arbiter_ops *arbiter_ops;
+	struct vmft_arbiter *arbiter;
+	struct vmft_arbiter_worker *worker;
+	char owner[VMFT_ARBITER_OWNER_MAX];
+	char record[VMFT_ARBITER_OWNER_MAX]; /* of the core's generation; "": not known yet */
+	struct vmft_control control;
+	struct vmft_journal journal;
+	struct vmft_lag lag;
+	struct vmft_disk_fault disk;
+	struct vmft_console_watch console;
+	struct vmft_stop stop;
+	struct vmft_handover handover;
+	struct vmft_saver saver;       /* backup: the log on its disk */
+	struct vmft_source source;     /* primary: attaching a backup */
+	struct vmft_sink sink;	       /* backup: being attached */
+	struct vmft_shown shown;       /* what the guest has shown on its networks */
+	struct vmft_stall_watch stall; /* primary: whether the backup replays */
+	struct vmft_divergence divergence;
+	uint32_t throttle;		 /* permille, as the agent was told */
+	struct vmft_lag_watch lag_watch; /* primary: whether the pair lags */
+	uint64_t lag_said_ns;		 /* when the journal last said that it does */
+	bool lag_said;			 /* of this time it lags */
+	bool lag_alarmed;		 /* it has lagged for so long that somebody was told */
+	struct vmft_alarm *alarm;	 /* NULL: nobody is to be told of anything */
+	int pidfd;
+	bool guest_gone;
+	bool guest_ended;	  /* the agent says so, QEMU may still be there */
+	bool agent_broken;	  /* reported once */
+	struct vmft_op broken_op; /* the core is still to hear of agent_broken */
+	bool stopping;		  /* STOP was carried out; waiting for the last bytes to leave */
+	bool arbiter_silent_said;
+	char arbiter_error[512]; /* why it gives no answer; "": it does, as far as is known */
+	int exit_code;
+	uint64_t tick_ns;    /* when the last tick ran */
+	uint64_t state_ns;   /* when the core's state last changed */
+	uint64_t agent_beat; /* as the last tick saw it */
+	uint64_t beat_ns;    /* when it last moved */
+	uint64_t claim;	     /* generation to claim once the agent beats; 0: none */
+	uint64_t asked_ns;   /* when the arbiter was asked */
+	uint64_t stop_ns;    /* when STOP was carried out */
+	uint64_t go_live_ns; /* when the agent was told to go live */
+	uint64_t left_ns;    /* backup: when QEMU left at the end of the guest; 0: it did not */
+	uint64_t live_ns;    /* when the guest went live, by the agent's clock; 0: it did not */
+	struct vmft_op tick_op, pump_op, bell_op, pidfd_op, worker_op, retry_op;
+};
+
+/* Prepares everything that can fail; on success the pair file's addresses are ours. */
+int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options *options,
+		      struct vmft_error *err);
+/* Returns the exit code. */
+int vmft_monitor_run(struct vmft_monitor *m);
+
+/*
+ * Hands an event to the core and carries out what it answers, before it returns. Called from
+ * inside such an action, it leaves the event to the step under way, which takes it once all of
+ * its own actions are carried out: the core is stepped in one place, never from an action.
+ */
+void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *event);
+
+/* What the agent wrote into the shared memory cannot be. The core hears of it from the loop,
+ * not before this returns: the caller may be in the middle of something. */
+void vmft_monitor_agent_broken(struct vmft_monitor *m);
+/* This guest cannot be protected, or applied to, any longer; why is one line. To the core as
+ * vmft_monitor_agent_broken(). */
+void vmft_monitor_broken(struct vmft_monitor *m, const char *why);
+/* Leaves the loop at once, for a side whose guest has not run. */
+void vmft_monitor_leave(struct vmft_monitor *m, int exit_code);
+
+/* The arbiter does not answer, for this reason; NULL: it does. For the status. */
+void vmft_monitor_arbiter_error(struct vmft_monitor *m, const char *why);
+
+/* Primary: the execution lag of its backup; 0 while there is none that replays. */
+uint64_t vmft_monitor_lag_ms(struct vmft_monitor *m, uint64_t now);
+
+/* Primary: how long the backup's replay has stood still though there is log for it. */
+uint64_t vmft_monitor_stalled_ns(const struct vmft_monitor *m, uint64_t now);
+
+/* At an attach point, on both sides: positions, lag and log begin at position. 0, or what the
+ * strategy's restart() returns: then nothing has changed. */
+int vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position);
+
+static inline bool vmft_monitor_is_primary(const struct vmft_monitor *m)
+{
+	return m->core.side == VMFT_SIDE_PRIMARY;
+}
+
+/* peer.c */
+int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err);
+/* Also behind an init that failed. The pair file's addresses are free when it returns. */
+void vmft_peer_fini(struct vmft_monitor *m);
+/* Primary: sends what the agent has logged, as much as there is room for. */
+void vmft_peer_pump(struct vmft_monitor *m);
+/* Heartbeats and acks that are due, silence, a paused channel; called every tick. slept: how
+ * long this tick came too late. */
+void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept);
+/* Backup: sends the ack that is due, if any. */
+void vmft_peer_flush_ack(struct vmft_monitor *m);
+/* Room for a payload of n bytes, to be written there and given to vmft_peer_send(); NULL: none
+ * now, vmft_source_pump() or vmft_peer_pump() will be called when there is. */
+uint8_t *vmft_peer_room(struct vmft_monitor *m, size_t n);
+void vmft_peer_send(struct vmft_monitor *m, enum vmft_frame_type type, uint64_t position,
+		    uint8_t *payload, size_t n);
+/* Small frames of the backup, which sends little and always has room. */
+void vmft_peer_send_empty(struct vmft_monitor *m, enum vmft_frame_type type);
+void vmft_peer_want(struct vmft_monitor *m, uint64_t block, uint32_t region, uint64_t bits);
+/* Tells the peer why this side gives up; the connection is closed by the core's action. */
+void vmft_peer_refuse(struct vmft_monitor *m, const char *why);
+/* What a paused channel waited for may be there. */
+void vmft_peer_resume(struct vmft_monitor *m);
+/* The pair is formed: tells the backup (VMFT_DO_FORM_PAIR). */
+void vmft_peer_form(struct vmft_monitor *m);
+/* Primary: looks for a backup, now or in a while. */
+void vmft_peer_look_for_backup(struct vmft_monitor *m);
+/* Backup: the arbiter has said which generation is the latest, or why it does not. */
+void vmft_peer_got_latest(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer);
+/* Primary: the arbiter has shown the mark that its backup left, or why it does not. */
+void vmft_peer_got_mark(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer);
+void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why);
+void vmft_peer_close(struct vmft_monitor *m);
+/* All that was given to the connection has left, or there is none. */
+bool vmft_peer_is_quiet(const struct vmft_monitor *m);
+/* For status: "channel ok", or for how long it has been silent, and what is known of the peer. */
+void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, size_t size);
+
+/* control.c */
+int vmft_control_init(struct vmft_monitor *m, struct vmft_error *err);
+void vmft_control_fini(struct vmft_monitor *m);
+
+#endif

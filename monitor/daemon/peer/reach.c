@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "reach.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "monitor/daemon/hub/monitor.h"
+
+/* Said when it is new. Where no backup was started yet nobody listens: that is no fault. */
+void vmft_reach_note(struct vmft_monitor *m, int error)
+{
+	const struct vmft_channel_address *own = &m->config.host[m->options.host].channel;
+	int *last = &m->reach.error[m->peer.to];
+
+	if (error == *last)
+		return;
+	*last = error;
+	if (error < 0 && error != -ECONNREFUSED)
+		vmft_journal_say(&m->journal, "cannot connect to [%s] channel = %s from %s: %s",
+				 vmft_host_name(m->peer.to),
+				 m->config.host[m->peer.to].channel.text, own->text,
+				 strerror(-error));
+}
+
+/* The interface that has an address of this host, or "?". */
+static void interface_of(const struct vmft_channel_address *own, char ret[static IF_NAMESIZE])
+{
+	struct ifaddrs *all, *one;
+
+	(void)snprintf(ret, IF_NAMESIZE, "?");
+	if (getifaddrs(&all) < 0)
+		return;
+	for (one = all; one; one = one->ifa_next)
+		if (one->ifa_addr &&
+		    vmft_same_host(one->ifa_addr, (const struct sockaddr *)&own->addr))
+			(void)snprintf(ret, IF_NAMESIZE, "%s", one->ifa_name);
+	freeifaddrs(all);
+}
+
+/* Small frames pass and large ones do not: nothing else would tell a person of it. */
+void vmft_reach_look(struct vmft_monitor *m)
+{
+	const struct vmft_channel_address *to = &m->config.host[m->peer.to].channel;
+	unsigned *lost = &m->reach.lost_mtu[m->peer.to];
+	char device[IF_NAMESIZE];
+	unsigned mtu;
+
+	switch (m->transport->large(m->peer.conn, &mtu)) {
+	case VMFT_LARGE_LOST:
+		if (*lost == mtu)
+			return;
+		*lost = mtu;
+		interface_of(&m->config.host[m->options.host].channel, device);
+		vmft_journal_say(&m->journal,
+				 "channel to %s: small frames pass, large ones do not: something "
+				 "on the way carries less than the MTU of %s, %u: give all of the "
+				 "path the same MTU",
+				 to->text, device, mtu);
+		return;
+	case VMFT_LARGE_PASSES:
+		if (*lost > 0)
+			vmft_journal_say(&m->journal, "channel to %s: large frames pass again",
+					 to->text);
+		*lost = 0;
+		return;
+	default:
+		return;
+	}
+}
+
+void vmft_reach_describe(const struct vmft_monitor *m, char *text, size_t size)
+{
+	size_t n = 0;
+
+	text[0] = '\0';
+	for (enum vmft_host host = 0; host < VMFT_HOST_COUNT && n < size; host++) {
+		const char *address = m->config.host[host].channel.text;
+		int more = 0;
+
+		if (m->reach.error[host] < 0)
+			more = snprintf(text + n, size - n, "%s%s: %s", n ? "; " : "", address,
+					strerror(-m->reach.error[host]));
+		else if (m->reach.lost_mtu[host] > 0)
+			more = snprintf(text + n, size - n,
+					"%s%s: small frames pass, large ones (MTU %u) do not",
+					n ? "; " : "", address, m->reach.lost_mtu[host]);
+		n += more > 0 ? (size_t)more : 0;
+	}
+}

@@ -127,10 +127,10 @@ static bool all_zero(const uint8_t *bytes, uint32_t n)
 static void add_piece(struct vmft_epoch_packer *p, uint32_t region, uint64_t offset, uint32_t n,
 		      enum vmft_epoch_how how)
 {
-	uint8_t *head = put_u64(p->batch + p->used, offset);
+	uint8_t *head = vmft_wire_put_u64(p->batch + p->used, offset);
 
-	head = put_u32(put_u32(head, region), n);
-	(void)put_u32(head, (uint32_t)how << 24);
+	head = vmft_wire_put_u32(vmft_wire_put_u32(head, region), n);
+	(void)vmft_wire_put_u32(head, (uint32_t)how << 24);
 	p->used += VMFT_EPOCH_PIECE_HEAD + (how == VMFT_EPOCH_ZERO ? 0 : n);
 	p->pieces++;
 	p->bytes += n;
@@ -282,8 +282,9 @@ static size_t put_payload(struct vmft_epoch_packer *p, enum vmft_epoch_kind kind
 		memcpy(body, raw, n);
 		length = n;
 	}
-	payload = put_u16(put_u8(put_u8(payload, (uint8_t)kind), packed), 0);
-	(void)put_u32(payload, (uint32_t)n);
+	payload = vmft_wire_put_u16(
+	    vmft_wire_put_u8(vmft_wire_put_u8(payload, (uint8_t)kind), packed), 0);
+	(void)vmft_wire_put_u32(payload, (uint32_t)n);
 	p->counts.sent_bytes += VMFT_EPOCH_HEAD + length;
 	return VMFT_EPOCH_HEAD + length;
 }
@@ -300,7 +301,8 @@ size_t vmft_epoch_put_input(struct vmft_epoch_packer *p, const struct vmft_epoch
 			    uint8_t *payload)
 {
 	assert(input->n > 0 && input->n <= VMFT_EPOCH_INPUT_MAX);
-	memcpy(put_u32(put_u64(p->other, input->epoch), input->nic), input->bytes, input->n);
+	memcpy(vmft_wire_put_u32(vmft_wire_put_u64(p->other, input->epoch), input->nic),
+	       input->bytes, input->n);
 	p->counts.raw_bytes += input->n;
 	return put_payload(p, VMFT_EPOCH_INPUT, p->other, VMFT_EPOCH_INPUT_HEAD + input->n,
 			   payload);
@@ -309,12 +311,12 @@ size_t vmft_epoch_put_input(struct vmft_epoch_packer *p, const struct vmft_epoch
 size_t vmft_epoch_put_commit(struct vmft_epoch_packer *p, const struct vmft_epoch_commit *commit,
 			     uint8_t *payload)
 {
-	uint8_t *at = put_u64(put_u64(p->other, p->pieces), p->bytes);
+	uint8_t *at = vmft_wire_put_u64(vmft_wire_put_u64(p->other, p->pieces), p->bytes);
 
 	assert(p->used == 0 && commit->disk_count <= VMFT_POINT_DISKS_MAX);
-	at = put_u32(put_u64(at, commit->state_bytes), commit->disk_count);
+	at = vmft_wire_put_u32(vmft_wire_put_u64(at, commit->state_bytes), commit->disk_count);
 	for (uint32_t i = 0; i < commit->disk_count; i++)
-		at = put_u64(at, commit->disk_bytes[i]);
+		at = vmft_wire_put_u64(at, commit->disk_bytes[i]);
 	p->pieces = 0;
 	p->bytes = 0;
 	return put_payload(p, VMFT_EPOCH_COMMIT, p->other, (size_t)(at - p->other), payload);
@@ -372,11 +374,11 @@ static int unpack(struct vmft_epoch_opener *o, const uint8_t *body, size_t n, si
 int vmft_epoch_open(struct vmft_epoch_opener *o, const uint8_t *payload, size_t n,
 		    struct vmft_epoch_view *ret)
 {
-	struct reader r = {.at = payload, .left = n};
-	uint8_t kind = (uint8_t)get(&r, 1);
-	uint8_t packed = (uint8_t)get(&r, 1);
-	uint64_t reserved = get(&r, 2);
-	size_t raw_bytes = (size_t)get(&r, 4);
+	struct vmft_wire_reader r = {.at = payload, .left = n};
+	uint8_t kind = (uint8_t)vmft_wire_get(&r, 1);
+	uint8_t packed = (uint8_t)vmft_wire_get(&r, 1);
+	uint64_t reserved = vmft_wire_get(&r, 2);
+	size_t raw_bytes = (size_t)vmft_wire_get(&r, 4);
 
 	if (r.failed || kind < VMFT_EPOCH_PIECES || kind > VMFT_EPOCH_COMMIT || packed > 1 ||
 	    reserved != 0 || raw_bytes == 0 || raw_bytes > VMFT_EPOCH_RAW_MAX)
@@ -404,7 +406,7 @@ static uint32_t piece_max(uint64_t how)
 
 int vmft_epoch_next(struct vmft_epoch_view *view, struct vmft_epoch_piece *ret)
 {
-	struct reader r = {.at = view->bytes, .left = view->n};
+	struct vmft_wire_reader r = {.at = view->bytes, .left = view->n};
 	struct vmft_epoch_piece piece = {0};
 	size_t follow;
 	uint64_t how;
@@ -413,11 +415,11 @@ int vmft_epoch_next(struct vmft_epoch_view *view, struct vmft_epoch_piece *ret)
 		return -EBADMSG;
 	if (r.left == 0)
 		return 0;
-	piece.offset = get(&r, 8);
-	piece.region = (uint32_t)get(&r, 4);
-	piece.n = (uint32_t)get(&r, 4);
-	how = get(&r, 1);
-	if (get(&r, 3) != 0 || r.failed || piece.n == 0 || piece.n > piece_max(how) ||
+	piece.offset = vmft_wire_get(&r, 8);
+	piece.region = (uint32_t)vmft_wire_get(&r, 4);
+	piece.n = (uint32_t)vmft_wire_get(&r, 4);
+	how = vmft_wire_get(&r, 1);
+	if (vmft_wire_get(&r, 3) != 0 || r.failed || piece.n == 0 || piece.n > piece_max(how) ||
 	    piece.offset > UINT64_MAX - piece.n)
 		return -EBADMSG;
 	piece.how = (enum vmft_epoch_how)how;
@@ -435,9 +437,9 @@ int vmft_epoch_next(struct vmft_epoch_view *view, struct vmft_epoch_piece *ret)
 
 int vmft_epoch_input(const struct vmft_epoch_view *view, struct vmft_epoch_input *ret)
 {
-	struct reader r = {.at = view->bytes, .left = view->n};
-	const uint64_t epoch = get(&r, 8);
-	const uint32_t nic = (uint32_t)get(&r, 4);
+	struct vmft_wire_reader r = {.at = view->bytes, .left = view->n};
+	const uint64_t epoch = vmft_wire_get(&r, 8);
+	const uint32_t nic = (uint32_t)vmft_wire_get(&r, 4);
 
 	if (view->kind != VMFT_EPOCH_INPUT || r.left == 0)
 		return -EBADMSG;
@@ -452,17 +454,17 @@ int vmft_epoch_input(const struct vmft_epoch_view *view, struct vmft_epoch_input
 
 int vmft_epoch_commit(const struct vmft_epoch_view *view, struct vmft_epoch_commit *ret)
 {
-	struct reader r = {.at = view->bytes, .left = view->n};
-	struct vmft_epoch_commit commit = {.pieces = get(&r, 8)};
+	struct vmft_wire_reader r = {.at = view->bytes, .left = view->n};
+	struct vmft_epoch_commit commit = {.pieces = vmft_wire_get(&r, 8)};
 
-	commit.bytes = get(&r, 8);
-	commit.state_bytes = get(&r, 8);
-	commit.disk_count = (uint32_t)get(&r, 4);
+	commit.bytes = vmft_wire_get(&r, 8);
+	commit.state_bytes = vmft_wire_get(&r, 8);
+	commit.disk_count = (uint32_t)vmft_wire_get(&r, 4);
 	if (view->kind != VMFT_EPOCH_COMMIT || commit.disk_count > VMFT_POINT_DISKS_MAX)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < commit.disk_count; i++)
-		commit.disk_bytes[i] = get(&r, 8);
-	if (finish(&r) < 0)
+		commit.disk_bytes[i] = vmft_wire_get(&r, 8);
+	if (vmft_wire_finish(&r) < 0)
 		return -EBADMSG;
 	*ret = commit;
 	return 0;

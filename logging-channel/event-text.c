@@ -108,7 +108,7 @@ static void add_name(struct fields *f, const char *name, const char *const *name
 		add_number(f, name, (int64_t)index);
 }
 
-static void add_first_bytes(struct fields *f, struct reader *r, size_t n)
+static void add_first_bytes(struct fields *f, struct vmft_wire_reader *r, size_t n)
 {
 	char hex[2 * FIRST_BYTES + 1] = "";
 
@@ -119,9 +119,9 @@ static void add_first_bytes(struct fields *f, struct reader *r, size_t n)
 	add_text(f, "first-bytes", "%s%s", hex, n > FIRST_BYTES ? "..." : "");
 }
 
-static void add_array(struct fields *f, struct reader *r)
+static void add_array(struct fields *f, struct vmft_wire_reader *r)
 {
-	const uint32_t n = (uint32_t)get(r, 4);
+	const uint32_t n = (uint32_t)vmft_wire_get(r, 4);
 
 	add_number(f, "length", n);
 	add_first_bytes(f, r, n);
@@ -179,13 +179,13 @@ static const char *guess_protocol(const uint8_t *bytes, size_t n)
 	return "?";
 }
 
-static void net_fields(struct fields *f, struct reader *r)
+static void net_fields(struct fields *f, struct vmft_wire_reader *r)
 {
 	uint32_t n;
 
-	add_number(f, "filter", (int64_t)get(r, 1));
-	(void)get(r, 4); /* flags of the net layer */
-	n = (uint32_t)get(r, 4);
+	add_number(f, "filter", (int64_t)vmft_wire_get(r, 1));
+	(void)vmft_wire_get(r, 4); /* flags of the net layer */
+	n = (uint32_t)vmft_wire_get(r, 4);
 	if (n > r->left)
 		n = (uint32_t)r->left;
 	add_number(f, "length", n);
@@ -193,48 +193,48 @@ static void net_fields(struct fields *f, struct reader *r)
 	add_first_bytes(f, r, n);
 }
 
-static void output_fields(struct fields *f, struct reader *r)
+static void output_fields(struct fields *f, struct vmft_wire_reader *r)
 {
-	add_number(f, "length", (int64_t)get(r, 4));
-	add_text(f, "digest", "%016" PRIx64, get(r, 8));
+	add_number(f, "length", (int64_t)vmft_wire_get(r, 4));
+	add_text(f, "digest", "%016" PRIx64, vmft_wire_get(r, 8));
 }
 
-static void digest_fields(struct fields *f, struct reader *r)
+static void digest_fields(struct fields *f, struct vmft_wire_reader *r)
 {
-	add_number(f, "sampled", (int64_t)get(r, 2));
-	add_text(f, "processor", "%016" PRIx64, get(r, 8));
-	add_number(f, "pages", (int64_t)get(r, 4));
-	add_number(f, "first", (int64_t)get(r, 4));
-	add_number(f, "stride", (int64_t)get(r, 4));
+	add_number(f, "sampled", (int64_t)vmft_wire_get(r, 2));
+	add_text(f, "processor", "%016" PRIx64, vmft_wire_get(r, 8));
+	add_number(f, "pages", (int64_t)vmft_wire_get(r, 4));
+	add_number(f, "first", (int64_t)vmft_wire_get(r, 4));
+	add_number(f, "stride", (int64_t)vmft_wire_get(r, 4));
 }
 
-static void small_fields(struct fields *f, struct reader *r, uint8_t kind)
+static void small_fields(struct fields *f, struct vmft_wire_reader *r, uint8_t kind)
 {
 	switch (kind) {
 	case VMFT_EVENT_INSTRUCTION:
-		add_number(f, "instructions", (int64_t)get(r, 4));
+		add_number(f, "instructions", (int64_t)vmft_wire_get(r, 4));
 		return;
 	case VMFT_EVENT_CHAR_READ_ALL_ERROR:
-		add_number(f, "result", (int32_t)get(r, 4));
+		add_number(f, "result", (int32_t)vmft_wire_get(r, 4));
 		return;
 	case VMFT_EVENT_BH:
 	case VMFT_EVENT_BH_ONESHOT:
-		add_number(f, "id", (int64_t)get(r, 8));
+		add_number(f, "id", (int64_t)vmft_wire_get(r, 8));
 		return;
 	case VMFT_EVENT_BLOCK:
-		add_number(f, "request", (int64_t)get(r, 8));
+		add_number(f, "request", (int64_t)vmft_wire_get(r, 8));
 		return;
 	case VMFT_EVENT_AUDIO_OUT:
-		add_number(f, "samples", (int64_t)get(r, 8));
+		add_number(f, "samples", (int64_t)vmft_wire_get(r, 8));
 		return;
 	case VMFT_EVENT_CHAR_WRITE:
-		add_number(f, "result", (int32_t)get(r, 4));
-		add_number(f, "offset", (int32_t)get(r, 4));
+		add_number(f, "result", (int32_t)vmft_wire_get(r, 4));
+		add_number(f, "offset", (int32_t)vmft_wire_get(r, 4));
 		return;
 	case VMFT_EVENT_CLOCK_HOST:
 	case VMFT_EVENT_CLOCK_VIRTUAL_RT:
 		add_text(f, "clock", "%s", kind == VMFT_EVENT_CLOCK_HOST ? "host" : "virtual-rt");
-		add_number(f, "ns", (int64_t)get(r, 8));
+		add_number(f, "ns", (int64_t)vmft_wire_get(r, 8));
 		return;
 	default:
 		return;
@@ -244,24 +244,24 @@ static void small_fields(struct fields *f, struct reader *r, uint8_t kind)
 size_t vmft_event_fields(const uint8_t *bytes, size_t n,
 			 struct vmft_event_field ret[static VMFT_EVENT_FIELDS_MAX])
 {
-	struct reader r = {.at = bytes + 1, .left = n - 1};
+	struct vmft_wire_reader r = {.at = bytes + 1, .left = n - 1};
 	struct fields f = {.at = ret};
 	const uint8_t kind = bytes[0], base = base_of(kind);
 
 	switch (base) {
 	case VMFT_EVENT_INPUT:
 		add_name(&f, "type", input_names, sizeof(input_names) / sizeof(input_names[0]),
-			 (size_t)get(&r, 4));
+			 (size_t)vmft_wire_get(&r, 4));
 		break;
 	case VMFT_EVENT_CHAR_READ:
-		add_number(&f, "device", (int64_t)get(&r, 1));
+		add_number(&f, "device", (int64_t)vmft_wire_get(&r, 1));
 		add_array(&f, &r);
 		break;
 	case VMFT_EVENT_CHAR_READ_ALL:
 		add_array(&f, &r);
 		break;
 	case VMFT_EVENT_RANDOM:
-		add_number(&f, "result", (int32_t)get(&r, 4));
+		add_number(&f, "result", (int32_t)vmft_wire_get(&r, 4));
 		add_array(&f, &r);
 		break;
 	case VMFT_EVENT_NET:
@@ -282,9 +282,9 @@ size_t vmft_event_fields(const uint8_t *bytes, size_t n,
 		digest_fields(&f, &r);
 		break;
 	case VMFT_ENTRY_CLOCK:
-		add_number(&f, "shift", (int64_t)get(&r, 1));
-		add_number(&f, "bias", (int64_t)get(&r, 8));
-		add_number(&f, "host-ns", (int64_t)get(&r, 8));
+		add_number(&f, "shift", (int64_t)vmft_wire_get(&r, 1));
+		add_number(&f, "bias", (int64_t)vmft_wire_get(&r, 8));
+		add_number(&f, "host-ns", (int64_t)vmft_wire_get(&r, 8));
 		break;
 	default:
 		small_fields(&f, &r, kind);

@@ -230,9 +230,11 @@ ssize_t vmft_log_cursor_feed_qemu(struct vmft_log_cursor *c, const uint8_t *byte
 
 size_t vmft_output_entry_encode(const struct vmft_output_entry *entry, uint8_t *bytes)
 {
-	return (size_t)(put_u64(put_u32(put_u8(bytes, VMFT_ENTRY_OUTPUT), entry->length),
-				entry->digest) -
-			bytes);
+	return (
+	    size_t)(vmft_wire_put_u64(vmft_wire_put_u32(vmft_wire_put_u8(bytes, VMFT_ENTRY_OUTPUT),
+							entry->length),
+				      entry->digest) -
+		    bytes);
 }
 
 void vmft_output_entry_decode(const uint8_t *bytes, struct vmft_output_entry *ret)
@@ -243,9 +245,10 @@ void vmft_output_entry_decode(const uint8_t *bytes, struct vmft_output_entry *re
 
 size_t vmft_clock_entry_encode(const struct vmft_clock_entry *entry, uint8_t *bytes)
 {
-	uint8_t *p = put_u8(put_u8(bytes, VMFT_ENTRY_CLOCK), entry->shift);
+	uint8_t *p = vmft_wire_put_u8(vmft_wire_put_u8(bytes, VMFT_ENTRY_CLOCK), entry->shift);
 
-	return (size_t)(put_u64(put_u64(p, (uint64_t)entry->bias), (uint64_t)entry->host_ns) -
+	return (size_t)(vmft_wire_put_u64(vmft_wire_put_u64(p, (uint64_t)entry->bias),
+					  (uint64_t)entry->host_ns) -
 			bytes);
 }
 
@@ -259,29 +262,30 @@ int vmft_clock_entry_decode(const uint8_t *bytes, struct vmft_clock_entry *ret)
 
 size_t vmft_digest_entry_encode(const struct vmft_digest_entry *entry, uint8_t *bytes)
 {
-	uint8_t *p = put_u16(put_u8(bytes, VMFT_ENTRY_DIGEST), entry->count);
+	uint8_t *p = vmft_wire_put_u16(vmft_wire_put_u8(bytes, VMFT_ENTRY_DIGEST), entry->count);
 
-	p = put_u64(p, entry->processor);
-	p = put_u32(put_u32(put_u32(p, entry->pages), entry->first), entry->stride);
+	p = vmft_wire_put_u64(p, entry->processor);
+	p = vmft_wire_put_u32(vmft_wire_put_u32(vmft_wire_put_u32(p, entry->pages), entry->first),
+			      entry->stride);
 	for (unsigned i = 0; i < entry->count; i++)
-		p = put_u32(p, entry->digest[i]);
+		p = vmft_wire_put_u32(p, entry->digest[i]);
 	return (size_t)(p - bytes);
 }
 
 int vmft_digest_entry_decode(const uint8_t *bytes, size_t n, struct vmft_digest_entry *ret)
 {
-	struct reader r = {.at = bytes + 1, .left = n - 1};
+	struct vmft_wire_reader r = {.at = bytes + 1, .left = n - 1};
 
-	ret->count = (uint16_t)get(&r, 2);
+	ret->count = (uint16_t)vmft_wire_get(&r, 2);
 	if (ret->count > VMFT_DIGEST_PAGES_MAX)
 		return -EBADMSG;
-	ret->processor = get(&r, 8);
-	ret->pages = (uint32_t)get(&r, 4);
-	ret->first = (uint32_t)get(&r, 4);
-	ret->stride = (uint32_t)get(&r, 4);
+	ret->processor = vmft_wire_get(&r, 8);
+	ret->pages = (uint32_t)vmft_wire_get(&r, 4);
+	ret->first = (uint32_t)vmft_wire_get(&r, 4);
+	ret->stride = (uint32_t)vmft_wire_get(&r, 4);
 	for (unsigned i = 0; i < ret->count; i++)
-		ret->digest[i] = (uint32_t)get(&r, 4);
-	return ret->pages == 0 ? -EBADMSG : finish(&r);
+		ret->digest[i] = (uint32_t)vmft_wire_get(&r, 4);
+	return ret->pages == 0 ? -EBADMSG : vmft_wire_finish(&r);
 }
 
 uint32_t vmft_digest_entry_page(const struct vmft_digest_entry *entry, uint32_t i)

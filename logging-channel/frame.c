@@ -12,15 +12,15 @@
 
 static uint8_t *put_block(uint8_t *p, const void *bytes, uint8_t n)
 {
-	p = put_u8(p, n);
+	p = vmft_wire_put_u8(p, n);
 	memcpy(p, bytes, n);
 	return p + n;
 }
 
 /* A counted block of at most cap bytes into bytes; returns the count. */
-static uint8_t get_block(struct reader *r, void *bytes, size_t cap)
+static uint8_t get_block(struct vmft_wire_reader *r, void *bytes, size_t cap)
 {
-	uint8_t n = (uint8_t)get(r, 1);
+	uint8_t n = (uint8_t)vmft_wire_get(r, 1);
 
 	if (n > cap || n > r->left) {
 		r->failed = -EBADMSG;
@@ -37,42 +37,44 @@ static uint8_t get_block(struct reader *r, void *bytes, size_t cap)
 
 static uint64_t checksum(const uint8_t *frame, uint32_t length)
 {
-	struct reader seed = {.at = frame, .left = 8};
+	struct vmft_wire_reader seed = {.at = frame, .left = 8};
 
 	return XXH3_64bits_withSeed(frame + CHECKED_FROM, VMFT_FRAME_HEADER - CHECKED_FROM + length,
-				    get(&seed, 8));
+				    vmft_wire_get(&seed, 8));
 }
 
 void vmft_frame_seal(uint8_t *buffer, const struct vmft_frame_info *info)
 {
-	uint8_t *sum =
-	    put_u16(put_u16(put_u32(buffer, VMFT_FRAME_MAGIC), VMFT_FRAME_VERSION), info->type);
-	uint8_t *p = put_u64(put_u64(sum + 8, info->generation), info->position);
+	uint8_t *sum = vmft_wire_put_u16(
+	    vmft_wire_put_u16(vmft_wire_put_u32(buffer, VMFT_FRAME_MAGIC), VMFT_FRAME_VERSION),
+	    info->type);
+	uint8_t *p =
+	    vmft_wire_put_u64(vmft_wire_put_u64(sum + 8, info->generation), info->position);
 
-	(void)put_u32(put_u32(p, info->length), 0);
-	(void)put_u64(sum, checksum(buffer, info->length));
+	(void)vmft_wire_put_u32(vmft_wire_put_u32(p, info->length), 0);
+	(void)vmft_wire_put_u64(sum, checksum(buffer, info->length));
 }
 
 ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info *ret)
 {
-	struct reader r = {.at = bytes, .left = n};
+	struct vmft_wire_reader r = {.at = bytes, .left = n};
 	uint64_t sum;
 
 	if (n < 4)
 		return 0;
-	if (get(&r, 4) != VMFT_FRAME_MAGIC)
+	if (vmft_wire_get(&r, 4) != VMFT_FRAME_MAGIC)
 		return -EPROTO;
 	if (n < VMFT_FRAME_HEADER)
 		return 0;
-	ret->version = (uint16_t)get(&r, 2);
+	ret->version = (uint16_t)vmft_wire_get(&r, 2);
 	if (ret->version != VMFT_FRAME_VERSION)
 		return -EPROTONOSUPPORT;
-	ret->type = (uint16_t)get(&r, 2);
-	sum = get(&r, 8);
-	ret->generation = get(&r, 8);
-	ret->position = get(&r, 8);
-	ret->length = (uint32_t)get(&r, 4);
-	if (ret->length > VMFT_FRAME_PAYLOAD_MAX || get(&r, 4) != 0)
+	ret->type = (uint16_t)vmft_wire_get(&r, 2);
+	sum = vmft_wire_get(&r, 8);
+	ret->generation = vmft_wire_get(&r, 8);
+	ret->position = vmft_wire_get(&r, 8);
+	ret->length = (uint32_t)vmft_wire_get(&r, 4);
+	if (ret->length > VMFT_FRAME_PAYLOAD_MAX || vmft_wire_get(&r, 4) != 0)
 		return -EBADMSG;
 	if (r.left < ret->length)
 		return 0;
@@ -87,30 +89,30 @@ ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info
 static uint8_t *put_tap(uint8_t *p, const struct vmft_tap_facts *tap)
 {
 	p = put_block(p, tap->netdev, (uint8_t)strnlen(tap->netdev, VMFT_TAP_NETDEV_MAX));
-	p = put_u8(put_u8(p, tap->vnet_hdr), tap->header);
-	p = put_u8(put_u8(p, tap->offloads), tap->multi_queue);
-	return put_u32(p, tap->mtu);
+	p = vmft_wire_put_u8(vmft_wire_put_u8(p, tap->vnet_hdr), tap->header);
+	p = vmft_wire_put_u8(vmft_wire_put_u8(p, tap->offloads), tap->multi_queue);
+	return vmft_wire_put_u32(p, tap->mtu);
 }
 
 size_t vmft_hello_encode(const struct vmft_hello *hello, uint8_t *payload)
 {
-	uint8_t *p = put_u8(put_u8(payload, hello->role), hello->attach);
+	uint8_t *p = vmft_wire_put_u8(vmft_wire_put_u8(payload, hello->role), hello->attach);
 
-	p = put_u32(p, hello->log_version);
-	p = put_u32(p, hello->silence_ms);
+	p = vmft_wire_put_u32(p, hello->log_version);
+	p = vmft_wire_put_u32(p, hello->silence_ms);
 	p = put_block(p, hello->build_id, hello->build_id_bytes);
 	p = put_block(p, hello->machine, hello->machine_bytes);
 	p = put_block(p, hello->disk, hello->disk_bytes);
 	p = put_block(p, hello->name, (uint8_t)strnlen(hello->name, VMFT_HELLO_NAME_MAX));
-	p = put_u32(put_u8(p, hello->host), hello->grace_ms);
+	p = vmft_wire_put_u32(vmft_wire_put_u8(p, hello->host), hello->grace_ms);
 	p = put_block(p, hello->ticket, hello->ticket_bytes);
 	p = put_block(p, hello->record, (uint8_t)strnlen(hello->record, VMFT_HELLO_RECORD_MAX));
-	p = put_u8(p, hello->tap_count);
+	p = vmft_wire_put_u8(p, hello->tap_count);
 	for (uint8_t i = 0; i < hello->tap_count; i++)
 		p = put_tap(p, &hello->tap[i]);
-	p = put_u8(p, hello->image_count);
+	p = vmft_wire_put_u8(p, hello->image_count);
 	for (uint8_t i = 0; i < hello->image_count; i++)
-		p = put_u64(p, hello->image_sum[i]);
+		p = vmft_wire_put_u64(p, hello->image_sum[i]);
 	return (size_t)(p - payload);
 }
 
@@ -128,23 +130,23 @@ static bool is_flag(uint8_t value)
 	return value <= 1 || value == VMFT_TAP_UNKNOWN;
 }
 
-static bool get_tap(struct reader *r, struct vmft_tap_facts *tap)
+static bool get_tap(struct vmft_wire_reader *r, struct vmft_tap_facts *tap)
 {
 	const uint8_t n = get_block(r, tap->netdev, VMFT_TAP_NETDEV_MAX);
 
-	tap->vnet_hdr = (uint8_t)get(r, 1);
-	tap->header = (uint8_t)get(r, 1);
-	tap->offloads = (uint8_t)get(r, 1);
-	tap->multi_queue = (uint8_t)get(r, 1);
-	tap->mtu = (uint32_t)get(r, 4);
+	tap->vnet_hdr = (uint8_t)vmft_wire_get(r, 1);
+	tap->header = (uint8_t)vmft_wire_get(r, 1);
+	tap->offloads = (uint8_t)vmft_wire_get(r, 1);
+	tap->multi_queue = (uint8_t)vmft_wire_get(r, 1);
+	tap->mtu = (uint32_t)vmft_wire_get(r, 4);
 	return n > 0 && is_printable(tap->netdev, n) && is_flag(tap->vnet_hdr) &&
 	       is_flag(tap->multi_queue) &&
 	       (tap->offloads <= VMFT_TAP_OFFLOADS || tap->offloads == VMFT_TAP_UNKNOWN);
 }
 
-static bool get_taps(struct reader *r, struct vmft_hello *hello)
+static bool get_taps(struct vmft_wire_reader *r, struct vmft_hello *hello)
 {
-	hello->tap_count = (uint8_t)get(r, 1);
+	hello->tap_count = (uint8_t)vmft_wire_get(r, 1);
 	if (hello->tap_count > VMFT_HELLO_TAPS_MAX)
 		return false;
 	for (uint8_t i = 0; i < hello->tap_count; i++)
@@ -153,38 +155,38 @@ static bool get_taps(struct reader *r, struct vmft_hello *hello)
 	return true;
 }
 
-static bool get_images(struct reader *r, struct vmft_hello *hello)
+static bool get_images(struct vmft_wire_reader *r, struct vmft_hello *hello)
 {
-	hello->image_count = (uint8_t)get(r, 1);
+	hello->image_count = (uint8_t)vmft_wire_get(r, 1);
 	if (hello->image_count > VMFT_HELLO_IMAGES_MAX)
 		return false;
 	for (uint8_t i = 0; i < hello->image_count; i++)
-		hello->image_sum[i] = get(r, 8);
+		hello->image_sum[i] = vmft_wire_get(r, 8);
 	return true;
 }
 
 int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret)
 {
-	struct reader r = {.at = payload, .left = n};
+	struct vmft_wire_reader r = {.at = payload, .left = n};
 	struct vmft_hello hello = {0};
 	uint8_t name_bytes, record_bytes;
 	int rc;
 
-	hello.role = (uint8_t)get(&r, 1);
-	hello.attach = (uint8_t)get(&r, 1);
-	hello.log_version = (uint32_t)get(&r, 4);
-	hello.silence_ms = (uint32_t)get(&r, 4);
+	hello.role = (uint8_t)vmft_wire_get(&r, 1);
+	hello.attach = (uint8_t)vmft_wire_get(&r, 1);
+	hello.log_version = (uint32_t)vmft_wire_get(&r, 4);
+	hello.silence_ms = (uint32_t)vmft_wire_get(&r, 4);
 	hello.build_id_bytes = get_block(&r, hello.build_id, sizeof(hello.build_id));
 	hello.machine_bytes = get_block(&r, hello.machine, sizeof(hello.machine));
 	hello.disk_bytes = get_block(&r, hello.disk, sizeof(hello.disk));
 	name_bytes = get_block(&r, hello.name, VMFT_HELLO_NAME_MAX);
-	hello.host = (uint8_t)get(&r, 1);
-	hello.grace_ms = (uint32_t)get(&r, 4);
+	hello.host = (uint8_t)vmft_wire_get(&r, 1);
+	hello.grace_ms = (uint32_t)vmft_wire_get(&r, 4);
 	hello.ticket_bytes = get_block(&r, hello.ticket, sizeof(hello.ticket));
 	record_bytes = get_block(&r, hello.record, VMFT_HELLO_RECORD_MAX);
 	if (!get_taps(&r, &hello) || !get_images(&r, &hello))
 		return -EBADMSG;
-	rc = finish(&r);
+	rc = vmft_wire_finish(&r);
 	if (rc < 0)
 		return rc;
 	if (strlen(hello.name) != name_bytes || hello.attach > 1 ||
@@ -197,19 +199,19 @@ int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret)
 
 size_t vmft_ack_encode(const struct vmft_ack *ack, uint8_t *payload)
 {
-	uint8_t *p = put_u64(put_u64(payload, ack->replayed), ack->echo);
+	uint8_t *p = vmft_wire_put_u64(vmft_wire_put_u64(payload, ack->replayed), ack->echo);
 
-	return (size_t)(put_u8(p, ack->formed) - payload);
+	return (size_t)(vmft_wire_put_u8(p, ack->formed) - payload);
 }
 
 int vmft_ack_decode(const uint8_t *payload, size_t n, struct vmft_ack *ret)
 {
-	struct reader r = {.at = payload, .left = n};
-	struct vmft_ack ack = {.replayed = get(&r, 8)};
+	struct vmft_wire_reader r = {.at = payload, .left = n};
+	struct vmft_ack ack = {.replayed = vmft_wire_get(&r, 8)};
 
-	ack.echo = get(&r, 8);
-	ack.formed = (uint8_t)get(&r, 1);
-	if (finish(&r) < 0 || ack.formed > 1)
+	ack.echo = vmft_wire_get(&r, 8);
+	ack.formed = (uint8_t)vmft_wire_get(&r, 1);
+	if (vmft_wire_finish(&r) < 0 || ack.formed > 1)
 		return -EBADMSG;
 	*ret = ack;
 	return 0;
@@ -217,15 +219,15 @@ int vmft_ack_decode(const uint8_t *payload, size_t n, struct vmft_ack *ret)
 
 size_t vmft_u64_encode(uint64_t value, uint8_t *payload)
 {
-	return (size_t)(put_u64(payload, value) - payload);
+	return (size_t)(vmft_wire_put_u64(payload, value) - payload);
 }
 
 int vmft_u64_decode(const uint8_t *payload, size_t n, uint64_t *ret)
 {
-	struct reader r = {.at = payload, .left = n};
-	uint64_t value = get(&r, 8);
+	struct vmft_wire_reader r = {.at = payload, .left = n};
+	uint64_t value = vmft_wire_get(&r, 8);
 
-	if (finish(&r) < 0)
+	if (vmft_wire_finish(&r) < 0)
 		return -EBADMSG;
 	*ret = value;
 	return 0;
@@ -236,15 +238,15 @@ size_t vmft_beat_encode(const struct vmft_beat *beat, uint8_t *payload)
 	uint8_t *p = payload;
 
 	memcpy(p, beat->ticket, sizeof(beat->ticket));
-	p = put_u8(p + sizeof(beat->ticket), beat->host);
-	p = put_u64(put_u64(p, beat->clock), beat->echo);
+	p = vmft_wire_put_u8(p + sizeof(beat->ticket), beat->host);
+	p = vmft_wire_put_u64(vmft_wire_put_u64(p, beat->clock), beat->echo);
 	p = put_block(p, beat->name, (uint8_t)strnlen(beat->name, VMFT_HELLO_NAME_MAX));
 	return (size_t)(p - payload);
 }
 
 int vmft_beat_decode(const uint8_t *payload, size_t n, struct vmft_beat *ret)
 {
-	struct reader r = {.at = payload, .left = n};
+	struct vmft_wire_reader r = {.at = payload, .left = n};
 	struct vmft_beat beat = {0};
 	uint8_t name_bytes;
 
@@ -253,11 +255,11 @@ int vmft_beat_decode(const uint8_t *payload, size_t n, struct vmft_beat *ret)
 	memcpy(beat.ticket, r.at, sizeof(beat.ticket));
 	r.at += sizeof(beat.ticket);
 	r.left -= sizeof(beat.ticket);
-	beat.host = (uint8_t)get(&r, 1);
-	beat.clock = get(&r, 8);
-	beat.echo = get(&r, 8);
+	beat.host = (uint8_t)vmft_wire_get(&r, 1);
+	beat.clock = vmft_wire_get(&r, 8);
+	beat.echo = vmft_wire_get(&r, 8);
 	name_bytes = get_block(&r, beat.name, VMFT_HELLO_NAME_MAX);
-	if (finish(&r) < 0 || strlen(beat.name) != name_bytes || beat.clock == 0)
+	if (vmft_wire_finish(&r) < 0 || strlen(beat.name) != name_bytes || beat.clock == 0)
 		return -EBADMSG;
 	*ret = beat;
 	return 0;
@@ -267,13 +269,13 @@ int vmft_beat_decode(const uint8_t *payload, size_t n, struct vmft_beat *ret)
 
 size_t vmft_geometry_encode(const struct vmft_geometry *geometry, uint8_t *payload)
 {
-	uint8_t *p = put_u32(payload, geometry->count);
+	uint8_t *p = vmft_wire_put_u32(payload, geometry->count);
 
 	for (uint32_t i = 0; i < geometry->count; i++) {
 		const struct vmft_geometry_region *region = &geometry->region[i];
 
-		p = put_u8(put_u8(p, region->kind), region->format);
-		p = put_u64(put_u64(p, region->bytes), region->guest_bytes);
+		p = vmft_wire_put_u8(vmft_wire_put_u8(p, region->kind), region->format);
+		p = vmft_wire_put_u64(vmft_wire_put_u64(p, region->bytes), region->guest_bytes);
 		p = put_block(p, region->name,
 			      (uint8_t)strnlen(region->name, VMFT_GEOMETRY_NAME_MAX));
 	}
@@ -282,47 +284,48 @@ size_t vmft_geometry_encode(const struct vmft_geometry *geometry, uint8_t *paylo
 
 int vmft_geometry_decode(const uint8_t *payload, size_t n, struct vmft_geometry *ret)
 {
-	struct reader r = {.at = payload, .left = n};
+	struct vmft_wire_reader r = {.at = payload, .left = n};
 
 	memset(ret, 0, sizeof(*ret));
-	ret->count = (uint32_t)get(&r, 4);
+	ret->count = (uint32_t)vmft_wire_get(&r, 4);
 	if (ret->count > VMFT_GEOMETRY_REGIONS_MAX)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < ret->count; i++) {
 		struct vmft_geometry_region *region = &ret->region[i];
 
-		region->kind = (uint8_t)get(&r, 1);
-		region->format = (uint8_t)get(&r, 1);
-		region->bytes = get(&r, 8);
-		region->guest_bytes = get(&r, 8);
+		region->kind = (uint8_t)vmft_wire_get(&r, 1);
+		region->format = (uint8_t)vmft_wire_get(&r, 1);
+		region->bytes = vmft_wire_get(&r, 8);
+		region->guest_bytes = vmft_wire_get(&r, 8);
 		if (get_block(&r, region->name, VMFT_GEOMETRY_NAME_MAX) != strlen(region->name))
 			return -EBADMSG;
 	}
-	return finish(&r);
+	return vmft_wire_finish(&r);
 }
 
 size_t vmft_point_encode(const struct vmft_point *point, uint8_t *payload)
 {
-	uint8_t *p = put_u64(put_u64(payload, point->state_bytes), (uint64_t)point->guest_ns);
+	uint8_t *p = vmft_wire_put_u64(vmft_wire_put_u64(payload, point->state_bytes),
+				       (uint64_t)point->guest_ns);
 
-	p = put_u32(p, point->disk_count);
+	p = vmft_wire_put_u32(p, point->disk_count);
 	for (uint32_t i = 0; i < point->disk_count; i++)
-		p = put_u64(p, point->disk_bytes[i]);
+		p = vmft_wire_put_u64(p, point->disk_bytes[i]);
 	return (size_t)(p - payload);
 }
 
 int vmft_point_decode(const uint8_t *payload, size_t n, struct vmft_point *ret)
 {
-	struct reader r = {.at = payload, .left = n};
-	struct vmft_point point = {.state_bytes = get(&r, 8)};
+	struct vmft_wire_reader r = {.at = payload, .left = n};
+	struct vmft_point point = {.state_bytes = vmft_wire_get(&r, 8)};
 
-	point.guest_ns = (int64_t)get(&r, 8);
-	point.disk_count = (uint32_t)get(&r, 4);
+	point.guest_ns = (int64_t)vmft_wire_get(&r, 8);
+	point.disk_count = (uint32_t)vmft_wire_get(&r, 4);
 	if (point.disk_count > VMFT_POINT_DISKS_MAX)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < point.disk_count; i++)
-		point.disk_bytes[i] = get(&r, 8);
-	if (finish(&r) < 0)
+		point.disk_bytes[i] = vmft_wire_get(&r, 8);
+	if (vmft_wire_finish(&r) < 0)
 		return -EBADMSG;
 	*ret = point;
 	return 0;
@@ -330,14 +333,14 @@ int vmft_point_decode(const uint8_t *payload, size_t n, struct vmft_point *ret)
 
 void vmft_chunk_encode(uint32_t region, uint8_t *payload)
 {
-	(void)put_u32(payload, region);
+	(void)vmft_wire_put_u32(payload, region);
 }
 
 int vmft_chunk_decode(const uint8_t *payload, size_t n, uint32_t *ret_region,
 		      const uint8_t **ret_bytes, size_t *ret_n)
 {
-	struct reader r = {.at = payload, .left = n};
-	uint32_t region = (uint32_t)get(&r, VMFT_CHUNK_HEAD);
+	struct vmft_wire_reader r = {.at = payload, .left = n};
+	uint32_t region = (uint32_t)vmft_wire_get(&r, VMFT_CHUNK_HEAD);
 
 	if (r.failed || r.left == 0)
 		return -EBADMSG;
@@ -350,16 +353,16 @@ int vmft_chunk_decode(const uint8_t *payload, size_t n, uint32_t *ret_region,
 /* ZERO and WANT: a region and a number. */
 static size_t encode_pair(uint32_t region, uint64_t value, uint8_t *payload)
 {
-	return (size_t)(put_u64(put_u32(payload, region), value) - payload);
+	return (size_t)(vmft_wire_put_u64(vmft_wire_put_u32(payload, region), value) - payload);
 }
 
 static int decode_pair(const uint8_t *payload, size_t n, uint32_t *ret_region, uint64_t *ret_value)
 {
-	struct reader r = {.at = payload, .left = n};
-	uint32_t region = (uint32_t)get(&r, 4);
-	uint64_t value = get(&r, 8);
+	struct vmft_wire_reader r = {.at = payload, .left = n};
+	uint32_t region = (uint32_t)vmft_wire_get(&r, 4);
+	uint64_t value = vmft_wire_get(&r, 8);
 
-	if (finish(&r) < 0)
+	if (vmft_wire_finish(&r) < 0)
 		return -EBADMSG;
 	*ret_region = region;
 	*ret_value = value;
@@ -388,26 +391,26 @@ int vmft_want_decode(const uint8_t *payload, size_t n, uint32_t *ret_region, uin
 
 size_t vmft_sums_encode(const struct vmft_sums *sums, uint8_t *payload)
 {
-	uint8_t *p = put_u32(put_u32(payload, sums->region), sums->count);
+	uint8_t *p = vmft_wire_put_u32(vmft_wire_put_u32(payload, sums->region), sums->count);
 
-	p = put_u64(p, sums->seed);
+	p = vmft_wire_put_u64(p, sums->seed);
 	for (uint32_t i = 0; i < sums->count; i++)
-		p = put_u64(put_u64(p, sums->sum[i].low), sums->sum[i].high);
+		p = vmft_wire_put_u64(vmft_wire_put_u64(p, sums->sum[i].low), sums->sum[i].high);
 	return (size_t)(p - payload);
 }
 
 int vmft_sums_decode(const uint8_t *payload, size_t n, struct vmft_sums *ret)
 {
-	struct reader r = {.at = payload, .left = n};
+	struct vmft_wire_reader r = {.at = payload, .left = n};
 
-	ret->region = (uint32_t)get(&r, 4);
-	ret->count = (uint32_t)get(&r, 4);
-	ret->seed = get(&r, 8);
+	ret->region = (uint32_t)vmft_wire_get(&r, 4);
+	ret->count = (uint32_t)vmft_wire_get(&r, 4);
+	ret->seed = vmft_wire_get(&r, 8);
 	if (ret->count == 0 || ret->count > VMFT_SUMS_MAX)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < ret->count; i++) {
-		ret->sum[i].low = get(&r, 8);
-		ret->sum[i].high = get(&r, 8);
+		ret->sum[i].low = vmft_wire_get(&r, 8);
+		ret->sum[i].high = vmft_wire_get(&r, 8);
 	}
-	return finish(&r);
+	return vmft_wire_finish(&r);
 }

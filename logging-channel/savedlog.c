@@ -25,14 +25,14 @@ static uint8_t *put_bytes(uint8_t *p, const void *bytes, size_t n)
 
 static uint8_t *put_digest(uint8_t *p, const uint8_t *digest, uint8_t n)
 {
-	return put_bytes(put_u8(p, n), digest, n);
+	return put_bytes(vmft_wire_put_u8(p, n), digest, n);
 }
 
 static uint8_t *put_text(uint8_t *p, const char *text, size_t max)
 {
 	size_t n = strnlen(text, max);
 
-	return put_bytes(put_u16(p, (uint16_t)n), text, n);
+	return put_bytes(vmft_wire_put_u16(p, (uint16_t)n), text, n);
 }
 
 static size_t count_words(const char *cmdline, size_t n)
@@ -57,24 +57,26 @@ ssize_t vmft_savedlog_header_encode(const struct vmft_savedlog_header *h, uint8_
 
 	if (!cmdline_fits(h->cmdline, h->cmdline_bytes))
 		return -E2BIG;
-	p = put_u8(p, h->kind);
-	p = put_u8(p, (uint8_t)(h->attached | h->disks_by_size << 1));
-	p = put_u64(put_u64(p, h->generation), h->start);
-	p = put_u32(p, h->id.log_version);
+	p = vmft_wire_put_u8(p, h->kind);
+	p = vmft_wire_put_u8(p, (uint8_t)(h->attached | h->disks_by_size << 1));
+	p = vmft_wire_put_u64(vmft_wire_put_u64(p, h->generation), h->start);
+	p = vmft_wire_put_u32(p, h->id.log_version);
 	p = put_digest(p, h->id.build_id, h->id.build_id_bytes);
 	p = put_digest(p, h->id.machine, h->id.machine_bytes);
 	p = put_digest(p, h->id.disk, h->id.disk_bytes);
 	p = put_text(p, h->id.name, VMFT_HELLO_NAME_MAX);
 	p = put_text(p, h->directory, VMFT_SAVEDLOG_PATH_MAX);
 	p = put_text(p, h->qemu, VMFT_SAVEDLOG_PATH_MAX);
-	p = put_bytes(put_u32(p, h->cmdline_bytes), h->cmdline, h->cmdline_bytes);
+	p = put_bytes(vmft_wire_put_u32(p, h->cmdline_bytes), h->cmdline, h->cmdline_bytes);
 	length = (size_t)(p - bytes);
-	p = put_u32(put_u32(put_u64(bytes, MAGIC), VMFT_SAVEDLOG_VERSION), (uint32_t)length);
-	(void)put_u64(p, XXH3_64bits(bytes + HEADER_FIXED, length - HEADER_FIXED));
+	p = vmft_wire_put_u32(
+	    vmft_wire_put_u32(vmft_wire_put_u64(bytes, MAGIC), VMFT_SAVEDLOG_VERSION),
+	    (uint32_t)length);
+	(void)vmft_wire_put_u64(p, XXH3_64bits(bytes + HEADER_FIXED, length - HEADER_FIXED));
 	return (ssize_t)length;
 }
 
-static void get_bytes(struct reader *r, void *bytes, size_t n, size_t max)
+static void get_bytes(struct vmft_wire_reader *r, void *bytes, size_t n, size_t max)
 {
 	if (n > max || n > r->left) {
 		r->failed = -EBADMSG;
@@ -86,18 +88,18 @@ static void get_bytes(struct reader *r, void *bytes, size_t n, size_t max)
 	r->left -= n;
 }
 
-static uint8_t get_digest(struct reader *r, uint8_t *digest)
+static uint8_t get_digest(struct vmft_wire_reader *r, uint8_t *digest)
 {
-	uint8_t n = (uint8_t)get(r, 1);
+	uint8_t n = (uint8_t)vmft_wire_get(r, 1);
 
 	get_bytes(r, digest, n, VMFT_HELLO_DIGEST_MAX);
 	return n;
 }
 
 /* text has room for max and the terminating zero, and is zeroed. */
-static void get_text(struct reader *r, char *text, size_t max)
+static void get_text(struct vmft_wire_reader *r, char *text, size_t max)
 {
-	size_t n = (size_t)get(r, 2);
+	size_t n = (size_t)vmft_wire_get(r, 2);
 
 	get_bytes(r, text, n, max);
 	if (!r->failed && strlen(text) != n)
@@ -128,31 +130,31 @@ static bool texts_fit(const struct vmft_savedlog_header *h)
 	       (h->directory[0] == '\0' || vmft_savedlog_path_fits(h->directory));
 }
 
-static void get_fields(struct reader *r, struct vmft_savedlog_header *h)
+static void get_fields(struct vmft_wire_reader *r, struct vmft_savedlog_header *h)
 {
 	uint8_t flags;
 
 	memset(h, 0, sizeof(*h));
-	h->kind = (uint8_t)get(r, 1);
-	flags = (uint8_t)get(r, 1);
+	h->kind = (uint8_t)vmft_wire_get(r, 1);
+	flags = (uint8_t)vmft_wire_get(r, 1);
 	h->attached = flags & 1;
 	h->disks_by_size = flags >> 1 & 1;
-	h->generation = get(r, 8);
-	h->start = get(r, 8);
-	h->id.log_version = (uint32_t)get(r, 4);
+	h->generation = vmft_wire_get(r, 8);
+	h->start = vmft_wire_get(r, 8);
+	h->id.log_version = (uint32_t)vmft_wire_get(r, 4);
 	h->id.build_id_bytes = get_digest(r, h->id.build_id);
 	h->id.machine_bytes = get_digest(r, h->id.machine);
 	h->id.disk_bytes = get_digest(r, h->id.disk);
 	get_text(r, h->id.name, VMFT_HELLO_NAME_MAX);
 	get_text(r, h->directory, VMFT_SAVEDLOG_PATH_MAX);
 	get_text(r, h->qemu, VMFT_SAVEDLOG_PATH_MAX);
-	h->cmdline_bytes = (uint32_t)get(r, 4);
+	h->cmdline_bytes = (uint32_t)vmft_wire_get(r, 4);
 	if (flags > 3 || h->kind < VMFT_SAVEDLOG_LOCKSTEP || h->kind > VMFT_SAVEDLOG_CHECKPOINT ||
 	    !texts_fit(h))
 		r->failed = -EBADMSG;
 }
 
-static int get_cmdline(struct reader *r, struct vmft_savedlog_header *h)
+static int get_cmdline(struct vmft_wire_reader *r, struct vmft_savedlog_header *h)
 {
 	if (r->failed || r->left != h->cmdline_bytes ||
 	    !cmdline_fits((const char *)r->at, h->cmdline_bytes))
@@ -168,22 +170,22 @@ static int get_cmdline(struct reader *r, struct vmft_savedlog_header *h)
 ssize_t vmft_savedlog_header_decode(const uint8_t *bytes, size_t n,
 				    struct vmft_savedlog_header *ret)
 {
-	struct reader r = {.at = bytes, .left = n};
+	struct vmft_wire_reader r = {.at = bytes, .left = n};
 	uint32_t version, length;
 	uint64_t sum;
 	int rc;
 
 	if (n < 8)
 		return 0;
-	if (get(&r, 8) != MAGIC)
+	if (vmft_wire_get(&r, 8) != MAGIC)
 		return -EPROTO;
 	if (n < HEADER_FIXED)
 		return 0;
-	version = (uint32_t)get(&r, 4);
+	version = (uint32_t)vmft_wire_get(&r, 4);
 	if (version != VMFT_SAVEDLOG_VERSION)
 		return -EPROTONOSUPPORT;
-	length = (uint32_t)get(&r, 4);
-	sum = get(&r, 8);
+	length = (uint32_t)vmft_wire_get(&r, 4);
+	sum = vmft_wire_get(&r, 8);
 	if (length < HEADER_FIXED || length > VMFT_SAVEDLOG_HEADER_MAX)
 		return -EBADMSG;
 	if (n < length)
@@ -215,27 +217,27 @@ static uint64_t record_sum(const uint8_t *record, size_t length)
 
 size_t vmft_savedlog_record_seal(uint8_t *record, const struct vmft_savedlog_record *info)
 {
-	uint8_t *p = put_u64(record + 8, info->position);
+	uint8_t *p = vmft_wire_put_u64(record + 8, info->position);
 
-	p = put_u64(p, (uint64_t)info->held_ns);
-	(void)put_u32(put_u32(p, info->length), 0);
-	(void)put_u64(record, record_sum(record, info->length));
+	p = vmft_wire_put_u64(p, (uint64_t)info->held_ns);
+	(void)vmft_wire_put_u32(vmft_wire_put_u32(p, info->length), 0);
+	(void)vmft_wire_put_u64(record, record_sum(record, info->length));
 	return VMFT_SAVEDLOG_RECORD_HEAD + info->length;
 }
 
 ssize_t vmft_savedlog_record_decode(const uint8_t *bytes, size_t n,
 				    struct vmft_savedlog_record *ret)
 {
-	struct reader r = {.at = bytes, .left = n};
+	struct vmft_wire_reader r = {.at = bytes, .left = n};
 	uint64_t sum;
 
 	if (n < VMFT_SAVEDLOG_RECORD_HEAD)
 		return 0;
-	sum = get(&r, 8);
-	ret->position = get(&r, 8);
-	ret->held_ns = (int64_t)get(&r, 8);
-	ret->length = (uint32_t)get(&r, 4);
-	if (ret->length > VMFT_SAVEDLOG_BYTES_MAX || get(&r, 4) != 0)
+	sum = vmft_wire_get(&r, 8);
+	ret->position = vmft_wire_get(&r, 8);
+	ret->held_ns = (int64_t)vmft_wire_get(&r, 8);
+	ret->length = (uint32_t)vmft_wire_get(&r, 4);
+	if (ret->length > VMFT_SAVEDLOG_BYTES_MAX || vmft_wire_get(&r, 4) != 0)
 		return -EBADMSG;
 	if (r.left < ret->length)
 		return 0;
@@ -345,8 +347,8 @@ static int rest_is_zero(struct vmft_savedlog_reader *r, uint64_t at)
  */
 static int judge_damage(struct vmft_savedlog_reader *r)
 {
-	struct reader head = {.at = r->buffer + r->used + 24, .left = 4};
-	uint64_t length = get(&head, 4);
+	struct vmft_wire_reader head = {.at = r->buffer + r->used + 24, .left = 4};
+	uint64_t length = vmft_wire_get(&head, 4);
 	struct stat st;
 	int rc;
 

@@ -37,8 +37,9 @@ static uint8_t *put_ethernet(uint8_t *to, const uint8_t *target, const uint8_t *
 {
 	to = put_bytes(put_bytes(to, target, 6), source, 6);
 	for (unsigned i = 0; i < place->tags; i++)
-		to = put_u16(put_u16(to, place->tag[i].protocol), place->tag[i].control);
-	return put_u16(to, type);
+		to = vmft_wire_put_u16(vmft_wire_put_u16(to, place->tag[i].protocol),
+				       place->tag[i].control);
+	return vmft_wire_put_u16(to, type);
 }
 
 /* The end of a frame that ends at to; what is behind it is zero. */
@@ -85,8 +86,9 @@ static uint8_t *put_record(uint8_t *to, const struct vmft_group *group)
 {
 	const size_t size = group->ip_version == 4 ? 4 : 16;
 
-	to = put_u8(to, group->filter == VMFT_FILTER_SOME ? RECORD_IS_INCLUDE : RECORD_IS_EXCLUDE);
-	to = put_u16(put_u8(to, 0), group->sources);
+	to = vmft_wire_put_u8(to, group->filter == VMFT_FILTER_SOME ? RECORD_IS_INCLUDE
+								    : RECORD_IS_EXCLUDE);
+	to = vmft_wire_put_u16(vmft_wire_put_u8(to, 0), group->sources);
 	to = put_bytes(to, group->group, size);
 	for (unsigned i = 0; i < group->sources; i++)
 		to = put_bytes(to, group->source[i], size);
@@ -98,13 +100,14 @@ static uint8_t *put_igmp(uint8_t *to, const struct vmft_group *group)
 	uint8_t *const begin = to;
 
 	if (group->version == 3) {
-		to = put_u16(put_u8(put_u8(to, IGMP_V3_REPORT), 0), 0);
-		to = put_record(put_u16(put_u16(to, 0), 1), group);
+		to =
+		    vmft_wire_put_u16(vmft_wire_put_u8(vmft_wire_put_u8(to, IGMP_V3_REPORT), 0), 0);
+		to = put_record(vmft_wire_put_u16(vmft_wire_put_u16(to, 0), 1), group);
 	} else {
-		to = put_u8(to, group->version == 1 ? IGMP_V1_REPORT : IGMP_V2_REPORT);
-		to = put_bytes(put_u16(put_u8(to, 0), 0), group->group, 4);
+		to = vmft_wire_put_u8(to, group->version == 1 ? IGMP_V1_REPORT : IGMP_V2_REPORT);
+		to = put_bytes(vmft_wire_put_u16(vmft_wire_put_u8(to, 0), 0), group->group, 4);
 	}
-	(void)put_u16(begin + 2, fold(add_up(0, begin, (size_t)(to - begin))));
+	(void)vmft_wire_put_u16(begin + 2, fold(add_up(0, begin, (size_t)(to - begin))));
 	return to;
 }
 
@@ -114,24 +117,26 @@ static uint8_t *igmp_packet(uint8_t *to, const struct vmft_group *group)
 	uint8_t *const ip = to;
 	uint8_t *end;
 
-	to = put_u32(put_u16(put_u8(put_u8(to, 0x46), 0xc0), 0), 0); /* length below */
-	to = put_u16(put_u8(put_u8(to, 1), 2), 0);		     /* TTL, IGMP */
+	to = vmft_wire_put_u32(
+	    vmft_wire_put_u16(vmft_wire_put_u8(vmft_wire_put_u8(to, 0x46), 0xc0), 0),
+	    0);									 /* length below */
+	to = vmft_wire_put_u16(vmft_wire_put_u8(vmft_wire_put_u8(to, 1), 2), 0); /* TTL, IGMP */
 	to = put_bytes(to, group->from, 4);
 	to = put_bytes(to, group->version == 3 ? all_igmpv3 : group->group, 4);
 	to = put_bytes(to, router_alert, sizeof(router_alert));
 	end = put_igmp(to, group);
-	(void)put_u16(ip + 2, (uint16_t)(end - ip));
-	(void)put_u16(ip + 10, fold(add_up(0, ip, IPV4_HEADER)));
+	(void)vmft_wire_put_u16(ip + 2, (uint16_t)(end - ip));
+	(void)vmft_wire_put_u16(ip + 10, fold(add_up(0, ip, IPV4_HEADER)));
 	return end;
 }
 
 static uint8_t *put_mld(uint8_t *to, const struct vmft_group *group)
 {
-	to = put_u8(to, group->version == 2 ? MLD_V2_REPORT : MLD_V1_REPORT);
-	to = put_u16(put_u8(to, 0), 0);
+	to = vmft_wire_put_u8(to, group->version == 2 ? MLD_V2_REPORT : MLD_V1_REPORT);
+	to = vmft_wire_put_u16(vmft_wire_put_u8(to, 0), 0);
 	if (group->version == 2)
-		return put_record(put_u16(put_u16(to, 0), 1), group);
-	return put_bytes(put_u32(to, 0), group->group, 16);
+		return put_record(vmft_wire_put_u16(vmft_wire_put_u16(to, 0), 1), group);
+	return put_bytes(vmft_wire_put_u32(to, 0), group->group, 16);
 }
 
 static uint8_t *mld_packet(uint8_t *to, const struct vmft_group *group)
@@ -142,14 +147,16 @@ static uint8_t *mld_packet(uint8_t *to, const struct vmft_group *group)
 	uint8_t *mld, *end;
 	uint32_t sum;
 
-	to = put_u8(put_u8(put_u16(put_u32(to, 0x60000000u), 0), 0), 1); /* next header, limit */
+	to = vmft_wire_put_u8(
+	    vmft_wire_put_u8(vmft_wire_put_u16(vmft_wire_put_u32(to, 0x60000000u), 0), 0),
+	    1); /* next header, limit */
 	to = put_bytes(to, group->from, 16);
 	to = put_bytes(to, group->version == 2 ? all_mldv2 : group->group, 16);
 	mld = put_bytes(to, hop_by_hop, sizeof(hop_by_hop));
 	end = put_mld(mld, group);
-	(void)put_u16(ip + 4, (uint16_t)(end - ip - IPV6_HEADER));
+	(void)vmft_wire_put_u16(ip + 4, (uint16_t)(end - ip - IPV6_HEADER));
 	sum = add_up((uint32_t)(end - mld) + 58, ip + 8, 32);
-	(void)put_u16(mld + 2, fold(add_up(sum, mld, (size_t)(end - mld))));
+	(void)vmft_wire_put_u16(mld + 2, fold(add_up(sum, mld, (size_t)(end - mld))));
 	return end;
 }
 

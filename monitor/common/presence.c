@@ -180,11 +180,11 @@ static bool group_leave(struct vmft_presence *p, const struct vmft_group *like)
 }
 
 /* The next size bytes as an address of 16, the rest zeroes. */
-static void get_ip(struct reader *r, size_t size, uint8_t *ret)
+static void get_ip(struct vmft_wire_reader *r, size_t size, uint8_t *ret)
 {
 	memset(ret, 0, 16);
 	for (size_t i = 0; i < size; i++)
-		ret[i] = (uint8_t)get(r, 1);
+		ret[i] = (uint8_t)vmft_wire_get(r, 1);
 }
 
 /* One that a switch may keep from a port nobody has joined it at (RFC 4541, 2.1.2, 3). */
@@ -225,8 +225,8 @@ static void source_remove(struct vmft_group *group, const uint8_t *source)
 }
 
 /* Of a group that is joined for some senders; it may have become one that is for all. */
-static void take_sources(struct reader *r, struct vmft_group *group, size_t size, uint64_t count,
-			 bool add)
+static void take_sources(struct vmft_wire_reader *r, struct vmft_group *group, size_t size,
+			 uint64_t count, bool add)
 {
 	for (uint64_t i = 0; i < count && !r->failed; i++) {
 		uint8_t source[16];
@@ -242,10 +242,12 @@ static void take_sources(struct reader *r, struct vmft_group *group, size_t size
 }
 
 /* A report's group record, of IGMPv3 or MLDv2; like has all but what stands in it. */
-static bool take_record(struct vmft_presence *p, struct reader *r, struct vmft_group group)
+static bool take_record(struct vmft_presence *p, struct vmft_wire_reader *r,
+			struct vmft_group group)
 {
 	const size_t size = group.ip_version == 4 ? 4 : 16;
-	const uint64_t type = get(r, 1), auxiliary = get(r, 1), count = get(r, 2);
+	const uint64_t type = vmft_wire_get(r, 1), auxiliary = vmft_wire_get(r, 1),
+		       count = vmft_wire_get(r, 2);
 	const struct vmft_group *before;
 	const bool whole = type != RECORD_ALLOW && type != RECORD_BLOCK;
 
@@ -261,7 +263,7 @@ static bool take_record(struct vmft_presence *p, struct reader *r, struct vmft_g
 	}
 	take_sources(r, &group, size, count, type != RECORD_BLOCK);
 	for (uint64_t i = 0; i < auxiliary && !r->failed; i++)
-		(void)get(r, 4);
+		(void)vmft_wire_get(r, 4);
 	if (r->failed || type < RECORD_IS_INCLUDE || type > RECORD_BLOCK || !is_pruned(&group))
 		return false;
 	if (group.filter == VMFT_FILTER_SOME && group.sources == 0)
@@ -269,9 +271,10 @@ static bool take_record(struct vmft_presence *p, struct reader *r, struct vmft_g
 	return group_set(p, &group);
 }
 
-static bool take_records(struct vmft_presence *p, struct reader *r, const struct vmft_group *like)
+static bool take_records(struct vmft_presence *p, struct vmft_wire_reader *r,
+			 const struct vmft_group *like)
 {
-	const uint64_t count = get(r, 2);
+	const uint64_t count = vmft_wire_get(r, 2);
 	bool changed = false;
 
 	for (uint64_t i = 0; i < count && !r->failed; i++)
@@ -279,14 +282,14 @@ static bool take_records(struct vmft_presence *p, struct reader *r, const struct
 	return changed;
 }
 
-static bool take_igmp(struct vmft_presence *p, struct reader *r, struct vmft_group group)
+static bool take_igmp(struct vmft_presence *p, struct vmft_wire_reader *r, struct vmft_group group)
 {
-	const uint64_t type = get(r, 1);
+	const uint64_t type = vmft_wire_get(r, 1);
 
-	(void)get(r, 3); /* response time or zero, checksum */
+	(void)vmft_wire_get(r, 3); /* response time or zero, checksum */
 	if (type == IGMP_V3_REPORT) {
 		group.version = 3;
-		(void)get(r, 2);
+		(void)vmft_wire_get(r, 2);
 		return take_records(p, r, &group);
 	}
 	if (type != IGMP_V1_REPORT && type != IGMP_V2_REPORT && type != IGMP_V2_LEAVE)
@@ -298,27 +301,27 @@ static bool take_igmp(struct vmft_presence *p, struct reader *r, struct vmft_gro
 	return type == IGMP_V2_LEAVE ? group_leave(p, &group) : group_set(p, &group);
 }
 
-static bool take_mld(struct vmft_presence *p, struct reader *r, struct vmft_group group)
+static bool take_mld(struct vmft_presence *p, struct vmft_wire_reader *r, struct vmft_group group)
 {
-	const uint64_t type = get(r, 1);
+	const uint64_t type = vmft_wire_get(r, 1);
 
-	(void)get(r, 3); /* code, checksum */
+	(void)vmft_wire_get(r, 3); /* code, checksum */
 	if (type == MLD_V2_REPORT) {
 		group.version = 2;
-		(void)get(r, 2);
+		(void)vmft_wire_get(r, 2);
 		return take_records(p, r, &group);
 	}
 	if (type != MLD_V1_REPORT && type != MLD_V1_DONE)
 		return false;
 	group.version = 1;
-	(void)get(r, 4);
+	(void)vmft_wire_get(r, 4);
 	get_ip(r, 16, group.group);
 	if (r->failed || !is_pruned(&group))
 		return false;
 	return type == MLD_V1_DONE ? group_leave(p, &group) : group_set(p, &group);
 }
 
-static void skip(struct reader *r, size_t n)
+static void skip(struct vmft_wire_reader *r, size_t n)
 {
 	if (n > r->left)
 		r->failed = -EBADMSG;
@@ -327,14 +330,14 @@ static void skip(struct reader *r, size_t n)
 	r->left -= n;
 }
 
-static bool take_ipv4(struct vmft_presence *p, struct reader *r, struct vmft_group group)
+static bool take_ipv4(struct vmft_presence *p, struct vmft_wire_reader *r, struct vmft_group group)
 {
-	const uint64_t first = get(r, 1);
+	const uint64_t first = vmft_wire_get(r, 1);
 	const size_t header = (first & 15u) * 4u;
 	uint64_t protocol;
 
 	skip(r, 8);
-	protocol = get(r, 1);
+	protocol = vmft_wire_get(r, 1);
 	skip(r, 2);
 	get_ip(r, 4, group.from);
 	skip(r, 4);
@@ -346,20 +349,20 @@ static bool take_ipv4(struct vmft_presence *p, struct reader *r, struct vmft_gro
 }
 
 /* MLD has a router alert, and nothing else, before it. */
-static bool take_ipv6(struct vmft_presence *p, struct reader *r, struct vmft_group group)
+static bool take_ipv6(struct vmft_presence *p, struct vmft_wire_reader *r, struct vmft_group group)
 {
-	const uint64_t first = get(r, 1);
+	const uint64_t first = vmft_wire_get(r, 1);
 	uint64_t next, length;
 
 	skip(r, 5);
-	next = get(r, 1);
+	next = vmft_wire_get(r, 1);
 	skip(r, 1);
 	get_ip(r, 16, group.from);
 	skip(r, 16);
 	if (r->failed || first >> 4 != 6 || next != PROTOCOL_HOP_BY_HOP)
 		return false;
-	next = get(r, 1);
-	length = get(r, 1);
+	next = vmft_wire_get(r, 1);
+	length = vmft_wire_get(r, 1);
 	skip(r, 6 + 8 * (size_t)length);
 	if (r->failed || next != PROTOCOL_ICMPV6)
 		return false;
@@ -375,19 +378,20 @@ static bool is_tag(uint64_t type)
 }
 
 /* Up to the payload; returns its type, 0 if there is none or the source is nobody's. */
-static uint64_t take_ethernet(struct reader *r, struct vmft_place *place, uint8_t mac[static 6])
+static uint64_t take_ethernet(struct vmft_wire_reader *r, struct vmft_place *place,
+			      uint8_t mac[static 6])
 {
 	uint64_t type;
 
 	skip(r, 6);
 	for (unsigned i = 0; i < 6; i++)
-		mac[i] = (uint8_t)get(r, 1);
-	type = get(r, 2);
+		mac[i] = (uint8_t)vmft_wire_get(r, 1);
+	type = vmft_wire_get(r, 2);
 	while (is_tag(type) && place->tags < VMFT_PRESENCE_TAGS && !r->failed) {
 		place->tag[place->tags].protocol = (uint16_t)type;
-		place->tag[place->tags].control = (uint16_t)get(r, 2);
+		place->tag[place->tags].control = (uint16_t)vmft_wire_get(r, 2);
 		place->tags++;
-		type = get(r, 2);
+		type = vmft_wire_get(r, 2);
 	}
 	if (r->failed || (mac[0] & 1u) != 0 || memcmp(mac, "\0\0\0\0\0", 6) == 0)
 		return 0;
@@ -397,7 +401,7 @@ static uint64_t take_ethernet(struct reader *r, struct vmft_place *place, uint8_
 bool vmft_presence_sent(struct vmft_presence *p, uint8_t nic, const uint8_t *frame, size_t n,
 			uint64_t now)
 {
-	struct reader r = {.at = frame, .left = n};
+	struct vmft_wire_reader r = {.at = frame, .left = n};
 	struct vmft_group group = {.place.nic = nic, .shown_ns = now};
 	struct vmft_address *address;
 	bool changed;
@@ -424,7 +428,7 @@ bool vmft_presence_sent(struct vmft_presence *p, uint8_t nic, const uint8_t *fra
 bool vmft_presence_got(struct vmft_presence *p, uint8_t nic, const uint8_t *frame, size_t n,
 		       uint64_t now)
 {
-	struct reader r = {.at = frame, .left = n};
+	struct vmft_wire_reader r = {.at = frame, .left = n};
 	struct vmft_place place = {.nic = nic};
 	struct vmft_address *address;
 	uint8_t mac[6];
@@ -477,74 +481,75 @@ static uint8_t *put_bytes(uint8_t *to, const uint8_t *bytes, size_t n)
 
 static uint8_t *put_place(uint8_t *to, const struct vmft_place *place)
 {
-	to = put_u8(put_u8(to, place->nic), place->tags);
+	to = vmft_wire_put_u8(vmft_wire_put_u8(to, place->nic), place->tags);
 	for (unsigned i = 0; i < VMFT_PRESENCE_TAGS; i++)
-		to = put_u16(put_u16(to, place->tag[i].protocol), place->tag[i].control);
+		to = vmft_wire_put_u16(vmft_wire_put_u16(to, place->tag[i].protocol),
+				       place->tag[i].control);
 	return to;
 }
 
 size_t vmft_presence_encode(const struct vmft_presence *p, uint8_t *bytes)
 {
-	uint8_t *to = put_u32(bytes, p->addresses);
+	uint8_t *to = vmft_wire_put_u32(bytes, p->addresses);
 
 	for (uint32_t i = 0; i < p->addresses; i++) {
 		to = put_place(to, &p->address[i].place);
-		to = put_u8(put_bytes(to, p->address[i].mac, 6), p->address[i].own);
+		to = vmft_wire_put_u8(put_bytes(to, p->address[i].mac, 6), p->address[i].own);
 	}
-	to = put_u32(to, p->groups);
+	to = vmft_wire_put_u32(to, p->groups);
 	for (uint32_t i = 0; i < p->groups; i++) {
 		const struct vmft_group *group = &p->group[i];
 
 		to = put_bytes(put_place(to, &group->place), group->mac, 6);
-		to = put_u8(put_u8(to, group->ip_version), group->version);
-		to = put_u8(put_u8(to, group->filter), group->sources);
+		to = vmft_wire_put_u8(vmft_wire_put_u8(to, group->ip_version), group->version);
+		to = vmft_wire_put_u8(vmft_wire_put_u8(to, group->filter), group->sources);
 		to = put_bytes(put_bytes(to, group->from, 16), group->group, 16);
 		to = put_bytes(to, group->source[0], 16u * group->sources);
 	}
 	return (size_t)(to - bytes);
 }
 
-static void get_bytes(struct reader *r, uint8_t *bytes, size_t n)
+static void get_bytes(struct vmft_wire_reader *r, uint8_t *bytes, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		bytes[i] = (uint8_t)get(r, 1);
+		bytes[i] = (uint8_t)vmft_wire_get(r, 1);
 }
 
-static void get_place(struct reader *r, struct vmft_place *ret)
+static void get_place(struct vmft_wire_reader *r, struct vmft_place *ret)
 {
-	ret->nic = (uint8_t)get(r, 1);
-	ret->tags = (uint8_t)get(r, 1);
+	ret->nic = (uint8_t)vmft_wire_get(r, 1);
+	ret->tags = (uint8_t)vmft_wire_get(r, 1);
 	if (ret->nic >= VMFT_PRESENCE_NICS || ret->tags > VMFT_PRESENCE_TAGS)
 		r->failed = -EBADMSG;
 	for (unsigned i = 0; i < VMFT_PRESENCE_TAGS; i++) {
-		ret->tag[i].protocol = (uint16_t)get(r, 2);
-		ret->tag[i].control = (uint16_t)get(r, 2);
+		ret->tag[i].protocol = (uint16_t)vmft_wire_get(r, 2);
+		ret->tag[i].control = (uint16_t)vmft_wire_get(r, 2);
 		if (i < ret->tags && !is_tag(ret->tag[i].protocol))
 			r->failed = -EBADMSG;
 	}
 }
 
-static void get_address(struct reader *r, struct vmft_address *ret)
+static void get_address(struct vmft_wire_reader *r, struct vmft_address *ret)
 {
 	*ret = (struct vmft_address){0};
 	get_place(r, &ret->place);
 	get_bytes(r, ret->mac, 6);
-	ret->own = get(r, 1) != 0;
+	ret->own = vmft_wire_get(r, 1) != 0;
 	if ((ret->mac[0] & 1u) != 0)
 		r->failed = -EBADMSG;
 }
 
-static void get_group(struct reader *r, struct vmft_group *ret)
+static void get_group(struct vmft_wire_reader *r, struct vmft_group *ret)
 {
 	uint8_t latest; /* version of the protocol: the one that has senders in it */
 
 	*ret = (struct vmft_group){0};
 	get_place(r, &ret->place);
 	get_bytes(r, ret->mac, 6);
-	ret->ip_version = (uint8_t)get(r, 1);
-	ret->version = (uint8_t)get(r, 1);
-	ret->filter = (uint8_t)get(r, 1);
-	ret->sources = (uint8_t)get(r, 1);
+	ret->ip_version = (uint8_t)vmft_wire_get(r, 1);
+	ret->version = (uint8_t)vmft_wire_get(r, 1);
+	ret->filter = (uint8_t)vmft_wire_get(r, 1);
+	ret->sources = (uint8_t)vmft_wire_get(r, 1);
 	get_bytes(r, ret->from, 16);
 	get_bytes(r, ret->group, 16);
 	latest = ret->ip_version == 4 ? 3 : 2;
@@ -561,21 +566,21 @@ static void get_group(struct reader *r, struct vmft_group *ret)
 
 int vmft_presence_decode(const uint8_t *bytes, size_t n, struct vmft_presence *ret)
 {
-	struct reader r = {.at = bytes, .left = n};
-	uint64_t count = get(&r, 4);
+	struct vmft_wire_reader r = {.at = bytes, .left = n};
+	uint64_t count = vmft_wire_get(&r, 4);
 
 	if (count > VMFT_PRESENCE_ADDRESSES)
 		return -EBADMSG;
 	ret->addresses = (uint32_t)count;
 	for (uint32_t i = 0; i < count && !r.failed; i++)
 		get_address(&r, &ret->address[i]);
-	count = get(&r, 4);
+	count = vmft_wire_get(&r, 4);
 	if (count > VMFT_PRESENCE_GROUPS)
 		return -EBADMSG;
 	ret->groups = (uint32_t)count;
 	for (uint32_t i = 0; i < count && !r.failed; i++)
 		get_group(&r, &ret->group[i]);
-	return finish(&r);
+	return vmft_wire_finish(&r);
 }
 
 /* --- as text -------------------------------------------------------------- */

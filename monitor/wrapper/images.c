@@ -210,7 +210,7 @@ static int check_qcow2(const char *path, int fd, off_t *ret_size, struct vmft_er
 /* A qcow2 file holds the guest's data and, for each cluster, an entry of a table and a
  * reference count; both are well below an eighth (docs/interop/qcow2.txt). */
 static void describe(const struct vmft_disk *disk, const struct stat *st, off_t shown,
-		     struct vmft_image *ret)
+		     struct vmft_image_facts *ret)
 {
 	const uint64_t bytes = (uint64_t)shown;
 
@@ -222,7 +222,7 @@ static void describe(const struct vmft_disk *disk, const struct stat *st, off_t 
 }
 
 static int digest_open(const struct vmft_disk *disk, int fd, const struct stat *st,
-		       enum vmft_disk_check how, XXH3_state_t *all, struct vmft_image *ret,
+		       enum vmft_disk_check how, XXH3_state_t *all, struct vmft_image_facts *ret,
 		       struct vmft_error *err)
 {
 	char contents[VMFT_DIGEST_HEX] = "-", line[128];
@@ -245,7 +245,7 @@ static int digest_open(const struct vmft_disk *disk, int fd, const struct stat *
 }
 
 static int digest_disk(const struct vmft_disk *disk, enum vmft_disk_check how, XXH3_state_t *all,
-		       struct vmft_image *ret, struct vmft_error *err)
+		       struct vmft_image_facts *ret, struct vmft_error *err)
 {
 	int fd = open(disk->path, (disk->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
@@ -266,7 +266,7 @@ static int digest_disk(const struct vmft_disk *disk, enum vmft_disk_check how, X
 }
 
 int vmft_images_check(const struct vmft_disk *disks, size_t count, enum vmft_disk_check how,
-		      char ret_hex[static VMFT_DIGEST_HEX], struct vmft_image *ret_images,
+		      char ret_hex[static VMFT_DIGEST_HEX], struct vmft_image_facts *ret_images,
 		      struct vmft_error *err)
 {
 	XXH3_state_t *all = XXH3_createState();

@@ -11,7 +11,7 @@
 #include "monitor/common/pair-config.h"
 
 /* What of an image an attach has to know. */
-struct vmft_image {
+struct vmft_image_facts {
 	uint64_t guest_bytes;	/* the size the guest sees */
 	uint64_t max_bytes;	/* the most its file may become */
 	uint64_t device, inode; /* of its file; a block device's own number and 0 */
@@ -26,7 +26,7 @@ struct vmft_image {
  * with *err filled.
  */
 int vmft_images_check(const struct vmft_disk *disks, size_t count, enum vmft_disk_check how,
-		      char ret_hex[static VMFT_DIGEST_HEX], struct vmft_image *ret_images,
+		      char ret_hex[static VMFT_DIGEST_HEX], struct vmft_image_facts *ret_images,
 		      struct vmft_error *err);
 
 /* A file_digest of struct vmft_rewrite_options; ctx is not used. */

@@ -27,11 +27,11 @@ struct vmft_launch {
 	const struct vmft_programs *programs;
 	const char *machine_digest;
 	const char *disk_digest;
-	const struct vmft_image *images;   /* as many as cmdline->disks */
-	const struct vmft_tap_probe *taps; /* as many as cmdline->nics */
-	int ram_fd;			   /* a memfd; sized by vmft_launch() */
-	char *const *words;		   /* the arguments as given, NULL-terminated */
-	const char *replay;		   /* a saved log to replay instead of a peer's; or NULL */
+	const struct vmft_image_facts *images; /* as many as cmdline->disks */
+	const struct vmft_tap_probe *taps;     /* as many as cmdline->nics */
+	int ram_fd;			       /* a memfd; sized by vmft_launch() */
+	char *const *words;		       /* the arguments as given, NULL-terminated */
+	const char *replay; /* a saved log to replay instead of a peer's; or NULL */
 };
 
 /* Next to this program, or in the installed place. */

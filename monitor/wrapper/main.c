@@ -107,7 +107,7 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	struct vmft_qemu_binary qemu;
 	struct vmft_cmdline cmdline;
 	char machine[VMFT_DIGEST_HEX], disks[VMFT_DIGEST_HEX];
-	struct vmft_image images[VMFT_AREA_DISKS_MAX];
+	struct vmft_image_facts images[VMFT_AREA_DISKS_MAX];
 	struct vmft_tap_probe taps[VMFT_HELLO_TAPS_MAX];
 	struct vmft_launch launch = {
 	    .pair_path = getenv("VMFT_PAIR"),

@@ -56,8 +56,11 @@ static void try_pieces(struct vmft_epoch_view view)
 		must(piece.how != VMFT_EPOCH_XOR ||
 		     piece.offset / VMFT_EPOCH_PAGE ==
 			 (piece.offset + piece.n - 1) / VMFT_EPOCH_PAGE);
-		(void)put_u32(put_u32(put_u32(put_u64(head, piece.offset), piece.region), piece.n),
-			      (uint32_t)piece.how << 24);
+		(void)vmft_wire_put_u32(
+		    vmft_wire_put_u32(
+			vmft_wire_put_u32(vmft_wire_put_u64(head, piece.offset), piece.region),
+			piece.n),
+		    (uint32_t)piece.how << 24);
 		must(memcmp(head, was, sizeof(head)) == 0);
 		must(piece.bytes == (follow > 0 ? was + sizeof(head) : NULL));
 		must(view.bytes == was + sizeof(head) + follow);
@@ -125,7 +128,9 @@ static void try_raw(const uint8_t *data, size_t size)
 
 	if (size == 0 || size > VMFT_EPOCH_RAW_MAX)
 		return;
-	(void)put_u32(put_u16(put_u8(put_u8(payload, 0), 1), 0), (uint32_t)size);
+	(void)vmft_wire_put_u32(
+	    vmft_wire_put_u16(vmft_wire_put_u8(vmft_wire_put_u8(payload, 0), 1), 0),
+	    (uint32_t)size);
 	n = ZSTD_compress(payload + VMFT_EPOCH_HEAD, sizeof(payload) - VMFT_EPOCH_HEAD, data, size,
 			  1);
 	must(!ZSTD_isError(n));

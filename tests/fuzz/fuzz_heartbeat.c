@@ -21,30 +21,31 @@ static void must(bool good)
 }
 
 /* A sealed one, right but for what the input says. */
-static size_t make(struct reader *r, const struct vmft_heartbeat *h, uint64_t now, uint8_t *bytes)
+static size_t make(struct vmft_wire_reader *r, const struct vmft_heartbeat *h, uint64_t now,
+		   uint8_t *bytes)
 {
-	const uint8_t wrong = (uint8_t)get(r, 1);
+	const uint8_t wrong = (uint8_t)vmft_wire_get(r, 1);
 	struct vmft_frame_info info = {.type = VMFT_FRAME_BEAT, .generation = h->generation};
 	struct vmft_beat beat = {.host = VMFT_HOST_BACKUP, .clock = now, .echo = h->sent_ns};
 
 	memcpy(beat.ticket, h->ours, sizeof(beat.ticket));
 	strcpy(beat.name, "vm");
 	if (wrong & 1)
-		beat.clock = 1 + get(r, 8) % UINT64_MAX;
+		beat.clock = 1 + vmft_wire_get(r, 8) % UINT64_MAX;
 	if (wrong & 2)
-		beat.echo = get(r, 8);
+		beat.echo = vmft_wire_get(r, 8);
 	if (wrong & 4)
-		beat.ticket[get(r, 1) % VMFT_TICKET_BYTES] ^= 1;
+		beat.ticket[vmft_wire_get(r, 1) % VMFT_TICKET_BYTES] ^= 1;
 	if (wrong & 8)
-		beat.host = (uint8_t)get(r, 1);
+		beat.host = (uint8_t)vmft_wire_get(r, 1);
 	if (wrong & 16)
-		info.generation += get(r, 1);
+		info.generation += vmft_wire_get(r, 1);
 	if (wrong & 32)
-		info.type = (uint16_t)get(r, 2);
+		info.type = (uint16_t)vmft_wire_get(r, 2);
 	if (wrong & 64)
-		beat.name[0] = (char)('a' + get(r, 1) % 26);
+		beat.name[0] = (char)('a' + vmft_wire_get(r, 1) % 26);
 	if (wrong & 128)
-		info.position = get(r, 1);
+		info.position = vmft_wire_get(r, 1);
 	info.length = (uint32_t)vmft_beat_encode(&beat, bytes + VMFT_FRAME_HEADER);
 	vmft_frame_seal(bytes, &info);
 	return VMFT_FRAME_HEADER + info.length;
@@ -67,14 +68,14 @@ static void take(struct vmft_heartbeat *h, const uint8_t *bytes, size_t n, uint6
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct vmft_pair_config config = {.name = "vm"};
-	struct reader r = {.at = data, .left = size};
+	struct vmft_wire_reader r = {.at = data, .left = size};
 	uint8_t bytes[VMFT_FRAME_HEADER + VMFT_BEAT_MAX];
 	struct vmft_heartbeat h = {
 	    .config = &config,
 	    .fd = 0, /* nothing is read from it or written to it */
 	    .host = VMFT_HOST_PRIMARY,
 	    .peer = VMFT_HOST_BACKUP,
-	    .active = get(&r, 1) != 0,
+	    .active = vmft_wire_get(&r, 1) != 0,
 	    .generation = 7,
 	    .fresh_ns = 50 * MS,
 	    .begun_ns = 1,
@@ -83,8 +84,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint64_t now = 1000 * MS;
 
 	while (r.left > 0) {
-		now += get(&r, 1) * MS;
-		h.sent_ns = now - get(&r, 1) * MS;
+		now += vmft_wire_get(&r, 1) * MS;
+		h.sent_ns = now - vmft_wire_get(&r, 1) * MS;
 		take(&h, bytes, make(&r, &h, now, bytes), now);
 	}
 	take(&h, data, size, now);

@@ -24,7 +24,7 @@ static int check(const char *path, enum vmft_disk_format format, enum vmft_disk_
 {
 	const struct vmft_disk disk = {.path = (char *)path, .format = format};
 	struct vmft_error err = {0};
-	struct vmft_image image;
+	struct vmft_image_facts image;
 	int rc = vmft_images_check(&disk, 1, how, digest, &image, &err);
 
 	must(rc == 0 || err.text[0] != '\0');

@@ -22,7 +22,7 @@
 
 /* The other side, as the input has made it so far. */
 struct script {
-	struct reader r;
+	struct vmft_wire_reader r;
 	unsigned side; /* of the monitor that is tried */
 	struct world_peer peer, stranger;
 	struct vmft_epoch_packer *packer;
@@ -50,10 +50,10 @@ static bool is_checkpoint(void)
 
 /* --- payloads ------------------------------------------------------------------- */
 
-static size_t put_hello(struct reader *r, uint8_t *payload)
+static size_t put_hello(struct vmft_wire_reader *r, uint8_t *payload)
 {
 	struct vmft_hello hello = monitor()->options.identity;
-	const uint8_t other = (uint8_t)get(r, 1);
+	const uint8_t other = (uint8_t)vmft_wire_get(r, 1);
 
 	hello.role = script.side == WORLD_PRIMARY ? VMFT_ROLE_BACKUP : VMFT_ROLE_PRIMARY;
 	hello.host = script.side == WORLD_PRIMARY ? VMFT_HOST_BACKUP : VMFT_HOST_PRIMARY;
@@ -61,22 +61,22 @@ static size_t put_hello(struct reader *r, uint8_t *payload)
 	(void)snprintf(hello.record, sizeof(hello.record), "%s",
 		       script.side == WORLD_PRIMARY ? world_mark : world_record);
 	if (other & 2)
-		hello.role = (uint8_t)get(r, 1);
+		hello.role = (uint8_t)vmft_wire_get(r, 1);
 	if (other & 4)
 		hello.name[0] = (char)('a' + other % 16);
 	if (other & 8)
-		hello.host = (uint8_t)get(r, 1);
+		hello.host = (uint8_t)vmft_wire_get(r, 1);
 	if (other & 16)
-		hello.silence_ms = (uint32_t)get(r, 4);
+		hello.silence_ms = (uint32_t)vmft_wire_get(r, 4);
 	if (other & 32)
 		hello.record[0] = 'x';
 	return vmft_hello_encode(&hello, payload);
 }
 
-static size_t put_geometry(struct reader *r, uint8_t *payload)
+static size_t put_geometry(struct vmft_wire_reader *r, uint8_t *payload)
 {
 	static struct vmft_geometry geometry;
-	const uint8_t other = (uint8_t)get(r, 1);
+	const uint8_t other = (uint8_t)vmft_wire_get(r, 1);
 
 	memset(&geometry, 0, sizeof(geometry));
 	geometry.count = WORLD_DISKS + 2;
@@ -92,40 +92,40 @@ static size_t put_geometry(struct reader *r, uint8_t *payload)
 	geometry.region[WORLD_DISKS + 1].bytes = WORLD_ROM_BYTES;
 	strcpy(geometry.region[WORLD_DISKS + 1].name, "pc.bios");
 	if (other & 1)
-		geometry.region[get(r, 1) % geometry.count].bytes = get(r, 4);
+		geometry.region[vmft_wire_get(r, 1) % geometry.count].bytes = vmft_wire_get(r, 4);
 	if (other & 2)
-		geometry.count = (uint32_t)get(r, 1) % 6;
+		geometry.count = (uint32_t)vmft_wire_get(r, 1) % 6;
 	if (other & 4)
-		geometry.region[get(r, 1) % 4].kind = (uint8_t)get(r, 1);
+		geometry.region[vmft_wire_get(r, 1) % 4].kind = (uint8_t)vmft_wire_get(r, 1);
 	if (other & 8)
-		geometry.region[get(r, 1) % 4].guest_bytes = get(r, 8);
+		geometry.region[vmft_wire_get(r, 1) % 4].guest_bytes = vmft_wire_get(r, 8);
 	return vmft_geometry_encode(&geometry, payload);
 }
 
-static size_t put_chunk(struct reader *r, uint8_t *payload)
+static size_t put_chunk(struct vmft_wire_reader *r, uint8_t *payload)
 {
-	const uint32_t region = (uint32_t)get(r, 1) % 8;
-	const size_t n = get(r, 2) % (VMFT_FRAME_PAYLOAD_MAX - VMFT_CHUNK_HEAD);
+	const uint32_t region = (uint32_t)vmft_wire_get(r, 1) % 8;
+	const size_t n = vmft_wire_get(r, 2) % (VMFT_FRAME_PAYLOAD_MAX - VMFT_CHUNK_HEAD);
 
 	vmft_chunk_encode(region, payload);
-	memset(payload + VMFT_CHUNK_HEAD, (int)get(r, 1), n);
+	memset(payload + VMFT_CHUNK_HEAD, (int)vmft_wire_get(r, 1), n);
 	return VMFT_CHUNK_HEAD + n;
 }
 
-static size_t put_sums(struct reader *r, uint8_t *payload)
+static size_t put_sums(struct vmft_wire_reader *r, uint8_t *payload)
 {
 	static struct vmft_sums sums;
 
-	sums.region = (uint32_t)get(r, 1) % 8;
-	sums.count = 1 + (uint32_t)get(r, 1) % VMFT_SUMS_MAX;
-	sums.seed = get(r, 1);
-	memset(sums.sum, (int)get(r, 1), sizeof(sums.sum));
+	sums.region = (uint32_t)vmft_wire_get(r, 1) % 8;
+	sums.count = 1 + (uint32_t)vmft_wire_get(r, 1) % VMFT_SUMS_MAX;
+	sums.seed = vmft_wire_get(r, 1);
+	memset(sums.sum, (int)vmft_wire_get(r, 1), sizeof(sums.sum));
 	return vmft_sums_encode(&sums, payload);
 }
 
-static size_t put_point(struct reader *r, uint8_t *payload)
+static size_t put_point(struct vmft_wire_reader *r, uint8_t *payload)
 {
-	const uint8_t other = (uint8_t)get(r, 1);
+	const uint8_t other = (uint8_t)vmft_wire_get(r, 1);
 	struct vmft_point point = {
 	    .state_bytes = monitor()->sink.state_bytes,
 	    .disk_count = WORLD_DISKS,
@@ -133,17 +133,17 @@ static size_t put_point(struct reader *r, uint8_t *payload)
 	};
 
 	if (other & 1)
-		point.state_bytes = get(r, 4);
+		point.state_bytes = vmft_wire_get(r, 4);
 	if (other & 2)
-		point.disk_count = (uint32_t)get(r, 1) % (VMFT_POINT_DISKS_MAX + 1);
+		point.disk_count = (uint32_t)vmft_wire_get(r, 1) % (VMFT_POINT_DISKS_MAX + 1);
 	if (other & 4)
-		point.disk_bytes[0] = get(r, 8);
+		point.disk_bytes[0] = vmft_wire_get(r, 8);
 	return vmft_point_encode(&point, payload);
 }
 
-static size_t put_ack(struct reader *r, uint8_t *payload)
+static size_t put_ack(struct vmft_wire_reader *r, uint8_t *payload)
 {
-	const uint8_t other = (uint8_t)get(r, 1);
+	const uint8_t other = (uint8_t)vmft_wire_get(r, 1);
 	struct vmft_ack ack = {
 	    .replayed = script.position,
 	    .echo = vmft_loop_now(),
@@ -151,19 +151,19 @@ static size_t put_ack(struct reader *r, uint8_t *payload)
 	};
 
 	if (other & 2)
-		ack.replayed -= get(r, 1);
+		ack.replayed -= vmft_wire_get(r, 1);
 	if (other & 4)
-		ack.echo = get(r, 8);
+		ack.echo = vmft_wire_get(r, 8);
 	return vmft_ack_encode(&ack, payload);
 }
 
 /* Of a whole epoch the pieces or the commit, of a log one reading of a clock. */
-static size_t put_log(struct reader *r, uint8_t *payload)
+static size_t put_log(struct vmft_wire_reader *r, uint8_t *payload)
 {
 	static const uint8_t event[] = {VMFT_EVENT_CLOCK_HOST, 0, 0, 0, 0, 0, 0, 0, 1};
 	static uint8_t page[VMFT_EPOCH_PAGE];
 	struct vmft_epoch_commit commit = {.state_bytes = 100, .disk_count = WORLD_DISKS};
-	const uint8_t other = (uint8_t)get(r, 1);
+	const uint8_t other = (uint8_t)vmft_wire_get(r, 1);
 
 	if (!is_checkpoint()) {
 		script.position += sizeof(event);
@@ -172,27 +172,27 @@ static size_t put_log(struct reader *r, uint8_t *payload)
 	}
 	if (other & 1) {
 		memset(page, other, sizeof(page));
-		(void)vmft_epoch_pack(script.packer, (uint32_t)get(r, 1) % 6, get(r, 1) * 4096u,
-				      page, sizeof(page), true);
+		(void)vmft_epoch_pack(script.packer, (uint32_t)vmft_wire_get(r, 1) % 6,
+				      vmft_wire_get(r, 1) * 4096u, page, sizeof(page), true);
 		return vmft_epoch_finish_pieces(script.packer, payload);
 	}
 	if (other & 2) {
-		struct vmft_epoch_input input = {.epoch = script.position + get(r, 1),
-						 .nic = (uint32_t)get(r, 1),
+		struct vmft_epoch_input input = {.epoch = script.position + vmft_wire_get(r, 1),
+						 .nic = (uint32_t)vmft_wire_get(r, 1),
 						 .n = 100,
 						 .bytes = page};
 
 		return vmft_epoch_put_input(script.packer, &input, payload);
 	}
 	for (unsigned i = 0; i < WORLD_DISKS; i++)
-		commit.disk_bytes[i] = other & 4 ? get(r, 8) : WORLD_DISK_BYTES;
+		commit.disk_bytes[i] = other & 4 ? vmft_wire_get(r, 8) : WORLD_DISK_BYTES;
 	script.position++;
 	return vmft_epoch_put_commit(script.packer, &commit, payload);
 }
 
-static size_t put_bytes(struct reader *r, uint8_t *payload)
+static size_t put_bytes(struct vmft_wire_reader *r, uint8_t *payload)
 {
-	const size_t n = get(r, 1) < r->left ? r->at[-1] : r->left;
+	const size_t n = vmft_wire_get(r, 1) < r->left ? r->at[-1] : r->left;
 
 	memcpy(payload, r->at, n);
 	r->at += n;
@@ -200,26 +200,27 @@ static size_t put_bytes(struct reader *r, uint8_t *payload)
 	return n;
 }
 
-static size_t put_zero(struct reader *r, uint8_t *payload)
+static size_t put_zero(struct vmft_wire_reader *r, uint8_t *payload)
 {
-	const uint32_t region = (uint32_t)get(r, 1) % 8;
+	const uint32_t region = (uint32_t)vmft_wire_get(r, 1) % 8;
 
-	return vmft_zero_encode(region, get(r, 4), payload);
+	return vmft_zero_encode(region, vmft_wire_get(r, 4), payload);
 }
 
-static size_t put_want(struct reader *r, uint8_t *payload)
+static size_t put_want(struct vmft_wire_reader *r, uint8_t *payload)
 {
-	const uint32_t region = (uint32_t)get(r, 1) % 8;
+	const uint32_t region = (uint32_t)vmft_wire_get(r, 1) % 8;
 
-	return vmft_want_encode(region, get(r, 1) * UINT64_C(0x0101010101010101), payload);
+	return vmft_want_encode(region, vmft_wire_get(r, 1) * UINT64_C(0x0101010101010101),
+				payload);
 }
 
-static size_t put_clock(struct reader *r, uint8_t *payload)
+static size_t put_clock(struct vmft_wire_reader *r, uint8_t *payload)
 {
-	return vmft_u64_encode(vmft_loop_now() + get(r, 1) * MS - 0x10 * MS, payload);
+	return vmft_u64_encode(vmft_loop_now() + vmft_wire_get(r, 1) * MS - 0x10 * MS, payload);
 }
 
-static size_t put_payload(struct reader *r, uint16_t type, uint8_t *payload)
+static size_t put_payload(struct vmft_wire_reader *r, uint16_t type, uint8_t *payload)
 {
 	switch (type) {
 	case VMFT_FRAME_HELLO:
@@ -280,50 +281,52 @@ static void follow_primary(void)
 		script.position = m->strategy_ops->taken(m->strategy);
 }
 
-static void send_frame(struct reader *r, struct world_peer *to, uint16_t type)
+static void send_frame(struct vmft_wire_reader *r, struct world_peer *to, uint16_t type)
 {
-	const uint8_t wrong = (uint8_t)get(r, 1);
+	const uint8_t wrong = (uint8_t)vmft_wire_get(r, 1);
 	struct vmft_frame_info info = {.type = type, .generation = world_generation};
 
 	follow_primary();
-	info.position = wrong & 1 ? get(r, 8) : wrong & 2 ? get(r, 1) * 4096 : next_position(type);
+	info.position = wrong & 1   ? vmft_wire_get(r, 8)
+			: wrong & 2 ? vmft_wire_get(r, 1) * 4096
+				    : next_position(type);
 	info.length = (uint32_t)put_payload(r, type, script.frame + VMFT_FRAME_HEADER);
 	if (wrong & 4)
-		info.generation += get(r, 1) - 1;
+		info.generation += vmft_wire_get(r, 1) - 1;
 	vmft_frame_seal(script.frame, &info);
 	(void)world_peer_send(to, script.frame, VMFT_FRAME_HEADER + info.length);
 	world_run(1 * MS);
 }
 
-static void agent_says(struct reader *r)
+static void agent_says(struct vmft_wire_reader *r)
 {
 	struct world_side *side = &world_side[script.side];
 
-	switch (get(r, 1) % 6) {
+	switch (vmft_wire_get(r, 1) % 6) {
 	case 0:
-		atomic_store(&side->iface->agent_state, (uint32_t)get(r, 1) % 12);
+		atomic_store(&side->iface->agent_state, (uint32_t)vmft_wire_get(r, 1) % 12);
 		break;
 	case 1:
-		atomic_store(&side->area->result, -(int32_t)get(r, 1));
+		atomic_store(&side->area->result, -(int32_t)vmft_wire_get(r, 1));
 		break;
 	case 2:
 		atomic_store(&side->iface->disk_error, vmft_disk_error_pack(0, VMFT_DISK_WRITE, 5));
 		atomic_fetch_add(&side->iface->disk_failures, 1);
 		break;
 	case 3:
-		atomic_store(&side->iface->diverged, (uint32_t)get(r, 1) % 7);
+		atomic_store(&side->iface->diverged, (uint32_t)vmft_wire_get(r, 1) % 7);
 		break;
 	case 4:
-		atomic_store(&side->iface->log_tail, get(r, 8));
+		atomic_store(&side->iface->log_tail, vmft_wire_get(r, 8));
 		break;
 	default:
 		world_end_guest(script.side);
 	}
 }
 
-static void do_record(struct reader *r)
+static void do_record(struct vmft_wire_reader *r)
 {
-	const uint8_t what = (uint8_t)get(r, 1);
+	const uint8_t what = (uint8_t)vmft_wire_get(r, 1);
 
 	if (what < 32) {
 		send_frame(r, &script.peer, what);
@@ -331,7 +334,7 @@ static void do_record(struct reader *r)
 	}
 	switch (what % 8) {
 	case 0:
-		world_run((1 + get(r, 1)) * 20 * MS);
+		world_run((1 + vmft_wire_get(r, 1)) * 20 * MS);
 		break;
 	case 1:
 		world_peer_close(&script.peer);
@@ -345,7 +348,7 @@ static void do_record(struct reader *r)
 	case 3:
 		if (script.side == WORLD_BACKUP && !script.stranger.conn)
 			(void)world_peer_connect(&script.stranger);
-		send_frame(r, &script.stranger, (uint16_t)get(r, 1) % 32);
+		send_frame(r, &script.stranger, (uint16_t)vmft_wire_get(r, 1) % 32);
 		break;
 	case 4:
 		(void)world_peer_send(&script.peer, script.frame, put_bytes(r, script.frame));
@@ -356,7 +359,7 @@ static void do_record(struct reader *r)
 		world_run(1 * MS);
 		break;
 	case 6:
-		world_generation += get(r, 1) % 3; /* somebody else has won it */
+		world_generation += vmft_wire_get(r, 1) % 3; /* somebody else has won it */
 		break;
 	default:
 		break;
@@ -365,10 +368,10 @@ static void do_record(struct reader *r)
 
 /* --- an input ----------------------------------------------------------------------- */
 
-static void begin(struct reader *r)
+static void begin(struct vmft_wire_reader *r)
 {
 	const struct vmft_event_in alone = {.kind = VMFT_IN_START_ALONE};
-	const uint8_t how = (uint8_t)get(r, 1);
+	const uint8_t how = (uint8_t)vmft_wire_get(r, 1);
 
 	world_reset();
 	script.side = how & 1;
@@ -421,7 +424,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!started)
 		world_init();
 	started = true;
-	script.r = (struct reader){.at = data, .left = size};
+	script.r = (struct vmft_wire_reader){.at = data, .left = size};
 	begin(&script.r);
 	for (unsigned i = 0; i < RECORDS_MAX && script.r.left > 0; i++)
 		do_record(&script.r);

@@ -183,46 +183,49 @@ static void hold(uint64_t position, const uint8_t *payload, size_t n)
 
 static uint8_t *put_head(uint8_t *payload, uint8_t kind, size_t raw)
 {
-	return put_u32(put_u16(put_u8(put_u8(payload, kind), 0), 0), (uint32_t)raw);
+	return vmft_wire_put_u32(
+	    vmft_wire_put_u16(vmft_wire_put_u8(vmft_wire_put_u8(payload, kind), 0), 0),
+	    (uint32_t)raw);
 }
 
 /* Behind the checks of the codec, and at sensible places more often than not. */
-static void hold_piece(struct reader *r)
+static void hold_piece(struct vmft_wire_reader *r)
 {
 	static uint8_t payload[VMFT_FRAME_PAYLOAD_MAX];
-	const uint8_t region = (uint8_t)get(r, 1), how = (uint8_t)get(r, 1);
-	const uint64_t offset = get(r, 4);
-	const uint32_t n = (uint32_t)get(r, 2);
+	const uint8_t region = (uint8_t)vmft_wire_get(r, 1), how = (uint8_t)vmft_wire_get(r, 1);
+	const uint64_t offset = vmft_wire_get(r, 4);
+	const uint32_t n = (uint32_t)vmft_wire_get(r, 2);
 	const size_t follow = how == VMFT_EPOCH_ZERO ? 0 : n;
 	uint8_t *at;
 
 	if (VMFT_EPOCH_PIECE_HEAD + follow > VMFT_EPOCH_RAW_MAX)
 		return;
 	at = put_head(payload, VMFT_EPOCH_PIECES, VMFT_EPOCH_PIECE_HEAD + follow);
-	at = put_u64(at, offset);
-	at = put_u32(at, region == 0xff ? VMFT_EPOCH_STATE_REGION : region);
-	(void)put_u32(put_u32(at, n), (uint32_t)how << 24);
+	at = vmft_wire_put_u64(at, offset);
+	at = vmft_wire_put_u32(at, region == 0xff ? VMFT_EPOCH_STATE_REGION : region);
+	(void)vmft_wire_put_u32(vmft_wire_put_u32(at, n), (uint32_t)how << 24);
 	hold(sink.held + 1, payload, VMFT_EPOCH_HEAD + VMFT_EPOCH_PIECE_HEAD + follow);
 }
 
 /* What came so far, and a little more or less. */
-static void hold_commit(struct reader *r)
+static void hold_commit(struct vmft_wire_reader *r)
 {
 	uint8_t payload[VMFT_EPOCH_HEAD + 28 + 8 * DISKS];
 	const struct vmft_epoch_half *half = &sink.half[sink.filling];
-	const uint64_t more = get(r, 1);
+	const uint64_t more = vmft_wire_get(r, 1);
 	uint8_t *at = put_head(payload, VMFT_EPOCH_COMMIT, sizeof(payload) - VMFT_EPOCH_HEAD);
 
-	at = put_u64(put_u64(at, half->pieces + more), half->piece_bytes + more);
-	at = put_u32(put_u64(at, get(r, 4)), DISKS);
+	at =
+	    vmft_wire_put_u64(vmft_wire_put_u64(at, half->pieces + more), half->piece_bytes + more);
+	at = vmft_wire_put_u32(vmft_wire_put_u64(at, vmft_wire_get(r, 4)), DISKS);
 	for (unsigned i = 0; i < DISKS; i++)
-		at = put_u64(at, get(r, 4));
+		at = vmft_wire_put_u64(at, vmft_wire_get(r, 4));
 	hold(sink.held + 1, payload, sizeof(payload));
 }
 
-static void hold_raw(struct reader *r, uint64_t position)
+static void hold_raw(struct vmft_wire_reader *r, uint64_t position)
 {
-	size_t n = (size_t)get(r, 2);
+	size_t n = (size_t)vmft_wire_get(r, 2);
 
 	if (n > r->left)
 		n = r->left;
@@ -246,14 +249,14 @@ static void check(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct reader r = {.at = data, .left = size};
+	struct vmft_wire_reader r = {.at = data, .left = size};
 
 	if (!loop)
 		start();
 	began = size;
 	must(vmft_epoch_sink_restart(&sink, began) == 0);
 	while (r.left > 0) {
-		switch (get(&r, 1) % 5) {
+		switch (vmft_wire_get(&r, 1) % 5) {
 		case 0:
 			hold_raw(&r, sink.held + 1);
 			break;
@@ -264,7 +267,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			hold_commit(&r);
 			break;
 		case 3:
-			hold_raw(&r, sink.held + get(&r, 1));
+			hold_raw(&r, sink.held + vmft_wire_get(&r, 1));
 			break;
 		default:
 			spin();

@@ -611,9 +611,9 @@ static void close_fds(const struct vmft_monitor *m)
 /* What a monitor leaves to the kernel when its process ends. */
 static void free_monitor(struct vmft_monitor *m)
 {
-	for (unsigned i = 0; i < VMFT_SOURCE_SLOTS; i++)
+	for (unsigned i = 0; i < VMFT_ATTACH_SOURCE_SLOTS; i++)
 		free(m->source.slot[i].bytes);
-	for (unsigned i = 0; i < VMFT_SINK_SLOTS; i++)
+	for (unsigned i = 0; i < VMFT_ATTACH_SINK_SLOTS; i++)
 		free(m->sink.slot[i].bytes);
 	free(m->sink.geometry);
 	free(m->sink.theirs);

@@ -781,7 +781,10 @@ static uint8_t *payload_head(enum vmft_epoch_kind kind, size_t raw)
 {
 	message.n = VMFT_EPOCH_HEAD + raw;
 	message.position = ops->held(backup.strategy) + 1;
-	return put_u32(put_u16(put_u8(put_u8(message.bytes, (uint8_t)kind), 0), 0), (uint32_t)raw);
+	return vmft_wire_put_u32(
+	    vmft_wire_put_u16(vmft_wire_put_u8(vmft_wire_put_u8(message.bytes, (uint8_t)kind), 0),
+			      0),
+	    (uint32_t)raw);
 }
 
 /* A payload of one piece. */
@@ -790,8 +793,8 @@ static int send_piece(uint32_t region, uint64_t offset, uint32_t n, enum vmft_ep
 	const size_t follow = how == VMFT_EPOCH_ZERO ? 0 : n;
 	uint8_t *at = payload_head(VMFT_EPOCH_PIECES, VMFT_EPOCH_PIECE_HEAD + follow);
 
-	at = put_u32(put_u32(put_u64(at, offset), region), n);
-	at = put_u32(at, (uint32_t)how << 24);
+	at = vmft_wire_put_u32(vmft_wire_put_u32(vmft_wire_put_u64(at, offset), region), n);
+	at = vmft_wire_put_u32(at, (uint32_t)how << 24);
 	memset(at, 0xa5, follow);
 	return holds();
 }
@@ -813,10 +816,10 @@ static int send_commit(const struct vmft_epoch_commit *commit)
 {
 	uint8_t *at = payload_head(VMFT_EPOCH_COMMIT, 28 + 8 * (size_t)commit->disk_count);
 
-	at = put_u64(put_u64(at, commit->pieces), commit->bytes);
-	at = put_u32(put_u64(at, commit->state_bytes), commit->disk_count);
+	at = vmft_wire_put_u64(vmft_wire_put_u64(at, commit->pieces), commit->bytes);
+	at = vmft_wire_put_u32(vmft_wire_put_u64(at, commit->state_bytes), commit->disk_count);
 	for (uint32_t i = 0; i < commit->disk_count; i++)
-		at = put_u64(at, commit->disk_bytes[i]);
+		at = vmft_wire_put_u64(at, commit->disk_bytes[i]);
 	return holds();
 }
 
@@ -978,8 +981,12 @@ static void test_bad_behind_good(void)
 
 	paired();
 	at = payload_head(VMFT_EPOCH_PIECES, 2 * VMFT_EPOCH_PIECE_HEAD);
-	at = put_u32(put_u32(put_u32(put_u64(at, 0), RAM), PAGE), VMFT_EPOCH_ZERO << 24);
-	(void)put_u32(put_u32(put_u32(put_u64(at, 0), REGIONS), PAGE), VMFT_EPOCH_ZERO << 24);
+	at = vmft_wire_put_u32(
+	    vmft_wire_put_u32(vmft_wire_put_u32(vmft_wire_put_u64(at, 0), RAM), PAGE),
+	    VMFT_EPOCH_ZERO << 24);
+	(void)vmft_wire_put_u32(
+	    vmft_wire_put_u32(vmft_wire_put_u32(vmft_wire_put_u64(at, 0), REGIONS), PAGE),
+	    VMFT_EPOCH_ZERO << 24);
 	CU_ASSERT_EQUAL(holds(), -EBADMSG);
 	CU_ASSERT_EQUAL(send_plain_commit(0, 0), -EBADMSG);
 	nothing_applied();
@@ -1307,12 +1314,12 @@ static void ends_in_order(struct vmft_monitor *m)
 	int other[DISKS];
 	struct stat st;
 
-	vmft_sink_failed(m);
+	vmft_attach_sink_failed(m);
 	for (unsigned i = 0; i < DISKS; i++)
 		other[i] = memfd_create("another file", MFD_CLOEXEC);
 	for (unsigned i = 0; i < 2000 && m->sink.phase != VMFT_ATTACH_IDLE; i++) {
 		spin(MS);
-		vmft_sink_look(m);
+		vmft_attach_sink_look(m);
 	}
 	spin(20 * MS);
 	CU_ASSERT_EQUAL(m->sink.phase, VMFT_ATTACH_IDLE);
@@ -1395,7 +1402,7 @@ static void test_attach_point_without_memory(void)
 	core_told = false;
 	backup.link.ram_fd = -1;
 	info.length = (uint32_t)vmft_point_encode(&point, payload);
-	CU_ASSERT_EQUAL(vmft_sink_got_frame(&m, &info), 0);
+	CU_ASSERT_EQUAL(vmft_attach_sink_got_frame(&m, &info), 0);
 	CU_ASSERT(m.agent_broken);
 	CU_ASSERT_EQUAL(m.core.state, VMFT_STATE_ATTACHING);
 	CU_ASSERT_FALSE(m.core.pointed);
@@ -1412,15 +1419,15 @@ static void answers(struct vmft_monitor *m, int result, const char *error)
 {
 	struct vmft_area *area = m->agent.area;
 
-	CU_ASSERT_FALSE(vmft_sink_has_room(m));
-	vmft_sink_look(m);
+	CU_ASSERT_FALSE(vmft_attach_sink_has_room(m));
+	vmft_attach_sink_look(m);
 	CU_ASSERT(m->sink.proving);
 	(void)snprintf(area->error, sizeof(area->error), "%s", error);
 	atomic_store(&area->result, result);
 	atomic_store(&area->done, atomic_load(&area->request));
-	vmft_sink_look(m);
+	vmft_attach_sink_look(m);
 	CU_ASSERT_FALSE(m->sink.proving);
-	CU_ASSERT(vmft_sink_has_room(m));
+	CU_ASSERT(vmft_attach_sink_has_room(m));
 }
 
 /* The attach point is not reached before the agent has loaded the state once. If it cannot the
@@ -1446,15 +1453,15 @@ static void test_attach_point_is_proven(void)
 		m.sink.synced = true;
 		m.sink.state_bytes = 9;
 		info.length = (uint32_t)vmft_point_encode(&point, payload);
-		CU_ASSERT_EQUAL(vmft_sink_got_frame(&m, &info), -ENOSPC);
+		CU_ASSERT_EQUAL(vmft_attach_sink_got_frame(&m, &info), -ENOSPC);
 		area = m.agent.area;
 		CU_ASSERT_EQUAL(atomic_load(&area->op), VMFT_AREA_PROVE);
 		CU_ASSERT_EQUAL(atomic_load(&area->load_bytes), 9);
-		CU_ASSERT_EQUAL(vmft_sink_got_frame(&m, &info), -ENOSPC);
+		CU_ASSERT_EQUAL(vmft_attach_sink_got_frame(&m, &info), -ENOSPC);
 		answers(&m, good ? 0 : -EIO, "QEMU could not load it");
 		CU_ASSERT_EQUAL(m.sink.proven, good);
 		if (good) {
-			CU_ASSERT_EQUAL(vmft_sink_got_frame(&m, &info), 0);
+			CU_ASSERT_EQUAL(vmft_attach_sink_got_frame(&m, &info), 0);
 			CU_ASSERT_EQUAL(m.sink.phase, VMFT_ATTACH_CATCHING_UP);
 			CU_ASSERT(m.core.pointed);
 		} else {

@@ -16,6 +16,7 @@
 #include "monitor/daemon/arbiter/arbiter.h"
 #include "monitor/daemon/hub/handover.h"
 #include "monitor/daemon/hub/stop.h"
+#include "monitor/daemon/lockstep/lag-watch.h"
 #include "monitor/daemon/lockstep/lag.h"
 #include "monitor/daemon/lockstep/stall.h"
 #include "monitor/daemon/lockstep/throttle.h"
@@ -201,18 +202,21 @@ static void test_lagging(void)
 	uint64_t ms = 0;
 
 	for (; ms < 5000; ms += 20)
-		CU_ASSERT_EQUAL(vmft_lag_look(&watch, ms % 800 ? 451 : 450, 300, 60000, ms * MS, 0),
-				VMFT_LAG_NO_NEWS);
-	CU_ASSERT_EQUAL(vmft_lag_look(&watch, 450, 300, 60000, ms * MS, 0), VMFT_LAG_NO_NEWS);
+		CU_ASSERT_EQUAL(
+		    vmft_lag_watch_look(&watch, ms % 800 ? 451 : 450, 300, 60000, ms * MS, 0),
+		    VMFT_LAG_NO_NEWS);
+	CU_ASSERT_EQUAL(vmft_lag_watch_look(&watch, 450, 300, 60000, ms * MS, 0), VMFT_LAG_NO_NEWS);
 	for (ms = 5020; ms < 6020; ms += 20)
-		CU_ASSERT_EQUAL(vmft_lag_look(&watch, 451, 300, 60000, ms * MS, 0),
+		CU_ASSERT_EQUAL(vmft_lag_watch_look(&watch, 451, 300, 60000, ms * MS, 0),
 				VMFT_LAG_NO_NEWS);
-	CU_ASSERT_EQUAL(vmft_lag_look(&watch, 451, 300, 60000, ms * MS, 0), VMFT_LAG_LAGS);
+	CU_ASSERT_EQUAL(vmft_lag_watch_look(&watch, 451, 300, 60000, ms * MS, 0), VMFT_LAG_LAGS);
 	CU_ASSERT(watch.lagging);
 	for (ms = 6040; ms < 12000; ms += 20)
-		CU_ASSERT_EQUAL(vmft_lag_look(&watch, ms % 800 ? 300 : 301, 300, 60000, ms * MS, 0),
-				VMFT_LAG_NO_NEWS);
-	CU_ASSERT_EQUAL(vmft_lag_look(&watch, 300, 300, 60000, 14000 * MS, 0), VMFT_LAG_KEEPS_UP);
+		CU_ASSERT_EQUAL(
+		    vmft_lag_watch_look(&watch, ms % 800 ? 300 : 301, 300, 60000, ms * MS, 0),
+		    VMFT_LAG_NO_NEWS);
+	CU_ASSERT_EQUAL(vmft_lag_watch_look(&watch, 300, 300, 60000, 14000 * MS, 0),
+			VMFT_LAG_KEEPS_UP);
 	CU_ASSERT(!watch.lagging);
 	CU_ASSERT_EQUAL(watch.worst_ms, 451);
 }
@@ -350,26 +354,30 @@ static void test_lags_too_long(void)
 	struct vmft_lag_watch watch = {.lagging = true, .since_ns = 1000 * MS};
 	struct vmft_lag_watch never = watch;
 
-	CU_ASSERT_EQUAL(vmft_lag_look(&watch, 400, 300, 5000, 5999 * MS, 0), VMFT_LAG_NO_NEWS);
-	CU_ASSERT_EQUAL(vmft_lag_look(&watch, 400, 300, 5000, 7000 * MS, 2000 * MS),
+	CU_ASSERT_EQUAL(vmft_lag_watch_look(&watch, 400, 300, 5000, 5999 * MS, 0),
 			VMFT_LAG_NO_NEWS);
-	CU_ASSERT_EQUAL(vmft_lag_look(&watch, 400, 300, 5000, 8000 * MS, 0), VMFT_LAG_TOO_LONG);
-	CU_ASSERT_EQUAL(vmft_lag_look(&never, UINT64_MAX, 300, 0, UINT64_MAX, 0), VMFT_LAG_NO_NEWS);
+	CU_ASSERT_EQUAL(vmft_lag_watch_look(&watch, 400, 300, 5000, 7000 * MS, 2000 * MS),
+			VMFT_LAG_NO_NEWS);
+	CU_ASSERT_EQUAL(vmft_lag_watch_look(&watch, 400, 300, 5000, 8000 * MS, 0),
+			VMFT_LAG_TOO_LONG);
+	CU_ASSERT_EQUAL(vmft_lag_watch_look(&never, UINT64_MAX, 300, 0, UINT64_MAX, 0),
+			VMFT_LAG_NO_NEWS);
 	/* A pause of the monitor's own is no second of lag. */
 	watch = (struct vmft_lag_watch){0};
-	CU_ASSERT_EQUAL(vmft_lag_look(&watch, 999, 300, 0, 1000 * MS, 0), VMFT_LAG_NO_NEWS);
-	CU_ASSERT_EQUAL(vmft_lag_look(&watch, 999, 300, 0, 9000 * MS, 7980 * MS), VMFT_LAG_NO_NEWS);
+	CU_ASSERT_EQUAL(vmft_lag_watch_look(&watch, 999, 300, 0, 1000 * MS, 0), VMFT_LAG_NO_NEWS);
+	CU_ASSERT_EQUAL(vmft_lag_watch_look(&watch, 999, 300, 0, 9000 * MS, 7980 * MS),
+			VMFT_LAG_NO_NEWS);
 	CU_ASSERT(!watch.lagging);
 }
 
 static void test_lag_retry(void)
 {
-	CU_ASSERT_EQUAL(vmft_lag_retry_ns(60000, 1), 60000 * MS);
-	CU_ASSERT_EQUAL(vmft_lag_retry_ns(60000, 2), 120000 * MS);
-	CU_ASSERT_EQUAL(vmft_lag_retry_ns(60000, 4), 480000 * MS);
-	CU_ASSERT_EQUAL(vmft_lag_retry_ns(60000, 100), 3600000 * MS);
-	CU_ASSERT_EQUAL(vmft_lag_retry_ns(600000, UINT32_MAX), 3600000 * MS);
-	CU_ASSERT_EQUAL(vmft_lag_retry_ns(0, 1), 0);
+	CU_ASSERT_EQUAL(vmft_lag_watch_retry_ns(60000, 1), 60000 * MS);
+	CU_ASSERT_EQUAL(vmft_lag_watch_retry_ns(60000, 2), 120000 * MS);
+	CU_ASSERT_EQUAL(vmft_lag_watch_retry_ns(60000, 4), 480000 * MS);
+	CU_ASSERT_EQUAL(vmft_lag_watch_retry_ns(60000, 100), 3600000 * MS);
+	CU_ASSERT_EQUAL(vmft_lag_watch_retry_ns(600000, UINT32_MAX), 3600000 * MS);
+	CU_ASSERT_EQUAL(vmft_lag_watch_retry_ns(0, 1), 0);
 }
 
 int vmft_suite_lag(void)

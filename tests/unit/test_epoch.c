@@ -472,7 +472,8 @@ static void test_epochs(void)
 /* Head and body as they are; the length of both. */
 static size_t plain(uint8_t *to, uint8_t kind, const uint8_t *raw, size_t n)
 {
-	(void)put_u32(put_u16(put_u8(put_u8(to, kind), 0), 0), (uint32_t)n);
+	(void)vmft_wire_put_u32(
+	    vmft_wire_put_u16(vmft_wire_put_u8(vmft_wire_put_u8(to, kind), 0), 0), (uint32_t)n);
 	memcpy(to + VMFT_EPOCH_HEAD, raw, n);
 	return VMFT_EPOCH_HEAD + n;
 }
@@ -511,7 +512,9 @@ static void test_bad_head(void)
 static size_t packed(uint32_t claim, size_t n)
 {
 	static uint8_t raw[2 * VMFT_EPOCH_RAW_MAX];
-	uint8_t *body = put_u32(put_u16(put_u8(put_u8(payload, VMFT_EPOCH_INPUT), 1), 0), claim);
+	uint8_t *body = vmft_wire_put_u32(
+	    vmft_wire_put_u16(vmft_wire_put_u8(vmft_wire_put_u8(payload, VMFT_EPOCH_INPUT), 1), 0),
+	    claim);
 
 	memset(raw, 'x', n);
 	return VMFT_EPOCH_HEAD + ZSTD_compress(body, sizeof(payload) - VMFT_EPOCH_HEAD, raw, n, 1);
@@ -532,9 +535,9 @@ static void test_bad_packed(void)
 	CU_ASSERT_EQUAL(vmft_epoch_open(opener, payload, n + 1, &view), -EBADMSG);
 	twice = n - VMFT_EPOCH_HEAD; /* libzstd would join the two */
 	memcpy(payload + n, payload + VMFT_EPOCH_HEAD, twice);
-	(void)put_u32(payload + 4, 10000);
+	(void)vmft_wire_put_u32(payload + 4, 10000);
 	CU_ASSERT_EQUAL(vmft_epoch_open(opener, payload, n + twice, &view), -EBADMSG);
-	(void)put_u32(payload + 4, 5000);
+	(void)vmft_wire_put_u32(payload + 4, 5000);
 	memcpy(payload + n, skippable, sizeof(skippable));
 	CU_ASSERT_EQUAL(vmft_epoch_open(opener, payload, n + sizeof(skippable), &view), -EBADMSG);
 
@@ -590,13 +593,13 @@ static void test_lying_frame(void)
 
 	CU_ASSERT_EQUAL_FATAL(size[0] + 256 * size[1], 5000 - 256);
 	size[0]++;
-	(void)put_u32(payload + 4, 5001);
+	(void)vmft_wire_put_u32(payload + 4, 5001);
 	CU_ASSERT_EQUAL(vmft_epoch_open(opener, payload, n, &view), -EBADMSG);
 	size[0] = (uint8_t)(size[0] - 2);
-	(void)put_u32(payload + 4, 4999);
+	(void)vmft_wire_put_u32(payload + 4, 4999);
 	CU_ASSERT_EQUAL(vmft_epoch_open(opener, payload, n, &view), -EBADMSG);
 	size[0]++;
-	(void)put_u32(payload + 4, 5000);
+	(void)vmft_wire_put_u32(payload + 4, 5000);
 	CU_ASSERT_EQUAL(vmft_epoch_open(opener, payload, n, &view), 0);
 	vmft_epoch_opener_destroy(opener);
 }
@@ -609,7 +612,9 @@ static int next_of(uint64_t offset, uint32_t n, uint32_t how_and_zero, size_t le
 	struct vmft_epoch_piece piece = {.n = 99};
 	int rc;
 
-	(void)put_u32(put_u32(put_u32(put_u64(raw, offset), 1), n), how_and_zero);
+	(void)vmft_wire_put_u32(
+	    vmft_wire_put_u32(vmft_wire_put_u32(vmft_wire_put_u64(raw, offset), 1), n),
+	    how_and_zero);
 	rc = vmft_epoch_next(&view, &piece);
 	if (rc == 1) {
 		CU_ASSERT_EQUAL(piece.n, n);
@@ -630,7 +635,7 @@ static void test_bad_pieces(void)
 	struct vmft_epoch_view view = {.kind = VMFT_EPOCH_PIECES, .bytes = raw};
 	struct vmft_epoch_piece piece;
 
-	(void)put_u32(put_u32(raw + 12, 8), zero);
+	(void)vmft_wire_put_u32(vmft_wire_put_u32(raw + 12, 8), zero);
 	for (view.n = 1; view.n < sizeof(raw); view.n++)
 		CU_ASSERT_EQUAL(vmft_epoch_next(&view, &piece), -EBADMSG);
 	CU_ASSERT_EQUAL(vmft_epoch_next(&view, &piece), 1);
@@ -676,15 +681,15 @@ static void test_bad_commit(void)
 	struct vmft_epoch_commit got = {.pieces = 99};
 	const size_t whole = sizeof(raw) - 8;
 
-	(void)put_u32(raw + 3 * 8, VMFT_POINT_DISKS_MAX);
+	(void)vmft_wire_put_u32(raw + 3 * 8, VMFT_POINT_DISKS_MAX);
 	for (view.n = 0; view.n <= sizeof(raw); view.n++)
 		if (view.n != whole)
 			CU_ASSERT_EQUAL(vmft_epoch_commit(&view, &got), -EBADMSG);
-	(void)put_u32(raw + 3 * 8, VMFT_POINT_DISKS_MAX + 1);
+	(void)vmft_wire_put_u32(raw + 3 * 8, VMFT_POINT_DISKS_MAX + 1);
 	view.n = sizeof(raw);
 	CU_ASSERT_EQUAL(vmft_epoch_commit(&view, &got), -EBADMSG);
 	CU_ASSERT_EQUAL(got.pieces, 99);
-	(void)put_u32(raw + 3 * 8, VMFT_POINT_DISKS_MAX);
+	(void)vmft_wire_put_u32(raw + 3 * 8, VMFT_POINT_DISKS_MAX);
 	view.n = whole;
 	CU_ASSERT_EQUAL(vmft_epoch_commit(&view, &got), 0);
 	CU_ASSERT_EQUAL(got.disk_count, VMFT_POINT_DISKS_MAX);

@@ -92,9 +92,9 @@ static void close_images(struct vmft_monitor *m)
 		vmft_image_close(&m->options.disk[i]);
 }
 
-int vmft_sink_got_attach(struct vmft_monitor *m, const struct vmft_frame_info *frame)
+int vmft_attach_sink_got_attach(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 
 	if (s->phase != VMFT_ATTACH_IDLE ||
 	    vmft_geometry_decode(frame->payload, frame->length, s->geometry) < 0 ||
@@ -137,7 +137,7 @@ static bool same_memory(struct vmft_monitor *m)
  * or its own firmware left there goes: the primary sends nothing for memory never used. */
 static void described(struct vmft_monitor *m)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 
 	if (vmft_agent_link_regions(&m->agent, &s->regions) < 0 || !same_memory(m)) {
 		give_up(m, "this QEMU's memory is laid out differently");
@@ -154,13 +154,13 @@ static void described(struct vmft_monitor *m)
 
 /* --- blocks --------------------------------------------------------------- */
 
-static void write_more(struct vmft_sink_slot *slot);
+static void write_more(struct vmft_attach_sink_slot *slot);
 
 static void on_written(struct vmft_op *op, int result)
 {
-	struct vmft_sink_slot *slot = op->owner;
+	struct vmft_attach_sink_slot *slot = op->owner;
 	struct vmft_monitor *m = slot->m;
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 
 	if (result > 0)
 		slot->done += (uint32_t)result;
@@ -174,12 +174,12 @@ static void on_written(struct vmft_op *op, int result)
 		give_up(m, "%s: cannot be written: %s", m->options.disk[slot->region].path,
 			strerror(result < 0 ? -result : EIO));
 	if (s->leaving)
-		vmft_sink_failed(m);
+		vmft_attach_sink_failed(m);
 	else
 		vmft_peer_resume(m);
 }
 
-static void write_more(struct vmft_sink_slot *slot)
+static void write_more(struct vmft_attach_sink_slot *slot)
 {
 	struct vmft_monitor *m = slot->m;
 
@@ -190,10 +190,10 @@ static void write_more(struct vmft_sink_slot *slot)
 static int write_disk(struct vmft_monitor *m, uint32_t region, uint64_t offset,
 		      const uint8_t *bytes, size_t n)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 
-	for (unsigned i = 0; i < VMFT_SINK_SLOTS; i++) {
-		struct vmft_sink_slot *slot = &s->slot[i];
+	for (unsigned i = 0; i < VMFT_ATTACH_SINK_SLOTS; i++) {
+		struct vmft_attach_sink_slot *slot = &s->slot[i];
 
 		if (slot->busy)
 			continue;
@@ -230,7 +230,7 @@ static int write_ram(struct vmft_monitor *m, uint32_t region, uint64_t offset, c
  */
 static void sync_images(struct vmft_monitor *m)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 
 	if (s->syncing > 0)
 		return;
@@ -244,16 +244,16 @@ static void sync_images(struct vmft_monitor *m)
 
 static void on_synced(struct vmft_op *op, int result)
 {
-	struct vmft_sink_sync *sync = op->owner;
+	struct vmft_attach_sink_sync *sync = op->owner;
 	struct vmft_monitor *m = sync->m;
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 
 	s->syncing--;
 	if (result < 0 && !s->leaving)
 		give_up(m, "%s: cannot be made durable: %s", m->options.disk[sync->disk].path,
 			strerror(-result));
 	if (s->leaving)
-		vmft_sink_failed(m);
+		vmft_attach_sink_failed(m);
 	else
 		vmft_peer_resume(m);
 }
@@ -320,12 +320,12 @@ static int got_zero(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 static void on_sums(struct vmft_summer *summer, int result)
 {
 	struct vmft_monitor *m = summer->owner;
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 	const struct vmft_sums *theirs = s->theirs;
 	uint64_t bits = 0;
 
 	if (s->leaving) {
-		vmft_sink_failed(m);
+		vmft_attach_sink_failed(m);
 		return;
 	}
 	if (result < 0) {
@@ -349,7 +349,7 @@ static void on_sums(struct vmft_summer *summer, int result)
 
 static int got_sums(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 
 	if (s->summer.busy)
 		return -ENOSPC;
@@ -370,7 +370,7 @@ static int got_sums(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 
 static int got_state(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 	ssize_t done;
 
 	if (frame->length == 0 || frame->position != s->state_bytes ||
@@ -405,7 +405,7 @@ static int cut_images(struct vmft_monitor *m, const struct vmft_point *point)
  * known before there is a pair (agent/prove.c). */
 static void prove(struct vmft_monitor *m)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 
 	s->proving = true;
 	atomic_store(&m->agent.area->load_bytes, s->state_bytes);
@@ -414,7 +414,7 @@ static void prove(struct vmft_monitor *m)
 
 static void proved(struct vmft_monitor *m)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 	char why[200];
 
 	s->proving = false;
@@ -429,7 +429,7 @@ static void proved(struct vmft_monitor *m)
  * state is one that can be loaded. False: not yet. */
 static bool is_settled(struct vmft_monitor *m)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 
 	if (s->writing > 0 || s->syncing > 0 || s->summer.busy || s->proving)
 		return false;
@@ -450,7 +450,7 @@ static bool is_settled(struct vmft_monitor *m)
 /* An image may become no longer than was foreseen for it: its marks have no place for more. */
 static bool point_is_sane(struct vmft_monitor *m, const struct vmft_point *point)
 {
-	const struct vmft_sink *s = &m->sink;
+	const struct vmft_attach_sink *s = &m->sink;
 
 	if (point->disk_count != m->options.disk_count || point->state_bytes != s->state_bytes ||
 	    s->state_bytes == 0)
@@ -463,7 +463,7 @@ static bool point_is_sane(struct vmft_monitor *m, const struct vmft_point *point
 
 static int got_point(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 	const struct vmft_event_in event = {
 	    .kind = VMFT_IN_ATTACH_POINT,
 	    .position = frame->position,
@@ -500,9 +500,9 @@ static int got_point(struct vmft_monitor *m, const struct vmft_frame_info *frame
 	return 0;
 }
 
-int vmft_sink_got_frame(struct vmft_monitor *m, const struct vmft_frame_info *frame)
+int vmft_attach_sink_got_frame(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 
 	if (s->phase != VMFT_ATTACH_COPYING)
 		return -EBADMSG;
@@ -528,20 +528,20 @@ int vmft_sink_got_frame(struct vmft_monitor *m, const struct vmft_frame_info *fr
 	}
 }
 
-bool vmft_sink_has_room(const struct vmft_monitor *m)
+bool vmft_attach_sink_has_room(const struct vmft_monitor *m)
 {
 	/* Whatever was waited for: a slot, all slots, durability, the digests, or the proof. */
 	return m->sink.writing == 0 && m->sink.syncing == 0 && !m->sink.summer.busy &&
 	       !m->sink.proving;
 }
 
-void vmft_sink_look(struct vmft_monitor *m)
+void vmft_attach_sink_look(struct vmft_monitor *m)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 	char why[200];
 
 	if (s->leaving) {
-		vmft_sink_failed(m);
+		vmft_attach_sink_failed(m);
 		return;
 	}
 	if (s->proving) {
@@ -564,9 +564,9 @@ void vmft_sink_look(struct vmft_monitor *m)
 }
 
 /* Also called again while what is under way comes to its end. */
-void vmft_sink_failed(struct vmft_monitor *m)
+void vmft_attach_sink_failed(struct vmft_monitor *m)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 
 	if (s->phase == VMFT_ATTACH_IDLE)
 		return;
@@ -583,15 +583,15 @@ void vmft_sink_failed(struct vmft_monitor *m)
 	s->phase = VMFT_ATTACH_IDLE;
 }
 
-int vmft_sink_init(struct vmft_monitor *m)
+int vmft_attach_sink_init(struct vmft_monitor *m)
 {
-	struct vmft_sink *s = &m->sink;
+	struct vmft_attach_sink *s = &m->sink;
 
 	s->geometry = calloc(1, sizeof(*s->geometry));
 	s->theirs = calloc(1, sizeof(*s->theirs));
 	if (!s->geometry || !s->theirs)
 		return -ENOMEM;
-	for (unsigned i = 0; i < VMFT_SINK_SLOTS; i++) {
+	for (unsigned i = 0; i < VMFT_ATTACH_SINK_SLOTS; i++) {
 		s->slot[i].m = m;
 		s->slot[i].op = (struct vmft_op){.done = on_written, .owner = &s->slot[i]};
 		s->slot[i].bytes = malloc(VMFT_DISK_BLOCK_BYTES);

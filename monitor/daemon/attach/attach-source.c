@@ -74,7 +74,7 @@ static uint64_t words_of(struct vmft_monitor *m, uint32_t region)
 
 static void count_sent(struct vmft_monitor *m, uint32_t region, size_t n)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
 	if (is_disk(m, region))
 		s->now.disk_bytes += n;
@@ -94,7 +94,7 @@ static bool may_send(const struct vmft_monitor *m)
 
 static void refill(struct vmft_monitor *m, uint64_t now)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	const uint64_t rate = (uint64_t)m->config.attach_mib_per_s << 20;
 	uint64_t passed = vmft_loop_since(s->tokens_ns, now);
 
@@ -158,7 +158,7 @@ static ssize_t read_ram(struct vmft_monitor *m, uint32_t region, uint8_t *bytes,
 /* The run of marks at the cursor's word: how many from which block on, 0: none. */
 static unsigned find_run(struct vmft_monitor *m, uint64_t *ret_block)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	_Atomic uint64_t *word =
 	    vmft_region_bitmap(m->agent.area, region_of(m, s->region)) + s->word;
 	const uint64_t bits = atomic_load(word);
@@ -194,7 +194,7 @@ static bool send_ram(struct vmft_monitor *m, uint64_t block, unsigned count)
 	n = read_ram(m, m->source.region, payload + VMFT_CHUNK_HEAD,
 		     count * (size_t)VMFT_RAM_BLOCK_BYTES, offset);
 	if (n < 0) {
-		vmft_source_abort(m, "guest memory cannot be read: %s", strerror((int)-n));
+		vmft_attach_source_abort(m, "guest memory cannot be read: %s", strerror((int)-n));
 		return false;
 	}
 	send_chunk(m, m->source.region, offset, payload, (size_t)n);
@@ -242,7 +242,7 @@ static void mark_ram(struct vmft_monitor *m, uint32_t index)
 
 /* What a read gave: 0, or why it is no good. Short only at the end of the file, which may have
  * moved since. */
-static int check_read(const struct vmft_source_slot *slot, const struct vmft_image *image,
+static int check_read(const struct vmft_attach_source_slot *slot, const struct vmft_image *image,
 		      int result)
 {
 	int64_t end;
@@ -257,39 +257,39 @@ static int check_read(const struct vmft_source_slot *slot, const struct vmft_ima
 
 static void on_disk_read(struct vmft_op *op, int result)
 {
-	struct vmft_source_slot *slot = op->owner;
+	struct vmft_attach_source_slot *slot = op->owner;
 	struct vmft_monitor *m = slot->m;
 	const struct vmft_image *image = &m->options.disk[slot->region];
 	int rc;
 
 	slot->state = VMFT_SLOT_FREE;
 	if (m->source.phase != VMFT_ATTACH_COPYING) {
-		vmft_source_pump(m);
+		vmft_attach_source_pump(m);
 		return;
 	}
 	rc = check_read(slot, image, result);
 	if (rc < 0) {
-		vmft_source_abort(m, "%s: cannot be read: %s", image->path,
-				  rc == -ERANGE ? "it changes its size" : strerror(-rc));
+		vmft_attach_source_abort(m, "%s: cannot be read: %s", image->path,
+					 rc == -ERANGE ? "it changes its size" : strerror(-rc));
 		return;
 	}
 	if (result > 0)
 		slot->state = VMFT_SLOT_READY;
 	slot->n = (uint32_t)result;
-	vmft_source_pump(m);
+	vmft_attach_source_pump(m);
 }
 
-static struct vmft_source_slot *free_slot(struct vmft_source *s)
+static struct vmft_attach_source_slot *free_slot(struct vmft_attach_source *s)
 {
-	for (unsigned i = 0; i < VMFT_SOURCE_SLOTS; i++)
+	for (unsigned i = 0; i < VMFT_ATTACH_SOURCE_SLOTS; i++)
 		if (s->slot[i].state == VMFT_SLOT_FREE)
 			return &s->slot[i];
 	return NULL;
 }
 
-static bool slots_free(const struct vmft_source *s)
+static bool slots_free(const struct vmft_attach_source *s)
 {
-	for (unsigned i = 0; i < VMFT_SOURCE_SLOTS; i++)
+	for (unsigned i = 0; i < VMFT_ATTACH_SOURCE_SLOTS; i++)
 		if (s->slot[i].state != VMFT_SLOT_FREE)
 			return false;
 	return true;
@@ -297,7 +297,7 @@ static bool slots_free(const struct vmft_source *s)
 
 static bool read_disk(struct vmft_monitor *m, uint64_t block)
 {
-	struct vmft_source_slot *slot = free_slot(&m->source);
+	struct vmft_attach_source_slot *slot = free_slot(&m->source);
 
 	if (!slot)
 		return false;
@@ -312,10 +312,10 @@ static bool read_disk(struct vmft_monitor *m, uint64_t block)
 
 static void send_read(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
-	for (unsigned i = 0; i < VMFT_SOURCE_SLOTS; i++) {
-		struct vmft_source_slot *slot = &s->slot[i];
+	for (unsigned i = 0; i < VMFT_ATTACH_SOURCE_SLOTS; i++) {
+		struct vmft_attach_source_slot *slot = &s->slot[i];
 		uint8_t *payload;
 
 		if (slot->state != VMFT_SLOT_READY || !may_send(m))
@@ -337,7 +337,7 @@ static int open_images(struct vmft_monitor *m)
 		int rc = vmft_image_open(&m->options.disk[i], false, &err);
 
 		if (rc < 0) {
-			vmft_source_abort(m, "%s", err.text);
+			vmft_attach_source_abort(m, "%s", err.text);
 			return rc;
 		}
 	}
@@ -357,23 +357,24 @@ static void on_sums(struct vmft_summer *summer, int result)
 	struct vmft_monitor *m = summer->owner;
 
 	if (m->source.phase == VMFT_ATTACH_COMPARING && result < 0)
-		vmft_source_abort(m, "%s: cannot be read: %s", summer->image->path,
-				  strerror(-result));
+		vmft_attach_source_abort(m, "%s: cannot be read: %s", summer->image->path,
+					 strerror(-result));
 	else if (m->source.phase == VMFT_ATTACH_COMPARING)
 		m->source.sums_ready = true;
-	vmft_source_pump(m);
+	vmft_attach_source_pump(m);
 }
 
 static void cannot_size(struct vmft_monitor *m, const struct vmft_image *image, int rc)
 {
-	vmft_source_abort(m, "%s: its length cannot be found out: %s", image->path, strerror(-rc));
+	vmft_attach_source_abort(m, "%s: its length cannot be found out: %s", image->path,
+				 strerror(-rc));
 }
 
 /* The next 64 blocks of the images; false when all are compared or on their way, or the attempt
  * has been given up. */
 static bool compare_more(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	const struct vmft_image *image = &m->options.disk[s->region];
 	const int64_t bytes = vmft_image_file_bytes(image);
 	const uint64_t first = s->word * 64;
@@ -402,7 +403,7 @@ static bool compare_more(struct vmft_monitor *m)
 
 static void send_sums(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	uint8_t *payload = vmft_peer_room(m, 2048);
 
 	if (!payload)
@@ -417,7 +418,7 @@ static void begin_round(struct vmft_monitor *m);
 
 static void pump_compare(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
 	if (s->sums_ready)
 		send_sums(m);
@@ -433,9 +434,9 @@ static void pump_compare(struct vmft_monitor *m)
 	begin_round(m);
 }
 
-int vmft_source_got_want(struct vmft_monitor *m, const struct vmft_frame_info *frame)
+int vmft_attach_source_got_want(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	_Atomic uint64_t *words;
 	uint32_t region;
 	uint64_t bits;
@@ -448,7 +449,7 @@ int vmft_source_got_want(struct vmft_monitor *m, const struct vmft_frame_info *f
 	atomic_fetch_or(&words[frame->position / 64], bits);
 	s->left_bytes += (uint64_t)__builtin_popcountll(bits) * VMFT_DISK_BLOCK_BYTES;
 	s->sums_unanswered--;
-	vmft_source_pump(m);
+	vmft_attach_source_pump(m);
 	return 0;
 }
 
@@ -472,7 +473,7 @@ static uint64_t count_marks(struct vmft_monitor *m, uint32_t first, uint32_t end
 
 static void begin_round(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
 	s->phase = VMFT_ATTACH_COPYING;
 	s->region = 0;
@@ -488,7 +489,7 @@ static void begin_round(struct vmft_monitor *m)
 /* Sends or reads one run; false: no room for more now. */
 static bool copy_more(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
 	while (s->region < s->regions) {
 		uint64_t block;
@@ -513,7 +514,7 @@ static void request(struct vmft_monitor *m, enum vmft_area_op op, enum vmft_atta
 
 static void pump_copy(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
 	send_read(m);
 	while (s->phase == VMFT_ATTACH_COPYING && may_send(m) && copy_more(m))
@@ -537,7 +538,7 @@ static uint64_t budget(const struct vmft_monitor *m)
 
 static void slow_down(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
 	if (s->throttle == 0)
 		vmft_journal_say(&m->journal,
@@ -552,7 +553,7 @@ static void slow_down(struct vmft_monitor *m)
 
 static void measure_round(struct vmft_monitor *m, uint64_t marked)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	const uint64_t passed = vmft_loop_now() - s->round_ns + 1;
 
 	s->dirty_per_s = (uint64_t)((double)marked * 1e9 / (double)passed);
@@ -563,7 +564,7 @@ static void measure_round(struct vmft_monitor *m, uint64_t marked)
 /* After a round: another one, or the attach point. */
 static void decide(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	const uint64_t marked = count_marks(m, 0, s->regions);
 	const bool shrinks = marked < s->marked_bytes / 100 * SHRINK_PERCENT;
 	const bool fits = marked <= budget(m);
@@ -580,11 +581,12 @@ static void decide(struct vmft_monitor *m)
 	if (!fits && !shrinks)
 		slow_down(m);
 	if (s->round >= ROUNDS_MAX) {
-		vmft_source_abort(m,
-				  "memory does not come to rest: %llu MB written in the last "
-				  "round, %llu MB fit into stun-ms = %u",
-				  (unsigned long long)marked / 1000000,
-				  (unsigned long long)budget(m) / 1000000, m->config.stun_ms);
+		vmft_attach_source_abort(
+		    m,
+		    "memory does not come to rest: %llu MB written in the last "
+		    "round, %llu MB fit into stun-ms = %u",
+		    (unsigned long long)marked / 1000000, (unsigned long long)budget(m) / 1000000,
+		    m->config.stun_ms);
 		return;
 	}
 	begin_round(m);
@@ -594,7 +596,7 @@ static void decide(struct vmft_monitor *m)
 
 static void taken(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	const struct vmft_area *area = m->agent.area;
 
 	s->now.stop_ns = atomic_load(&area->stop_ns);
@@ -616,7 +618,7 @@ static void taken(struct vmft_monitor *m)
 	};
 	if (s->now.staged_bytes > VMFT_AREA_STAGING_BYTES ||
 	    s->point.state_bytes > VMFT_AREA_STATE_BYTES) {
-		vmft_source_abort(m, "the agent's answer makes no sense");
+		vmft_attach_source_abort(m, "the agent's answer makes no sense");
 		return;
 	}
 	s->phase = VMFT_ATTACH_SENDING;
@@ -631,14 +633,15 @@ static bool area_read(struct vmft_monitor *m, void *bytes, size_t n, uint64_t at
 
 	if (got == (ssize_t)n)
 		return true;
-	vmft_source_abort(m, "the attach area cannot be read: %s", strerror(got < 0 ? errno : EIO));
+	vmft_attach_source_abort(m, "the attach area cannot be read: %s",
+				 strerror(got < 0 ? errno : EIO));
 	return false;
 }
 
 /* False: no room, or the attempt has been given up. */
 static bool send_piece(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	const uint64_t at = m->agent.area->staging_at + s->piece_at;
 	struct vmft_area_piece piece;
 	uint8_t *payload;
@@ -647,7 +650,7 @@ static bool send_piece(struct vmft_monitor *m)
 		return false;
 	if (piece.region >= s->regions || piece.bytes > VMFT_DISK_BLOCK_BYTES ||
 	    piece.bytes > VMFT_AREA_STAGING_BYTES - s->piece_at) {
-		vmft_source_abort(m, "the agent's answer makes no sense");
+		vmft_attach_source_abort(m, "the agent's answer makes no sense");
 		return false;
 	}
 	if (piece.bytes == 0 && is_disk(m, piece.region)) {
@@ -666,7 +669,7 @@ static bool send_piece(struct vmft_monitor *m)
 
 static bool send_state(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	uint64_t n = s->point.state_bytes - s->state_at;
 	uint8_t *payload;
 
@@ -685,7 +688,7 @@ static bool send_state(struct vmft_monitor *m)
 /* All is on its way: the log follows. */
 static bool send_point(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	const struct vmft_area *area = m->agent.area;
 	const struct vmft_event_in event = {
 	    .kind = VMFT_IN_ATTACH_POINT,
@@ -705,7 +708,7 @@ static bool send_point(struct vmft_monitor *m)
 	close_images(m);
 	rc = vmft_monitor_restart_log(m, event.position);
 	if (rc < 0) {
-		vmft_source_abort(m, "the log cannot begin anew: %s", strerror(-rc));
+		vmft_attach_source_abort(m, "the log cannot begin anew: %s", strerror(-rc));
 		return true;
 	}
 	s->phase = VMFT_ATTACH_CATCHING_UP;
@@ -716,7 +719,7 @@ static bool send_point(struct vmft_monitor *m)
 
 static void pump_point(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
 	while (s->phase == VMFT_ATTACH_SENDING) {
 		if (s->piece_at < s->now.staged_bytes) {
@@ -765,9 +768,10 @@ static void offer(struct vmft_monitor *m)
 	uint8_t *payload = geometry ? vmft_peer_room(m, 32u * 1024) : NULL;
 
 	if (!geometry) {
-		vmft_source_abort(m, "what is to be copied cannot be listed: %s", strerror(ENOMEM));
+		vmft_attach_source_abort(m, "what is to be copied cannot be listed: %s",
+					 strerror(ENOMEM));
 	} else if (!payload || vmft_agent_link_regions(&m->agent, &m->source.regions) < 0) {
-		vmft_source_abort(m, "the agent's answer makes no sense");
+		vmft_attach_source_abort(m, "the agent's answer makes no sense");
 	} else if (open_images(m) == 0 && fill_geometry(m, geometry)) {
 		m->source.phase = VMFT_ATTACH_OFFERED;
 		vmft_peer_send(m, VMFT_FRAME_ATTACH, 0, payload,
@@ -776,9 +780,9 @@ static void offer(struct vmft_monitor *m)
 	free(geometry);
 }
 
-int vmft_source_got_ready(struct vmft_monitor *m)
+int vmft_attach_source_got_ready(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
 	if (s->phase != VMFT_ATTACH_OFFERED)
 		return -EBADMSG;
@@ -786,13 +790,13 @@ int vmft_source_got_ready(struct vmft_monitor *m)
 	s->stepping = false;
 	s->region = 0;
 	s->word = 0;
-	vmft_source_pump(m);
+	vmft_attach_source_pump(m);
 	return 0;
 }
 
 static void cleaned_up(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
 	if (!slots_free(s) || s->summer.busy)
 		return;
@@ -802,7 +806,7 @@ static void cleaned_up(struct vmft_monitor *m)
 
 static void answered(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	char why[200];
 	int result;
 
@@ -821,7 +825,7 @@ static void answered(struct vmft_monitor *m)
 		return;
 	}
 	if (result < 0)
-		vmft_source_abort(m, "%s", why);
+		vmft_attach_source_abort(m, "%s", why);
 	else if (s->phase == VMFT_ATTACH_TRACKING)
 		offer(m);
 	else if (s->phase == VMFT_ATTACH_SCANNING)
@@ -845,7 +849,7 @@ static void gate_closed(struct vmft_monitor *m)
 }
 
 /* Whether a drill wants the attach to stay where it is; cleaning up is never held. */
-static bool is_held(const struct vmft_source *s)
+static bool is_held(const struct vmft_attach_source *s)
 {
 	return s->held && s->phase != VMFT_ATTACH_IDLE && s->phase != VMFT_ATTACH_DROPPING;
 }
@@ -877,9 +881,9 @@ static void pump(struct vmft_monitor *m)
 	}
 }
 
-void vmft_source_pump(struct vmft_monitor *m)
+void vmft_attach_source_pump(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	const enum vmft_attach_phase before = s->phase;
 
 	if (is_held(s) && !s->stepping)
@@ -893,27 +897,27 @@ void vmft_source_pump(struct vmft_monitor *m)
 		pump(m);
 }
 
-void vmft_source_hold(struct vmft_monitor *m)
+void vmft_attach_source_hold(struct vmft_monitor *m)
 {
 	m->source.held = true;
 	m->source.stepping = false;
 }
 
-void vmft_source_step(struct vmft_monitor *m)
+void vmft_attach_source_step(struct vmft_monitor *m)
 {
 	m->source.stepping = true;
-	vmft_source_pump(m);
+	vmft_attach_source_pump(m);
 }
 
-void vmft_source_release(struct vmft_monitor *m)
+void vmft_attach_source_release(struct vmft_monitor *m)
 {
 	m->source.held = false;
-	vmft_source_pump(m);
+	vmft_attach_source_pump(m);
 }
 
 /* --- time ----------------------------------------------------------------- */
 
-static void measure_rate(struct vmft_source *s, uint64_t now)
+static void measure_rate(struct vmft_attach_source *s, uint64_t now)
 {
 	if (vmft_loop_since(s->window_ns, now) < RATE_WINDOW_NS)
 		return;
@@ -926,13 +930,13 @@ static void measure_rate(struct vmft_source *s, uint64_t now)
 
 static void catch_up(struct vmft_monitor *m, uint64_t now)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	const struct vmft_event_in event = {.kind = VMFT_IN_CAUGHT_UP};
 	const uint64_t sent = m->strategy_ops->taken(m->strategy);
 
 	if (vmft_monitor_stalled_ns(m, now) > REPLAY_STALL_NS) {
-		vmft_source_abort(m, "the backup's replay stands still at log position %llu",
-				  (unsigned long long)m->peer.replayed);
+		vmft_attach_source_abort(m, "the backup's replay stands still at log position %llu",
+					 (unsigned long long)m->peer.replayed);
 		return;
 	}
 	if (m->peer.replayed == m->core.held ||
@@ -947,7 +951,7 @@ static void catch_up(struct vmft_monitor *m, uint64_t now)
 /* An attach under way changes one of these all the time. */
 static void watch_progress(struct vmft_monitor *m, uint64_t now)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	const uint64_t moved = s->phase + s->round + s->now.ram_bytes + s->now.disk_bytes +
 			       s->region + s->word + s->piece_at + s->state_at + m->peer.replayed;
 
@@ -955,14 +959,14 @@ static void watch_progress(struct vmft_monitor *m, uint64_t now)
 		s->moved_ns = now;
 	s->moved = moved;
 	if (vmft_loop_since(s->moved_ns, now) > STALL_NS)
-		vmft_source_abort(m, "no progress for %llu s while %s",
-				  (unsigned long long)(STALL_NS / MS / 1000),
-				  vmft_attach_phase_name(s->phase));
+		vmft_attach_source_abort(m, "no progress for %llu s while %s",
+					 (unsigned long long)(STALL_NS / MS / 1000),
+					 vmft_attach_phase_name(s->phase));
 }
 
-void vmft_source_tick(struct vmft_monitor *m, uint64_t now)
+void vmft_attach_source_tick(struct vmft_monitor *m, uint64_t now)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
 	if (s->phase == VMFT_ATTACH_IDLE)
 		return;
@@ -972,12 +976,12 @@ void vmft_source_tick(struct vmft_monitor *m, uint64_t now)
 		refill(m, now);
 	if (s->phase == VMFT_ATTACH_CATCHING_UP && (!s->held || s->stepping))
 		catch_up(m, now);
-	vmft_source_pump(m);
+	vmft_attach_source_pump(m);
 }
 
-uint64_t vmft_source_left(const struct vmft_monitor *m)
+uint64_t vmft_attach_source_left(const struct vmft_monitor *m)
 {
-	const struct vmft_source *s = &m->source;
+	const struct vmft_attach_source *s = &m->source;
 
 	switch (s->phase) {
 	case VMFT_ATTACH_COMPARING:
@@ -991,10 +995,10 @@ uint64_t vmft_source_left(const struct vmft_monitor *m)
 }
 
 /* To the attach point, if each further round brings as little as the dirty rate allows. */
-uint64_t vmft_source_expected_ms(const struct vmft_monitor *m)
+uint64_t vmft_attach_source_expected_ms(const struct vmft_monitor *m)
 {
-	const struct vmft_source *s = &m->source;
-	const uint64_t left = vmft_source_left(m);
+	const struct vmft_attach_source *s = &m->source;
+	const uint64_t left = vmft_attach_source_left(m);
 	double more = 1;
 
 	if (s->bytes_per_s == 0)
@@ -1008,9 +1012,9 @@ uint64_t vmft_source_expected_ms(const struct vmft_monitor *m)
 
 /* --- attempts ------------------------------------------------------------- */
 
-bool vmft_source_wants_backup(const struct vmft_monitor *m, uint64_t now)
+bool vmft_attach_source_wants_backup(const struct vmft_monitor *m, uint64_t now)
 {
-	const struct vmft_source *s = &m->source;
+	const struct vmft_attach_source *s = &m->source;
 
 	return m->core.side == VMFT_SIDE_PRIMARY && m->core.state == VMFT_STATE_ALONE &&
 	       s->phase == VMFT_ATTACH_IDLE && m->strategy_ops->is_idle(m->strategy) &&
@@ -1018,9 +1022,9 @@ bool vmft_source_wants_backup(const struct vmft_monitor *m, uint64_t now)
 	       (m->config.reprotect == VMFT_REPROTECT_AUTO || s->asked);
 }
 
-void vmft_source_begin(struct vmft_monitor *m)
+void vmft_attach_source_begin(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	const struct vmft_event_in event = {.kind = VMFT_IN_ATTACH};
 
 	s->begin_ns = s->window_ns = s->tokens_ns = s->moved_ns = vmft_loop_now();
@@ -1039,7 +1043,7 @@ void vmft_source_begin(struct vmft_monitor *m)
 	request(m, VMFT_AREA_TRACK, VMFT_ATTACH_TRACKING);
 }
 
-void vmft_source_abort(struct vmft_monitor *m, const char *format, ...)
+void vmft_attach_source_abort(struct vmft_monitor *m, const char *format, ...)
 {
 	const struct vmft_event_in lost = {.kind = VMFT_IN_PEER_LOST,
 					   .why = VMFT_WHY_ATTACH_FAILED};
@@ -1054,9 +1058,9 @@ void vmft_source_abort(struct vmft_monitor *m, const char *format, ...)
 	vmft_monitor_event(m, &lost);
 }
 
-void vmft_source_failed(struct vmft_monitor *m)
+void vmft_attach_source_failed(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	uint64_t wait = RETRY_FIRST_NS;
 
 	if (s->phase == VMFT_ATTACH_IDLE || s->phase == VMFT_ATTACH_DROPPING)
@@ -1076,7 +1080,7 @@ void vmft_source_failed(struct vmft_monitor *m)
 			 vmft_attach_phase_name(s->phase), s->error,
 			 m->config.reprotect == VMFT_REPROTECT_AUTO ? "it will be tried again"
 								    : "say \"vmft attach\" again");
-	for (unsigned i = 0; i < VMFT_SOURCE_SLOTS; i++)
+	for (unsigned i = 0; i < VMFT_ATTACH_SOURCE_SLOTS; i++)
 		if (s->slot[i].state == VMFT_SLOT_READY)
 			s->slot[i].state = VMFT_SLOT_FREE;
 	s->phase = VMFT_ATTACH_DROPPING;
@@ -1084,18 +1088,18 @@ void vmft_source_failed(struct vmft_monitor *m)
 		vmft_agent_link_request(&m->agent, VMFT_AREA_DROP);
 }
 
-void vmft_source_dropped(struct vmft_monitor *m, uint64_t now)
+void vmft_attach_source_dropped(struct vmft_monitor *m, uint64_t now)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
 	s->dropped++;
 	s->asked = false;
-	s->retry_ns = now + vmft_lag_retry_ns(m->config.lag_drop_ms, s->dropped);
+	s->retry_ns = now + vmft_lag_watch_retry_ns(m->config.lag_drop_ms, s->dropped);
 }
 
-void vmft_source_formed(struct vmft_monitor *m)
+void vmft_attach_source_formed(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 	const uint64_t now = vmft_loop_now();
 
 	s->now.total_ns = now - s->begin_ns;
@@ -1114,11 +1118,11 @@ void vmft_source_formed(struct vmft_monitor *m)
 			 (double)s->last.stun_ns / 1e6);
 }
 
-int vmft_source_init(struct vmft_monitor *m)
+int vmft_attach_source_init(struct vmft_monitor *m)
 {
-	struct vmft_source *s = &m->source;
+	struct vmft_attach_source *s = &m->source;
 
-	for (unsigned i = 0; i < VMFT_SOURCE_SLOTS; i++) {
+	for (unsigned i = 0; i < VMFT_ATTACH_SOURCE_SLOTS; i++) {
 		s->slot[i].m = m;
 		s->slot[i].op = (struct vmft_op){.done = on_disk_read, .owner = &s->slot[i]};
 		s->slot[i].bytes = malloc(VMFT_DISK_BLOCK_BYTES);

@@ -5,7 +5,8 @@
  *
  * Both are driven by the monitor's loop and never block in it: images are read and written
  * by io_uring, memory comes out of and goes into memfds. What they hold does not grow with
- * the guest: VMFT_SOURCE_SLOTS and VMFT_SINK_SLOTS blocks, and the marks in the attach area.
+ * the guest: VMFT_ATTACH_SOURCE_SLOTS and VMFT_ATTACH_SINK_SLOTS blocks, and the marks in the
+ * attach area.
  */
 #ifndef VMFT_ATTACH_H
 #define VMFT_ATTACH_H
@@ -20,8 +21,8 @@
 
 struct vmft_monitor;
 
-#define VMFT_SOURCE_SLOTS 8u
-#define VMFT_SINK_SLOTS	  16u
+#define VMFT_ATTACH_SOURCE_SLOTS 8u
+#define VMFT_ATTACH_SINK_SLOTS	 16u
 
 /* The order of an attach; status shows the names. */
 enum vmft_attach_phase {
@@ -52,7 +53,7 @@ struct vmft_attach_figures {
 	uint32_t rounds;
 };
 
-struct vmft_source_slot {
+struct vmft_attach_source_slot {
 	struct vmft_monitor *m;
 	struct vmft_op op;
 	uint8_t *bytes; /* VMFT_DISK_BLOCK_BYTES */
@@ -62,7 +63,7 @@ struct vmft_source_slot {
 	uint64_t offset;
 };
 
-struct vmft_source {
+struct vmft_attach_source {
 	enum vmft_attach_phase phase;
 	uint32_t regions;
 	bool log_flows; /* the POINT frame is out: the log may follow */
@@ -73,7 +74,7 @@ struct vmft_source {
 	uint32_t region;
 	uint64_t word;
 	uint32_t round;
-	struct vmft_source_slot slot[VMFT_SOURCE_SLOTS];
+	struct vmft_attach_source_slot slot[VMFT_ATTACH_SOURCE_SLOTS];
 	struct vmft_summer summer;
 	uint64_t seed;
 	unsigned sums_unanswered;
@@ -104,7 +105,7 @@ struct vmft_source {
 	char error[200];   /* of the last failed attempt, "" after a good one */
 };
 
-struct vmft_sink_slot {
+struct vmft_attach_sink_slot {
 	struct vmft_monitor *m;
 	struct vmft_op op;
 	uint8_t *bytes;
@@ -114,15 +115,15 @@ struct vmft_sink_slot {
 	uint64_t offset;
 };
 
-struct vmft_sink {
+struct vmft_attach_sink {
 	enum vmft_attach_phase phase;
 	bool prepared; /* QEMU came up for an attach and is good for nothing else */
 	bool loaded;   /* the device state is in: it replays */
 	uint32_t regions;
 	struct vmft_geometry *geometry; /* of the attempt under way */
-	struct vmft_sink_slot slot[VMFT_SINK_SLOTS];
+	struct vmft_attach_sink_slot slot[VMFT_ATTACH_SINK_SLOTS];
 	unsigned writing;
-	struct vmft_sink_sync {
+	struct vmft_attach_sink_sync {
 		struct vmft_monitor *m;
 		struct vmft_op op;
 		uint32_t disk;
@@ -140,42 +141,42 @@ struct vmft_sink {
 
 /* --- primary -------------------------------------------------------------- */
 
-int vmft_source_init(struct vmft_monitor *m);
+int vmft_attach_source_init(struct vmft_monitor *m);
 /* Whether a backup may be looked for now. */
-bool vmft_source_wants_backup(const struct vmft_monitor *m, uint64_t now);
+bool vmft_attach_source_wants_backup(const struct vmft_monitor *m, uint64_t now);
 /* The hellos are exchanged. */
-void vmft_source_begin(struct vmft_monitor *m);
-int vmft_source_got_ready(struct vmft_monitor *m);
-int vmft_source_got_want(struct vmft_monitor *m, const struct vmft_frame_info *frame);
+void vmft_attach_source_begin(struct vmft_monitor *m);
+int vmft_attach_source_got_ready(struct vmft_monitor *m);
+int vmft_attach_source_got_want(struct vmft_monitor *m, const struct vmft_frame_info *frame);
 /* Sends as much as there is room for; when the agent answered, there is room, or time passed. */
-void vmft_source_pump(struct vmft_monitor *m);
-void vmft_source_tick(struct vmft_monitor *m, uint64_t now);
+void vmft_attach_source_pump(struct vmft_monitor *m);
+void vmft_attach_source_tick(struct vmft_monitor *m, uint64_t now);
 /* The core gave the attempt up, or made a pair of it. */
-void vmft_source_failed(struct vmft_monitor *m);
-void vmft_source_formed(struct vmft_monitor *m);
+void vmft_attach_source_failed(struct vmft_monitor *m);
+void vmft_attach_source_formed(struct vmft_monitor *m);
 /* A pair is given up because its backup lags: none is attached for a while, longer each time. */
-void vmft_source_dropped(struct vmft_monitor *m, uint64_t now);
+void vmft_attach_source_dropped(struct vmft_monitor *m, uint64_t now);
 /* The attempt is given up for a reason of this side's, or one the backup told. */
-void vmft_source_abort(struct vmft_monitor *m, const char *format, ...)
+void vmft_attach_source_abort(struct vmft_monitor *m, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Drills: keeps the attach in the phase it is in, lets it go on into the next, or on. */
-void vmft_source_hold(struct vmft_monitor *m);
-void vmft_source_step(struct vmft_monitor *m);
-void vmft_source_release(struct vmft_monitor *m);
+void vmft_attach_source_hold(struct vmft_monitor *m);
+void vmft_attach_source_step(struct vmft_monitor *m);
+void vmft_attach_source_release(struct vmft_monitor *m);
 /* Bytes that are still to be sent in this round or step; expected ms to the end of it. */
-uint64_t vmft_source_left(const struct vmft_monitor *m);
-uint64_t vmft_source_expected_ms(const struct vmft_monitor *m);
+uint64_t vmft_attach_source_left(const struct vmft_monitor *m);
+uint64_t vmft_attach_source_expected_ms(const struct vmft_monitor *m);
 
 /* --- backup --------------------------------------------------------------- */
 
-int vmft_sink_init(struct vmft_monitor *m);
+int vmft_attach_sink_init(struct vmft_monitor *m);
 /* Each 0, -ENOSPC (come again with the same frame later) or -EBADMSG. */
-int vmft_sink_got_attach(struct vmft_monitor *m, const struct vmft_frame_info *frame);
-int vmft_sink_got_frame(struct vmft_monitor *m, const struct vmft_frame_info *frame);
+int vmft_attach_sink_got_attach(struct vmft_monitor *m, const struct vmft_frame_info *frame);
+int vmft_attach_sink_got_frame(struct vmft_monitor *m, const struct vmft_frame_info *frame);
 /* The agent may have answered. */
-void vmft_sink_look(struct vmft_monitor *m);
+void vmft_attach_sink_look(struct vmft_monitor *m);
 /* There is no more to wait for: a frame that was answered -ENOSPC can be taken. */
-bool vmft_sink_has_room(const struct vmft_monitor *m);
-void vmft_sink_failed(struct vmft_monitor *m);
+bool vmft_attach_sink_has_room(const struct vmft_monitor *m);
+void vmft_attach_sink_failed(struct vmft_monitor *m);
 
 #endif

@@ -35,7 +35,7 @@ static bool output_waits(const struct vmft_epoch_source *s)
 
 static bool may_ask(const struct vmft_epoch_source *s)
 {
-	return s->active && !s->asked && !s->over && s->step == VMFT_SOURCE_NONE &&
+	return s->active && !s->asked && !s->over && s->step == VMFT_EPOCH_SOURCE_NONE &&
 	       (s->more || s->epoch - s->acked < UNACKED_MAX) &&
 	       vmft_agent_link_is_done(s->world->link) &&
 	       (s->more || s->finishing || atomic_load(&s->world->link->iface->frozen_at) == 0);
@@ -154,7 +154,7 @@ static void answered(struct vmft_epoch_source *s)
 	note(s, area, now);
 	s->staged_ns = now;
 	s->piece_at = s->piece_done = s->state_at = 0;
-	s->step = VMFT_SOURCE_PIECES;
+	s->step = VMFT_EPOCH_SOURCE_PIECES;
 	s->world->moved(s->world->user);
 }
 
@@ -266,7 +266,7 @@ static size_t commit(struct vmft_epoch_source *s, uint8_t *payload)
 	n = vmft_epoch_put_commit(s->packer, &s->commit, payload);
 	s->epoch++;
 	count(s);
-	s->step = VMFT_SOURCE_NONE;
+	s->step = VMFT_EPOCH_SOURCE_NONE;
 	consider(s);
 	return n;
 }
@@ -307,23 +307,23 @@ ssize_t vmft_epoch_source_take(struct vmft_epoch_source *s, uint8_t *payload,
 	*ret_position = s->epoch + 1;
 	if (rc != 0)
 		return rc;
-	if (s->step == VMFT_SOURCE_PIECES) {
+	if (s->step == VMFT_EPOCH_SOURCE_PIECES) {
 		rc = pack_pieces(s);
 		if (rc > 0)
-			s->step = s->more ? VMFT_SOURCE_NONE : VMFT_SOURCE_STATE;
+			s->step = s->more ? VMFT_EPOCH_SOURCE_NONE : VMFT_EPOCH_SOURCE_STATE;
 	}
-	if (s->step == VMFT_SOURCE_STATE) {
+	if (s->step == VMFT_EPOCH_SOURCE_STATE) {
 		rc = pack_state(s);
 		if (rc > 0)
-			s->step = VMFT_SOURCE_COMMIT;
+			s->step = VMFT_EPOCH_SOURCE_COMMIT;
 	}
 	if (rc < 0)
 		return rc;
 	/* A batch that is full, or the end of what there is to pack now. */
 	rc = (int)vmft_epoch_finish_pieces(s->packer, payload);
-	if (rc == 0 && s->step == VMFT_SOURCE_COMMIT)
+	if (rc == 0 && s->step == VMFT_EPOCH_SOURCE_COMMIT)
 		rc = (int)commit(s, payload);
-	if (s->more && s->step == VMFT_SOURCE_NONE)
+	if (s->more && s->step == VMFT_EPOCH_SOURCE_NONE)
 		consider(s);
 	return rc;
 }
@@ -339,7 +339,7 @@ void vmft_epoch_source_restart(struct vmft_epoch_source *s, uint64_t position)
 			vmft_loop_now());
 	s->active = true;
 	s->asked = s->last = s->more = s->drop_due = s->finishing = s->over = false;
-	s->step = VMFT_SOURCE_NONE;
+	s->step = VMFT_EPOCH_SOURCE_NONE;
 	s->epoch = s->acked = position;
 	s->input_at = atomic_load(&s->world->link->iface->log_head);
 	vmft_ring_release(&s->world->link->ring, s->input_at);
@@ -364,7 +364,7 @@ void vmft_epoch_source_halt(struct vmft_epoch_source *s)
 	if (!s->active)
 		return;
 	s->active = false;
-	s->step = VMFT_SOURCE_NONE;
+	s->step = VMFT_EPOCH_SOURCE_NONE;
 	s->more = false;
 	s->drop_due = true;
 	vmft_epoch_source_look(s);
@@ -395,7 +395,7 @@ void vmft_epoch_source_finish(struct vmft_epoch_source *s, bool alive)
 		s->asked = false;
 		s->over = true;
 		if (s->more)
-			s->step = VMFT_SOURCE_NONE;
+			s->step = VMFT_EPOCH_SOURCE_NONE;
 		s->more = false;
 	}
 	consider(s);
@@ -403,7 +403,7 @@ void vmft_epoch_source_finish(struct vmft_epoch_source *s, bool alive)
 
 bool vmft_epoch_source_is_empty(const struct vmft_epoch_source *s)
 {
-	return !s->active || (s->over && s->step == VMFT_SOURCE_NONE && !s->asked);
+	return !s->active || (s->over && s->step == VMFT_EPOCH_SOURCE_NONE && !s->asked);
 }
 
 int vmft_epoch_source_init(struct vmft_epoch_source *s, const struct vmft_strategy_world *world)

@@ -38,7 +38,12 @@ struct vmft_epoch_source {
 	uint64_t asked_ns, output_ns;
 
 	/* What was staged and is not given out whole yet. */
-	enum { VMFT_SOURCE_NONE, VMFT_SOURCE_PIECES, VMFT_SOURCE_STATE, VMFT_SOURCE_COMMIT } step;
+	enum {
+		VMFT_EPOCH_SOURCE_NONE,
+		VMFT_EPOCH_SOURCE_PIECES,
+		VMFT_EPOCH_SOURCE_STATE,
+		VMFT_EPOCH_SOURCE_COMMIT
+	} step;
 	uint64_t epoch; /* given out whole */
 	uint64_t acked; /* of these, by the backup */
 	uint64_t staged_ns;

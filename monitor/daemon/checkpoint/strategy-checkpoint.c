@@ -94,7 +94,7 @@ static bool checkpoint_is_empty(const struct vmft_strategy *s)
 
 static uint64_t checkpoint_backlog_ns(const struct vmft_strategy *s, uint64_t now)
 {
-	return s->source.active && s->source.step != VMFT_SOURCE_NONE
+	return s->source.active && s->source.step != VMFT_EPOCH_SOURCE_NONE
 		   ? vmft_loop_since(s->source.staged_ns, now)
 		   : 0;
 }

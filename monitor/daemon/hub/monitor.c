@@ -223,7 +223,7 @@ static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_RUN);
 	if (todo->set & VMFT_DO_FORM_PAIR) {
 		vmft_peer_form(m);
-		vmft_source_formed(m);
+		vmft_attach_source_formed(m);
 	}
 	if (todo->set & VMFT_DO_STOP)
 		stop(m, todo->stop);
@@ -289,9 +289,9 @@ static void tell_attach(struct vmft_monitor *m, enum vmft_state before)
 	if (before != VMFT_STATE_ATTACHING && before != VMFT_STATE_SEALING)
 		return;
 	if (now == VMFT_STATE_ALONE)
-		vmft_source_failed(m);
+		vmft_attach_source_failed(m);
 	if (m->core.side == VMFT_SIDE_BACKUP && now != VMFT_STATE_PROTECTED)
-		vmft_sink_failed(m);
+		vmft_attach_sink_failed(m);
 }
 
 /* Beyond the pair there is nothing to save; what it was, is written before this side leaves. */
@@ -474,9 +474,9 @@ static void look_at_agent(struct vmft_monitor *m)
 	vmft_disk_fault_look(m);
 	vmft_console_look(m);
 	if (m->core.side == VMFT_SIDE_BACKUP)
-		vmft_sink_look(m);
+		vmft_attach_sink_look(m);
 	else
-		vmft_source_pump(m);
+		vmft_attach_source_pump(m);
 	m->strategy_ops->look(m->strategy);
 	vmft_handover_look(m);
 	vmft_divergence_look(m);
@@ -767,7 +767,7 @@ static void drop_for_lag(struct vmft_monitor *m, uint64_t now, uint64_t lag_ms)
 	const uint64_t lagged = vmft_loop_since(m->lag_watch.since_ns, now);
 	char text[VMFT_ALARM_TEXT_MAX];
 
-	vmft_source_dropped(m, now);
+	vmft_attach_source_dropped(m, now);
 	(void)snprintf(
 	    text, sizeof(text),
 	    "the backup has lagged for %llu s (%llu ms now, %llu ms at worst, lag-ms = "
@@ -786,8 +786,8 @@ static void watch_lag(struct vmft_monitor *m, uint64_t now, uint64_t slept, uint
 		m->lag_watch = (struct vmft_lag_watch){0};
 		return;
 	}
-	switch (vmft_lag_look(&m->lag_watch, lag_ms, m->config.lag_ms, m->config.lag_drop_ms, now,
-			      slept)) {
+	switch (vmft_lag_watch_look(&m->lag_watch, lag_ms, m->config.lag_ms, m->config.lag_drop_ms,
+				    now, slept)) {
 	case VMFT_LAG_LAGS:
 		say_lags(m, now, lag_ms);
 		simple_event(m, VMFT_IN_LAGS);
@@ -876,7 +876,7 @@ static void on_tick(struct vmft_op *op, int result)
 	vmft_stop_look(m);
 	watch_replay(m, now, slept);
 	vmft_divergence_tick(m, now, slept, vmft_loop_since(m->beat_ns, now) < BEAT_FRESH_NS);
-	vmft_source_tick(m, now);
+	vmft_attach_source_tick(m, now);
 	vmft_peer_tick(m, now, slept);
 	control_lag(m, now, slept);
 	watch_arbiter(m, now);
@@ -1015,9 +1015,9 @@ static int init_attach(struct vmft_monitor *m, struct vmft_error *err)
 		return vmft_error_set(err, -EINVAL, VMFT_EXIT_INTERNAL,
 				      "%u disks given, %u in the attach area",
 				      m->options.disk_count, m->agent.area->disk_count);
-	rc = vmft_source_init(m);
+	rc = vmft_attach_source_init(m);
 	if (rc == 0)
-		rc = vmft_sink_init(m);
+		rc = vmft_attach_sink_init(m);
 	if (rc == 0)
 		rc = vmft_shown_init(m);
 	return rc < 0 ? vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "%s", strerror(-rc)) : 0;

@@ -29,6 +29,7 @@
 #include "monitor/daemon/guest/console.h"
 #include "monitor/daemon/guest/disk-fault.h"
 #include "monitor/daemon/guest/shown.h"
+#include "monitor/daemon/lockstep/lag-watch.h"
 #include "monitor/daemon/lockstep/lag.h"
 #include "monitor/daemon/lockstep/stall.h"
 #include "monitor/daemon/lockstep/throttle.h"
@@ -144,11 +145,11 @@ struct vmft_monitor {
 	struct vmft_console_watch console;
 	struct vmft_stop stop;
 	struct vmft_handover handover;
-	struct vmft_saver saver;       /* backup: the log on its disk */
-	struct vmft_source source;     /* primary: attaching a backup */
-	struct vmft_sink sink;	       /* backup: being attached */
-	struct vmft_shown shown;       /* what the guest has shown on its networks */
-	struct vmft_stall_watch stall; /* primary: whether the backup replays */
+	struct vmft_saver saver;	  /* backup: the log on its disk */
+	struct vmft_attach_source source; /* primary: attaching a backup */
+	struct vmft_attach_sink sink;	  /* backup: being attached */
+	struct vmft_shown shown;	  /* what the guest has shown on its networks */
+	struct vmft_stall_watch stall;	  /* primary: whether the backup replays */
 	struct vmft_divergence divergence;
 	uint32_t throttle;		 /* permille, as the agent was told */
 	struct vmft_lag_watch lag_watch; /* primary: whether the pair lags */
@@ -230,7 +231,7 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept);
 /* Backup: sends the ack that is due, if any. */
 void vmft_peer_flush_ack(struct vmft_monitor *m);
 /* Room for a payload of n bytes, to be written there and given to vmft_peer_send(); NULL: none
- * now, vmft_source_pump() or vmft_peer_pump() will be called when there is. */
+ * now, vmft_attach_source_pump() or vmft_peer_pump() will be called when there is. */
 uint8_t *vmft_peer_room(struct vmft_monitor *m, size_t n);
 void vmft_peer_send(struct vmft_monitor *m, enum vmft_frame_type type, uint64_t position,
 		    uint8_t *payload, size_t n);

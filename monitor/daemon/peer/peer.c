@@ -488,7 +488,7 @@ static void take_backup(struct vmft_monitor *m)
 		m->peer.echo_ns = 0;
 		vmft_journal_say(&m->journal, "attaching the backup at %s",
 				 m->config.host[m->peer.to].channel.text);
-		vmft_source_begin(m);
+		vmft_attach_source_begin(m);
 	}
 	send_beat(m, vmft_loop_now());
 }
@@ -701,7 +701,7 @@ static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *fra
 		vmft_divergence_count(m, why);
 	if (m->core.state == VMFT_STATE_ATTACHING || m->core.state == VMFT_STATE_SEALING) {
 		if (vmft_monitor_is_primary(m))
-			vmft_source_abort(m, "the backup gives up: %s", why);
+			vmft_attach_source_abort(m, "the backup gives up: %s", why);
 		else
 			vmft_journal_say(&m->journal, "the primary gives up: %s", why);
 	} else {
@@ -788,7 +788,7 @@ static int got_formed(struct vmft_monitor *m, const struct vmft_frame_info *fram
 
 	/* It was told that replay moves, so the state is in; the agent's own word may still
 	 * be waiting to be looked at. */
-	vmft_sink_look(m);
+	vmft_attach_sink_look(m);
 	if (rc < 0 || !m->core.pointed || !m->sink.loaded)
 		return -EBADMSG;
 	m->peer.stage = VMFT_PEER_FORMED;
@@ -882,9 +882,9 @@ static int primary_got_attach(struct vmft_monitor *m, const struct vmft_frame_in
 {
 	switch (frame->type) {
 	case VMFT_FRAME_READY:
-		return vmft_source_got_ready(m);
+		return vmft_attach_source_got_ready(m);
 	case VMFT_FRAME_WANT:
-		return vmft_source_got_want(m, frame);
+		return vmft_attach_source_got_want(m, frame);
 	case VMFT_FRAME_ALIVE:
 		return got_alive(frame);
 	default:
@@ -896,11 +896,11 @@ static int backup_got_attach(struct vmft_monitor *m, const struct vmft_frame_inf
 {
 	switch (frame->type) {
 	case VMFT_FRAME_ATTACH:
-		return vmft_sink_got_attach(m, frame);
+		return vmft_attach_sink_got_attach(m, frame);
 	case VMFT_FRAME_FORMED:
 		return got_formed(m, frame);
 	default:
-		return vmft_sink_got_frame(m, frame);
+		return vmft_attach_sink_got_frame(m, frame);
 	}
 }
 
@@ -952,7 +952,8 @@ static bool may_connect(const struct vmft_monitor *m)
 {
 	if (m->stopping || m->peer.conn || !vmft_core_wants_peer(&m->core))
 		return false;
-	return m->core.state == VMFT_STATE_FORMING || vmft_source_wants_backup(m, vmft_loop_now());
+	return m->core.state == VMFT_STATE_FORMING ||
+	       vmft_attach_source_wants_backup(m, vmft_loop_now());
 }
 
 static void close_stranger(struct vmft_monitor *m, struct vmft_conn *conn,
@@ -1076,7 +1077,7 @@ static void on_sent(void *user, struct vmft_conn *conn)
 
 	if (conn != m->peer.conn || !vmft_monitor_is_primary(m))
 		return;
-	vmft_source_pump(m);
+	vmft_attach_source_pump(m);
 	vmft_peer_pump(m);
 }
 
@@ -1276,7 +1277,8 @@ void vmft_peer_resume(struct vmft_monitor *m)
 
 static void resume_if_room(struct vmft_monitor *m)
 {
-	if (!m->peer.paused || !vmft_sink_has_room(m) || !m->strategy_ops->has_room(m->strategy))
+	if (!m->peer.paused || !vmft_attach_sink_has_room(m) ||
+	    !m->strategy_ops->has_room(m->strategy))
 		return;
 	vmft_peer_resume(m);
 }

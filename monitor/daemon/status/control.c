@@ -235,16 +235,16 @@ static void add_figures(struct json_object *object, const struct vmft_attach_fig
 
 static void add_source(struct json_object *object, struct vmft_monitor *m)
 {
-	const struct vmft_source *s = &m->source;
+	const struct vmft_attach_source *s = &m->source;
 	const uint64_t now = vmft_loop_now();
 
 	add_text(object, "attach_phase", vmft_attach_phase_name(s->phase));
 	add_number(object, "attach_round", s->round);
 	add_number(object, "attach_done_bytes", s->now.ram_bytes + s->now.disk_bytes);
-	add_number(object, "attach_left_bytes", vmft_source_left(m));
+	add_number(object, "attach_left_bytes", vmft_attach_source_left(m));
 	add_number(object, "attach_bytes_per_s", s->bytes_per_s);
 	add_number(object, "attach_dirty_bytes_per_s", s->dirty_per_s);
-	add_number(object, "attach_expected_ms", vmft_source_expected_ms(m));
+	add_number(object, "attach_expected_ms", vmft_attach_source_expected_ms(m));
 	add_number(object, "attached", s->attached);
 	add_number(object, "attach_failures", s->failures);
 	add_text(object, "attach_error", s->error);
@@ -468,17 +468,17 @@ static void hold_attach(struct vmft_control_client *client, void (*how)(struct v
 
 static void do_hold_attach(struct vmft_control_client *client)
 {
-	hold_attach(client, vmft_source_hold);
+	hold_attach(client, vmft_attach_source_hold);
 }
 
 static void do_step_attach(struct vmft_control_client *client)
 {
-	hold_attach(client, vmft_source_step);
+	hold_attach(client, vmft_attach_source_step);
 }
 
 static void do_release_attach(struct vmft_control_client *client)
 {
-	hold_attach(client, vmft_source_release);
+	hold_attach(client, vmft_attach_source_release);
 }
 
 static void do_start(struct vmft_control_client *client)

@@ -348,6 +348,28 @@ static void test_stall_over(void)
 	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 20), VMFT_STALL_STANDS);
 }
 
+/* A backup whose attach took long has stood for none of that as the pair forms. */
+static void test_stall_attached(void)
+{
+	struct vmft_stall_watch watch = {0};
+	struct vmft_stall_view view = standing;
+	uint64_t ms = 1000;
+
+	vmft_stall_begin(&watch, 7, ms * MS);
+	view.paired = false;
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 5000), VMFT_STALL_NO_NEWS);
+	/* The pair forms, and nobody has begun the watch anew. */
+	view.paired = true;
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 1480), VMFT_STALL_NO_NEWS);
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 20), VMFT_STALL_STANDS);
+
+	/* Another pair forms a while after the last look. */
+	ms += 10000;
+	vmft_stall_begin(&watch, 7, ms * MS);
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 4980), VMFT_STALL_NO_NEWS);
+	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 20), VMFT_STALL_STANDS);
+}
+
 /* Continuously for the time that is set; time the monitor slept is not the backup's. */
 static void test_lags_too_long(void)
 {
@@ -391,7 +413,7 @@ int vmft_suite_lag(void)
 	    !CU_ADD_TEST(suite, test_lags_too_long) || !CU_ADD_TEST(suite, test_lag_retry) ||
 	    !CU_ADD_TEST(suite, test_stall) || !CU_ADD_TEST(suite, test_stall_long_run) ||
 	    !CU_ADD_TEST(suite, test_stall_lags) || !CU_ADD_TEST(suite, test_stall_unseen) ||
-	    !CU_ADD_TEST(suite, test_stall_over))
+	    !CU_ADD_TEST(suite, test_stall_over) || !CU_ADD_TEST(suite, test_stall_attached))
 		return -1;
 	return 0;
 }

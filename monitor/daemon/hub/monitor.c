@@ -416,7 +416,7 @@ int vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position)
 	m->lag.window_bytes = m->strategy_ops->sent_bytes(m->strategy);
 	m->lag.window_ns = vmft_loop_now();
 	m->peer.replayed = position;
-	m->stall.since_ns = vmft_loop_now();
+	vmft_stall_begin(&m->stall, position, vmft_loop_now());
 	m->peer.ack = position;
 	return 0;
 }
@@ -1146,7 +1146,8 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	rc = init_core(m, err);
 	if (rc < 0)
 		goto err_peer;
-	m->state_ns = m->tick_ns = m->stall.since_ns = vmft_loop_now();
+	m->state_ns = m->tick_ns = vmft_loop_now();
+	vmft_stall_begin(&m->stall, 0, m->tick_ns);
 	return 0;
 
 err_peer:

@@ -3,6 +3,16 @@
 
 #define MS UINT64_C(1000000)
 
+void vmft_stall_begin(struct vmft_stall_watch *watch, uint64_t position, uint64_t now_ns)
+{
+	*watch = (struct vmft_stall_watch){
+	    .replayed = position,
+	    .since_ns = now_ns,
+	    .looked_ns = now_ns,
+	    .said_ns = watch->said_ns,
+	};
+}
+
 static enum vmft_stall_news moved(struct vmft_stall_watch *watch, bool paired, uint64_t now_ns)
 {
 	const bool stood = watch->stands;
@@ -43,11 +53,14 @@ enum vmft_stall_news vmft_stall_look(struct vmft_stall_watch *watch,
 	if (!stands)
 		return moved(watch, view->paired, now_ns);
 	watch->since_ns += slept_ns;
-	watch->seen_ns += more;
+	/* A backup that is being attached loads the guest's state: it has nothing to replay it with
+	 * yet. What is seen of that time says nothing of the pair that forms next. */
 	if (!view->paired) {
+		watch->seen_ns = 0;
 		watch->stands = false;
 		return VMFT_STALL_NO_NEWS;
 	}
+	watch->seen_ns += more;
 	if (now_ns > watch->since_ns && now_ns - watch->since_ns >= stall_ms * MS)
 		return VMFT_STALL_TOO_LONG;
 	if (watch->stands || watch->seen_ns < worth_saying_ns(watch, view->logged_ns, now_ns))

@@ -47,6 +47,12 @@ enum vmft_stall_news {
 	VMFT_STALL_TOO_LONG,
 };
 
+/*
+ * Replay begins anew at a position: the pair has formed, or the log begins there. What was seen
+ * before does not count. That STANDS was told of lately is remembered.
+ */
+void vmft_stall_begin(struct vmft_stall_watch *watch, uint64_t position, uint64_t now_ns);
+
 /* slept_ns: how long the caller did not run itself just before, in which it could not see replay
  * move. TOO_LONG, after stall_ms, is the news until the pair is none any more. */
 enum vmft_stall_news vmft_stall_look(struct vmft_stall_watch *watch,

@@ -416,7 +416,7 @@ static void formed(struct vmft_monitor *m)
 	m->peer.stage = VMFT_PEER_FORMED;
 	m->peer.echo_ns = 0;
 	m->peer.gave_up[0] = '\0';
-	m->stall.since_ns = vmft_loop_now();
+	vmft_stall_begin(&m->stall, m->peer.replayed, vmft_loop_now());
 	if (!vmft_monitor_is_primary(m))
 		vmft_saver_begin(m, 0, false);
 	vmft_monitor_event(m, &ready);

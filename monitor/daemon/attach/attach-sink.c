@@ -46,7 +46,7 @@ static __attribute__((format(printf, 2, 3))) void give_up(struct vmft_monitor *m
 	(void)vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
 	vmft_journal_say(&m->journal, "attach refused: %s", text);
-	vmft_peer_refuse(m, text);
+	vmft_channel_refuse(&m->peer.channel, text);
 	vmft_monitor_event(m, &lost);
 }
 
@@ -149,7 +149,7 @@ static void described(struct vmft_monitor *m)
 		return;
 	}
 	s->phase = VMFT_ATTACH_COPYING;
-	vmft_peer_send_empty(m, VMFT_FRAME_READY);
+	vmft_channel_send_empty(&m->peer.channel, VMFT_FRAME_READY);
 }
 
 /* --- blocks --------------------------------------------------------------- */
@@ -176,7 +176,7 @@ static void on_written(struct vmft_op *op, int result)
 	if (s->leaving)
 		vmft_attach_sink_failed(m);
 	else
-		vmft_peer_resume(m);
+		vmft_channel_resume(&m->peer.channel);
 }
 
 static void write_more(struct vmft_attach_sink_slot *slot)
@@ -255,7 +255,7 @@ static void on_synced(struct vmft_op *op, int result)
 	if (s->leaving)
 		vmft_attach_sink_failed(m);
 	else
-		vmft_peer_resume(m);
+		vmft_channel_resume(&m->peer.channel);
 }
 
 /* A raw image is as long as it was when its size was compared; a qcow2 file may have grown. */
@@ -343,8 +343,8 @@ static void on_sums(struct vmft_summer *summer, int result)
 			summer->image->path);
 		return;
 	}
-	vmft_peer_want(m, summer->first, theirs->region, bits);
-	vmft_peer_resume(m);
+	vmft_channel_want(&m->peer.channel, summer->first, theirs->region, bits);
+	vmft_channel_resume(&m->peer.channel);
 }
 
 static int got_sums(struct vmft_monitor *m, const struct vmft_frame_info *frame)
@@ -422,7 +422,7 @@ static void proved(struct vmft_monitor *m)
 		give_up(m, "%s", why);
 	else
 		s->proven = true;
-	vmft_peer_resume(m);
+	vmft_channel_resume(&m->peer.channel);
 }
 
 /* All that was copied is in the images, which are closed behind the point, and durable; and the

@@ -112,28 +112,29 @@ static bool all_zero(const uint8_t *bytes, size_t n)
 	return bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
 }
 
-/* bytes stand behind the chunk's head in a payload that vmft_peer_room() gave. */
+/* bytes stand behind the chunk's head in a payload that vmft_channel_room() gave. */
 static void send_chunk(struct vmft_monitor *m, uint32_t region, uint64_t offset, uint8_t *payload,
 		       size_t n)
 {
 	if (all_zero(payload + VMFT_CHUNK_HEAD, n)) {
-		vmft_peer_send(m, VMFT_FRAME_ZERO, offset, payload,
-			       vmft_zero_encode(region, n, payload));
+		vmft_channel_commit(&m->peer.channel, VMFT_FRAME_ZERO, offset, payload,
+				    vmft_zero_encode(region, n, payload));
 		count_sent(m, region, 0);
 		return;
 	}
 	vmft_chunk_encode(region, payload);
-	vmft_peer_send(m, VMFT_FRAME_CHUNK, offset, payload, VMFT_CHUNK_HEAD + n);
+	vmft_channel_commit(&m->peer.channel, VMFT_FRAME_CHUNK, offset, payload,
+			    VMFT_CHUNK_HEAD + n);
 	count_sent(m, region, n);
 }
 
 static bool send_mark(struct vmft_monitor *m, enum vmft_frame_type type, uint64_t position)
 {
-	uint8_t *payload = vmft_peer_room(m, 0);
+	uint8_t *payload = vmft_channel_room(&m->peer.channel, 0);
 
 	if (!payload)
 		return false;
-	vmft_peer_send(m, type, position, payload, 0);
+	vmft_channel_commit(&m->peer.channel, type, position, payload, 0);
 	return true;
 }
 
@@ -184,7 +185,8 @@ static void clear_run(struct vmft_monitor *m, uint64_t block, unsigned count)
 static bool send_ram(struct vmft_monitor *m, uint64_t block, unsigned count)
 {
 	const uint64_t offset = block * VMFT_RAM_BLOCK_BYTES;
-	uint8_t *payload = vmft_peer_room(m, VMFT_CHUNK_HEAD + count * VMFT_RAM_BLOCK_BYTES);
+	uint8_t *payload =
+	    vmft_channel_room(&m->peer.channel, VMFT_CHUNK_HEAD + count * VMFT_RAM_BLOCK_BYTES);
 	ssize_t n;
 
 	if (!payload)
@@ -320,7 +322,7 @@ static void send_read(struct vmft_monitor *m)
 
 		if (slot->state != VMFT_SLOT_READY || !may_send(m))
 			continue;
-		payload = vmft_peer_room(m, VMFT_CHUNK_HEAD + slot->n);
+		payload = vmft_channel_room(&m->peer.channel, VMFT_CHUNK_HEAD + slot->n);
 		if (!payload)
 			return;
 		memcpy(payload + VMFT_CHUNK_HEAD, slot->bytes, slot->n);
@@ -404,12 +406,12 @@ static bool compare_more(struct vmft_monitor *m)
 static void send_sums(struct vmft_monitor *m)
 {
 	struct vmft_attach_source *s = &m->source;
-	uint8_t *payload = vmft_peer_room(m, 2048);
+	uint8_t *payload = vmft_channel_room(&m->peer.channel, 2048);
 
 	if (!payload)
 		return;
-	vmft_peer_send(m, VMFT_FRAME_SUMS, s->summer.first, payload,
-		       vmft_sums_encode(&s->summer.sums, payload));
+	vmft_channel_commit(&m->peer.channel, VMFT_FRAME_SUMS, s->summer.first, payload,
+			    vmft_sums_encode(&s->summer.sums, payload));
 	s->sums_ready = false;
 	s->sums_unanswered++;
 }
@@ -656,7 +658,7 @@ static bool send_piece(struct vmft_monitor *m)
 	if (piece.bytes == 0 && is_disk(m, piece.region)) {
 		s->point.disk_bytes[piece.region] = piece.offset;
 	} else {
-		payload = vmft_peer_room(m, VMFT_CHUNK_HEAD + piece.bytes);
+		payload = vmft_channel_room(&m->peer.channel, VMFT_CHUNK_HEAD + piece.bytes);
 		if (!payload)
 			return false;
 		if (!area_read(m, payload + VMFT_CHUNK_HEAD, piece.bytes, at + sizeof(piece)))
@@ -675,12 +677,12 @@ static bool send_state(struct vmft_monitor *m)
 
 	if (n > SEND_BYTES)
 		n = SEND_BYTES;
-	payload = vmft_peer_room(m, n);
+	payload = vmft_channel_room(&m->peer.channel, n);
 	if (!payload)
 		return false;
 	if (!area_read(m, payload, n, m->agent.area->state_at + s->state_at))
 		return false;
-	vmft_peer_send(m, VMFT_FRAME_STATE, s->state_at, payload, n);
+	vmft_channel_commit(&m->peer.channel, VMFT_FRAME_STATE, s->state_at, payload, n);
 	s->state_at += n;
 	return true;
 }
@@ -694,13 +696,13 @@ static bool send_point(struct vmft_monitor *m)
 	    .kind = VMFT_IN_ATTACH_POINT,
 	    .position = atomic_load(&area->point_position),
 	};
-	uint8_t *payload = vmft_peer_room(m, 512);
+	uint8_t *payload = vmft_channel_room(&m->peer.channel, 512);
 	int rc;
 
 	if (!payload)
 		return false;
-	vmft_peer_send(m, VMFT_FRAME_POINT, event.position, payload,
-		       vmft_point_encode(&s->point, payload));
+	vmft_channel_commit(&m->peer.channel, VMFT_FRAME_POINT, event.position, payload,
+			    vmft_point_encode(&s->point, payload));
 	/* Gives the memory back; it has been read. */
 	(void)fallocate(m->agent.area_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			(off_t)area->staging_at,
@@ -765,7 +767,7 @@ static bool fill_geometry(struct vmft_monitor *m, struct vmft_geometry *geometry
 static void offer(struct vmft_monitor *m)
 {
 	struct vmft_geometry *geometry = calloc(1, sizeof(*geometry));
-	uint8_t *payload = geometry ? vmft_peer_room(m, 32u * 1024) : NULL;
+	uint8_t *payload = geometry ? vmft_channel_room(&m->peer.channel, 32u * 1024) : NULL;
 
 	if (!geometry) {
 		vmft_attach_source_abort(m, "what is to be copied cannot be listed: %s",
@@ -774,8 +776,8 @@ static void offer(struct vmft_monitor *m)
 		vmft_attach_source_abort(m, "the agent's answer makes no sense");
 	} else if (open_images(m) == 0 && fill_geometry(m, geometry)) {
 		m->source.phase = VMFT_ATTACH_OFFERED;
-		vmft_peer_send(m, VMFT_FRAME_ATTACH, 0, payload,
-			       vmft_geometry_encode(geometry, payload));
+		vmft_channel_commit(&m->peer.channel, VMFT_FRAME_ATTACH, 0, payload,
+				    vmft_geometry_encode(geometry, payload));
 	}
 	free(geometry);
 }
@@ -1054,7 +1056,7 @@ void vmft_attach_source_abort(struct vmft_monitor *m, const char *format, ...)
 	va_start(ap, format);
 	(void)vsnprintf(m->source.error, sizeof(m->source.error), format, ap);
 	va_end(ap);
-	vmft_peer_refuse(m, m->source.error);
+	vmft_channel_refuse(&m->peer.channel, m->source.error);
 	vmft_monitor_event(m, &lost);
 }
 

@@ -144,7 +144,7 @@ static void found(struct vmft_monitor *m, const struct finding *f)
 		       kinds[f->kind].name, f->position, kinds[f->kind].text);
 	vmft_journal_say(&m->journal, "this guest has %s", d->last);
 	write_report(m, f);
-	vmft_peer_refuse(m, d->last);
+	vmft_channel_refuse(&m->peer.channel, d->last);
 	vmft_monitor_event(m, &event);
 }
 

@@ -37,7 +37,7 @@ static void describe(struct vmft_monitor *m, uint32_t packed)
  */
 static void primary_ends(struct vmft_monitor *m)
 {
-	vmft_peer_refuse(m, m->disk.text);
+	vmft_channel_refuse(&m->peer.channel, m->disk.text);
 	vmft_journal_say(&m->journal, "%s", m->disk.text);
 	vmft_journal_say(
 	    &m->journal,
@@ -96,7 +96,7 @@ static void backup_ends(struct vmft_monitor *m)
 	vmft_journal_say(&m->journal, "%s", m->disk.text);
 	vmft_journal_say(&m->journal,
 			 "this backup cannot go on: see to the disk, then start it anew");
-	vmft_peer_refuse(m, m->disk.text);
+	vmft_channel_refuse(&m->peer.channel, m->disk.text);
 	vmft_monitor_event(m, &died);
 }
 

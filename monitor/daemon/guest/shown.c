@@ -48,11 +48,11 @@ void vmft_shown_pump(struct vmft_monitor *m)
 	if (version == s->sent || (s->sent != 0 && vmft_loop_since(s->sent_ns, now) < SEND_NS) ||
 	    !read_shown(m, &n, &version))
 		return;
-	room = vmft_peer_room(m, n);
+	room = vmft_channel_room(&m->peer.channel, n);
 	if (!room)
 		return;
 	memcpy(room, s->bytes, n);
-	vmft_peer_send(m, VMFT_FRAME_SHOWN, 0, room, n);
+	vmft_channel_commit(&m->peer.channel, VMFT_FRAME_SHOWN, 0, room, n);
 	s->sent = version;
 	s->sent_ns = now;
 }

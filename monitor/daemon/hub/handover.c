@@ -121,13 +121,13 @@ static int send_output(struct vmft_monitor *m, uint64_t bytes)
 		if (head.bytes == 0 || head.bytes > VMFT_HELD_OUTPUT_MAX ||
 		    record_bytes(head.bytes) > bytes - h->output_at)
 			return -EBADMSG;
-		payload = vmft_peer_room(m, VMFT_CHUNK_HEAD + head.bytes);
+		payload = vmft_channel_room(&m->peer.channel, VMFT_CHUNK_HEAD + head.bytes);
 		if (!payload)
 			return 0;
 		vmft_chunk_encode(head.tap, payload);
 		memcpy(payload + VMFT_CHUNK_HEAD, from + h->output_at + sizeof(head), head.bytes);
-		vmft_peer_send(m, VMFT_FRAME_OUTPUT, h->output_frames++, payload,
-			       VMFT_CHUNK_HEAD + head.bytes);
+		vmft_channel_commit(&m->peer.channel, VMFT_FRAME_OUTPUT, h->output_frames++,
+				    payload, VMFT_CHUNK_HEAD + head.bytes);
 		h->output_at += record_bytes(head.bytes);
 	}
 	return 1;

@@ -200,7 +200,7 @@ static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
 		m->peer.ack_due = true;
 	}
 	if (todo->set & VMFT_DO_SEND_BYE)
-		vmft_peer_bye(m, todo->bye);
+		vmft_channel_bye(&m->peer.channel, todo->bye);
 	if (todo->set & VMFT_DO_CLOSE_PEER)
 		vmft_peer_close(m);
 	if (todo->set & VMFT_DO_CLAIM) {
@@ -400,7 +400,7 @@ void vmft_monitor_broken(struct vmft_monitor *m, const char *why)
 		return;
 	vmft_journal_say(&m->journal, "%s: this guest cannot be protected any longer", why);
 	if (!vmft_monitor_is_primary(m))
-		vmft_peer_refuse(m, why);
+		vmft_channel_refuse(&m->peer.channel, why);
 	give_up_guest(m);
 }
 
@@ -855,8 +855,8 @@ static void maybe_leave(struct vmft_monitor *m, uint64_t now)
 	if (!m->stopping || inspect)
 		return;
 	/* QEMU finishes its own end meanwhile, the last bytes leave. */
-	if (patient &&
-	    (!m->guest_gone || !vmft_peer_is_quiet(m) || !vmft_saver_is_quiet(&m->saver)))
+	if (patient && (!m->guest_gone || !vmft_channel_is_quiet(&m->peer.channel) ||
+			!vmft_saver_is_quiet(&m->saver)))
 		return;
 	vmft_loop_stop(m->loop);
 }
@@ -1031,7 +1031,7 @@ static void on_strategy_moved(void *user)
 	if (vmft_monitor_is_primary(m))
 		vmft_peer_pump(m);
 	else
-		vmft_peer_resume(m);
+		vmft_channel_resume(&m->peer.channel);
 }
 
 static void on_strategy_broken(void *user, const char *why)

@@ -33,6 +33,7 @@
 #include "monitor/daemon/lockstep/lag.h"
 #include "monitor/daemon/lockstep/stall.h"
 #include "monitor/daemon/lockstep/throttle.h"
+#include "monitor/daemon/peer/channel.h"
 #include "monitor/daemon/peer/detection.h"
 #include "monitor/daemon/peer/heartbeat.h"
 #include "monitor/daemon/peer/reach.h"
@@ -71,7 +72,7 @@ enum vmft_peer_stage {
 
 /* The one connection that is, or becomes, the pair's. */
 struct vmft_peer {
-	struct vmft_conn *conn;
+	struct vmft_channel channel;
 	enum vmft_peer_stage stage;
 	struct vmft_listener *listener;	 /* of a side that was started as backup */
 	enum vmft_host to;		 /* primary: the host that is tried, or connected */
@@ -91,8 +92,6 @@ struct vmft_peer {
 	char refusal[241];	 /* the last that was said, of those that come again and again */
 	char gave_up[161];	 /* why the peer of the last pair said it would give up; or "" */
 	bool connecting;	 /* primary: a connection is being tried */
-	bool paused;		 /* backup: the channel is not read, what came finds no room */
-	bool closing;		 /* CLOSE_PEER was carried out */
 	struct vmft_op retry_op; /* primary: time to connect again */
 	/* Backup: whoever said hello while the arbiter is asked for the latest generation. */
 	struct vmft_conn *caller;
@@ -230,18 +229,6 @@ void vmft_peer_pump(struct vmft_monitor *m);
 void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept);
 /* Backup: sends the ack that is due, if any. */
 void vmft_peer_flush_ack(struct vmft_monitor *m);
-/* Room for a payload of n bytes, to be written there and given to vmft_peer_send(); NULL: none
- * now, vmft_attach_source_pump() or vmft_peer_pump() will be called when there is. */
-uint8_t *vmft_peer_room(struct vmft_monitor *m, size_t n);
-void vmft_peer_send(struct vmft_monitor *m, enum vmft_frame_type type, uint64_t position,
-		    uint8_t *payload, size_t n);
-/* Small frames of the backup, which sends little and always has room. */
-void vmft_peer_send_empty(struct vmft_monitor *m, enum vmft_frame_type type);
-void vmft_peer_want(struct vmft_monitor *m, uint64_t block, uint32_t region, uint64_t bits);
-/* Tells the peer why this side gives up; the connection is closed by the core's action. */
-void vmft_peer_refuse(struct vmft_monitor *m, const char *why);
-/* What a paused channel waited for may be there. */
-void vmft_peer_resume(struct vmft_monitor *m);
 /* The pair is formed: tells the backup (VMFT_DO_FORM_PAIR). */
 void vmft_peer_form(struct vmft_monitor *m);
 /* Primary: looks for a backup, now or in a while. */
@@ -250,10 +237,7 @@ void vmft_peer_look_for_backup(struct vmft_monitor *m);
 void vmft_peer_got_latest(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer);
 /* Primary: the arbiter has shown the mark that its backup left, or why it does not. */
 void vmft_peer_got_mark(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer);
-void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why);
 void vmft_peer_close(struct vmft_monitor *m);
-/* All that was given to the connection has left, or there is none. */
-bool vmft_peer_is_quiet(const struct vmft_monitor *m);
 /* For status: "channel ok", or for how long it has been silent, and what is known of the peer. */
 void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, size_t size);
 

@@ -53,73 +53,6 @@ static struct vmft_detection detection(const struct vmft_monitor *m)
 
 /* --- sending -------------------------------------------------------------- */
 
-/* False: no room, nothing was queued. */
-static bool send_frame(struct vmft_monitor *m, struct vmft_conn *conn, enum vmft_frame_type type,
-		       uint64_t position, const uint8_t *payload, size_t n)
-{
-	const struct vmft_frame_info info = {
-	    .type = (uint16_t)type,
-	    .generation = m->core.generation,
-	    .position = position,
-	    .length = (uint32_t)n,
-	};
-	uint8_t *room = m->transport->reserve(conn, VMFT_FRAME_HEADER + n);
-
-	if (!room)
-		return false;
-	if (n > 0)
-		memcpy(room + VMFT_FRAME_HEADER, payload, n);
-	vmft_frame_seal(room, &info);
-	m->transport->commit(conn, VMFT_FRAME_HEADER + n);
-	return true;
-}
-
-uint8_t *vmft_peer_room(struct vmft_monitor *m, size_t n)
-{
-	uint8_t *room;
-
-	if (!m->peer.conn || m->peer.closing)
-		return NULL;
-	room = m->transport->reserve(m->peer.conn, VMFT_FRAME_HEADER + n);
-	return room ? room + VMFT_FRAME_HEADER : NULL;
-}
-
-void vmft_peer_send(struct vmft_monitor *m, enum vmft_frame_type type, uint64_t position,
-		    uint8_t *payload, size_t n)
-{
-	const struct vmft_frame_info info = {
-	    .type = (uint16_t)type,
-	    .generation = m->core.generation,
-	    .position = position,
-	    .length = (uint32_t)n,
-	};
-
-	vmft_frame_seal(payload - VMFT_FRAME_HEADER, &info);
-	m->transport->commit(m->peer.conn, VMFT_FRAME_HEADER + n);
-}
-
-void vmft_peer_send_empty(struct vmft_monitor *m, enum vmft_frame_type type)
-{
-	if (m->peer.conn && !m->peer.closing)
-		(void)send_frame(m, m->peer.conn, type, 0, NULL, 0);
-}
-
-void vmft_peer_want(struct vmft_monitor *m, uint64_t block, uint32_t region, uint64_t bits)
-{
-	uint8_t payload[16];
-
-	if (m->peer.conn && !m->peer.closing)
-		(void)send_frame(m, m->peer.conn, VMFT_FRAME_WANT, block, payload,
-				 vmft_want_encode(region, bits, payload));
-}
-
-void vmft_peer_refuse(struct vmft_monitor *m, const char *why)
-{
-	if (m->peer.conn && !m->peer.closing)
-		(void)send_frame(m, m->peer.conn, VMFT_FRAME_REFUSE, 0, (const uint8_t *)why,
-				 strlen(why));
-}
-
 /* A guest that runs; and one whose strategy knows no other way. */
 static bool pairs_by_attach(const struct vmft_monitor *m)
 {
@@ -136,7 +69,7 @@ static void look_at_mtus(struct vmft_monitor *m)
 			ours->tap[i].mtu = vmft_tap_mtu(m->options.tap_ifname[i]);
 }
 
-static void send_hello(struct vmft_monitor *m, struct vmft_conn *conn)
+static void send_hello(struct vmft_monitor *m)
 {
 	struct vmft_hello hello;
 	uint8_t payload[VMFT_HELLO_BYTES_MAX];
@@ -150,36 +83,26 @@ static void send_hello(struct vmft_monitor *m, struct vmft_conn *conn)
 		       vmft_monitor_is_primary(m) ? m->record : m->owner);
 	vmft_heartbeat_introduce(&m->heartbeat, &hello);
 	n = vmft_hello_encode(&hello, payload);
-	(void)send_frame(m, conn, VMFT_FRAME_HELLO, 0, payload, n);
-}
-
-static void send_refusal(struct vmft_monitor *m, struct vmft_conn *conn, const char *why)
-{
-	(void)send_frame(m, conn, VMFT_FRAME_REFUSE, 0, (const uint8_t *)why, strlen(why));
-	m->transport->close(conn, true);
+	(void)vmft_channel_send(&m->peer.channel, VMFT_FRAME_HELLO, 0, payload, n);
 }
 
 /* A frame is built where it will be sent from: log bytes are copied once. */
 static bool send_log(struct vmft_monitor *m)
 {
-	struct vmft_frame_info info = {.type = VMFT_FRAME_LOG, .generation = m->core.generation};
-	uint8_t *room =
-	    m->transport->reserve(m->peer.conn, VMFT_FRAME_HEADER + VMFT_FRAME_PAYLOAD_MAX);
+	uint8_t *room = vmft_channel_room(&m->peer.channel, VMFT_FRAME_PAYLOAD_MAX);
+	uint64_t position;
 	ssize_t n;
 
 	if (!room)
 		return false;
-	n = m->strategy_ops->take(m->strategy, room + VMFT_FRAME_HEADER, VMFT_FRAME_PAYLOAD_MAX,
-				  &info.position);
+	n = m->strategy_ops->take(m->strategy, room, VMFT_FRAME_PAYLOAD_MAX, &position);
 	if (n < 0) {
 		vmft_monitor_agent_broken(m);
 		return false;
 	}
 	if (n == 0)
 		return false;
-	info.length = (uint32_t)n;
-	vmft_frame_seal(room, &info);
-	m->transport->commit(m->peer.conn, VMFT_FRAME_HEADER + (size_t)n);
+	vmft_channel_commit(&m->peer.channel, VMFT_FRAME_LOG, position, room, (size_t)n);
 	return true;
 }
 
@@ -198,7 +121,7 @@ void vmft_peer_pump(struct vmft_monitor *m)
 	const bool shipping = m->core.state == VMFT_STATE_SHIPPING;
 	const struct vmft_event_in shipped = {.kind = VMFT_IN_LOG_SHIPPED};
 
-	if (m->peer.stage < VMFT_PEER_ATTACHING || m->peer.closing ||
+	if (m->peer.stage < VMFT_PEER_ATTACHING || m->peer.channel.closing ||
 	    (!vmft_core_is_paired(&m->core) && !shipping && !m->source.log_flows))
 		return;
 	vmft_shown_pump(m);
@@ -223,8 +146,8 @@ static void send_beat(struct vmft_monitor *m, uint64_t now)
 	if (!agent_beats(m))
 		return;
 	(void)vmft_u64_encode(now, payload);
-	if (send_frame(m, m->peer.conn, VMFT_FRAME_HEARTBEAT, m->strategy_ops->taken(m->strategy),
-		       payload, sizeof(payload)))
+	if (vmft_channel_send(&m->peer.channel, VMFT_FRAME_HEARTBEAT,
+			      m->strategy_ops->taken(m->strategy), payload, sizeof(payload)))
 		m->peer.beat_sent_ns = now;
 }
 
@@ -233,8 +156,8 @@ static void send_alive(struct vmft_monitor *m)
 {
 	uint8_t payload[8];
 
-	if (!send_frame(m, m->peer.conn, VMFT_FRAME_ALIVE, 0, payload,
-			vmft_u64_encode(m->peer.echo_ns, payload)))
+	if (!vmft_channel_send(&m->peer.channel, VMFT_FRAME_ALIVE, 0, payload,
+			       vmft_u64_encode(m->peer.echo_ns, payload)))
 		return;
 	m->peer.ack_due = false;
 	m->peer.beat_sent_ns = vmft_loop_now();
@@ -258,8 +181,8 @@ static void send_ack(struct vmft_monitor *m)
 		return;
 	}
 
-	if (!send_frame(m, m->peer.conn, VMFT_FRAME_ACK, m->peer.ack, payload,
-			vmft_ack_encode(&ack, payload)))
+	if (!vmft_channel_send(&m->peer.channel, VMFT_FRAME_ACK, m->peer.ack, payload,
+			       vmft_ack_encode(&ack, payload)))
 		return;
 	m->peer.ack_due = false;
 	m->peer.beat_sent_ns = vmft_loop_now();
@@ -273,50 +196,18 @@ static bool may_ack(const struct vmft_monitor *m)
 
 void vmft_peer_flush_ack(struct vmft_monitor *m)
 {
-	if (m->peer.ack_due && m->peer.stage >= VMFT_PEER_ATTACHING && !m->peer.closing &&
+	if (m->peer.ack_due && m->peer.stage >= VMFT_PEER_ATTACHING && !m->peer.channel.closing &&
 	    !vmft_monitor_is_primary(m) && may_ack(m))
 		send_ack(m);
 }
 
-static uint8_t bye_of(enum vmft_why why)
-{
-	switch (why) {
-	case VMFT_WHY_GUEST_ENDED:
-		return VMFT_BYE_GUEST_ENDED;
-	case VMFT_WHY_DIVERGED:
-		return VMFT_BYE_DIVERGED;
-	case VMFT_WHY_STOPPED:
-		return VMFT_BYE_STOPPED;
-	case VMFT_WHY_HANDED_OVER:
-		return VMFT_BYE_HANDED_OVER;
-	case VMFT_WHY_TOOK_OVER:
-		return VMFT_BYE_TOOK_OVER;
-	default:
-		return VMFT_BYE_GUEST_DIED;
-	}
-}
-
-void vmft_peer_bye(struct vmft_monitor *m, enum vmft_why why)
-{
-	const uint8_t bye = bye_of(why);
-
-	if (m->peer.conn && !m->peer.closing)
-		(void)send_frame(m, m->peer.conn, VMFT_FRAME_BYE, 0, &bye, 1);
-}
-
 void vmft_peer_close(struct vmft_monitor *m)
 {
-	if (!m->peer.conn || m->peer.closing)
+	if (!vmft_channel_is_up(&m->peer.channel))
 		return;
-	m->peer.closing = true;
 	/* A side that has given its peer up must not keep it waiting. */
 	vmft_heartbeat_end(&m->heartbeat);
-	m->transport->close(m->peer.conn, true);
-}
-
-bool vmft_peer_is_quiet(const struct vmft_monitor *m)
-{
-	return !m->peer.conn;
+	vmft_channel_close(&m->peer.channel);
 }
 
 /* --- the hellos ----------------------------------------------------------- */
@@ -430,13 +321,13 @@ static void say_once(struct vmft_monitor *m, const char *what, const char *why)
 	(void)snprintf(m->peer.refusal, sizeof(m->peer.refusal), "%.240s", why);
 	vmft_journal_say(&m->journal, "the %s %s %s %s",
 			 vmft_monitor_is_primary(m) ? "backup" : "primary",
-			 m->transport->peer_name(m->peer.conn), what, why);
+			 m->transport->peer_name(m->peer.channel.conn), what, why);
 }
 
 static void refuse_backup(struct vmft_monitor *m, const char *why)
 {
 	say_once(m, "has", why);
-	send_refusal(m, m->peer.conn, why);
+	vmft_channel_turn_away(&m->peer.channel, m->peer.channel.conn, why);
 	/* It will not heal by trying again, and the guest has not run. */
 	if (m->core.state == VMFT_STATE_FORMING)
 		vmft_monitor_leave(m, VMFT_EXIT_PEER);
@@ -467,7 +358,7 @@ static void primary_got_hello(struct vmft_monitor *m, const struct vmft_frame_in
 	}
 	m->peer.backup_hello = *theirs;
 	m->peer.marking = true;
-	m->transport->pause(m->peer.conn, true);
+	m->transport->pause(m->peer.channel.conn, true);
 	ask_mark(m);
 }
 
@@ -510,11 +401,11 @@ void vmft_peer_got_mark(struct vmft_monitor *m, const struct vmft_arbiter_answer
 	m->peer.marking = false;
 	if (answer->rc < 0) {
 		say_once(m, "is not taken until the arbiter answers:", answer->err.text);
-		m->transport->close(m->peer.conn, false);
+		vmft_channel_drop(&m->peer.channel);
 		return;
 	}
 	if (!vmft_core_wants_peer(&m->core) || m->stopping) {
-		m->transport->close(m->peer.conn, false);
+		vmft_channel_drop(&m->peer.channel);
 		return;
 	}
 	if (strcmp(answer->mark, m->peer.backup_hello.record) != 0) {
@@ -523,7 +414,7 @@ void vmft_peer_got_mark(struct vmft_monitor *m, const struct vmft_arbiter_answer
 		return;
 	}
 	take_backup(m);
-	m->transport->pause(m->peer.conn, false);
+	m->transport->pause(m->peer.channel.conn, false);
 }
 
 /* A primary that looks for a backup comes again twice a second, from another port each time: said
@@ -548,7 +439,7 @@ static void refuse_stranger(struct vmft_monitor *m, struct vmft_conn *conn, cons
 	if (conn == m->peer.caller)
 		m->peer.caller = NULL;
 	vmft_strangers_note(&m->peer.strangers, conn, VMFT_STRANGER_REFUSED);
-	send_refusal(m, conn, why);
+	vmft_channel_turn_away(&m->peer.channel, conn, why);
 }
 
 static void take_primary(struct vmft_monitor *m, struct vmft_conn *conn)
@@ -558,13 +449,12 @@ static void take_primary(struct vmft_monitor *m, struct vmft_conn *conn)
 
 	vmft_strangers_leave(&m->peer.strangers, conn);
 	m->peer.caller = NULL;
-	m->peer.conn = conn;
+	vmft_channel_open(&m->peer.channel, conn);
 	m->peer.stage = VMFT_PEER_HELLO;
-	m->peer.closing = false;
 	m->peer.heard_ns = vmft_loop_now();
 	vmft_core_init(&m->core, VMFT_SIDE_BACKUP, m->peer.caller_generation);
 	memcpy(m->record, theirs.record, sizeof(m->record));
-	send_hello(m, conn);
+	send_hello(m);
 	begin_heartbeat(m, &theirs);
 	if (!theirs.attach)
 		return;
@@ -640,7 +530,7 @@ static void backup_got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 {
 	const char *why = mismatch(m, theirs);
 
-	if (!why && (!vmft_core_wants_peer(&m->core) || m->peer.conn))
+	if (!why && (!vmft_core_wants_peer(&m->core) || m->peer.channel.conn))
 		why = "come to a backup that has its primary";
 	if (!why && m->sink.phase != VMFT_ATTACH_IDLE)
 		why = "to wait: an attempt to attach is still being cleaned up";
@@ -668,12 +558,12 @@ static int got_hello(struct vmft_monitor *m, struct vmft_conn *conn,
 
 	if (vmft_hello_decode(frame->payload, frame->length, &theirs) < 0 || conn == m->peer.caller)
 		return -EBADMSG;
-	if (conn != m->peer.conn && vmft_monitor_is_primary(m)) {
+	if (conn != m->peer.channel.conn && vmft_monitor_is_primary(m)) {
 		vmft_strangers_note(&m->peer.strangers, conn, VMFT_STRANGER_REFUSED);
-		send_refusal(m, conn, "come to the side that is live");
+		vmft_channel_turn_away(&m->peer.channel, conn, "come to the side that is live");
 		return 0;
 	}
-	if (conn != m->peer.conn) {
+	if (conn != m->peer.channel.conn) {
 		backup_got_hello(m, conn, frame, &theirs);
 		return 0;
 	}
@@ -810,9 +700,9 @@ void vmft_peer_form(struct vmft_monitor *m)
 	/* The lease: only what the backup heard from now on counts. */
 	m->peer.echo_ns = 0;
 	/* No room: on the next tick. A log that goes ahead does no harm. */
-	m->peer.form_due =
-	    !send_frame(m, m->peer.conn, VMFT_FRAME_FORMED, m->strategy_ops->taken(m->strategy),
-			payload, vmft_u64_encode(now, payload));
+	m->peer.form_due = !vmft_channel_send(&m->peer.channel, VMFT_FRAME_FORMED,
+					      m->strategy_ops->taken(m->strategy), payload,
+					      vmft_u64_encode(now, payload));
 }
 
 static bool is_about_handing_over(const struct vmft_frame_info *frame)
@@ -911,7 +801,7 @@ static int got_frame(struct vmft_monitor *m, struct vmft_conn *conn,
 
 	if (frame->type == VMFT_FRAME_HELLO)
 		return got_hello(m, conn, frame);
-	if (conn != m->peer.conn)
+	if (conn != m->peer.channel.conn)
 		return -EBADMSG;
 	if (frame->type == VMFT_FRAME_REFUSE)
 		return got_refusal(m, frame);
@@ -950,7 +840,7 @@ static int got_frame(struct vmft_monitor *m, struct vmft_conn *conn,
 /* Whether a primary has use for a connection. */
 static bool may_connect(const struct vmft_monitor *m)
 {
-	if (m->stopping || m->peer.conn || !vmft_core_wants_peer(&m->core))
+	if (m->stopping || m->peer.channel.conn || !vmft_core_wants_peer(&m->core))
 		return false;
 	return m->core.state == VMFT_STATE_FORMING ||
 	       vmft_attach_source_wants_backup(m, vmft_loop_now());
@@ -1006,12 +896,11 @@ static void on_open(void *user, struct vmft_conn *conn)
 		return;
 	}
 	vmft_reach_note(m, 0);
-	m->peer.conn = conn;
-	m->peer.closing = false;
+	vmft_channel_open(&m->peer.channel, conn);
 	m->peer.stage = VMFT_PEER_HELLO;
 	m->peer.heard_ns = vmft_loop_now();
 	vmft_shown_forget(m);
-	send_hello(m, conn);
+	send_hello(m);
 }
 
 static void explain(struct vmft_monitor *m, struct vmft_conn *conn, int error, unsigned version)
@@ -1021,7 +910,7 @@ static void explain(struct vmft_monitor *m, struct vmft_conn *conn, int error, u
 	    error == -EPROTONOSUPPORT ? VMFT_STRANGER_VERSION : VMFT_STRANGER_NOISE;
 	int bytes;
 
-	if (conn != m->peer.conn &&
+	if (conn != m->peer.channel.conn &&
 	    !vmft_strangers_tell(&m->peer.strangers, news, who, vmft_loop_now(), &bytes))
 		return;
 	if (error == -EPROTO)
@@ -1044,7 +933,7 @@ static ssize_t on_bytes(void *user, struct vmft_conn *conn, const uint8_t *bytes
 	size_t used = 0;
 	ssize_t rc = 0;
 
-	while (!(conn == m->peer.conn && (m->peer.closing || m->peer.marking))) {
+	while (!(conn == m->peer.channel.conn && (m->peer.channel.closing || m->peer.marking))) {
 		struct vmft_frame_info frame = {0};
 		ssize_t length = vmft_frame_decode(bytes + used, n - used, &frame);
 
@@ -1054,8 +943,7 @@ static ssize_t on_bytes(void *user, struct vmft_conn *conn, const uint8_t *bytes
 		if (rc == -ENOSPC) {
 			/* The ring is full: the frame stays where it is, the primary's sends
 			 * stall, its output waits. */
-			m->peer.paused = true;
-			m->transport->pause(conn, true);
+			vmft_channel_pause(&m->peer.channel);
 			rc = 0;
 			break;
 		}
@@ -1064,7 +952,7 @@ static ssize_t on_bytes(void *user, struct vmft_conn *conn, const uint8_t *bytes
 			break;
 		}
 		used += (size_t)length;
-		if (conn == m->peer.conn)
+		if (conn == m->peer.channel.conn)
 			m->peer.heard_ns = vmft_loop_now();
 	}
 	vmft_peer_flush_ack(m);
@@ -1075,7 +963,7 @@ static void on_sent(void *user, struct vmft_conn *conn)
 {
 	struct vmft_monitor *m = user;
 
-	if (conn != m->peer.conn || !vmft_monitor_is_primary(m))
+	if (conn != m->peer.channel.conn || !vmft_monitor_is_primary(m))
 		return;
 	vmft_attach_source_pump(m);
 	vmft_peer_pump(m);
@@ -1089,15 +977,15 @@ static void on_close(void *user, struct vmft_conn *conn, int error)
 	    .why =
 		error == -EBADMSG || error == -EPROTO ? VMFT_WHY_PEER_FAULT : VMFT_WHY_CONNECTION,
 	};
-	const bool counted = conn == m->peer.conn && m->peer.stage >= VMFT_PEER_ATTACHING;
+	const bool counted = conn == m->peer.channel.conn && m->peer.stage >= VMFT_PEER_ATTACHING;
 
-	if (conn != m->peer.conn && m->transport->is_accepted(conn)) {
+	if (conn != m->peer.channel.conn && m->transport->is_accepted(conn)) {
 		vmft_strangers_leave(&m->peer.strangers, conn);
 		if (conn == m->peer.caller)
 			m->peer.caller = NULL;
 		return;
 	}
-	if (conn != m->peer.conn) {
+	if (conn != m->peer.channel.conn) {
 		/* One that was tried and did not come about. */
 		m->peer.connecting = false;
 		if (error < 0)
@@ -1107,14 +995,13 @@ static void on_close(void *user, struct vmft_conn *conn, int error)
 	}
 	if (vmft_monitor_is_primary(m))
 		vmft_reach_look(m);
-	m->peer.conn = NULL;
+	vmft_channel_gone(&m->peer.channel);
 	m->peer.in_grace = false;
 	vmft_heartbeat_end(&m->heartbeat);
 	m->peer.stage = VMFT_PEER_NONE;
 	m->peer.marking = false;
-	m->peer.paused = false;
 	m->peer.form_due = false;
-	if (counted && !m->peer.closing) {
+	if (counted && !m->peer.channel.closing) {
 		if (error != 0 && lost.why == VMFT_WHY_CONNECTION)
 			vmft_journal_say(&m->journal, "channel: %s", strerror(-error));
 		vmft_monitor_event(m, &lost);
@@ -1192,7 +1079,7 @@ void vmft_peer_look_for_backup(struct vmft_monitor *m)
 	const bool forming = m->core.state == VMFT_STATE_FORMING;
 
 	if (!vmft_monitor_is_primary(m) || m->stopping || m->peer.retry_op.pending ||
-	    m->peer.conn || m->peer.connecting)
+	    m->peer.channel.conn || m->peer.connecting)
 		return;
 	vmft_loop_timer(m->loop, &m->peer.retry_op, forming ? CONNECT_RETRY_NS : LOOK_AGAIN_NS);
 }
@@ -1238,13 +1125,13 @@ static void check_silence(struct vmft_monitor *m, uint64_t now)
 	enum vmft_verdict verdict;
 
 	/* While the channel is not read because of us, nothing can be heard. */
-	if (m->peer.paused)
+	if (m->peer.channel.paused)
 		m->peer.heard_ns = now;
 	/* Resuming the channel may have brought frames in after now was read. */
 	verdict = vmft_detection_verdict(&d, vmft_loop_since(m->peer.heard_ns, now),
 					 vmft_heartbeat_silent_ns(&m->heartbeat, now));
 	if (verdict == VMFT_VERDICT_LOST && m->peer.stage < VMFT_PEER_ATTACHING) {
-		m->transport->close(m->peer.conn, false);
+		vmft_channel_drop(&m->peer.channel);
 		return;
 	}
 	note_grace(m, verdict);
@@ -1257,7 +1144,7 @@ void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, 
 	const struct vmft_detection d = detection(m);
 	const uint64_t silent = vmft_loop_since(m->peer.heard_ns, now);
 
-	if (!m->peer.conn || m->peer.closing || m->peer.stage < VMFT_PEER_ATTACHING)
+	if (!vmft_channel_is_up(&m->peer.channel) || m->peer.stage < VMFT_PEER_ATTACHING)
 		(void)snprintf(text, size, "no peer");
 	else if (silent < vmft_detection_fresh_ns(&d))
 		(void)snprintf(text, size, "channel ok");
@@ -1267,20 +1154,12 @@ void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, 
 			       m->peer.in_grace ? ", peer alive on the heartbeat path" : "");
 }
 
-void vmft_peer_resume(struct vmft_monitor *m)
-{
-	if (!m->peer.paused || !m->peer.conn || m->peer.closing)
-		return;
-	m->peer.paused = false;
-	m->transport->pause(m->peer.conn, false);
-}
-
 static void resume_if_room(struct vmft_monitor *m)
 {
-	if (!m->peer.paused || !vmft_attach_sink_has_room(m) ||
+	if (!m->peer.channel.paused || !vmft_attach_sink_has_room(m) ||
 	    !m->strategy_ops->has_room(m->strategy))
 		return;
-	vmft_peer_resume(m);
+	vmft_channel_resume(&m->peer.channel);
 }
 
 /*
@@ -1299,9 +1178,9 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 {
 	vmft_strangers_slept(&m->peer.strangers, slept);
 	end_silent_strangers(m, now);
-	if (m->peer.conn && vmft_monitor_is_primary(m))
+	if (m->peer.channel.conn && vmft_monitor_is_primary(m))
 		vmft_reach_look(m);
-	if (!m->peer.conn || m->peer.closing)
+	if (!vmft_channel_is_up(&m->peer.channel))
 		return;
 	if (vmft_monitor_is_primary(m)) {
 		if (m->peer.form_due)
@@ -1311,7 +1190,7 @@ void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 			send_beat(m, now);
 	} else {
 		resume_if_room(m);
-		if (!m->peer.conn || m->peer.closing)
+		if (!vmft_channel_is_up(&m->peer.channel))
 			return;
 		if (m->peer.stage >= VMFT_PEER_ATTACHING &&
 		    vmft_loop_since(m->peer.beat_sent_ns, now) >= ack_interval_ns(m, now) &&
@@ -1378,6 +1257,7 @@ int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err)
 {
 	int rc;
 
+	vmft_channel_init(&m->peer.channel, m->transport, &m->core);
 	m->peer.retry_op = (struct vmft_op){.done = connect_again, .owner = m};
 	m->peer.to = m->options.host;
 	m->heartbeat.fd = -1;

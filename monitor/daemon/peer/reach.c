@@ -49,7 +49,7 @@ void vmft_reach_look(struct vmft_monitor *m)
 	char device[IF_NAMESIZE];
 	unsigned mtu;
 
-	switch (m->transport->large(m->peer.conn, &mtu)) {
+	switch (m->transport->large(m->peer.channel.conn, &mtu)) {
 	case VMFT_LARGE_LOST:
 		if (*lost == mtu)
 			return;

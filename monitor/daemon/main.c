@@ -244,7 +244,9 @@ static void say_ready(int lifeline)
 int main(int argc, char *argv[])
 {
 	static struct vmft_monitor monitor;
-	struct parsed parsed = {.options.words_fd = -1};
+	struct parsed parsed = {
+	    .options = {.words_fd = -1, .transport = &vmft_transport_tcp},
+	};
 	struct vmft_error err = {.exit_code = VMFT_EXIT_INTERNAL};
 
 	argp_err_exit_status = VMFT_EXIT_CONFIG;

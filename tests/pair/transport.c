@@ -173,7 +173,7 @@ static const struct sockaddr *fake_addr(const struct vmft_conn *conn)
 	return (const struct sockaddr *)(const void *)&addr[!conn->accepted];
 }
 
-const struct vmft_transport_ops vmft_transport_tcp = {
+const struct vmft_transport_ops world_transport = {
     .name = "memory",
     .listen = fake_listen,
     .unlisten = fake_unlisten,

@@ -528,6 +528,7 @@ static void fill_options(struct world_side *side, unsigned index,
 	    .disk_count = WORLD_DISKS,
 	    .strategy = strategy,
 	    .strategy_reason = "test",
+	    .transport = &world_transport,
 	    .guest_pid = index == WORLD_PRIMARY ? getpid() : getppid(), /* any two */
 	    .lifeline_fd = -1,
 	};

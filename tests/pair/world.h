@@ -84,6 +84,7 @@ void world_peer_close(struct world_peer *peer);
 void world_peer_end(struct world_peer *peer);
 
 /* loop.c, transport.c */
+extern const struct vmft_transport_ops world_transport;
 bool world_loop_step(struct vmft_loop *loop);
 void world_ring(int fd); /* an event counter that may be waited for */
 void world_hush(int fd);

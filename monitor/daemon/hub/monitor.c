@@ -1132,7 +1132,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	if (rc < 0)
 		return rc;
 	vmft_saver_init(m);
-	m->transport = &vmft_transport_tcp;
+	m->transport = options->transport;
 	rc = vmft_control_init(m, err);
 	if (rc < 0)
 		return rc;
@@ -1167,14 +1167,8 @@ static void report_last_answer(struct vmft_monitor *m)
 			report_end(m, &answer);
 }
 
-int vmft_monitor_run(struct vmft_monitor *m)
+void vmft_monitor_begin(struct vmft_monitor *m)
 {
-	int rc;
-
-	/* Heartbeats and acks are small and late ones cost the guest: best effort. Locked as it
-	 * is touched, so that a page of ours never has to be read back from a busy disk. */
-	(void)setpriority(PRIO_PROCESS, 0, -10);
-	(void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
 	/* Not before: a start that is refused touches nothing. */
 	vmft_saver_start(m);
 	vmft_loop_timer(m->loop, &m->tick_op, TICK_NS);
@@ -1185,11 +1179,10 @@ int vmft_monitor_run(struct vmft_monitor *m)
 	atomic_store(&m->agent.iface->monitor_sleeps, 1);
 	if (vmft_monitor_is_primary(m) && m->config.start == VMFT_START_ALONE)
 		simple_event(m, VMFT_IN_START_ALONE);
-	rc = vmft_loop_run(m->loop);
-	if (rc < 0) {
-		vmft_journal_say(&m->journal, "io_uring: %s", strerror(-rc));
-		m->exit_code = VMFT_EXIT_INTERNAL;
-	}
+}
+
+int vmft_monitor_end(struct vmft_monitor *m)
+{
 	/* The socket file last: a successor that finds it waits until this process is gone, one
 	 * that does not finds the addresses free. */
 	vmft_peer_fini(m);
@@ -1201,4 +1194,21 @@ int vmft_monitor_run(struct vmft_monitor *m)
 	vmft_saver_fini(&m->saver);
 	vmft_shown_fini(m);
 	return m->exit_code;
+}
+
+int vmft_monitor_run(struct vmft_monitor *m)
+{
+	int rc;
+
+	/* Heartbeats and acks are small and late ones cost the guest: best effort. Locked as it
+	 * is touched, so that a page of ours never has to be read back from a busy disk. */
+	(void)setpriority(PRIO_PROCESS, 0, -10);
+	(void)mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+	vmft_monitor_begin(m);
+	rc = vmft_loop_run(m->loop);
+	if (rc < 0) {
+		vmft_journal_say(&m->journal, "io_uring: %s", strerror(-rc));
+		m->exit_code = VMFT_EXIT_INTERNAL;
+	}
+	return vmft_monitor_end(m);
 }

@@ -56,7 +56,8 @@ struct vmft_monitor_options {
 	struct vmft_image disk[VMFT_AREA_DISKS_MAX];
 	uint32_t disk_count;
 	const struct vmft_strategy_ops *strategy;
-	const char *strategy_reason; /* why this one */
+	const char *strategy_reason;		    /* why this one */
+	const struct vmft_transport_ops *transport; /* of the channel */
 	int iface_fd, area_fd, ram_fd, bell_monitor_fd, bell_agent_fd, lifeline_fd;
 	int guest_pid;
 	int words_fd;	    /* QEMU's arguments as given, each ended by a zero; -1: none */
@@ -183,6 +184,13 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 		      struct vmft_error *err);
 /* Returns the exit code. */
 int vmft_monitor_run(struct vmft_monitor *m);
+/*
+ * The two halves of it, for a caller that runs the loop by itself: begin() starts what the loop
+ * waits for; end() is called once the loop was stopped, gives the addresses back and returns the
+ * exit code.
+ */
+void vmft_monitor_begin(struct vmft_monitor *m);
+int vmft_monitor_end(struct vmft_monitor *m);
 
 /*
  * Hands an event to the core and carries out what it answers, before it returns. Called from

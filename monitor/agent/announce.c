@@ -8,20 +8,29 @@
  * sends what the frame depends on; so what has left is known there.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "announce.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
+#include "agent.h"
+#include "feed.h"
+#include "gate.h"
+#include "ground.h"
 #include "monitor/common/exchange.h"
+#include "nic.h"
 
 /* A guest that changes what it shows with each frame costs no more than this for each turn of the
  * service thread; what is left is told with the next. */
 #define PUBLISH_MAX 16u
 #define EXPIRE_NS   UINT64_C(60000000000)
 
+struct vmft_announcer vmft_announcer;
+
 static struct vmft_announcer *self(void)
 {
-	return &vmft_agent.announcer;
+	return &vmft_announcer;
 }
 
 /* The three below hold the gate's lock. */
@@ -36,13 +45,13 @@ static void publish(struct vmft_announcer *a)
 	}
 	a->published++;
 	a->publish_due = false;
-	vmft_exchange_write(vmft_exchange_shown(vmft_agent.attach.area), bytes,
+	vmft_exchange_write(vmft_exchange_shown(vmft_agent.area), bytes,
 			    vmft_presence_encode(&a->presence, bytes));
 }
 
 static void add_own(struct vmft_announcer *a)
 {
-	const struct vmft_nics *nics = &vmft_agent.nics;
+	const struct vmft_nics *nics = &vmft_nics;
 	bool changed = false;
 
 	for (unsigned i = 0; i < nics->count; i++)
@@ -56,8 +65,7 @@ static void add_told(struct vmft_announcer *a)
 {
 	uint8_t bytes[VMFT_EXCHANGE_MAX];
 	uint32_t version;
-	const ssize_t n =
-	    vmft_exchange_read(vmft_exchange_told(vmft_agent.attach.area), bytes, &version);
+	const ssize_t n = vmft_exchange_read(vmft_exchange_told(vmft_agent.area), bytes, &version);
 
 	if (n > 0 && vmft_presence_decode(bytes, (size_t)n, &a->copy) == 0)
 		vmft_presence_merge(&a->presence, &a->copy, vmft_agent_now());
@@ -69,7 +77,7 @@ static void add_told(struct vmft_announcer *a)
 /* The first max bytes of the frame, without the header before it. */
 static size_t head_of(unsigned nic, const struct iovec *iov, int count, uint8_t *ret, size_t max)
 {
-	size_t skip = atomic_load_explicit(&vmft_agent.nics.nic[nic].header, memory_order_relaxed);
+	size_t skip = atomic_load_explicit(&vmft_nics.nic[nic].header, memory_order_relaxed);
 	size_t n = 0;
 
 	for (int i = 0; i < count && n < max; i++) {
@@ -111,14 +119,14 @@ void vmft_announce_got(int fd, const uint8_t *bytes, size_t n)
 
 	if (nic < 0 || vmft_feed_is_replaying())
 		return;
-	header = atomic_load_explicit(&vmft_agent.nics.nic[nic].header, memory_order_relaxed);
+	header = atomic_load_explicit(&vmft_nics.nic[nic].header, memory_order_relaxed);
 	if (n <= header)
 		return;
-	pthread_mutex_lock(&vmft_agent.gate.lock);
+	pthread_mutex_lock(&vmft_gate.lock);
 	if (vmft_presence_got(&a->presence, (uint8_t)nic, bytes + header, n - header,
 			      vmft_agent_now()))
 		publish(a);
-	pthread_mutex_unlock(&vmft_agent.gate.lock);
+	pthread_mutex_unlock(&vmft_gate.lock);
 }
 
 /* --- announcing ----------------------------------------------------------- */
@@ -128,8 +136,7 @@ static void send(unsigned nic, const uint8_t *frame, size_t n)
 	static const uint8_t no_offload[VMFT_NIC_HEADER_MAX];
 	const int fd = vmft_nic_fd(nic);
 	const struct iovec iov[] = {
-	    {.iov_base = (void *)no_offload,
-	     .iov_len = atomic_load(&vmft_agent.nics.nic[nic].header)},
+	    {.iov_base = (void *)no_offload, .iov_len = atomic_load(&vmft_nics.nic[nic].header)},
 	    {.iov_base = (void *)frame, .iov_len = n},
 	};
 
@@ -146,20 +153,20 @@ static void announce_all(struct vmft_announcer *a, bool (*may_speak)(void))
 {
 	uint8_t frame[VMFT_ANNOUNCEMENT_MAX];
 
-	pthread_mutex_lock(&vmft_agent.gate.lock);
+	pthread_mutex_lock(&vmft_gate.lock);
 	a->copy = a->presence;
-	pthread_mutex_unlock(&vmft_agent.gate.lock);
+	pthread_mutex_unlock(&vmft_gate.lock);
 	for (uint32_t i = 0; i < a->copy.addresses; i++) {
 		const struct vmft_address *address = &a->copy.address[i];
 
-		if (address->place.nic < vmft_agent.nics.count && may_speak())
+		if (address->place.nic < vmft_nics.count && may_speak())
 			send(address->place.nic, frame,
 			     vmft_announcement_of_address(address, frame));
 	}
 	for (uint32_t i = 0; i < a->copy.groups; i++) {
 		const struct vmft_group *group = &a->copy.group[i];
 
-		if (group->place.nic < vmft_agent.nics.count && may_speak())
+		if (group->place.nic < vmft_nics.count && may_speak())
 			send(group->place.nic, frame, vmft_announcement_of_group(group, frame));
 	}
 	a->made++;
@@ -168,9 +175,9 @@ static void announce_all(struct vmft_announcer *a, bool (*may_speak)(void))
 /* The cards are known: what is theirs is. */
 void vmft_announce_begin(void)
 {
-	pthread_mutex_lock(&vmft_agent.gate.lock);
+	pthread_mutex_lock(&vmft_gate.lock);
 	add_own(self());
-	pthread_mutex_unlock(&vmft_agent.gate.lock);
+	pthread_mutex_unlock(&vmft_gate.lock);
 }
 
 /* The arbiter has been won: whoever calls this may speak. */
@@ -184,11 +191,11 @@ void vmft_announce_live(void)
 {
 	struct vmft_announcer *a = self();
 
-	pthread_mutex_lock(&vmft_agent.gate.lock);
+	pthread_mutex_lock(&vmft_gate.lock);
 	a->published = 0;
 	add_own(a);
 	add_told(a);
-	pthread_mutex_unlock(&vmft_agent.gate.lock);
+	pthread_mutex_unlock(&vmft_gate.lock);
 	a->again = atomic_load(&vmft_agent.iface->announce_again);
 	a->begin_ns = vmft_agent_now();
 	a->made = 0;
@@ -197,7 +204,7 @@ void vmft_announce_live(void)
 
 static void tidy(struct vmft_announcer *a, uint64_t now)
 {
-	pthread_mutex_lock(&vmft_agent.gate.lock);
+	pthread_mutex_lock(&vmft_gate.lock);
 	a->published = 0;
 	if (now - a->expired_ns > EXPIRE_NS) {
 		a->expired_ns = now;
@@ -205,7 +212,7 @@ static void tidy(struct vmft_announcer *a, uint64_t now)
 	}
 	if (a->publish_due)
 		publish(a);
-	pthread_mutex_unlock(&vmft_agent.gate.lock);
+	pthread_mutex_unlock(&vmft_gate.lock);
 }
 
 void vmft_announce_service(void)

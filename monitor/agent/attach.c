@@ -5,12 +5,24 @@
  * meanwhile is track.c's.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "attach.h"
 
 #include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
-#include "monitor/common/area-setup.h"
+#include "agent.h"
+#include "clock.h"
+#include "ground.h"
+#include "power.h"
+#include "qemu.h"
+#include "stage.h"
+#include "state.h"
+#include "tap.h"
+#include "track.h"
+#include "unsaved.h"
 
 /* RunState of QEMU 7.2 (qapi/run-state.json) */
 #define QEMU_RUN_STATE_FINISH_MIGRATE 7
@@ -49,7 +61,7 @@ static void forget_end(void)
 static int load_own_state(void)
 {
 	uint8_t *requests = vmft_agent.qemu.replay_state + VMFT_QEMU_BLOCK_REQUEST_ID;
-	const uint64_t count = vmft_agent_block_requests();
+	const uint64_t count = vmft_qemu_block_requests();
 	int rc = vmft_state_load();
 
 	memcpy(requests, &count, sizeof(count));
@@ -113,7 +125,7 @@ static void stop_and_drain(bool asleep, uint64_t *ret_stopped_ns)
 	 */
 	while (q->aio_poll(q->aio_context(), false))
 		;
-	if (vmft_agent.attach.flush)
+	if (vmft_agent.flush)
 		(void)q->flush_all();
 	q->enable_events();
 }
@@ -135,7 +147,7 @@ int vmft_attach_point(struct vmft_area *area)
 	uint64_t at[6];
 	int rc;
 
-	if (!vmft_agent.attach.dirty_log)
+	if (!vmft_track.dirty_log)
 		return vmft_track_fail(-EINVAL, "nothing was tracked");
 	if (!q->runstate_is_running() && !asleep)
 		return vmft_track_fail(-EAGAIN, "the guest is paused");
@@ -172,7 +184,7 @@ int vmft_attach_point(struct vmft_area *area)
 		rc = load_own_state();
 	}
 	if (rc < 0) {
-		vmft_tap_stop_keeping();
+		vmft_agent_stop_keeping();
 		vmft_stage_undo(area, atomic_load(&area->staged_bytes));
 	} else {
 		/* QEMU does it when the guest goes on: it is part of the stun. */

@@ -11,14 +11,25 @@
  * stop, forty times a second.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "checkpoint.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "monitor/common/area-setup.h"
+#include "agent.h"
+#include "announce.h"
+#include "clock.h"
+#include "gate.h"
+#include "ground.h"
+#include "input.h"
+#include "nic.h"
+#include "power.h"
+#include "service.h"
+#include "stage.h"
+#include "state.h"
+#include "track.h"
 
 /* Of QEMU 7.2: RunState (qapi/run-state.json), MachineInitPhase (include/hw/qdev-core.h) */
 #define QEMU_RUN_STATE_INMIGRATE      1
@@ -32,6 +43,8 @@
 #define QEMU_SHUTDOWN_ACTION_POWEROFF 0 /* ShutdownAction there */
 #define QEMU_SHUTDOWN_ACTION_PAUSE    1
 
+struct vmft_checkpoint vmft_checkpoint;
+
 /* Why a guest that could run does not. */
 enum {
 	STOPPED_EPOCH = 1,  /* an epoch is being taken, or more of it is to be */
@@ -41,7 +54,7 @@ enum {
 
 static struct vmft_checkpoint *self(void)
 {
-	return &vmft_agent.checkpoint;
+	return &vmft_checkpoint;
 }
 
 uint64_t vmft_checkpoint_output_depends_on(void)
@@ -72,7 +85,7 @@ static void stop_guest(void)
 	/* Nothing under way that only this QEMU knows of. */
 	began = vmft_agent_now();
 	q->drain_all();
-	if (vmft_agent.attach.flush)
+	if (vmft_agent.flush)
 		(void)q->flush_all();
 	c->drain_ns = vmft_agent_now() - began;
 }
@@ -195,7 +208,7 @@ static int take(struct vmft_area *area, bool bounded)
 	uint64_t at[6] = {0}, copied;
 	int rc = 0;
 
-	if (!vmft_agent.attach.dirty_log)
+	if (!vmft_track.dirty_log)
 		return vmft_track_fail(-EINVAL, "nothing was tracked");
 	atomic_store(&area->staged_bytes, 0);
 	if (begin)
@@ -345,7 +358,7 @@ static void abandon_in_main_loop(void *unused)
 {
 	(void)unused;
 	(void)vmft_track_end();
-	vmft_checkpoint_drop(vmft_agent.attach.area);
+	vmft_checkpoint_drop(vmft_agent.area);
 	atomic_store(&self()->frozen, false);
 	go_on_after(STOPPED_FROZEN);
 	vmft_agent.qemu.cpu_throttle_stop();
@@ -385,7 +398,7 @@ bool vmft_checkpoint_postpones(enum vmft_area_op op)
 {
 	struct vmft_checkpoint *c = self();
 	const bool flushing = op == VMFT_AREA_EPOCH && atomic_load(&c->flushing) > 0 &&
-			      !atomic_load(&vmft_agent.attach.area->more);
+			      !atomic_load(&vmft_agent.area->more);
 
 	if (flushing && !atomic_exchange(&c->waits, true))
 		c->waits_since_ns = vmft_agent_now();
@@ -403,7 +416,7 @@ void vmft_checkpoint_service(void)
 	struct vmft_checkpoint *c = self();
 	uint32_t throttle = atomic_load(&vmft_agent.iface->throttle);
 
-	if (!c->on)
+	if (!vmft_agent.checkpoint)
 		return;
 	if (atomic_load(&c->frozen) && !atomic_load(&vmft_agent.iface->freeze))
 		schedule(settle_in_main_loop);
@@ -459,7 +472,7 @@ void vmft_checkpoint_before_wait(void)
 	struct vmft_checkpoint *c = self();
 	uint32_t state;
 
-	if (!c->on)
+	if (!vmft_agent.checkpoint)
 		return;
 	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed)) {
 		if (getpid() != gettid() || !c->phase_check(QEMU_PHASE_MACHINE_READY))
@@ -473,7 +486,7 @@ void vmft_checkpoint_before_wait(void)
 					 ? VMFT_AGENT_STANDBY
 					 : VMFT_AGENT_WAITING);
 		/* Last: an order may be there already, and is obeyed by the state. */
-		vmft_agent_serve();
+		vmft_service_start();
 		return;
 	}
 	state = atomic_load_explicit(&vmft_agent.iface->agent_state, memory_order_relaxed);

@@ -15,13 +15,19 @@
  * seen of it ends.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "clock.h"
 
 #include <linux/kvm.h>
 #include <string.h>
 #include <x86intrin.h>
 
+#include "agent.h"
+#include "ground.h"
+#include "icount.h"
+
 #define QEMU_TIMERS_TICKS_OFFSET 8 /* cpu_ticks_offset in TimersState of QEMU 7.2 */
+
+struct vmft_clock vmft_clock;
 
 static uint64_t get(size_t offset)
 {
@@ -39,10 +45,10 @@ static void set(size_t offset, uint64_t value)
 /* Ticks are enabled, and nobody else disables them: the main loop does, and calls this. */
 void vmft_clock_note(void)
 {
-	struct vmft_clock *c = &vmft_agent.clock;
+	struct vmft_clock *c = &vmft_clock;
 
 	/* For one reading it stands elsewhere: what was known before is right. */
-	if (vmft_agent.time.bent)
+	if (vmft_icount.bent)
 		return;
 	c->offset = get(vmft_agent.clock_offset);
 	c->ticks_offset = get(QEMU_TIMERS_TICKS_OFFSET);
@@ -60,7 +66,7 @@ void vmft_clock_before_wait(void)
 /* Ticks are disabled; they are enabled next, and vmft_clock_caught_up() is called after that. */
 void vmft_clock_catch_up(void)
 {
-	struct vmft_clock *c = &vmft_agent.clock;
+	struct vmft_clock *c = &vmft_clock;
 
 	if (!c->known)
 		return;
@@ -71,7 +77,7 @@ void vmft_clock_catch_up(void)
 
 void vmft_clock_caught_up(void)
 {
-	atomic_store(&vmft_agent.clock.kvm_runs_on, false);
+	atomic_store(&vmft_clock.kvm_runs_on, false);
 }
 
 void vmft_clock_vm_start(void)
@@ -90,7 +96,7 @@ void vmft_clock_vm_start(void)
  */
 void vmft_clock_before_ioctl(uint32_t request, void *argument)
 {
-	struct vmft_clock *c = &vmft_agent.clock;
+	struct vmft_clock *c = &vmft_clock;
 
 	if (request == KVM_SET_CLOCK && atomic_load(&c->kvm_runs_on))
 		((struct kvm_clock_data *)argument)->clock +=
@@ -100,5 +106,5 @@ void vmft_clock_before_ioctl(uint32_t request, void *argument)
 void vmft_clock_after_ioctl(uint32_t request)
 {
 	if (request == KVM_GET_CLOCK)
-		atomic_store(&vmft_agent.clock.kvm_read_ns, vmft_agent_now());
+		atomic_store(&vmft_clock.kvm_read_ns, vmft_agent_now());
 }

@@ -14,20 +14,29 @@
  * has marked, a pty's by openpty(), stdio's by its number.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "console.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "agent.h"
+#include "ground.h"
+#include "monitor/interface.h"
 
 #define BUFFER_BYTES (64u * 1024) /* a power of two */
 #define CHUNK_BYTES  4096u
 #define RETRY_NS     10000000L
 #define FLUSH_NS     200000000L /* an end of QEMU waits so long for a reader to move */
 #define SECOND_NS    1000000000L
+
+struct vmft_consoles vmft_consoles;
 
 struct vmft_console {
 	int fd;			/* a duplicate: QEMU closes its own before it ends */
@@ -40,12 +49,11 @@ struct vmft_console {
 
 struct vmft_console *vmft_console_of(int fd)
 {
-	const unsigned count =
-	    atomic_load_explicit(&vmft_agent.console_count, memory_order_acquire);
+	const unsigned count = atomic_load_explicit(&vmft_consoles.count, memory_order_acquire);
 
 	for (unsigned i = 0; i < count; i++)
-		if (vmft_agent.console_fd[i] == fd)
-			return vmft_agent.console[i];
+		if (vmft_consoles.fd[i] == fd)
+			return vmft_consoles.console[i];
 	return NULL;
 }
 
@@ -153,7 +161,7 @@ static struct vmft_console *new_console(void)
 /* Returns 0 or a negative errno. */
 static int add(int fd)
 {
-	const unsigned count = atomic_load(&vmft_agent.console_count);
+	const unsigned count = atomic_load(&vmft_consoles.count);
 	struct vmft_console *c;
 	pthread_t thread;
 	int rc;
@@ -171,9 +179,9 @@ static int add(int fd)
 	rc = -vmft_agent_thread(&thread, write_out, c);
 	if (rc < 0)
 		goto no_thread;
-	vmft_agent.console_fd[count] = fd;
-	vmft_agent.console[count] = c;
-	atomic_store_explicit(&vmft_agent.console_count, count + 1, memory_order_release);
+	vmft_consoles.fd[count] = fd;
+	vmft_consoles.console[count] = c;
+	atomic_store_explicit(&vmft_consoles.count, count + 1, memory_order_release);
 	return 0;
 
 no_thread:
@@ -282,8 +290,8 @@ static void flush(struct vmft_console *c)
 
 void vmft_console_flush(void)
 {
-	const unsigned count = atomic_load(&vmft_agent.console_count);
+	const unsigned count = atomic_load(&vmft_consoles.count);
 
 	for (unsigned i = 0; i < count; i++)
-		flush(vmft_agent.console[i]);
+		flush(vmft_consoles.console[i]);
 }

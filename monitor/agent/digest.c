@@ -15,19 +15,31 @@
  * never touched stays a hole.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "digest.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "agent.h"
+#include "diverge.h"
+#include "ground.h"
+#include "logging-channel/event.h"
+#include "monitor/interface.h"
+#include "qemu.h"
+#include "tap.h"
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #define PAGE		VMFT_RAM_BLOCK_BYTES
 #define REGISTERS_BYTES 8192u /* QEMU prints two */
+
+struct vmft_digest vmft_digest;
 
 /*
  * As QEMU prints them (x86_cpu_dump_state()): the general, segment, control and debug registers
@@ -96,9 +108,9 @@ static uint32_t stride_of(uint32_t pages)
 /* What else could be under way: see above. */
 static bool is_quiet(void)
 {
-	const struct vmft_tap *tap = &vmft_agent.tap;
+	const struct vmft_tap *tap = &vmft_tap;
 
-	return vmft_agent_block_requests() - tap->requests == tap->cursor.blocks;
+	return vmft_qemu_block_requests() - tap->requests == tap->cursor.blocks;
 }
 
 static bool choose(struct vmft_digest *digest, struct vmft_digest_entry *ret)
@@ -136,7 +148,7 @@ static void take(struct vmft_digest *digest)
 
 void vmft_digest_point(void)
 {
-	struct vmft_digest *digest = &vmft_agent.digest;
+	struct vmft_digest *digest = &vmft_digest;
 	const uint64_t every =
 	    (uint64_t)atomic_load_explicit(&vmft_agent.iface->digest_ms, memory_order_relaxed) *
 	    1000000u;
@@ -146,7 +158,7 @@ void vmft_digest_point(void)
 		return;
 	now = vmft_agent_now();
 	if (now < digest->taken_ns + every || gettid() != getpid() || !vmft_tap_is_kept() ||
-	    atomic_load(&vmft_agent.attach.busy) || !is_quiet())
+	    atomic_load(&vmft_tap.busy) || !is_quiet())
 		return;
 	digest->taken_ns = now;
 	take(digest);

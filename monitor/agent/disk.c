@@ -15,16 +15,26 @@
  * - Alone: QEMU gets the error. What it does with it (werror=, rerror=) concerns nobody else.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "disk.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <time.h>
+
+#include "agent.h"
+#include "clock.h"
+#include "feed.h"
+#include "ground.h"
+#include "qemu.h"
+#include "track.h"
 
 /* RunState of QEMU 7.2 (qapi/run-state.json) */
 #define QEMU_RUN_STATE_IO_ERROR 3
 
 #define LOOK_NS	  50000000L
 #define RESUME_NS UINT64_C(1000000000)
+
+struct vmft_disk_faults vmft_disk_faults;
 
 /*
  * What QEMU makes something of itself (block/file-posix.c) is none: interrupted, not implemented
@@ -62,7 +72,7 @@ static void note(int disk, enum vmft_disk_call call, int error)
 
 static bool is_replica(void)
 {
-	return vmft_agent.feed.stream && atomic_load(&vmft_agent.feed.phase) != VMFT_FEED_LEFT;
+	return vmft_feed.stream && atomic_load(&vmft_feed.phase) != VMFT_FEED_LEFT;
 }
 
 /*
@@ -73,7 +83,7 @@ static bool is_replica(void)
 static bool is_kept(void)
 {
 	return atomic_load(&vmft_agent.logging) &&
-	       !(vmft_agent.checkpoint.on && atomic_load(&vmft_agent.open));
+	       !(vmft_agent.checkpoint && atomic_load(&vmft_agent.open));
 }
 
 static bool is_depended_on(void)
@@ -130,13 +140,13 @@ void vmft_disk_service(void)
 	if (atomic_exchange(&vmft_agent.iface->disk_paused, paused) != paused)
 		vmft_agent_ring_monitor();
 	if (!paused || !atomic_load(&vmft_agent.open) || atomic_load(&vmft_agent.fenced)) {
-		vmft_agent.disk_resume_ns = 0;
+		vmft_disk_faults.resume_ns = 0;
 		return;
 	}
-	if (vmft_agent.disk_resume_ns == 0) {
-		vmft_agent.disk_resume_ns = vmft_agent_now() + RESUME_NS;
-	} else if (vmft_agent_now() >= vmft_agent.disk_resume_ns) {
-		vmft_agent.disk_resume_ns += RESUME_NS;
+	if (vmft_disk_faults.resume_ns == 0) {
+		vmft_disk_faults.resume_ns = vmft_agent_now() + RESUME_NS;
+	} else if (vmft_agent_now() >= vmft_disk_faults.resume_ns) {
+		vmft_disk_faults.resume_ns += RESUME_NS;
 		q->schedule_oneshot(q->iohandler_context(), resume_in_main_loop, NULL, "vmft-disk");
 	}
 }

@@ -6,7 +6,13 @@
  * where it was found, and never goes live: feed.c.
  */
 #define _GNU_SOURCE
+#include "diverge.h"
+
+#include <stdatomic.h>
+
 #include "agent.h"
+#include "feed.h"
+#include "ground.h"
 
 void vmft_diverge_page(uint64_t offset)
 {
@@ -22,7 +28,7 @@ void vmft_diverge_page(uint64_t offset)
 void vmft_diverge(enum vmft_divergence_kind kind, uint64_t at, uint64_t expected, uint64_t found)
 {
 	struct vmft_iface *iface = vmft_agent.iface;
-	struct vmft_feed *feed = &vmft_agent.feed;
+	struct vmft_feed *feed = &vmft_feed;
 
 	if (feed->diverged)
 		return;

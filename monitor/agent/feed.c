@@ -7,10 +7,24 @@
  * the log is dry; that is fine, it executes only what the log has licensed.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "feed.h"
 
 #include <errno.h>
 #include <string.h>
+
+#include "agent.h"
+#include "announce.h"
+#include "digest.h"
+#include "gate.h"
+#include "ground.h"
+#include "icount.h"
+#include "logging-channel/ring.h"
+#include "monitor/interface.h"
+#include "nic.h"
+#include "output.h"
+#include "tap.h"
+
+struct vmft_feed vmft_feed;
 
 enum { QEMU_REPLAY_MODE_RECORD = 1 };
 
@@ -31,23 +45,23 @@ enum { QEMU_REPLAY_MODE_RECORD = 1 };
 static void go_live(void)
 {
 	struct vmft_iface *iface = vmft_agent.iface;
-	const uint64_t position = vmft_agent.feed.cursor.fed;
+	const uint64_t position = vmft_feed.cursor.fed;
 	int64_t offset;
 	FILE *stream;
 
 	/* Frames that piled up in the tap while the log was drying out are seconds old, and
 	 * a queue full of them would cost the first new ones. */
 	vmft_nic_drain_all();
-	vmft_agent.time.made = true;
+	vmft_icount.made = true;
 	stream = vmft_tap_open(position);
 	if (!stream) {
 		vmft_agent_broken("no memory for a new log stream");
 		return;
 	}
-	atomic_store(&vmft_agent.feed.phase, VMFT_FEED_LEFT);
-	vmft_agent.tap.cursor.guest_ns = vmft_agent.feed.cursor.guest_ns;
+	atomic_store(&vmft_feed.phase, VMFT_FEED_LEFT);
+	vmft_tap.cursor.guest_ns = vmft_feed.cursor.guest_ns;
 	vmft_gate_open();
-	offset = vmft_time_goes_on(vmft_agent.feed.cursor.guest_ns) - (int64_t)vmft_agent_now();
+	offset = vmft_icount_goes_on(vmft_feed.cursor.guest_ns) - (int64_t)vmft_agent_now();
 	memcpy(vmft_agent.qemu.timers_state + vmft_agent.clock_offset, &offset, sizeof(offset));
 	*vmft_agent.qemu.replay_file = stream;
 	*vmft_agent.qemu.replay_mode = QEMU_REPLAY_MODE_RECORD;
@@ -115,7 +129,7 @@ static bool take_ours(struct vmft_feed *feed, size_t ready)
 		return true;
 	}
 	if (bytes[0] == VMFT_ENTRY_CLOCK) {
-		vmft_time_replay(bytes);
+		vmft_icount_replay(bytes);
 		return true;
 	}
 	vmft_output_entry_decode(bytes, &frame);
@@ -212,7 +226,7 @@ static void decide(struct vmft_feed *feed)
 
 int vmft_feed_byte(void)
 {
-	struct vmft_feed *feed = &vmft_agent.feed;
+	struct vmft_feed *feed = &vmft_feed;
 
 	if (phase_of(feed) == VMFT_FEED_HEADER)
 		return feed->header[feed->header_read++ % sizeof(feed->header)];
@@ -255,7 +269,7 @@ static uint32_t next_kind(void)
 
 bool vmft_feed_is_replaying(void)
 {
-	return vmft_agent.feed.stream && phase_of(&vmft_agent.feed) == VMFT_FEED_STREAM;
+	return vmft_feed.stream && phase_of(&vmft_feed) == VMFT_FEED_STREAM;
 }
 
 static bool is_replaying(const struct vmft_feed *feed)
@@ -271,7 +285,7 @@ static bool is_replaying(const struct vmft_feed *feed)
  */
 bool vmft_feed_shortens_wait(const struct timespec *timeout, struct timespec *ret_slice)
 {
-	struct vmft_feed *feed = &vmft_agent.feed;
+	struct vmft_feed *feed = &vmft_feed;
 	uint64_t handed;
 	long ns;
 
@@ -304,7 +318,7 @@ bool vmft_feed_shortens_wait(const struct timespec *timeout, struct timespec *re
 void vmft_feed_hold_main_loop(void)
 {
 	struct timespec step = {.tv_nsec = HOLD_FIRST_NS};
-	struct vmft_feed *feed = &vmft_agent.feed;
+	struct vmft_feed *feed = &vmft_feed;
 
 	for (; step.tv_nsec <= HOLD_LAST_NS && is_replaying(feed); step.tv_nsec *= 2) {
 		uint64_t handed = atomic_load_explicit(&feed->bytes_handed, memory_order_relaxed);
@@ -330,7 +344,7 @@ static ssize_t cookie_read(void *cookie, char *bytes, size_t n)
  * logged between that and the attach point is of no use here. */
 static void attached(struct vmft_feed *feed, uint64_t saved_at)
 {
-	struct vmft_area *area = vmft_agent.attach.area;
+	struct vmft_area *area = vmft_agent.area;
 	const uint64_t position = atomic_load(&area->load_position);
 
 	if (saved_at > position) {
@@ -345,7 +359,7 @@ static void attached(struct vmft_feed *feed, uint64_t saved_at)
 
 static int cookie_seek(void *cookie, off64_t *offset, int whence)
 {
-	struct vmft_feed *feed = &vmft_agent.feed;
+	struct vmft_feed *feed = &vmft_feed;
 
 	(void)cookie;
 	if (whence != SEEK_SET)
@@ -360,7 +374,7 @@ static int cookie_seek(void *cookie, off64_t *offset, int whence)
 FILE *vmft_feed_open(void)
 {
 	const cookie_io_functions_t io = {.read = cookie_read, .seek = cookie_seek};
-	struct vmft_feed *feed = &vmft_agent.feed;
+	struct vmft_feed *feed = &vmft_feed;
 
 	for (unsigned i = 0; i < sizeof(feed->header); i++)
 		feed->header[i] = (uint8_t)(vmft_agent.log_version >> (24 - 8 * i));

@@ -10,12 +10,23 @@
  * the backup would diverge.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "gate.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "agent.h"
+#include "announce.h"
+#include "checkpoint.h"
+#include "ground.h"
+#include "monitor/interface.h"
+#include "nic.h"
+#include "tap.h"
+
+struct vmft_gate vmft_gate;
 
 struct vmft_frame {
 	struct vmft_frame *next;
@@ -81,8 +92,7 @@ static void report(const struct vmft_gate *gate)
 
 static uint64_t depends_on(void)
 {
-	return vmft_agent.checkpoint.on ? vmft_checkpoint_output_depends_on()
-					: vmft_agent.tap.cursor.fed;
+	return vmft_agent.checkpoint ? vmft_checkpoint_output_depends_on() : vmft_tap.cursor.fed;
 }
 
 static void push(struct vmft_gate *gate, struct vmft_frame *frame)
@@ -126,8 +136,8 @@ static void wait_for_room(struct vmft_gate *gate, size_t length)
 {
 	if (gate->bytes == 0 || gate->bytes + length <= gate->limit)
 		return;
-	if (vmft_agent.checkpoint.on) {
-		if (!atomic_load(&vmft_agent.checkpoint.gate_full))
+	if (vmft_agent.checkpoint) {
+		if (!atomic_load(&vmft_checkpoint.gate_full))
 			atomic_fetch_add(&vmft_agent.iface->gate_stalls, 1);
 		vmft_checkpoint_gate_full(true);
 		return;
@@ -139,7 +149,7 @@ static void wait_for_room(struct vmft_gate *gate, size_t length)
 
 ssize_t vmft_gate_writev(int fd, const struct iovec *iov, int count)
 {
-	struct vmft_gate *gate = &vmft_agent.gate;
+	struct vmft_gate *gate = &vmft_gate;
 	const ssize_t length = (ssize_t)iov_length(iov, count);
 	struct vmft_frame *frame;
 	ssize_t rc = length;
@@ -219,7 +229,7 @@ static bool emit(const struct vmft_frame *frame)
 
 int vmft_gate_service(void)
 {
-	struct vmft_gate *gate = &vmft_agent.gate;
+	struct vmft_gate *gate = &vmft_gate;
 	int wait_on = -1;
 	bool moved = false;
 
@@ -241,7 +251,7 @@ int vmft_gate_service(void)
 	}
 	if (moved)
 		(void)pthread_cond_broadcast(&gate->room);
-	if (moved && vmft_agent.checkpoint.on && gate->bytes <= gate->limit / 2)
+	if (moved && vmft_agent.checkpoint && gate->bytes <= gate->limit / 2)
 		vmft_checkpoint_gate_full(false);
 	pthread_mutex_unlock(&gate->lock);
 	return wait_on;
@@ -277,7 +287,7 @@ static uint64_t copy_all(const struct vmft_gate *gate, uint8_t *to, uint64_t roo
 void vmft_gate_keep_service(void)
 {
 	struct vmft_iface *iface = vmft_agent.iface;
-	struct vmft_area *area = vmft_agent.attach.area;
+	struct vmft_area *area = vmft_agent.area;
 	const bool keep = atomic_load(&iface->keep_output) != 0;
 	uint64_t bytes;
 
@@ -287,10 +297,9 @@ void vmft_gate_keep_service(void)
 		atomic_store(&iface->kept_output, 0);
 		return;
 	}
-	pthread_mutex_lock(&vmft_agent.gate.lock);
-	bytes =
-	    copy_all(&vmft_agent.gate, (uint8_t *)area + area->staging_at, VMFT_AREA_STAGING_BYTES);
-	pthread_mutex_unlock(&vmft_agent.gate.lock);
+	pthread_mutex_lock(&vmft_gate.lock);
+	bytes = copy_all(&vmft_gate, (uint8_t *)area + area->staging_at, VMFT_AREA_STAGING_BYTES);
+	pthread_mutex_unlock(&vmft_gate.lock);
 	atomic_store(&iface->kept_output, bytes + 1);
 	vmft_agent_ring_monitor();
 }
@@ -298,7 +307,7 @@ void vmft_gate_keep_service(void)
 /* Not more than the tap takes at once: it would be as late as a frame sent again. */
 void vmft_gate_take_output(void)
 {
-	const struct vmft_area *area = vmft_agent.attach.area;
+	const struct vmft_area *area = vmft_agent.area;
 	const uint64_t bytes = atomic_load(&vmft_agent.iface->take_output);
 	struct vmft_held_output head;
 	const uint8_t *from;
@@ -322,26 +331,26 @@ void vmft_gate_take_output(void)
 
 void vmft_gate_mode_changed(void)
 {
-	pthread_mutex_lock(&vmft_agent.gate.lock);
-	(void)pthread_cond_broadcast(&vmft_agent.gate.room);
-	pthread_mutex_unlock(&vmft_agent.gate.lock);
+	pthread_mutex_lock(&vmft_gate.lock);
+	(void)pthread_cond_broadcast(&vmft_gate.room);
+	pthread_mutex_unlock(&vmft_gate.lock);
 }
 
 void vmft_gate_open(void)
 {
-	pthread_mutex_lock(&vmft_agent.gate.lock);
+	pthread_mutex_lock(&vmft_gate.lock);
 	atomic_store(&vmft_agent.open, true);
 	atomic_store(&vmft_agent.iface->gate_closed_at, 0);
-	(void)pthread_cond_broadcast(&vmft_agent.gate.room);
-	pthread_mutex_unlock(&vmft_agent.gate.lock);
+	(void)pthread_cond_broadcast(&vmft_gate.room);
+	pthread_mutex_unlock(&vmft_gate.lock);
 }
 
 /* Under the lock, so that no frame is on its way out that the answer does not count. */
 void vmft_gate_close(void)
 {
-	pthread_mutex_lock(&vmft_agent.gate.lock);
+	pthread_mutex_lock(&vmft_gate.lock);
 	atomic_store(&vmft_agent.open, false);
-	atomic_store(&vmft_agent.iface->gate_closed_at, vmft_agent.gate.left_at + 1);
-	pthread_mutex_unlock(&vmft_agent.gate.lock);
+	atomic_store(&vmft_agent.iface->gate_closed_at, vmft_gate.left_at + 1);
+	pthread_mutex_unlock(&vmft_gate.lock);
 	vmft_agent_ring_monitor();
 }

@@ -11,20 +11,30 @@
  * on the primary the agent writes records into it, on a backup going live the monitor.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "input.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "agent.h"
+#include "checkpoint.h"
+#include "ground.h"
+#include "logging-channel/ring.h"
+#include "monitor/interface.h"
+#include "nic.h"
 
 /* Of an epoch: a bulk transfer helps itself, and should not go over the channel too. */
 #define EPOCH_MAX (1u << 20)
 /* A guest whose card takes nothing for so long after going live gets the rest no more. */
 #define INJECT_NS UINT64_C(2000000000)
 
+struct vmft_input_state vmft_input_state;
+
 static struct vmft_input_state *self(void)
 {
-	return &vmft_agent.input;
+	return &vmft_input_state;
 }
 
 static uint64_t record_bytes(uint32_t n)

@@ -8,13 +8,41 @@
  */
 #define _GNU_SOURCE
 #define VMFT_CALLS_STOOD_IN_NAMES
-#include "agent.h"
-
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/if_tun.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "announce.h"
+#include "checkpoint.h"
+#include "clock.h"
+#include "console.h"
+#include "disk.h"
+#include "feed.h"
+#include "gate.h"
+#include "ground.h"
+#include "icount.h"
+#include "input.h"
+#include "libc.h"
+#include "monitor/interface.h"
+#include "nic.h"
+#include "output.h"
+#include "service.h"
+#include "signals.h"
+#include "tap.h"
+#include "track.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -23,8 +51,8 @@ EXPORT FILE *fopen64(const char *path, const char *mode)
 	if (!vmft_agent.iface || strcmp(path, VMFT_LOG_NAME) != 0)
 		return vmft_libc_fopen64(path, mode);
 	vmft_agent_arm();
-	vmft_agent_serve();
-	vmft_time_serve();
+	vmft_service_start();
+	vmft_icount_serve();
 	return mode[0] == 'w' ? vmft_tap_open(0) : vmft_feed_open();
 }
 
@@ -67,7 +95,7 @@ EXPORT int putc(int c, FILE *stream)
 {
 	const uint8_t byte = (uint8_t)c;
 
-	if (stream != vmft_agent.tap.stream)
+	if (stream != vmft_tap.stream)
 		return vmft_libc_putc(c, stream);
 	vmft_tap_write(&byte, 1);
 	return byte;
@@ -75,7 +103,7 @@ EXPORT int putc(int c, FILE *stream)
 
 EXPORT int getc(FILE *stream)
 {
-	if (stream != vmft_agent.feed.stream)
+	if (stream != vmft_feed.stream)
 		return vmft_libc_getc(stream);
 	return vmft_feed_byte();
 }
@@ -111,13 +139,13 @@ EXPORT ssize_t read(int fd, void *bytes, size_t n)
 
 	if (!atomic_load(&vmft_agent.armed))
 		return vmft_libc_read(fd, bytes, n);
-	if (vmft_agent.checkpoint.on && vmft_input_next(fd, bytes, n, &rc))
+	if (vmft_agent.checkpoint && vmft_input_next(fd, bytes, n, &rc))
 		return rc;
 	rc = vmft_libc_read(fd, bytes, n);
 	if (rc <= 0)
 		return rc;
 	vmft_announce_got(fd, bytes, (size_t)rc);
-	if (vmft_agent.checkpoint.on)
+	if (vmft_agent.checkpoint)
 		vmft_input_taken(fd, bytes, (size_t)rc);
 	return rc;
 }
@@ -126,8 +154,7 @@ EXPORT ssize_t read(int fd, void *bytes, size_t n)
 static void find_nics(void)
 {
 	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) &&
-	    !atomic_load_explicit(&vmft_agent.nics.found, memory_order_relaxed) &&
-	    getpid() == gettid())
+	    !atomic_load_explicit(&vmft_nics.found, memory_order_relaxed) && getpid() == gettid())
 		vmft_nic_find_all();
 }
 
@@ -154,12 +181,11 @@ EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeou
 		waits->revents |= POLLIN;
 		return ready;
 	}
-	if (vmft_agent.checkpoint.on ||
-	    !atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
+	if (vmft_agent.checkpoint || !atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
 		return vmft_libc_ppoll(fds, count, timeout, mask);
 	vmft_tap_before_wait();
 	slice = (struct timespec){0};
-	if (vmft_feed_shortens_wait(timeout, &slice) || vmft_time_ends_wait())
+	if (vmft_feed_shortens_wait(timeout, &slice) || vmft_icount_ends_wait())
 		timeout = &slice;
 	ready = vmft_libc_ppoll(fds, count, timeout, mask);
 	vmft_feed_hold_main_loop();
@@ -187,8 +213,8 @@ EXPORT int gettimeofday(struct timeval *tv, void *tz)
 {
 	const int rc = vmft_libc_gettimeofday(tv, tz);
 
-	if (rc == 0 && vmft_agent.tap.stream)
-		vmft_time_of_day(tv);
+	if (rc == 0 && vmft_tap.stream)
+		vmft_icount_time_of_day(tv);
 	return rc;
 }
 

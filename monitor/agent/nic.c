@@ -5,15 +5,22 @@
  * between two hosts: whoever starts QEMU may have handed them over in any (fd=).
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "nic.h"
 
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "announce.h"
+#include "libc.h"
 
 /* More frames than a tap queues by default (txqueuelen 1000). */
 #define DRAIN_MAX 4096
+
+struct vmft_nics vmft_nics;
 
 /*
  * Whether the device says that it is a tap. Not by its number: /dev/net/tun has one of its own
@@ -47,7 +54,7 @@ static void tell_monitor(unsigned i, int fd)
 	struct vmft_iface *iface = vmft_agent.iface;
 	struct ifreq ifr;
 
-	memcpy(iface->nic_id[i], vmft_agent.nics.nic[i].id, sizeof(iface->nic_id[i]));
+	memcpy(iface->nic_id[i], vmft_nics.nic[i].id, sizeof(iface->nic_id[i]));
 	if (says_tap(fd, &ifr))
 		atomic_store(&iface->nic_link[i], if_nametoindex(ifr.ifr_name));
 }
@@ -56,7 +63,7 @@ static void tell_monitor(unsigned i, int fd)
  * can come to the log's end. Until then this finds nothing, and is called again. */
 void vmft_nic_find_all(void)
 {
-	struct vmft_nics *nics = &vmft_agent.nics;
+	struct vmft_nics *nics = &vmft_nics;
 	int fds[VMFT_AGENT_NICS];
 
 	if (atomic_load_explicit(&nics->found, memory_order_acquire))
@@ -80,7 +87,7 @@ void vmft_nic_find_all(void)
 
 int vmft_nic_of(int fd)
 {
-	const struct vmft_nics *nics = &vmft_agent.nics;
+	const struct vmft_nics *nics = &vmft_nics;
 
 	for (unsigned i = 0; i < nics->count; i++)
 		if (atomic_load_explicit(&nics->nic[i].fd, memory_order_relaxed) == fd && fd > 0)
@@ -90,7 +97,7 @@ int vmft_nic_of(int fd)
 
 int vmft_nic_fd(unsigned nic)
 {
-	const int fd = nic < vmft_agent.nics.count ? atomic_load(&vmft_agent.nics.nic[nic].fd) : 0;
+	const int fd = nic < vmft_nics.count ? atomic_load(&vmft_nics.nic[nic].fd) : 0;
 
 	return fd > 0 ? fd : -1;
 }
@@ -112,7 +119,7 @@ void vmft_nic_header_is(int fd, int bytes)
 	const int nic = vmft_nic_of(fd);
 
 	if (nic >= 0 && bytes >= 0 && (unsigned)bytes <= VMFT_NIC_HEADER_MAX)
-		atomic_store(&vmft_agent.nics.nic[nic].header, (uint32_t)bytes);
+		atomic_store(&vmft_nics.nic[nic].header, (uint32_t)bytes);
 }
 
 void vmft_nic_drain_all(void)
@@ -120,7 +127,7 @@ void vmft_nic_drain_all(void)
 	uint8_t frame[69 * 1024]; /* NET_BUFSIZE of QEMU, and its header */
 
 	vmft_nic_find_all();
-	for (unsigned i = 0; i < vmft_agent.nics.count; i++) {
+	for (unsigned i = 0; i < vmft_nics.count; i++) {
 		const int fd = vmft_nic_fd(i);
 
 		/* QEMU's taps are non-blocking (net/tap.c). */

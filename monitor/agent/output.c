@@ -15,14 +15,21 @@
  * expected, and not later than while the event behind is carried out.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "output.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "agent.h"
+#include "diverge.h"
+#include "feed.h"
+#include "monitor/interface.h"
+#include "tap.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -31,6 +38,8 @@
  * of is not taken for one that is missing: with the next one sent it is known anyway. */
 #define SLACK_EVENTS 64u
 
+struct vmft_output vmft_output;
+
 bool vmft_output_is_name(const char *path)
 {
 	return strncmp(path, VMFT_FRAMES_NAME, sizeof(VMFT_FRAMES_NAME) - 1) == 0;
@@ -38,7 +47,7 @@ bool vmft_output_is_name(const char *path)
 
 int vmft_output_open(const char *path)
 {
-	struct vmft_output *output = &vmft_agent.output;
+	struct vmft_output *output = &vmft_output;
 	const char *digits = path + sizeof(VMFT_FRAMES_NAME) - 1;
 	const unsigned long nic = strtoul(digits, NULL, 10);
 	int fd;
@@ -59,7 +68,7 @@ int vmft_output_open(const char *path)
 
 int vmft_output_nic(int fd)
 {
-	const struct vmft_output *output = &vmft_agent.output;
+	const struct vmft_output *output = &vmft_output;
 
 	for (unsigned i = 0; i < output->nics; i++)
 		if (output->fd[i] == fd)
@@ -94,11 +103,10 @@ static void compare(struct vmft_output *output, const struct vmft_output_entry *
 {
 	const struct vmft_expected *expected = &output->expected[output->first];
 
-	if (vmft_agent.feed.diverged)
+	if (vmft_feed.diverged)
 		return;
 	if (output->count == 0) {
-		vmft_diverge(VMFT_DIVERGENCE_MORE_OUTPUT, vmft_agent.feed.cursor.fed, 0,
-			     frame->digest);
+		vmft_diverge(VMFT_DIVERGENCE_MORE_OUTPUT, vmft_feed.cursor.fed, 0, frame->digest);
 		return;
 	}
 	if (frame->digest != expected->frame.digest || frame->length != expected->frame.length) {
@@ -122,7 +130,7 @@ ssize_t vmft_output_writev(unsigned nic, const struct iovec *iov, int count)
 		return length;
 	if (vmft_feed_is_replaying()) {
 		digest(nic, iov + 1, count - 1, &frame);
-		compare(&vmft_agent.output, &frame);
+		compare(&vmft_output, &frame);
 	} else if (vmft_tap_is_kept()) {
 		digest(nic, iov + 1, count - 1, &frame);
 		record(&frame);
@@ -132,7 +140,7 @@ ssize_t vmft_output_writev(unsigned nic, const struct iovec *iov, int count)
 
 void vmft_output_expect(uint64_t position, const struct vmft_output_entry *frame)
 {
-	struct vmft_output *output = &vmft_agent.output;
+	struct vmft_output *output = &vmft_output;
 	struct vmft_expected *expected;
 
 	/* Between two events there is not time for so many frames: none of them comes. */
@@ -143,13 +151,13 @@ void vmft_output_expect(uint64_t position, const struct vmft_output_entry *frame
 	expected = &output->expected[(output->first + output->count) % VMFT_EXPECTED_MAX];
 	expected->frame = *frame;
 	expected->position = position;
-	expected->events = vmft_agent.feed.cursor.events;
+	expected->events = vmft_feed.cursor.events;
 	output->count++;
 }
 
 void vmft_output_miss(void)
 {
-	const struct vmft_output *output = &vmft_agent.output;
+	const struct vmft_output *output = &vmft_output;
 	const struct vmft_expected *expected = &output->expected[output->first];
 
 	vmft_diverge(VMFT_DIVERGENCE_NO_OUTPUT, expected->position, expected->frame.digest, 0);
@@ -157,8 +165,8 @@ void vmft_output_miss(void)
 
 bool vmft_output_is_late(void)
 {
-	const struct vmft_output *output = &vmft_agent.output;
+	const struct vmft_output *output = &vmft_output;
 
-	return output->count > 0 && output->expected[output->first].events + SLACK_EVENTS <
-					vmft_agent.feed.cursor.events;
+	return output->count > 0 &&
+	       output->expected[output->first].events + SLACK_EVENTS < vmft_feed.cursor.events;
 }

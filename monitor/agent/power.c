@@ -14,9 +14,15 @@
  * All but vmft_power_service() runs in QEMU's main loop.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "power.h"
 
 #include <errno.h>
+#include <stdatomic.h>
+
+#include "agent.h"
+#include "ground.h"
+#include "qemu.h"
+#include "track.h"
 
 /* Of QEMU 7.2: RunState (qapi/run-state.json), QEMUClockType (include/qemu/timer.h), WakeupReason
  * (include/sysemu/runstate.h) */
@@ -39,6 +45,8 @@
 
 #define FALLS_ASLEEP_NS UINT64_C(100000000)
 
+struct vmft_power vmft_power;
+
 bool vmft_power_is_asleep(void)
 {
 	return vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_SUSPENDED);
@@ -49,7 +57,7 @@ bool vmft_power_is_asleep(void)
 static uint32_t registers(void)
 {
 	const struct vmft_qemu *q = &vmft_agent.qemu;
-	struct vmft_power *p = &vmft_agent.power;
+	struct vmft_power *p = &vmft_power;
 
 	if (!p->looked)
 		p->acpi = q->object_of_type("", "acpi-device-interface", NULL);
@@ -66,7 +74,7 @@ static uint32_t registers(void)
  */
 bool vmft_power_falls_asleep(void)
 {
-	struct vmft_power *p = &vmft_agent.power;
+	struct vmft_power *p = &vmft_power;
 	const uint32_t base = registers();
 	const bool chosen =
 	    base != 0 &&
@@ -87,7 +95,7 @@ void vmft_power_hold(void)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
 
-	vmft_agent.power.held = true;
+	vmft_power.held = true;
 	(void)q->store_state();
 	q->clock_enable(QEMU_CLOCK_HOST, false);
 }
@@ -100,13 +108,13 @@ void vmft_power_release(void)
 	q->runstate_set(QEMU_RUN_STATE_SUSPENDED);
 	/* Its devices go on. */
 	q->vm_state_notify(true, QEMU_RUN_STATE_SUSPENDED);
-	vmft_agent.power.held = false;
+	vmft_power.held = false;
 	q->clock_enable(QEMU_CLOCK_HOST, true);
 }
 
 bool vmft_power_is_held(void)
 {
-	return vmft_agent.power.held;
+	return vmft_power.held;
 }
 
 /*
@@ -136,7 +144,7 @@ int vmft_power_loaded(void)
 	if (state != QEMU_RUN_STATE_RUNNING && state != QEMU_RUN_STATE_SUSPENDED)
 		return vmft_track_fail(-EINVAL,
 				       "the state is of a guest that neither runs nor sleeps");
-	vmft_agent.power.loaded_asleep = state == QEMU_RUN_STATE_SUSPENDED;
+	vmft_power.loaded_asleep = state == QEMU_RUN_STATE_SUSPENDED;
 	wake_as_guest_wishes();
 	return 0;
 }
@@ -146,7 +154,7 @@ void vmft_power_go_on(void)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
 
-	if (!vmft_agent.power.loaded_asleep) {
+	if (!vmft_power.loaded_asleep) {
 		q->vm_start();
 		return;
 	}

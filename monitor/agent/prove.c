@@ -16,10 +16,18 @@
  * regions are overwritten from their copies when the guest goes live.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "prove.h"
 
 #include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/mman.h>
+
+#include "agent.h"
+#include "ground.h"
+#include "state.h"
+#include "track.h"
 
 /* ShutdownCause of QEMU 7.2 (qapi/run-state.json) */
 #define QEMU_SHUTDOWN_CAUSE_SNAPSHOT_LOAD 10

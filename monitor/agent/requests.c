@@ -6,9 +6,22 @@
  * event is logged but by what is called here.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "requests.h"
 
 #include <errno.h>
+#include <stdatomic.h>
+
+#include "agent.h"
+#include "attach.h"
+#include "checkpoint.h"
+#include "ground.h"
+#include "monitor/interface.h"
+#include "prove.h"
+#include "qemu.h"
+#include "tap.h"
+#include "track.h"
+
+struct vmft_requests vmft_requests;
 
 static int perform(struct vmft_area *area)
 {
@@ -22,11 +35,11 @@ static int perform(struct vmft_area *area)
 	case VMFT_AREA_SCAN:
 		return vmft_track_scan(area);
 	case VMFT_AREA_POINT:
-		if (vmft_agent.checkpoint.on)
+		if (vmft_agent.checkpoint)
 			return vmft_checkpoint_point(area);
-		atomic_store(&vmft_agent.attach.busy, true);
+		atomic_store(&vmft_tap.busy, true);
 		rc = vmft_attach_point(area);
-		atomic_store(&vmft_agent.attach.busy, false);
+		atomic_store(&vmft_tap.busy, false);
 		return rc;
 	case VMFT_AREA_EPOCH:
 		return vmft_checkpoint_epoch(area);
@@ -35,8 +48,7 @@ static int perform(struct vmft_area *area)
 		vmft_checkpoint_drop(area);
 		return rc;
 	case VMFT_AREA_LOAD:
-		return vmft_agent.checkpoint.on ? vmft_checkpoint_load(area)
-						: vmft_attach_load(area);
+		return vmft_agent.checkpoint ? vmft_checkpoint_load(area) : vmft_attach_load(area);
 	case VMFT_AREA_PROVE:
 		return vmft_prove_load(area);
 	default:
@@ -55,7 +67,7 @@ static void schedule(void)
 
 static void in_main_loop(void *unused)
 {
-	struct vmft_area *area = vmft_agent.attach.area;
+	struct vmft_area *area = vmft_agent.area;
 	const uint32_t request = atomic_load(&area->request);
 	int rc;
 
@@ -75,18 +87,17 @@ static void in_main_loop(void *unused)
 
 void vmft_requests_service(void)
 {
-	struct vmft_attach *attach = &vmft_agent.attach;
+	struct vmft_area *area = vmft_agent.area;
 	uint32_t request;
 
-	if (!attach->area)
+	if (!area)
 		return;
-	request = atomic_load_explicit(&attach->area->request, memory_order_acquire);
-	if (request == attach->scheduled ||
-	    vmft_checkpoint_postpones(atomic_load(&attach->area->op)))
+	request = atomic_load_explicit(&area->request, memory_order_acquire);
+	if (request == vmft_requests.scheduled || vmft_checkpoint_postpones(atomic_load(&area->op)))
 		return;
-	attach->scheduled = request;
+	vmft_requests.scheduled = request;
 	/* At once, not in the main loop: that may wait for a vCPU which waits for room. */
-	if (atomic_load(&attach->area->op) == VMFT_AREA_DROP)
-		vmft_tap_stop_keeping();
+	if (atomic_load(&area->op) == VMFT_AREA_DROP)
+		vmft_agent_stop_keeping();
 	schedule();
 }

@@ -8,19 +8,23 @@
  * Without a monitor there is nobody to ask: QEMU gets the signal as it came.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "signals.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <unistd.h>
+
+#include "agent.h"
+#include "ground.h"
+
+struct vmft_signals vmft_signals;
 
 static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
 
 /* To QEMU this is its own handler (termsig_handler() in os-posix.c). Any thread. */
 static void pass_on(void)
 {
-	vmft_agent.qemu.killed(atomic_load(&vmft_agent.signals.signal),
-			       atomic_load(&vmft_agent.signals.pid));
+	vmft_agent.qemu.killed(atomic_load(&vmft_signals.signal), atomic_load(&vmft_signals.pid));
 }
 
 /* A signal handler: no more than stores and a write() to an eventfd. */
@@ -29,8 +33,8 @@ static void on_signal(int number, siginfo_t *info, void *context)
 	const int error = errno;
 
 	(void)context;
-	atomic_store(&vmft_agent.signals.signal, number);
-	atomic_store(&vmft_agent.signals.pid, info->si_pid);
+	atomic_store(&vmft_signals.signal, number);
+	atomic_store(&vmft_signals.pid, info->si_pid);
 	atomic_fetch_add(&vmft_agent.iface->stop_asked, 1);
 	if (atomic_load(&vmft_agent.orphaned))
 		pass_on();
@@ -64,28 +68,28 @@ static bool take(void)
  * signal would kill a QEMU that comes up, and its guest would count as dead. */
 void vmft_signals_arm(void)
 {
-	vmft_agent.signals.taken = take();
+	vmft_signals.taken = take();
 }
 
 /* QEMU sets its handlers late, when the machine is there (qemu_init_displays()). */
 void vmft_signals_before_wait(void)
 {
-	if (!vmft_agent.signals.taken && getpid() == gettid())
-		vmft_agent.signals.taken = take();
+	if (!vmft_signals.taken && getpid() == gettid())
+		vmft_signals.taken = take();
 }
 
 /* The monitor is gone: one that it was told of is QEMU's. */
 void vmft_signals_orphaned(void)
 {
-	if (atomic_load(&vmft_agent.iface->stop_asked) > 0 && !vmft_agent.signals.passed)
+	if (atomic_load(&vmft_agent.iface->stop_asked) > 0 && !vmft_signals.passed)
 		pass_on();
-	vmft_agent.signals.passed = true;
+	vmft_signals.passed = true;
 }
 
 void vmft_signals_service(void)
 {
-	if (vmft_agent.signals.passed || !atomic_load(&vmft_agent.iface->stop))
+	if (vmft_signals.passed || !atomic_load(&vmft_agent.iface->stop))
 		return;
-	vmft_agent.signals.passed = true;
+	vmft_signals.passed = true;
 	pass_on();
 }

@@ -4,15 +4,20 @@
  * one behind the other at the area's staging_at.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "stage.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent.h"
+#include "disk.h"
+#include "libc.h"
 #include "monitor/common/area-setup.h"
+#include "track.h"
 
 #define FD_SCAN_MAX 1024
 
@@ -40,7 +45,7 @@ static uint8_t *stage(struct staging *s, uint32_t region, uint64_t offset, uint3
 /* QEMU keeps an image open on the same descriptor for as long as it runs, or nearly so. */
 static int image_fd(uint32_t disk)
 {
-	int *fd = &vmft_agent.attach.disk[disk].fd;
+	int *fd = &vmft_track.disk[disk].fd;
 
 	if (*fd > 0 && vmft_track_disk_of(*fd) == (int)disk)
 		return *fd;

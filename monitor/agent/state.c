@@ -1,16 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The state of the machine's devices and processors, by QEMU's own functions, through a memfd. */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "state.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "monitor/common/area-setup.h"
+#include "agent.h"
+#include "libc.h"
+#include "power.h"
+#include "qemu.h"
+#include "track.h"
+
+struct vmft_device_state vmft_device_state = {.fd = -1};
 
 bool vmft_state_wish_pending(void)
 {
@@ -23,20 +31,19 @@ bool vmft_state_wish_pending(void)
  * the beginning when this returns, or a negative errno. */
 static int state_memfd(void)
 {
-	struct vmft_attach *attach = &vmft_agent.attach;
+	struct vmft_device_state *state = &vmft_device_state;
 
-	if (attach->state_fd < 0)
-		attach->state_fd = memfd_create("vmft-state", MFD_CLOEXEC);
-	if (attach->state_fd < 0 || ftruncate(attach->state_fd, 0) < 0 ||
-	    lseek(attach->state_fd, 0, SEEK_SET) < 0)
+	if (state->fd < 0)
+		state->fd = memfd_create("vmft-state", MFD_CLOEXEC);
+	if (state->fd < 0 || ftruncate(state->fd, 0) < 0 || lseek(state->fd, 0, SEEK_SET) < 0)
 		return -errno;
-	return attach->state_fd;
+	return state->fd;
 }
 
 static void *open_state(void *(*make)(void *channel))
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
-	int fd = dup(vmft_agent.attach.state_fd);
+	int fd = dup(vmft_device_state.fd);
 	void *channel = fd < 0 ? NULL : q->channel_new_fd(fd);
 	void *file = channel ? make(channel) : NULL;
 
@@ -141,7 +148,7 @@ static void heard_qemu(int heard, int before, char *ret, size_t size)
 
 static int load_failed(const char *reason)
 {
-	char why[sizeof(vmft_agent.attach.area->error)];
+	char why[sizeof(vmft_agent.area->error)];
 
 	(void)snprintf(why, sizeof(why), "QEMU could not load the device state%s%.100s",
 		       reason[0] ? ": " : "", reason);
@@ -152,9 +159,8 @@ static int load_failed(const char *reason)
 int vmft_state_load(void)
 {
 	struct vmft_qemu *q = &vmft_agent.qemu;
-	void *file = lseek(vmft_agent.attach.state_fd, 0, SEEK_SET) < 0
-			 ? NULL
-			 : open_state(q->file_new_input);
+	void *file =
+	    lseek(vmft_device_state.fd, 0, SEEK_SET) < 0 ? NULL : open_state(q->file_new_input);
 	char reason[120];
 	int rc, heard, before;
 

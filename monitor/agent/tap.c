@@ -6,13 +6,24 @@
  * at a time and the position is the order of everything that matters.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "tap.h"
 
 #include <errno.h>
+#include <time.h>
+
+#include "agent.h"
+#include "digest.h"
+#include "ground.h"
+#include "icount.h"
+#include "logging-channel/ring.h"
+#include "monitor/interface.h"
+#include "qemu.h"
 
 /* Short enough that the output of a paused guest is not late by much. */
 #define PACE_PERIOD_NS	      20000000L
 #define THROTTLE_MAX_PERMILLE 900u /* whatever the monitor says, the guest gets on */
+
+struct vmft_tap vmft_tap;
 
 static bool stream_is_kept(void)
 {
@@ -25,7 +36,7 @@ static bool stream_is_kept(void)
 /* Waits until at least one byte fits; false when the log is not kept any more. */
 static bool wait_for_room(void)
 {
-	struct vmft_tap *tap = &vmft_agent.tap;
+	struct vmft_tap *tap = &vmft_tap;
 
 	for (;;) {
 		uint32_t seen = atomic_load(&vmft_agent.iface->monitor_futex);
@@ -95,7 +106,7 @@ static void pace(struct vmft_tap *tap)
 
 bool vmft_tap_is_kept(void)
 {
-	return vmft_agent.tap.stream && stream_is_kept();
+	return vmft_tap.stream && stream_is_kept();
 }
 
 static void publish(struct vmft_tap *tap)
@@ -119,7 +130,7 @@ static void publish(struct vmft_tap *tap)
 	}
 	/* Behind an entry of ours the guest is where QEMU has put it, the backup's is not yet. */
 	if (!tap->adding && atomic_load_explicit(&iface->freeze, memory_order_relaxed) &&
-	    !atomic_load_explicit(&vmft_agent.attach.busy, memory_order_relaxed))
+	    !atomic_load_explicit(&vmft_tap.busy, memory_order_relaxed))
 		freeze_here(tap->published);
 }
 
@@ -178,21 +189,21 @@ static void note_ran(const struct vmft_tap *tap)
 
 void vmft_tap_write(const uint8_t *bytes, size_t n)
 {
-	struct vmft_tap *tap = &vmft_agent.tap;
+	struct vmft_tap *tap = &vmft_tap;
 
 	if (is_over(tap))
 		return;
-	vmft_time_before_event();
+	vmft_icount_before_event();
 	write_all(tap, bytes, n);
 	note_ran(tap);
-	vmft_time_logged(&tap->cursor);
+	vmft_icount_logged(&tap->cursor);
 	if (is_digest_point(tap))
 		vmft_digest_point();
 }
 
 void vmft_tap_add(const uint8_t *bytes, size_t n)
 {
-	struct vmft_tap *tap = &vmft_agent.tap;
+	struct vmft_tap *tap = &vmft_tap;
 
 	if (is_over(tap) || !stream_is_kept())
 		return;
@@ -241,8 +252,7 @@ void vmft_tap_before_wait(void)
 {
 	/* The queue's head is read without its lock: missing an entry that is just being
 	 * made is as good as coming a moment earlier. */
-	if (vmft_agent.tap.stream && vmft_agent.qemu.has_events() &&
-	    !atomic_load(&vmft_agent.fenced))
+	if (vmft_tap.stream && vmft_agent.qemu.has_events() && !atomic_load(&vmft_agent.fenced))
 		wake_vcpu(&vmft_agent.qemu);
 }
 
@@ -261,15 +271,15 @@ static ssize_t cookie_write(void *cookie, const char *bytes, size_t n)
  */
 void vmft_tap_keep_from_here(void)
 {
-	struct vmft_tap *tap = &vmft_agent.tap;
+	struct vmft_tap *tap = &vmft_tap;
 	struct vmft_iface *iface = vmft_agent.iface;
-	struct vmft_area *area = vmft_agent.attach.area;
+	struct vmft_area *area = vmft_agent.area;
 	const struct vmft_log_cursor before = tap->cursor;
 
 	vmft_log_cursor_init(&tap->cursor, before.fed);
 	tap->cursor.events = before.events;
 	tap->cursor.guest_ns = before.guest_ns;
-	tap->requests = vmft_agent_block_requests(); /* all done: they were waited for */
+	tap->requests = vmft_qemu_block_requests(); /* all done: they were waited for */
 	tap->published = before.fed;
 	tap->room_end = before.fed;
 	atomic_store(&iface->log_tail, before.fed);
@@ -280,17 +290,11 @@ void vmft_tap_keep_from_here(void)
 	atomic_store(&vmft_agent.logging, true);
 }
 
-void vmft_tap_stop_keeping(void)
-{
-	if (atomic_exchange(&vmft_agent.logging, false))
-		vmft_agent_wake();
-}
-
 /* QEMU saves what ftell() says with its state (replay_pre_save()). The attach point is a little
  * later; its position goes beside the state. */
 static int cookie_seek(void *cookie, off64_t *offset, int whence)
 {
-	struct vmft_tap *tap = &vmft_agent.tap;
+	struct vmft_tap *tap = &vmft_tap;
 
 	(void)cookie;
 	if (whence == SEEK_SET)
@@ -326,11 +330,11 @@ FILE *vmft_tap_open(uint64_t position)
 	if (!stream)
 		return NULL;
 	(void)setvbuf(stream, NULL, _IONBF, 0);
-	vmft_log_cursor_init(&vmft_agent.tap.cursor, position);
-	vmft_agent.tap.published = position;
-	vmft_agent.tap.room_end = position;
-	vmft_agent.tap.requests = vmft_agent_block_requests();
-	vmft_agent.tap.stream = stream;
+	vmft_log_cursor_init(&vmft_tap.cursor, position);
+	vmft_tap.published = position;
+	vmft_tap.room_end = position;
+	vmft_tap.requests = vmft_qemu_block_requests();
+	vmft_tap.stream = stream;
 	if (atomic_load(&vmft_agent.iface->agent_state) == VMFT_AGENT_ABSENT)
 		wait_for_run();
 	return stream;

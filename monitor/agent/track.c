@@ -9,17 +9,23 @@
  * any kernel; images by standing in for the libc calls that QEMU's thread pool writes with.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "track.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "agent.h"
 #include "monitor/common/area-setup.h"
+#include "qemu.h"
 
 /* Of QEMU 7.2: include/exec/memory.h, exec/ramlist.h */
 #define QEMU_GLOBAL_DIRTY_MIGRATION 1u
 #define QEMU_DIRTY_MEMORY_MIGRATION 2u
+
+struct vmft_track vmft_track;
 
 /* struct DirtyBitmapSnapshot (softmmu/physmem.c). A RAMBlock begins at a multiple of 64
  * pages (find_ram_offset()), so the first bit is its first page. */
@@ -30,35 +36,15 @@ struct snapshot {
 
 int vmft_track_fail(int rc, const char *what)
 {
-	(void)snprintf(vmft_agent.attach.area->error, sizeof(vmft_agent.attach.area->error), "%s",
-		       what);
+	(void)snprintf(vmft_agent.area->error, sizeof(vmft_agent.area->error), "%s", what);
 	return rc;
 }
 
 /* --- images --------------------------------------------------------------- */
 
-bool vmft_track_parse_disks(char *text)
-{
-	struct vmft_attach *attach = &vmft_agent.attach;
-	char *save = NULL;
-
-	for (char *disk = strtok_r(text, "+", &save); disk; disk = strtok_r(NULL, "+", &save)) {
-		struct vmft_agent_disk *d;
-		unsigned long long device, inode;
-
-		if (attach->disk_count == VMFT_AREA_DISKS_MAX ||
-		    sscanf(disk, "%llx.%llx", &device, &inode) != 2)
-			return false;
-		d = &attach->disk[attach->disk_count++];
-		d->device = device;
-		d->inode = inode;
-	}
-	return true;
-}
-
 int vmft_track_disk_of(int fd)
 {
-	const struct vmft_attach *attach = &vmft_agent.attach;
+	const struct vmft_track *track = &vmft_track;
 	struct vmft_agent_disk is;
 	struct stat st;
 
@@ -66,15 +52,15 @@ int vmft_track_disk_of(int fd)
 		return -1;
 	is.device = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
 	is.inode = S_ISBLK(st.st_mode) ? 0 : st.st_ino;
-	for (unsigned i = 0; i < attach->disk_count; i++)
-		if (attach->disk[i].device == is.device && attach->disk[i].inode == is.inode)
+	for (unsigned i = 0; i < track->disk_count; i++)
+		if (track->disk[i].device == is.device && track->disk[i].inode == is.inode)
 			return (int)i;
 	return -1;
 }
 
 void vmft_track_mark(struct vmft_region *region, uint64_t first, uint64_t last)
 {
-	_Atomic uint64_t *words = vmft_region_bitmap(vmft_agent.attach.area, region);
+	_Atomic uint64_t *words = vmft_region_bitmap(vmft_agent.area, region);
 
 	for (uint64_t block = first; block <= last; block++)
 		atomic_fetch_or(&words[block / 64], UINT64_C(1) << (block % 64));
@@ -98,11 +84,11 @@ static void mark_parts(struct vmft_area *area, uint32_t disk, uint64_t offset, u
  */
 void vmft_track_written(int fd, uint64_t offset, uint64_t n)
 {
-	struct vmft_area *area = vmft_agent.attach.area;
+	struct vmft_area *area = vmft_agent.area;
 	const int saved = errno;
 	int index;
 
-	if (!atomic_load(&vmft_agent.attach.disks) || n == 0)
+	if (!atomic_load(&vmft_track.disks) || n == 0)
 		return;
 	index = vmft_track_disk_of(fd);
 	errno = saved;
@@ -340,11 +326,11 @@ int vmft_track_begin(struct vmft_area *area)
 
 	if (rc < 0)
 		return rc;
-	if (!vmft_agent.attach.dirty_log)
+	if (!vmft_track.dirty_log)
 		vmft_agent.qemu.dirty_log_start(QEMU_GLOBAL_DIRTY_MIGRATION);
-	vmft_agent.attach.dirty_log = true;
+	vmft_track.dirty_log = true;
 	atomic_store(&area->disk_overflow, 0);
-	atomic_store(&vmft_agent.attach.disks, true);
+	atomic_store(&vmft_track.disks, true);
 	/* All is copied once from now on; what was marked before does not matter. */
 	rc = each_dirty(area, forget_dirty);
 	return rc < 0 ? rc : vmft_track_each_ram(area, fill_shadow);
@@ -360,9 +346,9 @@ int vmft_track_scan(struct vmft_area *area)
 
 int vmft_track_end(void)
 {
-	atomic_store(&vmft_agent.attach.disks, false);
-	if (vmft_agent.attach.dirty_log)
+	atomic_store(&vmft_track.disks, false);
+	if (vmft_track.dirty_log)
 		vmft_agent.qemu.dirty_log_stop(QEMU_GLOBAL_DIRTY_MIGRATION);
-	vmft_agent.attach.dirty_log = false;
+	vmft_track.dirty_log = false;
 	return 0;
 }

@@ -6,10 +6,16 @@
  * docs/qemu.md has the list of all devices.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "unsaved.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
+
+#include "agent.h"
+#include "qemu.h"
+#include "track.h"
 
 /* QEMUTimer.opaque (include/qemu/timer.h of QEMU 7.2): what its callback is given. */
 #define QEMU_TIMER_OPAQUE 24

@@ -20,11 +20,11 @@ static const struct vmft_qemu_symbol symbols_7_2[] = {
     {"qemu_mutex_iothread_locked", 0},
     {"qemu_mutex_lock_iothread_impl", 0},
     {"qemu_mutex_unlock_iothread", 0},
-    /* for an idle guest that is ahead of real time: monitor/agent/time.c */
+    /* for an idle guest that is ahead of real time: monitor/agent/icount.c */
     {"all_cpu_threads_idle", 0},
     {"cpus_get_virtual_clock", 0},
     {"qemu_clock_deadline_ns_all", 0},
-    /* for a run whose limit is of the past: monitor/agent/time.c */
+    /* for a run whose limit is of the past: monitor/agent/icount.c */
     {"qemu_get_cpu", 0},
     {"cpu_exit", 0},
     /* for the processor's digest: monitor/agent/digest.c */

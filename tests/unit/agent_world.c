@@ -11,13 +11,33 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "monitor/agent/announce.h"
+#include "monitor/agent/checkpoint.h"
+#include "monitor/agent/clock.h"
+#include "monitor/agent/console.h"
+#include "monitor/agent/digest.h"
+#include "monitor/agent/disk.h"
+#include "monitor/agent/feed.h"
+#include "monitor/agent/icount.h"
+#include "monitor/agent/input.h"
+#include "monitor/agent/nic.h"
+#include "monitor/agent/output.h"
+#include "monitor/agent/power.h"
+#include "monitor/agent/qemu.h"
+#include "monitor/agent/requests.h"
+#include "monitor/agent/service.h"
+#include "monitor/agent/signals.h"
+#include "monitor/agent/state.h"
+#include "monitor/agent/tap.h"
+#include "monitor/agent/track.h"
 #include "monitor/common/area-setup.h"
 #include "monitor/common/iface-setup.h"
 
 struct vmft_agent vmft_agent;
 struct world world;
 
-/* --- agent.c ----------------------------------------------------------------- */
+/* --- agent.c, ground.c, qemu.c, service.c
+ * ----------------------------------------------------------------- */
 
 void vmft_agent_say(const char *format, ...)
 {
@@ -40,7 +60,7 @@ void vmft_agent_must_thread(pthread_t *ret, void *(*run)(void *))
 	(void)run;
 }
 
-void vmft_agent_serve(void)
+void vmft_service_start(void)
 {
 }
 
@@ -70,6 +90,12 @@ void vmft_agent_sleep(uint32_t seen)
 	world.sleep(seen);
 }
 
+void vmft_agent_stop_keeping(void)
+{
+	if (atomic_exchange(&vmft_agent.logging, false))
+		vmft_agent_wake();
+}
+
 void vmft_agent_broken(const char *what)
 {
 	(void)what;
@@ -80,6 +106,14 @@ void vmft_agent_broken(const char *what)
 uint64_t vmft_agent_now(void)
 {
 	return world.now;
+}
+
+uint64_t vmft_qemu_block_requests(void)
+{
+	uint64_t count;
+
+	memcpy(&count, vmft_agent.qemu.replay_state + VMFT_QEMU_BLOCK_REQUEST_ID, sizeof(count));
+	return count;
 }
 
 /* --- libc -------------------------------------------------------------------- */
@@ -209,16 +243,39 @@ static void map_memory(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t di
 	close(fd);
 	fd = vmft_area_create(ram_bytes, disk_bytes, disk_count, &err);
 	CU_ASSERT_FATAL(fd >= 0);
-	CU_ASSERT_EQUAL_FATAL(vmft_area_map(fd, &vmft_agent.attach.area, &err), 0);
+	CU_ASSERT_EQUAL_FATAL(vmft_area_map(fd, &vmft_agent.area, &err), 0);
 	close(fd);
 	world.iface = vmft_agent.iface;
-	world.area = vmft_agent.attach.area;
+	world.area = vmft_agent.area;
+}
+
+void world_reset_agent(void)
+{
+	memset(&vmft_agent, 0, sizeof(vmft_agent));
+	memset(&vmft_announcer, 0, sizeof(vmft_announcer));
+	memset(&vmft_checkpoint, 0, sizeof(vmft_checkpoint));
+	memset(&vmft_clock, 0, sizeof(vmft_clock));
+	memset(&vmft_consoles, 0, sizeof(vmft_consoles));
+	memset(&vmft_digest, 0, sizeof(vmft_digest));
+	memset(&vmft_disk_faults, 0, sizeof(vmft_disk_faults));
+	memset(&vmft_feed, 0, sizeof(vmft_feed));
+	memset(&vmft_gate, 0, sizeof(vmft_gate));
+	memset(&vmft_icount, 0, sizeof(vmft_icount));
+	memset(&vmft_input_state, 0, sizeof(vmft_input_state));
+	memset(&vmft_nics, 0, sizeof(vmft_nics));
+	memset(&vmft_output, 0, sizeof(vmft_output));
+	memset(&vmft_power, 0, sizeof(vmft_power));
+	memset(&vmft_requests, 0, sizeof(vmft_requests));
+	memset(&vmft_signals, 0, sizeof(vmft_signals));
+	memset(&vmft_tap, 0, sizeof(vmft_tap));
+	memset(&vmft_track, 0, sizeof(vmft_track));
+	vmft_device_state.fd = -1;
 }
 
 void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 {
 	memset(&world, 0, sizeof(world));
-	memset(&vmft_agent, 0, sizeof(vmft_agent));
+	world_reset_agent();
 	map_memory(ram_bytes, disk_bytes, disk_count);
 	CU_ASSERT_EQUAL_FATAL(pipe2(world.tap, O_NONBLOCK), 0);
 	vmft_agent.log_version = 0xe0200c;
@@ -230,12 +287,11 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	vmft_agent.icount_offset = 64;
 	vmft_agent.kind_offset = 28;
 	stand_in_for_libc();
-	vmft_agent.nics.count = 1;
-	vmft_agent.nics.nic[0].fd = world.tap[0];
-	vmft_agent.nics.found = true;
+	vmft_nics.count = 1;
+	vmft_nics.nic[0].fd = world.tap[0];
+	vmft_nics.found = true;
 	vmft_agent.ram_fd = memfd_create("ram", 0);
 	CU_ASSERT_EQUAL_FATAL(ftruncate(vmft_agent.ram_fd, (off_t)ram_bytes), 0);
-	vmft_agent.attach.state_fd = -1;
 	vmft_agent.qemu = (struct vmft_qemu){
 	    .replay_mode = &world.replay_mode,
 	    .replay_file = &world.replay_file,
@@ -257,7 +313,7 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	    .autostart = &world.autostart,
 	    .runstate_set = runstate_set,
 	};
-	vmft_gate_init(&vmft_agent.gate, 1000);
+	vmft_gate_init(&vmft_gate, 1000);
 	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_RUN);
 	world.now = 1000;
 	world.registers = "RIP=1 HLT=0\nCR0=2\n";
@@ -282,14 +338,14 @@ void world_down(void)
 	close(world.tap[0]);
 	close(world.tap[1]);
 	close(vmft_agent.ram_fd);
-	close_stream(vmft_agent.tap.stream);
-	close_stream(vmft_agent.feed.stream);
-	if (vmft_agent.attach.state_fd >= 0)
-		close(vmft_agent.attach.state_fd);
+	close_stream(vmft_tap.stream);
+	close_stream(vmft_feed.stream);
+	if (vmft_device_state.fd >= 0)
+		close(vmft_device_state.fd);
 	munmap(world.area, world.area->area_bytes);
 	munmap(world.iface, VMFT_IFACE_HEADER + WORLD_RING);
 	/* Nothing is marked in an area that is gone. */
-	memset(&vmft_agent, 0, sizeof(vmft_agent));
+	world_reset_agent();
 	vmft_libc_look_up(); /* in the place of a test's fakes */
 }
 

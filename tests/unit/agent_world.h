@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The agent's files without a QEMU around them: what agent.c and nic.c would do to the
- * process stands here as plain functions, the "tap" is a pipe, time is a variable.
+ * The agent's files without a QEMU around them: what agent.c, ground.c, qemu.c and service.c would
+ * do to the process are plain functions here, the "tap" is a pipe, time is a variable.
  */
 #ifndef VMFT_TEST_AGENT_WORLD_H
 #define VMFT_TEST_AGENT_WORLD_H
@@ -15,6 +15,8 @@
 /* A test is QEMU, which calls what the agent stands in for. */
 #define VMFT_CALLS_STOOD_IN_NAMES
 #include "monitor/agent/agent.h"
+#include "monitor/agent/gate.h"
+#include "monitor/agent/ground.h"
 
 #define WORLD_RING 1048576u
 
@@ -41,11 +43,13 @@ struct world {
 
 extern struct world world;
 
+/* The agent as it is before its constructor. */
+void world_reset_agent(void);
 /* A fresh agent: a ring of WORLD_RING bytes, the command RUN, an attach area for these images. */
 void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count);
 void world_down(void);
 
-/* For world.sleep: as agent.c does it, counted in world.slept before. */
+/* For world.sleep: as ground.c does it, counted in world.slept before. */
 void world_futex_wait(uint32_t seen);
 /* Returns when a thread has gone to sleep for the count'th time. */
 void world_wait_asleep(unsigned count);

@@ -16,6 +16,12 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
+#include "monitor/agent/checkpoint.h"
+#include "monitor/agent/qemu.h"
+#include "monitor/agent/requests.h"
+#include "monitor/agent/settings.h"
+#include "monitor/agent/tap.h"
+#include "monitor/agent/track.h"
 #include "monitor/common/area-setup.h"
 
 struct fake_qemu qemu;
@@ -290,9 +296,9 @@ int qemu_save_device_state(void *file)
 	called("save ");
 	world.now += qemu.save_takes_ns;
 	put_bytes(((struct file *)file)->fd, qemu.state, qemu.state_bytes);
-	if (!vmft_agent.tap.stream)
+	if (!vmft_tap.stream)
 		return qemu.save_result;
-	qemu.saved_at = (uint64_t)ftell(vmft_agent.tap.stream) - VMFT_LOG_HEADER_BYTES;
+	qemu.saved_at = (uint64_t)ftell(vmft_tap.stream) - VMFT_LOG_HEADER_BYTES;
 	vmft_tap_write(clock_event, sizeof(clock_event));
 	return qemu.save_result;
 }
@@ -322,7 +328,7 @@ static void system_reset(int shutdown_cause)
 	called("reset ");
 	CU_ASSERT_EQUAL(shutdown_cause, 10); /* snapshot-load */
 	/* A device reads a clock. */
-	if (vmft_agent.tap.stream)
+	if (vmft_tap.stream)
 		vmft_tap_write(clock_event, sizeof(clock_event));
 }
 
@@ -417,7 +423,7 @@ static int load_device_state(void *file)
 	}
 	if (qemu.load_says)
 		(void)fprintf(stderr, "%s", qemu.load_says);
-	if (vmft_agent.tap.stream) {
+	if (vmft_tap.stream) {
 		/* A QEMU that records reads a clock and begins to count requests anew. */
 		vmft_tap_write(load_event, sizeof(load_event));
 		memset(world.replay_state + BLOCK_REQUEST_ID, 0, 8);
@@ -634,8 +640,8 @@ static void name_disks(void)
 	(void)snprintf(text, sizeof(text), "%llx.%llx+%llx.%llx", (unsigned long long)st[0].st_dev,
 		       (unsigned long long)st[0].st_ino, (unsigned long long)st[1].st_dev,
 		       (unsigned long long)st[1].st_ino);
-	CU_ASSERT(vmft_track_parse_disks(text));
-	CU_ASSERT_EQUAL(vmft_agent.attach.disk_count, 2);
+	CU_ASSERT(vmft_agent_settings_parse_disks(text));
+	CU_ASSERT_EQUAL(vmft_track.disk_count, 2);
 }
 
 static void qemu_functions(struct vmft_qemu *q)
@@ -714,7 +720,7 @@ static void up(uint64_t ram_bytes)
 
 	memset(&qemu, 0, sizeof(qemu));
 	world_up(ram_bytes, disk_bytes, 2);
-	area = vmft_agent.attach.area;
+	area = vmft_agent.area;
 	qemu_functions(&vmft_agent.qemu);
 	for (unsigned i = 0; i < 2; i++) {
 		disk[i] = memfd_create("disk", 0);
@@ -752,8 +758,8 @@ void qemu_up_with(uint64_t ram_bytes)
 void qemu_up_checkpoint(uint64_t ram_bytes)
 {
 	up(ram_bytes);
-	vmft_agent.checkpoint.on = true;
-	vmft_agent.checkpoint.phase_check = phase_check;
+	vmft_agent.checkpoint = true;
+	vmft_checkpoint.phase_check = phase_check;
 	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_RECORDING);
 	world.run_state = QEMU_RUNNING;
 	qemu.ticks = true;

@@ -11,6 +11,10 @@
 #include "agent_world.h"
 #include "suites.h"
 
+#include "monitor/agent/feed.h"
+#include "monitor/agent/icount.h"
+#include "monitor/agent/tap.h"
+
 static void setup(void)
 {
 	world_up(1u << 20, NULL, 0);
@@ -330,7 +334,7 @@ static void test_time_is_the_hosts(void)
 	log_bytes(warp_account, 1);
 	CU_ASSERT_EQUAL(timers_get(40), 1000 + 740000000);
 	/* Nobody is there to be told: it is kept all the same. */
-	vmft_tap_stop_keeping();
+	vmft_agent_stop_keeping();
 	world.now += 50000000;
 	log_bytes(warp_account, 1);
 	CU_ASSERT_EQUAL(timers_get(40), 1000 + 791000000);
@@ -345,17 +349,17 @@ static void test_time_of_the_machine(void)
 
 	setup();
 	(void)vmft_tap_open(0);
-	vmft_time_of_day(&tv);
+	vmft_icount_time_of_day(&tv);
 	CU_ASSERT_EQUAL(tv.tv_sec, 1700);
 	CU_ASSERT_EQUAL(tv.tv_usec, 0);
 	tv = (struct timeval){.tv_sec = 1701, .tv_usec = 5};
 	log_bytes(checkpoint, 1);
-	vmft_time_of_day(&tv);
+	vmft_icount_time_of_day(&tv);
 	CU_ASSERT_EQUAL(tv.tv_sec, 1700);
 	CU_ASSERT_EQUAL(tv.tv_usec, 0);
 	tv = (struct timeval){.tv_sec = 1701, .tv_usec = 6};
 	log_bytes(reset, 1);
-	vmft_time_of_day(&tv);
+	vmft_icount_time_of_day(&tv);
 	CU_ASSERT_EQUAL(tv.tv_sec, 1701);
 	CU_ASSERT_EQUAL(tv.tv_usec, 6);
 	teardown();
@@ -366,28 +370,28 @@ static void test_time_of_a_wait(void)
 	setup();
 	world.idle = true;
 	world.deadline_ns = 16000;
-	CU_ASSERT_FALSE(vmft_time_ends_wait()); /* replaying */
+	CU_ASSERT_FALSE(vmft_icount_ends_wait()); /* replaying */
 	(void)vmft_tap_open(0);
-	CU_ASSERT_TRUE(vmft_time_ends_wait());
-	CU_ASSERT_FALSE(vmft_time_ends_wait()); /* each other time at most */
-	CU_ASSERT_TRUE(vmft_time_ends_wait());
-	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	CU_ASSERT_TRUE(vmft_icount_ends_wait());
+	CU_ASSERT_FALSE(vmft_icount_ends_wait()); /* each other time at most */
+	CU_ASSERT_TRUE(vmft_icount_ends_wait());
+	CU_ASSERT_FALSE(vmft_icount_ends_wait());
 	timers_set(48, 5); /* its alarm is set */
-	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	CU_ASSERT_FALSE(vmft_icount_ends_wait());
 	timers_set(48, -1);
 	world.idle = false;
-	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	CU_ASSERT_FALSE(vmft_icount_ends_wait());
 	world.idle = true;
 	world.stopped = true;
-	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	CU_ASSERT_FALSE(vmft_icount_ends_wait());
 	world.stopped = false;
 	world.deadline_ns = -1; /* no timer */
-	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	CU_ASSERT_FALSE(vmft_icount_ends_wait());
 	world.deadline_ns = 0;
-	CU_ASSERT_TRUE(vmft_time_ends_wait());
-	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	CU_ASSERT_TRUE(vmft_icount_ends_wait());
+	CU_ASSERT_FALSE(vmft_icount_ends_wait());
 	atomic_store(&vmft_agent.fenced, true);
-	CU_ASSERT_FALSE(vmft_time_ends_wait());
+	CU_ASSERT_FALSE(vmft_icount_ends_wait());
 	teardown();
 }
 
@@ -404,7 +408,7 @@ static void test_tap_stops_keeping(void)
 	world.sleep = world_futex_wait;
 	CU_ASSERT_EQUAL_FATAL(pthread_create(&guest, NULL, log_checkpoint, NULL), 0);
 	world_wait_asleep(1);
-	vmft_tap_stop_keeping();
+	vmft_agent_stop_keeping();
 	(void)pthread_join(guest, NULL);
 	world.sleep = NULL; /* nobody waits from here on */
 	CU_ASSERT_EQUAL(atomic_load(&world.woken), 1);
@@ -413,7 +417,7 @@ static void test_tap_stops_keeping(void)
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_head), WORLD_RING);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_position), WORLD_RING + 2);
 	CU_ASSERT_EQUAL(world.broken, 0);
-	vmft_tap_stop_keeping(); /* wakes nobody for nothing */
+	vmft_agent_stop_keeping(); /* wakes nobody for nothing */
 	CU_ASSERT_EQUAL(atomic_load(&world.woken), 1);
 	teardown();
 }
@@ -423,7 +427,7 @@ static void thaw_by_not_keeping(uint32_t unused)
 	(void)unused;
 	atomic_fetch_add(&world.slept, 1);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->frozen_at), 1 + 1);
-	vmft_tap_stop_keeping();
+	vmft_agent_stop_keeping();
 }
 
 /* A guest stopped between two events goes on too; while an attach point is taken no thread is
@@ -439,7 +443,7 @@ static void test_tap_freeze(void)
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->frozen_at), 0);
 	world.sleep = NULL;
 	atomic_store(&vmft_agent.logging, true);
-	atomic_store(&vmft_agent.attach.busy, true);
+	atomic_store(&vmft_tap.busy, true);
 	log_bytes(checkpoint, 1);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_head), 2);
 	teardown();
@@ -447,7 +451,7 @@ static void test_tap_freeze(void)
 
 static void take_point(uint64_t position)
 {
-	const struct vmft_area *area = vmft_agent.attach.area;
+	const struct vmft_area *area = vmft_agent.area;
 	struct vmft_iface *iface = vmft_agent.iface;
 
 	vmft_tap_keep_from_here();
@@ -462,7 +466,7 @@ static void take_point(uint64_t position)
 /* QEMU saves with its state where its log stands, behind the header of the file. */
 static void log_stands_at(uint64_t position)
 {
-	CU_ASSERT_EQUAL(ftell(vmft_agent.tap.stream), (long)(position + VMFT_LOG_HEADER_BYTES));
+	CU_ASSERT_EQUAL(ftell(vmft_tap.stream), (long)(position + VMFT_LOG_HEADER_BYTES));
 }
 
 /* The ring holds exactly these bytes, from the position on. */
@@ -535,7 +539,7 @@ static void test_tap_second_attach_point(void)
 	log_stands_at(at);
 	take_point(at);
 	log_random(WORLD_RING);
-	vmft_tap_stop_keeping();
+	vmft_agent_stop_keeping();
 	log_bytes(checkpoint, 1);
 	at += WORLD_RING + 1;
 	log_stands_at(at); /* not what it said before */
@@ -652,7 +656,7 @@ static void test_gate_closes(void)
 	log_bytes(checkpoint, 1);
 	emit("one ");
 	CU_ASSERT_STRING_EQUAL(seen(), "one ");
-	CU_ASSERT_EQUAL(vmft_agent.gate.left_at, 1);
+	CU_ASSERT_EQUAL(vmft_gate.left_at, 1);
 	log_bytes(checkpoint, 1);
 	world.rung = 0;
 	vmft_gate_close();
@@ -661,7 +665,7 @@ static void test_gate_closes(void)
 	emit("two ");
 	(void)vmft_gate_service();
 	CU_ASSERT_STRING_EQUAL(seen(), "");
-	CU_ASSERT_EQUAL(vmft_agent.gate.left_at, 1);
+	CU_ASSERT_EQUAL(vmft_gate.left_at, 1);
 	vmft_gate_open();
 	CU_ASSERT_EQUAL(atomic_load(&iface->gate_closed_at), 0);
 	(void)vmft_gate_service();
@@ -716,7 +720,7 @@ static void test_gate_full(void)
 
 	setup();
 	two_frames();
-	vmft_agent.gate.limit = 950;
+	vmft_gate.limit = 950;
 	CU_ASSERT_EQUAL_FATAL(pthread_create(&guest, NULL, emit_large, &done), 0);
 	while (atomic_load(&vmft_agent.iface->gate_stalls) == 0)
 		usleep(1000);
@@ -741,7 +745,7 @@ static void feed_header(void)
 	CU_ASSERT_EQUAL(vmft_feed_byte(), 0xe0);
 	CU_ASSERT_EQUAL(vmft_feed_byte(), 0x20);
 	CU_ASSERT_EQUAL(vmft_feed_byte(), 0x0c);
-	CU_ASSERT_EQUAL(fseek(vmft_agent.feed.stream, VMFT_LOG_HEADER_BYTES, SEEK_SET), 0);
+	CU_ASSERT_EQUAL(fseek(vmft_feed.stream, VMFT_LOG_HEADER_BYTES, SEEK_SET), 0);
 }
 
 static void hold(const uint8_t *bytes, size_t n)
@@ -766,7 +770,7 @@ static void test_feed_then_live(void)
 	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_GO_LIVE);
 	CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
 	CU_ASSERT_EQUAL(world.replay_mode, 1);
-	CU_ASSERT_PTR_EQUAL(world.replay_file, vmft_agent.tap.stream);
+	CU_ASSERT_PTR_EQUAL(world.replay_file, vmft_tap.stream);
 	memcpy(&offset, world.timers_state + 56, sizeof(offset));
 	CU_ASSERT_EQUAL(offset + (int64_t)world.now, 0x1234);
 	CU_ASSERT_EQUAL(world.drained, 1);
@@ -801,7 +805,7 @@ static void test_feed_sets_the_clock(void)
 	bytes[1] = 64;
 	hold(bytes, sizeof(bytes));
 	hold(checkpoint, 1);
-	vmft_time_replay(bytes);
+	vmft_icount_replay(bytes);
 	CU_ASSERT_EQUAL(world.broken, 1);
 	CU_ASSERT_EQUAL(timers_get(40), -77);
 	teardown();
@@ -812,12 +816,12 @@ static void test_time_goes_on(void)
 {
 	setup();
 	world.now = 1000000;
-	CU_ASSERT_EQUAL(vmft_time_goes_on(500), 500);
+	CU_ASSERT_EQUAL(vmft_icount_goes_on(500), 500);
 	atomic_store(&vmft_agent.iface->clock_base, 900000);
-	CU_ASSERT_EQUAL(vmft_time_goes_on(500), 100000);
-	CU_ASSERT_EQUAL(vmft_time_goes_on(100001), 100001); /* it has read that */
+	CU_ASSERT_EQUAL(vmft_icount_goes_on(500), 100000);
+	CU_ASSERT_EQUAL(vmft_icount_goes_on(100001), 100001); /* it has read that */
 	atomic_store(&vmft_agent.iface->clock_base, -5);
-	CU_ASSERT_EQUAL(vmft_time_goes_on(500), 1000005);
+	CU_ASSERT_EQUAL(vmft_icount_goes_on(500), 1000005);
 	teardown();
 }
 
@@ -847,7 +851,7 @@ static void command_prepare(uint32_t unused)
 /* The guest's machine comes up and asks for its first event; the monitor has yet to say. */
 static void prepared(void)
 {
-	struct vmft_area *area = vmft_agent.attach.area;
+	struct vmft_area *area = vmft_agent.area;
 
 	feed_header();
 	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_HOLD);
@@ -863,7 +867,7 @@ static void prepared(void)
 
 static int seek_to(uint64_t position)
 {
-	return fseek(vmft_agent.feed.stream, (long)(position + VMFT_LOG_HEADER_BYTES), SEEK_SET);
+	return fseek(vmft_feed.stream, (long)(position + VMFT_LOG_HEADER_BYTES), SEEK_SET);
 }
 
 /* Nothing is decided before the monitor has: HOLD waits, RUN boots. */
@@ -873,7 +877,7 @@ static void test_feed_boots(void)
 	feed_header();
 	hold(checkpoint, 1);
 	CU_ASSERT_EQUAL(vmft_feed_byte(), 34);
-	CU_ASSERT_EQUAL(vmft_agent.feed.phase, VMFT_FEED_STREAM);
+	CU_ASSERT_EQUAL(vmft_feed.phase, VMFT_FEED_STREAM);
 	CU_ASSERT_EQUAL(world.autostart, 1);
 	CU_ASSERT_EQUAL(world.run_state, -1);
 	teardown();
@@ -910,7 +914,7 @@ static void test_feed_attached(void)
 	iface = vmft_agent.iface;
 	prepared();
 	CU_ASSERT_EQUAL(seek_to(POINT), 0);
-	CU_ASSERT_EQUAL(vmft_agent.feed.phase, VMFT_FEED_STREAM);
+	CU_ASSERT_EQUAL(vmft_feed.phase, VMFT_FEED_STREAM);
 	CU_ASSERT_EQUAL(atomic_load(&iface->log_position), POINT);
 	hold(instruction, sizeof(instruction));
 	hold(checkpoint, 1);
@@ -942,7 +946,7 @@ static void test_feed_attached_behind_save(void)
 		CU_ASSERT_EQUAL(seek_to(places[i]), 0);
 		CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_position), POINT);
 		CU_ASSERT_EQUAL(vmft_feed_byte(), checkpoint[0]);
-		CU_ASSERT_EQUAL(vmft_agent.feed.cursor.fed, POINT + 1);
+		CU_ASSERT_EQUAL(vmft_feed.cursor.fed, POINT + 1);
 		CU_ASSERT_EQUAL(world.broken, 0);
 		teardown();
 	}

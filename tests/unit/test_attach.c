@@ -21,6 +21,10 @@
 #include <unistd.h>
 
 #include "fake_qemu.h"
+#include "monitor/agent/requests.h"
+#include "monitor/agent/settings.h"
+#include "monitor/agent/tap.h"
+#include "monitor/agent/track.h"
 #include "monitor/common/area-setup.h"
 #include "suites.h"
 
@@ -33,24 +37,24 @@ static void test_parse_disks(void)
 	char text[64];
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		memset(&vmft_agent, 0, sizeof(vmft_agent));
+		memset(&vmft_track, 0, sizeof(vmft_track));
 		strcpy(text, bad[i]);
-		CU_ASSERT(!vmft_track_parse_disks(text));
+		CU_ASSERT(!vmft_agent_settings_parse_disks(text));
 	}
-	memset(&vmft_agent, 0, sizeof(vmft_agent));
+	memset(&vmft_track, 0, sizeof(vmft_track));
 	strcpy(text, "");
-	CU_ASSERT(vmft_track_parse_disks(text));
-	CU_ASSERT_EQUAL(vmft_agent.attach.disk_count, 0);
+	CU_ASSERT(vmft_agent_settings_parse_disks(text));
+	CU_ASSERT_EQUAL(vmft_track.disk_count, 0);
 	strcpy(text, "fd00.1+801.deadbeefcafe+7.0");
-	CU_ASSERT(vmft_track_parse_disks(text));
-	CU_ASSERT_EQUAL(vmft_agent.attach.disk_count, 3);
-	CU_ASSERT_EQUAL(vmft_agent.attach.disk[1].device, 0x801);
-	CU_ASSERT_EQUAL(vmft_agent.attach.disk[1].inode, 0xdeadbeefcafe);
-	memset(&vmft_agent, 0, sizeof(vmft_agent));
+	CU_ASSERT(vmft_agent_settings_parse_disks(text));
+	CU_ASSERT_EQUAL(vmft_track.disk_count, 3);
+	CU_ASSERT_EQUAL(vmft_track.disk[1].device, 0x801);
+	CU_ASSERT_EQUAL(vmft_track.disk[1].inode, 0xdeadbeefcafe);
+	memset(&vmft_track, 0, sizeof(vmft_track));
 	for (unsigned i = 0; i <= VMFT_AREA_DISKS_MAX; i++)
 		strcat(many, "1.1+");
-	CU_ASSERT(!vmft_track_parse_disks(many));
-	memset(&vmft_agent, 0, sizeof(vmft_agent));
+	CU_ASSERT(!vmft_agent_settings_parse_disks(many));
+	memset(&vmft_track, 0, sizeof(vmft_track));
 }
 
 /* Before the library's constructor has run its stand-ins do what libc's would: each looks libc's
@@ -61,7 +65,7 @@ static void test_libc_before_start(void)
 	char bytes[8] = "";
 	int fd = memfd_create("test", 0), waiting = -1, ends[2];
 
-	memset(&vmft_agent, 0, sizeof(vmft_agent));
+	memset(&vmft_track, 0, sizeof(vmft_track));
 	memset(&vmft_libc_table, 0, sizeof(vmft_libc_table));
 	CU_ASSERT_EQUAL(pwrite(fd, "text", 4, 1), 4);
 	CU_ASSERT_EQUAL(pwritev(fd, &iov, 1, 2), 3);
@@ -235,7 +239,7 @@ static void test_describe(void)
 		CU_ASSERT(vmft_region_is_sane(area, &area->region[i]));
 	}
 	CU_ASSERT_STRING_EQUAL(qemu.calls, "");
-	CU_ASSERT(!atomic_load(&vmft_agent.attach.disks));
+	CU_ASSERT(!atomic_load(&vmft_track.disks));
 	CU_ASSERT_EQUAL(area_shadow(BIOS)[0], 0);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DESCRIBE), 0); /* the same again */
 	CU_ASSERT_EQUAL(atomic_load(&area->region_count), REGIONS);
@@ -287,7 +291,7 @@ static void describe_is_refused(void)
 	CU_ASSERT_EQUAL(atomic_load(&area->region_count), 2);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), -E2BIG);
 	CU_ASSERT_EQUAL(qemu.log_starts, 0);
-	CU_ASSERT(!atomic_load(&vmft_agent.attach.disks));
+	CU_ASSERT(!atomic_load(&vmft_track.disks));
 	qemu_down();
 }
 
@@ -319,7 +323,7 @@ static void test_track(void)
 	guest_writes(BIOS, 1, 1);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), 0);
 	CU_ASSERT_EQUAL(qemu.log_starts, 1);
-	CU_ASSERT(atomic_load(&vmft_agent.attach.disks));
+	CU_ASSERT(atomic_load(&vmft_track.disks));
 	for (unsigned i = BIOS; i < REGIONS; i++)
 		CU_ASSERT_EQUAL(
 		    memcmp(area_shadow(i), qemu.block[i - RAM].host, qemu.block[i - RAM].bytes), 0);
@@ -333,7 +337,7 @@ static void test_track(void)
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DROP), 0); /* nor off */
 	CU_ASSERT_EQUAL(qemu.log_stops, 1);
 	CU_ASSERT_STRING_EQUAL(qemu.calls, ""); /* nothing else was done to the guest */
-	CU_ASSERT(!atomic_load(&vmft_agent.attach.disks));
+	CU_ASSERT(!atomic_load(&vmft_track.disks));
 	CU_ASSERT(qemu.running);
 	qemu_down();
 }
@@ -403,7 +407,7 @@ static void test_scan_refuses(void)
 static void is_alone_again(void)
 {
 	CU_ASSERT(!atomic_load(&vmft_agent.logging));
-	CU_ASSERT(!atomic_load(&vmft_agent.attach.busy));
+	CU_ASSERT(!atomic_load(&vmft_tap.busy));
 	CU_ASSERT(qemu.running);
 }
 
@@ -462,8 +466,8 @@ static void test_point(void)
 	vmft_ring_read(&vmft_agent.ring, POINT, behind, sizeof(behind));
 	CU_ASSERT_EQUAL(memcmp(behind, load_event, sizeof(behind)), 0);
 	CU_ASSERT(qemu.running);
-	CU_ASSERT(!atomic_load(&vmft_agent.attach.busy));
-	CU_ASSERT(!atomic_load(&vmft_agent.attach.disks));
+	CU_ASSERT(!atomic_load(&vmft_tap.busy));
+	CU_ASSERT(!atomic_load(&vmft_track.disks));
 	CU_ASSERT_EQUAL(qemu.log_stops, 1);
 	qemu_down();
 }
@@ -507,7 +511,7 @@ static void test_point_flushes(void)
 	struct pieces p = {0};
 
 	qemu_up_tracking();
-	vmft_agent.attach.flush = true;
+	vmft_agent.flush = true;
 	vmft_agent.qemu.flush_all = flush_writes;
 	area_budget(BLOCK);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
@@ -559,7 +563,7 @@ static void test_point_over_budget(void)
 	CU_ASSERT_EQUAL(atomic_load(&area->ram_marked), 2);
 	CU_ASSERT_EQUAL(atomic_load(&area->disk_marked), 1);
 	is_alone_again();
-	CU_ASSERT(atomic_load(&vmft_agent.attach.disks)); /* it is tracked on */
+	CU_ASSERT(atomic_load(&vmft_track.disks)); /* it is tracked on */
 	CU_ASSERT_EQUAL(qemu.log_stops, 0);
 	(void)pwrite(disk[0], "x", 1, 8 * BLOCK);
 	area_budget(2 * BLOCK + 2 * PAGE);
@@ -750,8 +754,8 @@ static void loadable(uint8_t rom)
 	qemu_up();
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DESCRIBE), 0);
 	qemu.running = false;
-	(void)fclose(vmft_agent.tap.stream); /* this one replays */
-	vmft_agent.tap.stream = NULL;
+	(void)fclose(vmft_tap.stream); /* this one replays */
+	vmft_tap.stream = NULL;
 	memset((uint8_t *)area + area->region[BIOS].shadow_at, rom, 3 * PAGE + 100);
 	memcpy((uint8_t *)area + area->state_at, saved, sizeof(saved));
 	atomic_store(&area->load_bytes, sizeof(saved));
@@ -852,7 +856,7 @@ static void test_requests(void)
 	vmft_requests_service();
 	vmft_requests_service();
 	CU_ASSERT_EQUAL(qemu.scheduled, 2);
-	vmft_agent.attach.area = NULL; /* no area, no attach */
+	vmft_agent.area = NULL; /* no area, no attach */
 	vmft_requests_service();
 	CU_ASSERT_EQUAL(qemu.scheduled, 2);
 	qemu_down();

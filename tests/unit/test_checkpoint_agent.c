@@ -18,6 +18,12 @@
 #include <x86intrin.h>
 
 #include "fake_qemu.h"
+#include "monitor/agent/announce.h"
+#include "monitor/agent/checkpoint.h"
+#include "monitor/agent/input.h"
+#include "monitor/agent/requests.h"
+#include "monitor/agent/signals.h"
+#include "monitor/agent/track.h"
 #include "monitor/common/area-setup.h"
 #include "suites.h"
 
@@ -61,7 +67,7 @@ static void lengths_of_images(struct pieces *p)
 static uint64_t epochs(void)
 {
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_position),
-			atomic_load(&vmft_agent.checkpoint.epoch));
+			atomic_load(&vmft_checkpoint.epoch));
 	return atomic_load(&vmft_agent.iface->log_position);
 }
 
@@ -101,7 +107,7 @@ static void test_point(void)
 	CU_ASSERT_EQUAL(atomic_load(&area->point_position), 1);
 	CU_ASSERT_EQUAL(atomic_load(&area->more), 0);
 	CU_ASSERT(atomic_load(&vmft_agent.logging));
-	CU_ASSERT(atomic_load(&vmft_agent.attach.disks));
+	CU_ASSERT(atomic_load(&vmft_track.disks));
 	CU_ASSERT_EQUAL(qemu.log_stops, 0);
 	for (unsigned i = 0; i < REGIONS; i++)
 		CU_ASSERT(area_nothing_marked(i));
@@ -270,7 +276,7 @@ static void test_epoch_flushes(void)
 	struct pieces p = {0};
 
 	attached();
-	vmft_agent.attach.flush = true;
+	vmft_agent.flush = true;
 	vmft_agent.qemu.flush_all = flush_writes;
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
 	calls_are(STOPPED "flush " SAVED WENT_ON);
@@ -1038,7 +1044,7 @@ static void test_load(void)
 	CU_ASSERT_EQUAL(announced_at_start, 1);
 	CU_ASSERT(open_at_start);
 	CU_ASSERT(!live_at_start);
-	CU_ASSERT_EQUAL(vmft_agent.announcer.made, 1);
+	CU_ASSERT_EQUAL(vmft_announcer.made, 1);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->agent_state), VMFT_AGENT_LIVE);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->live_at_ns), 5000);
 	/* Epochs are counted on. */
@@ -1371,7 +1377,7 @@ static void test_throttle(void)
 		calls_are(steps[i].calls);
 	}
 	/* It is lockstep's tap that slows a guest which is logged. */
-	vmft_agent.checkpoint.on = false;
+	vmft_agent.checkpoint = false;
 	atomic_store(&vmft_agent.iface->throttle, 500);
 	vmft_checkpoint_service();
 	calls_are("");
@@ -1414,9 +1420,9 @@ static uint32_t agent_state(void)
 static void test_comes_up(void)
 {
 	setup();
-	vmft_agent.checkpoint.on = false;
+	vmft_agent.checkpoint = false;
 	vmft_checkpoint_before_wait();
-	vmft_agent.checkpoint.on = true;
+	vmft_agent.checkpoint = true;
 	qemu.phase = 3;
 	vmft_checkpoint_before_wait();
 	CU_ASSERT(!atomic_load(&vmft_agent.armed));

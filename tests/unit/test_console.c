@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent_world.h"
+#include "monitor/agent/console.h"
 #include "monitor/daemon/guest/console.h"
 #include "suites.h"
 
@@ -199,7 +200,7 @@ static void test_descriptors(void)
 	CU_ASSERT_EQUAL(errno, ENOENT);
 	CU_ASSERT_FALSE(vmft_console_is_name("/vmft:console:"));
 	/* Of any number, and the last is refused. */
-	while (atomic_load(&vmft_agent.console_count) < VMFT_AGENT_CONSOLES)
+	while (atomic_load(&vmft_consoles.count) < VMFT_AGENT_CONSOLES)
 		CU_ASSERT_FATAL(vmft_console_open(VMFT_CONSOLE_NAME "/dev/null", O_WRONLY, 0) >= 0);
 	CU_ASSERT_EQUAL(vmft_console_open(VMFT_CONSOLE_NAME "/dev/null", O_WRONLY, 0), -1);
 	CU_ASSERT_EQUAL(errno, EMFILE);

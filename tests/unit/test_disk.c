@@ -13,6 +13,10 @@
 #include "fake_qemu.h"
 #include "suites.h"
 
+#include "monitor/agent/clock.h"
+#include "monitor/agent/disk.h"
+#include "monitor/agent/feed.h"
+
 #define MS	   1000000u
 #define SEVERAL_US 200000u /* in which the agent has looked again several times */
 
@@ -93,9 +97,9 @@ static void up(int error)
 static void up_replaying(int error)
 {
 	up(error);
-	vmft_agent.feed.stream = fopen("/dev/null", "r");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(vmft_agent.feed.stream);
-	atomic_store(&vmft_agent.feed.phase, VMFT_FEED_STREAM);
+	vmft_feed.stream = fopen("/dev/null", "r");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(vmft_feed.stream);
+	atomic_store(&vmft_feed.phase, VMFT_FEED_STREAM);
 }
 
 static uint32_t failures(void)
@@ -235,7 +239,7 @@ static void test_kept(void)
 		up(ENOSPC);
 		atomic_store(&vmft_agent.logging, true);
 		begins(&worker, (enum vmft_disk_call)call);
-		vmft_tap_stop_keeping();
+		vmft_agent_stop_keeping();
 		returns(&worker, -1, ENOSPC);
 		CU_ASSERT_EQUAL(atomic_load(&libc.calls), 1);
 		CU_ASSERT_EQUAL(failures(), 1);
@@ -281,7 +285,7 @@ static void test_replaying_flush(void)
 	begins(&worker, VMFT_DISK_FLUSH);
 	CU_ASSERT_EQUAL(atomic_load(&libc.calls), 1);
 	atomic_store(&libc.error, 0);
-	atomic_store(&vmft_agent.feed.phase, VMFT_FEED_LEFT);
+	atomic_store(&vmft_feed.phase, VMFT_FEED_LEFT);
 	returns(&worker, -1, EIO);
 	CU_ASSERT_EQUAL(atomic_load(&libc.calls), 1);
 	qemu_down();
@@ -294,7 +298,7 @@ static void test_goes_live(void)
 
 	up_replaying(ENOSPC);
 	begins(&worker, VMFT_DISK_WRITE);
-	atomic_store(&vmft_agent.feed.phase, VMFT_FEED_LEFT);
+	atomic_store(&vmft_feed.phase, VMFT_FEED_LEFT);
 	returns(&worker, -1, ENOSPC);
 	qemu_down();
 }

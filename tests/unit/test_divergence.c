@@ -10,6 +10,11 @@
 #include <unistd.h>
 
 #include "agent_world.h"
+#include "monitor/agent/diverge.h"
+#include "monitor/agent/feed.h"
+#include "monitor/agent/output.h"
+#include "monitor/agent/qemu.h"
+#include "monitor/agent/tap.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/daemon/hub/monitor.h"
 #include "monitor/daemon/savedlog/log-index.h"
@@ -33,8 +38,8 @@ static void primary_up(void)
 {
 	world_up(PAGES * PAGE, NULL, 0);
 	CU_ASSERT_PTR_NOT_NULL(vmft_tap_open(0));
-	CU_ASSERT_EQUAL(vmft_output_open("vmft:frames0"), vmft_agent.output.fd[0]);
-	CU_ASSERT_EQUAL(vmft_output_open("vmft:frames1"), vmft_agent.output.fd[1]);
+	CU_ASSERT_EQUAL(vmft_output_open("vmft:frames0"), vmft_output.fd[0]);
+	CU_ASSERT_EQUAL(vmft_output_open("vmft:frames1"), vmft_output.fd[1]);
 }
 
 static void primary_down(void)
@@ -42,8 +47,8 @@ static void primary_down(void)
 	log_size = atomic_load(&vmft_agent.iface->log_head);
 	CU_ASSERT_FATAL(log_size <= sizeof(log_bytes));
 	vmft_ring_read(&vmft_agent.ring, 0, log_bytes, log_size);
-	close(vmft_agent.output.fd[0]);
-	close(vmft_agent.output.fd[1]);
+	close(vmft_output.fd[0]);
+	close(vmft_output.fd[1]);
 	world_down();
 }
 
@@ -62,7 +67,7 @@ static void backup_up(void)
 	CU_ASSERT_PTR_NOT_NULL(vmft_feed_open());
 	for (unsigned i = 0; i < 4; i++)
 		(void)vmft_feed_byte();
-	CU_ASSERT_EQUAL(fseek(vmft_agent.feed.stream, VMFT_LOG_HEADER_BYTES, SEEK_SET), 0);
+	CU_ASSERT_EQUAL(fseek(vmft_feed.stream, VMFT_LOG_HEADER_BYTES, SEEK_SET), 0);
 	vmft_ring_write(&vmft_agent.ring, 0, log_bytes, log_size);
 	vmft_ring_publish(&vmft_agent.ring, log_size);
 	world.sleep = backup_sleeps;
@@ -413,10 +418,10 @@ static void test_when_to_sample(void)
 	vmft_tap_write(sampled, 1);
 	CU_ASSERT_EQUAL(atomic_load(&iface->digests_taken), 0);
 	vmft_tap_write(block, sizeof(block));
-	atomic_store(&vmft_agent.attach.busy, true);
+	atomic_store(&vmft_tap.busy, true);
 	vmft_tap_write(sampled, 1);
 	CU_ASSERT_EQUAL(atomic_load(&iface->digests_taken), 0);
-	atomic_store(&vmft_agent.attach.busy, false);
+	atomic_store(&vmft_tap.busy, false);
 	vmft_tap_write(sampled, 1);
 	CU_ASSERT_EQUAL(atomic_load(&iface->digests_taken), 1);
 	vmft_tap_write(sampled, 1);

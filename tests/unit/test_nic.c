@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "agent_world.h"
+#include "monitor/agent/announce.h"
+#include "monitor/agent/nic.h"
 #include "monitor/common/exchange.h"
 #include "monitor/wrapper/tap-fd.h"
 #include "suites.h"
@@ -67,10 +69,10 @@ static void setup(void)
 	vmft_libc()->ioctl = fake_ioctl;
 	vmft_agent.qemu.find_netdev = find_netdev;
 	vmft_agent.qemu.tap_get_fd = tap_get_fd;
-	memset(&vmft_agent.nics, 0, sizeof(vmft_agent.nics));
-	vmft_agent.nics.count = 2;
-	vmft_agent.nics.nic[0].id[0] = 'a';
-	vmft_agent.nics.nic[1].id[0] = 'b';
+	memset(&vmft_nics, 0, sizeof(vmft_nics));
+	vmft_nics.count = 2;
+	vmft_nics.nic[0].id[0] = 'a';
+	vmft_nics.nic[1].id[0] = 'b';
 	memset(&taps, 0, sizeof(taps));
 	for (unsigned i = 0; i < TAPS; i++)
 		taps.fd[i] = open("/dev/null", O_RDWR);
@@ -134,7 +136,7 @@ static uint32_t header_found(void)
 	setup();
 	taps.made = 2;
 	vmft_nic_find_all();
-	header = atomic_load(&vmft_agent.nics.nic[0].header);
+	header = atomic_load(&vmft_nics.nic[0].header);
 	return header;
 }
 
@@ -144,12 +146,12 @@ static void test_header(void)
 	vmft_nic_header_is(taps.fd[2], 10);
 	vmft_nic_header_is(taps.fd[1], 1000);
 	vmft_nic_header_is(taps.fd[0], 20);
-	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.nics.nic[0].header), 10);
-	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.nics.nic[1].header), 12);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_nics.nic[0].header), 10);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_nics.nic[1].header), 12);
 	taps.flags = IFF_TAP | IFF_NO_PI;
-	atomic_store(&vmft_agent.nics.found, false);
+	atomic_store(&vmft_nics.found, false);
 	vmft_nic_find_all();
-	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.nics.nic[0].header), 0);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_nics.nic[0].header), 0);
 	teardown();
 }
 
@@ -186,9 +188,9 @@ static void card_up(void)
 	world_up(4096, NULL, 0);
 	vmft_libc_look_up(); /* what is announced is read back, not counted */
 	atomic_store(&vmft_agent.open, true);
-	vmft_agent.nics.nic[0].fd = world.tap[1];
-	vmft_agent.nics.nic[0].header = HEADER;
-	memcpy(vmft_agent.nics.nic[0].mac, mac, sizeof(mac));
+	vmft_nics.nic[0].fd = world.tap[1];
+	vmft_nics.nic[0].header = HEADER;
+	memcpy(vmft_nics.nic[0].mac, mac, sizeof(mac));
 	vmft_announce_begin();
 }
 
@@ -215,8 +217,7 @@ static uint32_t published(void)
 {
 	static uint8_t bytes[VMFT_EXCHANGE_MAX];
 	uint32_t version = 0;
-	const ssize_t n =
-	    vmft_exchange_read(vmft_exchange_shown(vmft_agent.attach.area), bytes, &version);
+	const ssize_t n = vmft_exchange_read(vmft_exchange_shown(vmft_agent.area), bytes, &version);
 
 	CU_ASSERT_FATAL(n > 0);
 	CU_ASSERT_EQUAL_FATAL(vmft_presence_decode(bytes, (size_t)n, &read_back), 0);
@@ -297,7 +298,7 @@ static void test_announces(void)
 	(void)published();
 	world_down();
 	card_up();
-	vmft_exchange_write(vmft_exchange_told(vmft_agent.attach.area), bytes,
+	vmft_exchange_write(vmft_exchange_told(vmft_agent.area), bytes,
 			    vmft_presence_encode(&read_back, bytes));
 	vmft_announce_service();
 	CU_ASSERT_EQUAL(announced(last), 0); /* not live */
@@ -344,7 +345,7 @@ static void test_told_nonsense(void)
 	uint8_t last[64];
 
 	card_up();
-	vmft_exchange_write(vmft_exchange_told(vmft_agent.attach.area),
+	vmft_exchange_write(vmft_exchange_told(vmft_agent.area),
 			    (const uint8_t *)"\xff\xff\xff\xff garbage", 12);
 	vmft_announce_live();
 	CU_ASSERT_EQUAL(announced(last), 1);

@@ -8,6 +8,11 @@
 #include "fake_qemu.h"
 #include "suites.h"
 
+#include "monitor/agent/checkpoint.h"
+#include "monitor/agent/power.h"
+#include "monitor/agent/requests.h"
+#include "monitor/agent/tap.h"
+
 #define HELD	  "store-state clock:2:0 runstate:7 ticks-off notify:0:7 "
 #define RELEASED  "ticks-on runstate:9 runstate:12 notify:1:12 clock:2:1 "
 #define STOPPED	  "runstate:7 ticks-off pause notify:0:7 drain "
@@ -150,9 +155,9 @@ static void loadable(bool checkpoint)
 	qemu.running = false;
 	qemu.ticks = false;
 	world.run_state = QEMU_INMIGRATE;
-	if (vmft_agent.tap.stream)
-		(void)fclose(vmft_agent.tap.stream); /* this one replays, or stands by */
-	vmft_agent.tap.stream = NULL;
+	if (vmft_tap.stream)
+		(void)fclose(vmft_tap.stream); /* this one replays, or stands by */
+	vmft_tap.stream = NULL;
 	memcpy((uint8_t *)area + area->state_at, saved, sizeof(saved));
 	atomic_store(&area->load_bytes, sizeof(saved));
 	qemu.pm_base = PM_BASE;

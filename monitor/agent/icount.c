@@ -14,13 +14,22 @@
  * are due, and once for how long to wait.
  */
 #define _GNU_SOURCE
-#include "agent.h"
+#include "icount.h"
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "agent.h"
+#include "ground.h"
+#include "qemu.h"
+#include "tap.h"
+
+struct vmft_icount vmft_icount;
 
 enum { QEMU_CLOCK_VIRTUAL = 1, QEMU_TIMERS_OF_THE_GUEST = ~1 /* ~QEMU_TIMER_ATTR_EXTERNAL */ };
 
@@ -69,7 +78,7 @@ static bool warp_timer_is_due(int64_t now)
  * the second event is certain: behind its timers the main loop may stop the guest
  * (main_loop_should_exit()), which makes another thing of the field (cpu_disable_ticks()).
  */
-static void let_idle_time_pass(struct vmft_time *t, int64_t now)
+static void let_idle_time_pass(struct vmft_icount *t, int64_t now)
 {
 	const int64_t since = timers_get(vmft_agent.warp_offset);
 	const int64_t idle = now - since;
@@ -87,9 +96,9 @@ static void let_idle_time_pass(struct vmft_time *t, int64_t now)
 }
 
 /* Before QEMU's next event is written: what was read for it has been read. */
-void vmft_time_before_event(void)
+void vmft_icount_before_event(void)
 {
-	struct vmft_time *t = &vmft_agent.time;
+	struct vmft_icount *t = &vmft_icount;
 
 	if (!t->bent)
 		return;
@@ -162,7 +171,7 @@ static uint64_t cpu_time(void)
 
 /* The host's clock as QEMU has it, cpu_get_clock(), stands while the guest is stopped, at an attach
  * point or for a disk that is full. To the guest it is time like any other. */
-static int64_t host_clock(struct vmft_time *t, uint64_t now)
+static int64_t host_clock(struct vmft_icount *t, uint64_t now)
 {
 	if (!t->anchored)
 		t->anchor = timers_get(vmft_agent.clock_offset);
@@ -172,7 +181,7 @@ static int64_t host_clock(struct vmft_time *t, uint64_t now)
 	return t->anchor + (int64_t)now;
 }
 
-static void set_by_host(struct vmft_time *t, uint64_t now, bool rested)
+static void set_by_host(struct vmft_icount *t, uint64_t now, bool rested)
 {
 	struct vmft_clock_entry entry = {.host_ns = host_clock(t, now)};
 	struct vmft_guest_clock clock = clock_get();
@@ -188,7 +197,7 @@ static void set_by_host(struct vmft_time *t, uint64_t now, bool rested)
 
 /* No factor is less than one: a guest that executes more than an instruction a nanosecond goes
  * ahead all the same. Its real time passes here. */
-static void wait_for_host(const struct vmft_time *t, uint64_t now)
+static void wait_for_host(const struct vmft_icount *t, uint64_t now)
 {
 	const struct timespec wait = {.tv_nsec = WAIT_NS};
 	const struct vmft_guest_clock clock = clock_get();
@@ -197,7 +206,7 @@ static void wait_for_host(const struct vmft_time *t, uint64_t now)
 		(void)nanosleep(&wait, NULL);
 }
 
-static void keep_clock(struct vmft_time *t)
+static void keep_clock(struct vmft_icount *t)
 {
 	const uint64_t now = vmft_agent_now();
 	const struct vmft_guest_clock clock = clock_get();
@@ -214,7 +223,7 @@ static void keep_clock(struct vmft_time *t)
 		wait_for_host(t, now);
 }
 
-void vmft_time_replay(const uint8_t *bytes)
+void vmft_icount_replay(const uint8_t *bytes)
 {
 	struct vmft_clock_entry entry;
 
@@ -226,12 +235,12 @@ void vmft_time_replay(const uint8_t *bytes)
 
 /* The guest goes live here. Its clock goes on where it would be had its host not failed, as far as
  * the log that came says where that was; not before what it has read. */
-int64_t vmft_time_goes_on(int64_t guest_ns)
+int64_t vmft_icount_goes_on(int64_t guest_ns)
 {
 	const int64_t now = (int64_t)vmft_agent_now();
 	const int64_t base = atomic_load(&vmft_agent.iface->clock_base);
 
-	vmft_agent.time.anchored = false;
+	vmft_icount.anchored = false;
 	return base != 0 && now - base > guest_ns ? now - base : guest_ns;
 }
 
@@ -241,9 +250,9 @@ int64_t vmft_time_goes_on(int64_t guest_ns)
  * second that had passed, for ever. What QEMU reads while it makes the machine is therefore one
  * whole second. It is logged, as any reading.
  */
-void vmft_time_of_day(struct timeval *tv)
+void vmft_icount_time_of_day(struct timeval *tv)
 {
-	struct vmft_time *t = &vmft_agent.time;
+	struct vmft_icount *t = &vmft_icount;
 
 	if (t->made)
 		return;
@@ -262,7 +271,7 @@ static void end_run(void)
 	const struct vmft_qemu *q = &vmft_agent.qemu;
 	void *cpu;
 
-	if (!vmft_agent.tap.stream || atomic_load(&vmft_agent.fenced) || !q->runstate_is_running())
+	if (!vmft_tap.stream || atomic_load(&vmft_agent.fenced) || !q->runstate_is_running())
 		return;
 	cpu = q->get_cpu(0);
 	if (cpu)
@@ -272,7 +281,7 @@ static void end_run(void)
 static void *end_runs(void *unused)
 {
 	const struct timespec run = {.tv_nsec = RUN_NS};
-	struct vmft_time *t = &vmft_agent.time;
+	struct vmft_icount *t = &vmft_icount;
 
 	(void)unused;
 	for (;;) {
@@ -292,15 +301,15 @@ static void *end_runs(void *unused)
 	return NULL;
 }
 
-void vmft_time_serve(void)
+void vmft_icount_serve(void)
 {
 	pthread_t thread;
 
-	atomic_store(&vmft_agent.time.rests, 1);
+	atomic_store(&vmft_icount.rests, 1);
 	vmft_agent_must_thread(&thread, end_runs);
 }
 
-static void turn_begins(struct vmft_time *t)
+static void turn_begins(struct vmft_icount *t)
 {
 	atomic_fetch_add_explicit(&t->turns, 1, memory_order_relaxed);
 	if (atomic_exchange(&t->rests, 0) && atomic_load(&t->waits))
@@ -309,17 +318,17 @@ static void turn_begins(struct vmft_time *t)
 }
 
 /* The main loop logs this one only while the vCPU has nothing to do (icount_start_warp_timer()). */
-static void rest_begins(struct vmft_time *t)
+static void rest_begins(struct vmft_icount *t)
 {
 	t->rested = true;
 	atomic_store(&t->rests, 1);
 }
 
 /* Behind a piece of what QEMU has logged. */
-void vmft_time_logged(const struct vmft_log_cursor *cursor)
+void vmft_icount_logged(const struct vmft_log_cursor *cursor)
 {
 	enum { READS_WITHOUT_TIMER = 2 };
-	struct vmft_time *t = &vmft_agent.time;
+	struct vmft_icount *t = &vmft_icount;
 
 	if (!vmft_log_cursor_is_between(cursor))
 		return;
@@ -360,12 +369,12 @@ void vmft_time_logged(const struct vmft_log_cursor *cursor)
  * an alarm (above): the loop must come round, icount_start_warp_timer() sets one. Once: should
  * there be a reason that it does not, the loop may not spin.
  */
-bool vmft_time_ends_wait(void)
+bool vmft_icount_ends_wait(void)
 {
 	const struct vmft_qemu *q = &vmft_agent.qemu;
-	struct vmft_time *t = &vmft_agent.time;
+	struct vmft_icount *t = &vmft_icount;
 
-	if (t->asked || !vmft_agent.tap.stream || atomic_load(&vmft_agent.fenced) ||
+	if (t->asked || !vmft_tap.stream || atomic_load(&vmft_agent.fenced) ||
 	    timers_get(vmft_agent.warp_offset) != WARP_NONE || !q->runstate_is_running() ||
 	    !q->is_idle() || q->deadline(QEMU_CLOCK_VIRTUAL, QEMU_TIMERS_OF_THE_GUEST) < 0) {
 		t->asked = false;

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The service thread. It carries out the monitor's commands, sends the frames that may leave, and
+ * tells the monitor by agent_beat that QEMU's process is scheduled. It holds none of QEMU's locks
+ * and never waits for QEMU: what needs QEMU's locks it schedules for the main loop.
+ */
+#define _GNU_SOURCE
+#include "service.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "announce.h"
+#include "checkpoint.h"
+#include "disk.h"
+#include "gate.h"
+#include "ground.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/interface.h"
+#include "power.h"
+#include "requests.h"
+#include "signals.h"
+
+/* RunState of QEMU 7.2 (qapi/run-state.json) */
+#define QEMU_RUN_STATE_PAUSED 4
+
+#define SERVICE_TICK_MS 20
+
+struct service {
+	pthread_t thread;
+	uint32_t obeyed; /* the last command that was carried out */
+};
+
+static struct service vmft_service;
+
+static void fence(const char *why)
+{
+	if (atomic_exchange(&vmft_agent.fenced, true))
+		return;
+	vmft_agent_say("%s: the guest is stopped for good and emits nothing", why);
+	vmft_gate_mode_changed();
+	vmft_agent_wake();
+	/* Thread-safe by design: the main loop does the stop (softmmu/runstate.c). */
+	vmft_agent.qemu.vmstop_request_prepare();
+	vmft_agent.qemu.vmstop_request(QEMU_RUN_STATE_PAUSED);
+	vmft_agent_state_set(VMFT_AGENT_FENCED);
+}
+
+static void open_gate(void)
+{
+	vmft_gate_open();
+	vmft_agent_stop_keeping();
+}
+
+/*
+ * Without its monitor a protected primary can neither be acknowledged nor ask the arbiter,
+ * and the backup, seeing the connection go, takes over: so it stops. One that is alone has
+ * won its generation, nobody else can: it goes on. A backup's QEMU is of no more use.
+ */
+static void orphaned(void)
+{
+	uint32_t state = atomic_load(&vmft_agent.iface->agent_state);
+	uint32_t code = atomic_load(&vmft_agent.iface->exit_code);
+
+	if (atomic_exchange(&vmft_agent.orphaned, true))
+		return;
+	vmft_signals_orphaned();
+	if (state == VMFT_AGENT_ENDED) {
+		/* The last of it stays here. */
+		if (vmft_agent.checkpoint)
+			vmft_checkpoint_end();
+		return;
+	}
+	if (atomic_load(&vmft_agent.open)) {
+		/* Nobody takes the log of an attach under way out of the ring any more. */
+		vmft_agent_stop_keeping();
+		if (vmft_agent.checkpoint)
+			vmft_checkpoint_orphaned();
+		vmft_agent_say("the monitor is gone: the guest goes on, unprotected");
+		return;
+	}
+	if (state == VMFT_AGENT_ABSENT || state == VMFT_AGENT_WAITING ||
+	    state == VMFT_AGENT_REPLAYING || state == VMFT_AGENT_STANDBY) {
+		vmft_agent_say("the monitor is gone before this side was live: QEMU ends");
+		_exit(code ? (int)code : VMFT_EXIT_INTERNAL);
+	}
+	fence("the monitor is gone");
+}
+
+/*
+ * A replaying QEMU sleeps in here, a frozen one holds locks: neither hears of an orderly end, and
+ * nothing they have in memory is of use to anybody.
+ */
+static void end(void)
+{
+	const uint32_t code = atomic_load(&vmft_agent.iface->exit_code);
+
+	/* What the guest said last, and the backup has acknowledged, leaves before. */
+	(void)vmft_gate_service();
+	if (!vmft_agent.checkpoint || code != VMFT_EXIT_OK)
+		_exit((int)code);
+	vmft_checkpoint_end();
+}
+
+/* By the step from one command to the next: behind an attach point the log is kept though
+ * the command is still OPEN. */
+static void obey(void)
+{
+	uint32_t command = vmft_agent_command();
+	uint32_t state = atomic_load(&vmft_agent.iface->agent_state);
+
+	if (command == vmft_service.obeyed)
+		return;
+	/* A backup's guest emits nothing; its monitor ends it. */
+	if (command == VMFT_COMMAND_FENCE && state != VMFT_AGENT_REPLAYING &&
+	    state != VMFT_AGENT_STANDBY)
+		fence("the other side is live");
+	else if (command == VMFT_COMMAND_END)
+		end();
+	else if (vmft_agent.checkpoint && state == VMFT_AGENT_WAITING &&
+		 (command == VMFT_COMMAND_OPEN || command == VMFT_COMMAND_RUN))
+		vmft_checkpoint_start(command == VMFT_COMMAND_OPEN);
+	else if (command == VMFT_COMMAND_OPEN && state != VMFT_AGENT_WAITING &&
+		 state != VMFT_AGENT_STANDBY)
+		open_gate();
+	else if (command == VMFT_COMMAND_RUN && atomic_load(&vmft_agent.logging) &&
+		 atomic_load(&vmft_agent.open))
+		vmft_gate_close();
+	vmft_service.obeyed = command;
+}
+
+static void *service(void *unused)
+{
+	int tap = -1;
+
+	(void)unused;
+	for (;;) {
+		struct pollfd fds[3] = {
+		    {.fd = vmft_agent.bell_agent, .events = POLLIN},
+		    {.fd = tap, .events = POLLOUT},
+		    {.fd = atomic_load(&vmft_agent.orphaned) ? -1 : vmft_agent.lifeline,
+		     .events = POLLIN},
+		};
+		uint64_t rung;
+
+		(void)poll(fds, 3, SERVICE_TICK_MS);
+		if (fds[0].revents & POLLIN)
+			(void)!vmft_libc_read(vmft_agent.bell_agent, &rung, sizeof(rung));
+		/* Before anything leaves: a monitor that is gone may mean a backup that is
+		 * about to go live. */
+		if (fds[2].revents & (POLLHUP | POLLERR))
+			orphaned();
+		obey();
+		vmft_announce_service();
+		vmft_checkpoint_service();
+		vmft_requests_service();
+		vmft_disk_service();
+		vmft_signals_service();
+		vmft_gate_keep_service();
+		vmft_power_service();
+		tap = vmft_gate_service();
+		atomic_fetch_add_explicit(&vmft_agent.iface->agent_beat, 1, memory_order_relaxed);
+	}
+	return NULL;
+}
+
+void vmft_service_start(void)
+{
+	vmft_agent_must_thread(&vmft_service.thread, service);
+}

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the tests share: how one is declared, what it may assert, the pair under load."""
+"""What the tests share: the ways to protect a guest, what a test may assert, the pair under load."""
 
 import contextlib
-import functools
 import os
 import re
 import sys
 import time
+
+import pytest
 
 from vmftlab.bare import BareLoad
 from vmftlab.lab import KVM, ROOT, Lab, has_kvm
@@ -14,15 +15,9 @@ from vmftlab.load import Workload
 
 LOGS = os.path.join(ROOT, "build", "test-logs")
 
-TESTS = {}
 
-
-class Failure(Exception):
+class Failure(AssertionError):
     """A check did not hold."""
-
-
-class CannotRun(Exception):
-    """This machine lacks what a test needs. Neither passed nor failed."""
 
 
 class Way:
@@ -35,6 +30,9 @@ class Way:
 
     def lab(self, name, **more):
         return lab(name, **{**self.options, **more})
+
+    def __str__(self):
+        return self.prefix.rstrip("-") or self.strategy
 
     @property
     def sends_state(self):
@@ -52,21 +50,9 @@ BOTH = (LOCKSTEP, CHECKPOINT)
 TCG_1, TCG_2, KVM_1, KVM_2 = (bare(accel, smp) for accel in ("tcg", "kvm") for smp in (1, 2))
 
 
-def test(name, limit=240):
-    """Declares a test. `limit`: seconds after which it is stuck, not slow."""
-    def declare(function):
-        TESTS[name] = (function, limit)
-        return function
-    return declare
-
-
-def drill(name, *ways, limit=240):
-    """Declares a test for each of the ways to protect a guest; it is told which."""
-    def declare(function):
-        for way in ways or BOTH:
-            TESTS[way.prefix + name] = (functools.partial(function, way=way), limit)
-        return function
-    return declare
+def ways(*several):
+    """Declares a test for each of these ways to protect a guest: `way` is the one."""
+    return pytest.mark.parametrize("way", several, ids=str)
 
 
 def check(condition, text):
@@ -87,7 +73,7 @@ def paired(pair, name, what):
 def lab(name, **options):
     """A lab whose logs are kept if the test fails, and which must leave nothing behind."""
     if options.get("accel") == "kvm" and not has_kvm():
-        raise CannotRun(f"no {KVM}")
+        pytest.skip(f"no {KVM}")
     made = Lab(**options)
     try:
         made.open()

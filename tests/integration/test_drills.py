@@ -9,8 +9,10 @@ import os
 import random
 import types
 
+import pytest
+
 import harness
-from harness import BOTH, KVM_2, CannotRun, check, drill, equal, note, test
+from harness import BOTH, KVM_2, check, equal, note, ways
 from vmftlab import faults, outputrule
 from vmftlab.drill import SILENCE_MS, Drill
 from vmftlab.lab import has_kvm
@@ -48,7 +50,7 @@ def options_for(way, seed=None):
 def done(name, way, plan, seed=None, rule=outputrule.OutputRule):
     """Does them; the result as scripts/drill would write it."""
     if way.options.get("accel") == "kvm" and not has_kvm():
-        raise CannotRun("no /dev/kvm")
+        pytest.skip("no /dev/kvm")
     made = Drill(options_for(way, seed), plan, os.path.join(harness.LOGS, name), rule)
     with made.lab:
         made.run()
@@ -84,45 +86,43 @@ def good(result, plan):
                                          for record in result["faults"]))
 
 
-def declare(group, kinds):
-    @drill(f"drill-{group}", *BOTH, limit=600)
-    def of_group(name, way):
-        there = {kind: fault for kind, fault in faults.available(None).items() if kind in kinds}
-        for kind in set(kinds) - set(there):
-            note(f"{kind} is left out: {faults.KINDS[kind].why_not(None)}")
-        plan = faults.every(there)
-        good(done(name, way, plan), plan)
+@pytest.mark.parametrize("group", GROUPS)
+@ways(*BOTH)
+@pytest.mark.timeout(600)
+def test_drill(name, way, group):
+    kinds = GROUPS[group]
+    there = {kind: fault for kind, fault in faults.available(None).items() if kind in kinds}
+    for kind in set(kinds) - set(there):
+        note(f"{kind} is left out: {faults.KINDS[kind].why_not(None)}")
+    plan = faults.every(there)
+    good(done(name, way, plan), plan)
 
 
-for _group, _kinds in GROUPS.items():
-    declare(_group, _kinds)
-
-
-@test("drill-every-kind")
-def every_kind(_name):
+def test_drill_every_kind():
     """None was forgotten above."""
     equal(sorted(kind for kinds in GROUPS.values() for kind in kinds), sorted(faults.KINDS),
           "kinds of faults that are under test")
 
 
-@drill("drill", KVM_2, limit=400)
-def drill_bare(name, way):
+@ways(KVM_2)
+@pytest.mark.timeout(400)
+def test_drill_of_some(name, way):
     """On the bare guest, which finds damage to its memory and clocks by itself."""
     plan = faults.parse_list("kill-qemu,power-off:primary,stop-host:primary,channel-cut,"
                              "channel-loss,clock-step,kill-monitor:backup")
     good(done(name, way, plan), plan)
 
 
-@drill("drill-soak", *BOTH, limit=300 + 30 * max(SOAK.values()))
-def soak(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(300 + 30 * max(SOAK.values()))
+def test_drill_soak(name, way):
     """VMFT_SOAK faults at random, from VMFT_SEED."""
     plan = faults.drawn(SOAK[way.strategy], random.Random(SEED), faults.available(None))
     note(f"seed {SEED}")
     good(done(name, way, plan, SEED), plan)
 
 
-@test("drill-same-seed")
-def same_seed(_name):
+def test_drill_same_seed():
     """The same seed gives the same faults, another seed others; by weight, all of them."""
     kinds = faults.available(None)
     drawn = [faults.drawn(300, random.Random(seed), kinds) for seed in (7, 7, 8)]
@@ -144,8 +144,8 @@ class KilledButHarmless(faults.KillQemu):
     may = {"primary": (faults.NOTHING,)}
 
 
-@test("drill-finds-out", limit=400)
-def finds_out(name):
+@pytest.mark.timeout(400)
+def test_drill_finds_out(name):
     """A fault that did not happen, and an outcome that is not right, are found out; and the
     drill is protected again after each."""
     plan = [("not-killed", "primary"), ("killed-but-harmless", "primary"), ("kill-qemu", "primary")]
@@ -165,8 +165,9 @@ def finds_out(name):
     equal(result["totals"]["lost"], 0, "lost")
 
 
-@drill("drill-finds-early-output", *BOTH, limit=300)
-def finds_early_output(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(300)
+def test_drill_finds_early_output(name, way):
     """Had the backup held things later than it did, the drill would say so of real frames."""
     plan = [("kill-qemu", "primary")]
 

@@ -4,8 +4,10 @@
 import os
 import time
 
-from harness import (KVM_1, TCG_2, Loaded, captures_whole, check, drill, equal, note, paired,
-                     silent)
+import pytest
+
+from harness import (BOTH, KVM_1, Loaded, TCG_2, captures_whole, check, equal, note, paired,
+                     silent, ways)
 from vmftlab import bare_client
 from vmftlab.bare import BareGuest
 
@@ -44,8 +46,8 @@ def hold_acks(pair):
     return time.time_ns()
 
 
-@drill("output-rule")
-def output_rule(name, way):
+@ways(*BOTH)
+def test_output_rule(name, way):
     with way.lab(name) as pair:
         pair.start_protected()
         conn = pair.client_connect(KV_PORT)
@@ -87,8 +89,8 @@ def output_rule(name, way):
         captures_whole(pair)
 
 
-@drill("output-rule", TCG_2, KVM_1)
-def output_rule_bare(name, way):
+@ways(TCG_2, KVM_1)
+def test_output_rule_of_datagrams(name, way):
     """The same with a guest that answers a datagram with a datagram."""
     with way.lab(name) as pair:
         pair.start_protected()
@@ -121,8 +123,8 @@ def output_rule_bare(name, way):
         captures_whole(pair)
 
 
-@drill("gate-full")
-def gate_full(name, way):
+@ways(*BOTH)
+def test_gate_full(name, way):
     """A full gate stops the guest; nothing is dropped, all comes when acks come again."""
     gate = 65536
     most = gate + (CARD_RING_BYTES if way.sends_state else 0)
@@ -168,8 +170,9 @@ def gate_full(name, way):
         captures_whole(pair)
 
 
-@drill("divergence", limit=240 + int(os.environ.get("VMFT_SECONDS", "5")))
-def divergence(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(240 + int(os.environ.get("VMFT_SECONDS", "5")))
+def test_divergence(name, way):
     """After a loaded run, at an equal log position: same memory, same disk.
 
     VMFT_SECONDS=N makes the run that much longer.

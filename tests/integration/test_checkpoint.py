@@ -8,8 +8,10 @@ import os
 import re
 import time
 
-from harness import (CHECKPOINT, KVM_1, KVM_2, TCG_1, TCG_2, Loaded, Way, check,
-                     clock_reading, drill, equal, lab, note, paired, test)
+import pytest
+
+from harness import (CHECKPOINT, KVM_1, KVM_2, Loaded, TCG_1, TCG_2, Way, check, clock_reading,
+                     equal, lab, note, paired, ways)
 from vmftlab.bare import BareGuest, BareWriter
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Pings, Writer
@@ -51,8 +53,8 @@ def one_writer(name, way, words):
     return way.lab(name, captures=False, append=words)
 
 
-@drill("writer-processors", TCG_2, KVM_2)
-def writer_processors(name, way):
+@ways(TCG_2, KVM_2)
+def test_writer_processors(name, way):
     with one_writer(name, way, "dirty=64 dma=0 blk=0 delay=500") as pair:
         pair.start_protected()
         alone = Alone(pair)
@@ -65,8 +67,8 @@ def writer_processors(name, way):
         alone.survive()
 
 
-@drill("writer-devices", TCG_1, KVM_1)
-def writer_devices(name, way):
+@ways(TCG_1, KVM_1)
+def test_writer_devices(name, way):
     """QEMU's main loop and the vCPU's thread on its behalf: DMA of fw_cfg."""
     dma = 64
     with one_writer(name, way, f"dirty=0 dma={dma} blk=0 delay=500") as pair:
@@ -82,8 +84,8 @@ def writer_devices(name, way):
         alone.survive()
 
 
-@drill("writer-packets", TCG_1, KVM_1)
-def writer_packets(name, way):
+@ways(TCG_1, KVM_1)
+def test_writer_packets(name, way):
     """The main loop: frames that come in."""
     with one_writer(name, way, "dirty=0 dma=0 blk=0 delay=500") as pair:
         pair.start_protected()
@@ -98,8 +100,8 @@ def writer_packets(name, way):
         pings.stop()
 
 
-@drill("writer-threads", TCG_1, KVM_1)
-def writer_threads(name, way):
+@ways(TCG_1, KVM_1)
+def test_writer_threads(name, way):
     """QEMU's thread pool: blocks that are read from the disk. The guest looks at each."""
     with one_writer(name, way, "dirty=0 dma=0 blk=1 delay=0") as pair:
         pair.start_protected()
@@ -112,8 +114,8 @@ def writer_threads(name, way):
         alone.survive()
 
 
-@drill("writer-threads", CHECKPOINT)
-def writer_threads_large(name, way):
+@ways(CHECKPOINT)
+def test_writer_threads_of_linux(name, way):
     """The same in large blocks, without the guest's page cache."""
     script = ("while true; do dd if=/mnt/fill bs=256k iflag=direct 2>/dev/null | sha256sum; done")
     with way.lab(name, captures=False) as pair:
@@ -141,8 +143,8 @@ def writer_threads_large(name, way):
         shell.close()
 
 
-@drill("compare-ten", TCG_2, KVM_2)
-def compare_ten(name, way):
+@ways(TCG_2, KVM_2)
+def test_compare_ten(name, way):
     """All writers at once, under load: the same memory and the same disk, ten times."""
     with way.lab(name, captures=False) as pair:
         loaded = Loaded(pair).start()
@@ -159,8 +161,8 @@ def compare_ten(name, way):
 # --- large epochs ----------------------------------------------------------------
 
 
-@drill("torn-epoch", TCG_1, KVM_2)
-def torn_epoch(name, way):
+@ways(TCG_1, KVM_2)
+def test_torn_epoch(name, way):
     """Epochs larger than staging, compared; then one is torn: its primary dies as it sends it."""
     pages = 30000
     with way.lab(name, captures=False, append=f"dirty={pages} np={pages} blk=0 dma=0",
@@ -236,8 +238,9 @@ def stopped_for_long(pair, guest, which):
     check(abs(lost) < FROZEN_SECONDS * 1e9 / 10, "the guest's clock stood still")
 
 
-@drill("guest-clock", TCG_2, KVM_1, KVM_2, limit=240 + CLOCK_SECONDS)
-def guest_clock(name, way):
+@ways(TCG_2, KVM_1, KVM_2)
+@pytest.mark.timeout(240 + CLOCK_SECONDS)
+def test_guest_clock(name, way):
     """Stopped tens of times a second a guest's clock still goes with the host's; and it never
     goes back when the backup takes over.
 
@@ -289,20 +292,18 @@ def chosen(name, strategy, reason, **options):
         note(f"{strategy}: {status['strategy_reason']}")
 
 
-@test("auto-strategy")
-def auto_strategy(name):
+def test_auto_strategy(name):
     chosen(name, "lockstep", "^auto: one processor on TCG")
     chosen(name, "checkpoint", "^auto: 2 processors", smp=2)
     chosen(name, "checkpoint", "pair file", pair={"strategy": "checkpoint"})
 
 
-@test("auto-strategy-kvm")
-def auto_strategy_kvm(name):
+def test_auto_strategy_kvm(name):
     chosen(name, "checkpoint", "^auto: .*KVM", image="bare", accel="kvm")
 
 
-@drill("smp8", Way("checkpoint-", "checkpoint", smp=8))
-def smp8(name, way):
+@ways(Way("checkpoint-", "checkpoint", smp=8))
+def test_smp8(name, way):
     with way.lab(name, captures=False) as pair:
         loaded = Loaded(pair).start()
         shell = GuestShell(pair)

@@ -7,7 +7,9 @@ import re
 import signal
 import time
 
-from harness import Loaded, Told, captures_whole, check, drill, equal, note, paired
+import pytest
+
+from harness import BOTH, Loaded, Told, captures_whole, check, equal, note, paired, ways
 from vmftlab import cgroup
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Writer
@@ -68,8 +70,9 @@ def slow_enough(way):
     return 2 if way.sends_state else 10
 
 
-@drill("lag", limit=400)
-def lag_control(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_lag(name, way):
     """The primary is slowed for its backup, and only so long."""
     with way.lab(name, pair={"lag-ms": "200", "silence-ms": "10000",
                              "delta-cache-mib": "8"}) as pair, group(pair, "B") as quota:
@@ -133,8 +136,9 @@ def attached_quiet(pair):
     pair.wait_attached("A", "B")
 
 
-@drill("lag-drop", limit=400)
-def lag_drop(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_lag_drop(name, way):
     """One that lags for too long is given up, its primary is fast again, and attaches it later."""
     with way.lab(name, pair={"lag-drop-ms": "3000", "silence-ms": "10000",
                              "start": "alone"}) as pair, group(pair, "B") as quota:
@@ -180,8 +184,9 @@ def lag_drop(name, way):
 # --- who is told --------------------------------------------------------------------
 
 
-@drill("alarm", limit=400)
-def alarm(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_alarm(name, way):
     """Each change a person should know of, told by the side it happened to, with what to do."""
     with way.lab(name, captures=False, pair={"lag-ms": "60000"}) as pair:
         told = Told(pair)

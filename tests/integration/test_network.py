@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from harness import check, drill, equal, note
+from harness import BOTH, check, equal, note, ways
 from vmftlab.load import GuestShell
 from vmftlab.net import (CLIENT_IP, GUEST_IP, GUEST_MAC, _ip, in_namespace, run)
 from vmftlab.pcap import RARP, Capture
@@ -104,8 +104,8 @@ class Storm:
         self.sock.close()
 
 
-@drill("cards")
-def cards(name, way):
+@ways(*BOTH)
+def test_cards(name, way):
     """Two cards, a tap and a macvtap, handed over in an order of each host's own: each is gated,
     announced with its own address, and given its own wire's frames only."""
     with way.lab(name) as pair:
@@ -226,8 +226,8 @@ def learnt_at(pair, port):
             f"port {port} grp {GROUP}" in mdb)
 
 
-@drill("found-again")
-def found_again(name, way):
+@ways(*BOTH)
+def test_found_again(name, way):
     """A quiet guest is found after a failover to a host whose uplink comes up later, and after
     the next one, to a host whose bridge forwards later; that backup was attached meanwhile."""
     with way.lab(name, captures=False) as pair:

@@ -13,7 +13,9 @@ import struct
 import sys
 import time
 
-from harness import CHECKPOINT, LOCKSTEP, captures_whole, check, drill, equal, note, silent
+import pytest
+
+from harness import BOTH, CHECKPOINT, LOCKSTEP, captures_whole, check, equal, note, silent, ways
 from vmftlab.lab import BIN, PAIRED, READY
 from vmftlab.load import GuestShell, Workload, Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, HEARTBEAT_IP, HEARTBEAT_PORT
@@ -47,13 +49,15 @@ def phase(pair, side="A"):
     return found["attach_phase"] if found else None
 
 
-@drill("attach-thirty", LOCKSTEP, limit=900)
-def attach_thirty(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(900)
+def test_attach_thirty(name, way):
     attaches(name, way, 30)
 
 
-@drill("attach-ten", CHECKPOINT, limit=400)
-def attach_ten(name, way):
+@ways(CHECKPOINT)
+@pytest.mark.timeout(400)
+def test_attach_ten(name, way):
     attaches(name, way, 10)
 
 
@@ -107,8 +111,9 @@ def unprotect(pair, live, other):
     pair.wait_state(live, "alone", "attaching")
 
 
-@drill("attach-q35", LOCKSTEP, limit=600)
-def attach_q35(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(600)
+def test_attach_q35(name, way):
     """A board whose devices may not load state into a machine that has run without a reset in
     between (ICH9): attached idle, under load, and by each survivor of a chain."""
     with way.lab(name, captures=False, machine="q35",
@@ -138,8 +143,9 @@ def for_ever_booting(args):
     return [*args[:at], f"{args[at]} rdinit=/bin/busybox -- reboot -f", *args[at + 1:]]
 
 
-@drill("attach-booting", LOCKSTEP, limit=400)
-def attach_booting(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(400)
+def test_attach_booting(name, way):
     """A guest that reboots as soon as it has booted: whenever a backup is attached, firmware or
     kernel is on its way. What the firmware builds, and what QEMU keeps of it, is the same on
     both sides."""
@@ -155,8 +161,8 @@ def attach_booting(name, way):
             pair.wait_following()
 
 
-@drill("attach-rng", LOCKSTEP)
-def attach_rng(name, way):
+@ways(LOCKSTEP)
+def test_attach_rng(name, way):
     """The random generator's timer, which gives the guest its quota anew, is in no saved state:
     attached while it runs and the quota is used up, then idle for longer than it takes."""
     with way.lab(name, captures=False, pair={"start": "alone", "silence-ms": "20000"}) as pair:
@@ -178,8 +184,8 @@ def attach_rng(name, way):
                 unprotect(pair, "A", "B")
 
 
-@drill("attach-then-failover")
-def attach_then_failover(name, way):
+@ways(*BOTH)
+def test_attach_then_failover(name, way):
     """A guest that ran alone is protected, survives its host, and reboots on the new one."""
     with alone(name, way, captures=True) as pair:
         load = Workload(pair)
@@ -204,8 +210,9 @@ def attach_then_failover(name, way):
                   "the guest to boot on the new host")
 
 
-@drill("reprotect", limit=400)
-def reprotect(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_reprotect(name, way):
     """A fails to B, B is protected by A, B fails to A; the backup dies, and another comes."""
     with way.lab(name, captures=False) as pair:
         pair.start_protected()
@@ -302,28 +309,32 @@ def fault_in_each_phase(name, way, phases, fault, heal, expect):
         equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
 
 
-@drill("attach-backup-killed", limit=600)
-def attach_backup_killed(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(600)
+def test_attach_backup_killed(name, way):
     fault_in_each_phase(name, way, phases(way), lambda pair: pair.kill_host("B"),
                         lambda pair: None, "connection|silent|guest died")
 
 
-@drill("attach-channel-cut", limit=600)
-def attach_channel_cut(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(600)
+def test_attach_channel_cut(name, way):
     fault_in_each_phase(name, way, phases(way), lambda pair: pair.cut_channel(),
                         lambda pair: pair.net.mend_channel(), "connection|silent")
 
 
-@drill("attach-qemu-killed", limit=400)
-def attach_qemu_killed(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_attach_qemu_killed(name, way):
     """The backup's QEMU dies, its monitor lives and says so."""
     fault_in_each_phase(name, way, ("copying", "catching-up"), lambda pair: pair.kill_qemu("B"),
                         lambda pair: None, "guest died")
 
 
-# A backup with checkpoint runs nothing that could stand still: test_7_checkpoint.py.
-@drill("attach-target-full", LOCKSTEP, limit=400)
-def attach_target_full(name, way):
+# A backup with checkpoint runs nothing that could stand still: test_checkpoint.py.
+@ways(LOCKSTEP)
+@pytest.mark.timeout(400)
+def test_attach_target_full(name, way):
     """The backup's image is on a file system that fills up, in the copy and behind it."""
     with alone(name, way) as pair:
         writer = Writer(pair, interval_ms=10)
@@ -371,8 +382,9 @@ def attach_target_full(name, way):
         equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
 
 
-@drill("attach-primary-killed", limit=400)
-def attach_primary_killed(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_attach_primary_killed(name, way):
     """An unprotected guest dies with its host: the half-made backup must never go live."""
     for wanted in ("copying", "catching-up"):
         with alone(name, way, captures=True) as pair:
@@ -401,8 +413,9 @@ def refused(pair, pattern, what):
     equal(pair.state("A") in ("alone", "attaching"), True, "the primary goes on")
 
 
-@drill("attach-refused", limit=400)
-def attach_refused(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_attach_refused(name, way):
     with alone(name, way) as pair:
         writer = Writer(pair, interval_ms=10)
         writer.start()
@@ -437,8 +450,8 @@ def attach_refused(name, way):
         equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
 
 
-@drill("attach-by-hand")
-def attach_by_hand(name, way):
+@ways(*BOTH)
+def test_attach_by_hand(name, way):
     """reprotect = manual; and a primary that waits for its backup can be told not to."""
     with way.lab(name, captures=False, pair={"reprotect": "manual"}) as pair:
         pair.start_side("A")
@@ -460,8 +473,8 @@ def attach_by_hand(name, way):
 
 
 # Before there is a strategy.
-@drill("restart-at-once", LOCKSTEP)
-def restart_at_once(name, way):
+@ways(LOCKSTEP)
+def test_restart_at_once(name, way):
     """A side that was killed may be started again without waiting for the kernel to have closed
     what the dead monitor's io_uring held: its socket still answers, its process is gone."""
     with way.lab(name, captures=False) as pair, socket.socket(socket.AF_UNIX) as held:
@@ -479,8 +492,8 @@ def restart_at_once(name, way):
             pair.start_backup("B")
 
 
-@drill("attach-spare")
-def attach_spare(name, way):
+@ways(*BOTH)
+def test_attach_spare(name, way):
     """A third host takes the place of one that does not come back."""
     with alone(name, way) as pair:
         control = os.path.join(pair.dir, "spare.sock")
@@ -510,8 +523,8 @@ def attach_spare(name, way):
 # --- output, time, memory -----------------------------------------------------
 
 
-@drill("attach-output-open")
-def attach_output_open(name, way):
+@ways(*BOTH)
+def test_attach_output_open(name, way):
     """Output leaves at once while a backup is attached, and waits for acks once there is a pair."""
     with alone(name, way, captures=True) as pair:
         writer = Writer(pair, interval_ms=10)
@@ -548,8 +561,9 @@ def anon_kb(pid):
         return int(re.search(r"RssAnon:\s+(\d+) kB", file.read())[1])
 
 
-@drill("attach-slow-link", limit=400)
-def attach_slow_link(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_attach_slow_link(name, way):
     """Memory written faster than the cap lets it be copied: the guest is slowed, visibly, the
     attach comes to an end, and the monitors hold no more than for any other guest."""
     with alone(name, way, pair={"attach-mib-per-s": "8", "stun-ms": "20"}) as pair:
@@ -577,8 +591,8 @@ def attach_slow_link(name, way):
         pair.wait(lambda: pair.status("A")["throttle_permille"] < 900, "its speed back", 60)
 
 
-@drill("attach-qcow2")
-def attach_qcow2(name, way):
+@ways(*BOTH)
+def test_attach_qcow2(name, way):
     """Images that keep tables in QEMU's memory, and a target that is an older copy."""
     with way.lab(name, captures=False, pair={"start": "alone"}) as pair:
         qcow2_images(pair)
@@ -646,8 +660,9 @@ def guest_reads(pair, sums, what):
     shell.close()
 
 
-@drill("attach-read-only", limit=400)
-def attach_read_only(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_attach_read_only(name, way):
     """Both QEMUs hold the same read-only images open: in the first pair, after a failover, and
     beside the backup that comes then. One that is not the same is refused and never written."""
     with way.lab(name, captures=False) as pair:
@@ -714,8 +729,9 @@ def lying_programs(pair):
     return there
 
 
-@drill("attach-unloadable", limit=400)
-def attach_unloadable(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_attach_unloadable(name, way):
     """A backup whose QEMU cannot load the guest's state is refused with QEMU's own reason, before
     there is a pair, and as often as it comes; the guest goes on alone."""
     with alone(name, way) as pair:

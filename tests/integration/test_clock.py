@@ -4,7 +4,9 @@
 import statistics
 import time
 
-from harness import LOCKSTEP, check, drill, equal, note
+import pytest
+
+from harness import LOCKSTEP, check, equal, note, ways
 from vmftlab.clock import Busy, GuestClock
 from vmftlab.load import Writer
 
@@ -51,8 +53,9 @@ def pause(pair, seconds):
     pair.command("A", "thaw")
 
 
-@drill("guest-clock", LOCKSTEP, limit=400)
-def guest_clock(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(400)
+def test_guest_clock(name, way):
     with way.lab(name, captures=False) as pair:
         pair.start_protected()
         checked = Checked(pair)

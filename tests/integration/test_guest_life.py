@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a guest may do to itself: shut down, reboot."""
 
-from harness import LOCKSTEP, check, drill, equal, paired
+from harness import BOTH, LOCKSTEP, check, equal, paired, ways
 from vmftlab.lab import READY
 from vmftlab.net import run
 from vmftlab.load import GuestShell, Writer
 
 
-@drill("guest-shutdown")
-def guest_shutdown(name, way):
+@ways(*BOTH)
+def test_guest_shutdown(name, way):
     with way.lab(name) as pair:
         pair.start_protected()
         # With checkpoint the primary was alone before, while its backup was attached.
@@ -32,8 +32,8 @@ def guest_shutdown(name, way):
 
 
 # With checkpoints the backup's QEMU ends when it is told to.
-@drill("guest-shutdown-slow-channel", LOCKSTEP)
-def guest_shutdown_slow_channel(name, way):
+@ways(LOCKSTEP)
+def test_guest_shutdown_slow_channel(name, way):
     """The backup's QEMU leaves at the guest's power-off, long before the end of the log comes."""
     with way.lab(name, captures=False, pair={"silence-ms": 30000}) as pair:
         pair.start_protected()
@@ -51,8 +51,8 @@ def guest_shutdown_slow_channel(name, way):
                   f"{side.name} took the other for dead:\n{side.log()}")
 
 
-@drill("guest-reboot")
-def guest_reboot(name, way):
+@ways(*BOTH)
+def test_guest_reboot(name, way):
     with way.lab(name) as pair:
         pair.start_protected()
         GuestShell(pair).send("sync; reboot -f")

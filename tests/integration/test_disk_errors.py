@@ -11,9 +11,11 @@ import re
 import subprocess
 import time
 
-from harness import (LOCKSTEP, CannotRun, captures_whole, check, clock_reading, drill, equal,
-                     note, paired, silent)
-from test_6_attach import goes_on, lead_to, start_held
+import pytest
+
+from harness import (BOTH, LOCKSTEP, captures_whole, check, clock_reading, equal, note, paired,
+                     silent, ways)
+from test_attach import goes_on, lead_to, start_held
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Pings, Writer
 
@@ -123,15 +125,17 @@ def backup_takes_over(pair, small, what, errno, **how):
     captures_whole(pair)
 
 
-@drill("disk-full-primary", limit=400)
-def disk_full_primary(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_disk_full_primary(name, way):
     with way.lab(name) as pair:
         small = SmallDisk(pair, "A")
         backup_takes_over(pair, small, small.file, "No space left on device")
 
 
-@drill("disk-full-qcow2", limit=400)
-def disk_full_qcow2(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_disk_full_qcow2(name, way):
     """The image's file is to grow, for what the guest writes or for tables of its own."""
     with way.lab(name) as pair:
         image = f"{pair.side['B'].dir}/disk.qcow2"
@@ -142,8 +146,9 @@ def disk_full_qcow2(name, way):
                           other=args_for(pair, "B", image, "qcow2"))
 
 
-@drill("disk-eio-primary", limit=400)
-def disk_eio_primary(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_disk_eio_primary(name, way):
     """The disk takes the writes, and fails when it is to make them durable."""
     with way.lab(name) as pair:
         small = SmallDisk(pair, "A")
@@ -157,12 +162,13 @@ def disk_eio_primary(name, way):
 def loop_device():
     done = subprocess.run(["losetup", "-f"], capture_output=True, text=True, check=False)
     if done.returncode != 0 or not os.path.exists(done.stdout.strip()):
-        raise CannotRun(f"no loop device: {done.stderr.strip()}")
+        pytest.skip(f"no loop device: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
-@drill("disk-full", limit=400)
-def disk_full_backup(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_disk_full(name, way):
     """The backup ends and says why, the primary goes on and says it too; with room, a pair."""
     with way.lab(name, captures=False) as pair:
         small = SmallDisk(pair, "B")
@@ -198,8 +204,9 @@ def uptime(shell):
     return clock_reading(lambda: int(float(shell.run("cat /proc/uptime").split()[0]) * 1e9))
 
 
-@drill("disk-full-alone", limit=400)
-def disk_full_alone(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_disk_full_alone(name, way):
     """Nobody to take over: the guest waits for room, and goes on by itself when there is."""
     with way.lab(name, captures=False, pair={"start": "alone"}) as pair:
         small = SmallDisk(pair, "A")
@@ -235,8 +242,9 @@ def disk_full_alone(name, way):
         nothing_lost(writer)
 
 
-@drill("disk-full-attaching", limit=400)
-def disk_full_attaching(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_disk_full_attaching(name, way):
     """Behind the attach point, before there is a pair: the attach is given up, the guest waits for
     room as one that is alone, and gets its backup when there is."""
     with way.lab(name, captures=False, pair={"start": "alone"}) as pair:
@@ -270,8 +278,9 @@ def disk_full_attaching(name, way):
 
 # With checkpoints what a backup still has to write when its primary dies is an epoch or two, gone
 # in milliseconds: tests/unit/test_checkpoint_daemon.c.
-@drill("disk-full-draining", LOCKSTEP, limit=400)
-def disk_full_draining(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(400)
+def test_disk_full_draining(name, way):
     """The last copy of the guest finds its disk full: it waits for room, live for nobody before."""
     # Its replay stands still for as long as the guest writes, and it is not silent for it.
     with way.lab(name, pair={"silence-ms": "60000", "stall-ms": "300000",

@@ -8,7 +8,9 @@ import re
 import shutil
 import tempfile
 
-from harness import CHECKPOINT, check, drill, equal, paired
+import pytest
+
+from harness import BOTH, CHECKPOINT, check, equal, paired, ways
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell
 
@@ -97,8 +99,9 @@ def drops(pair, name):
     check(1 <= len(said) <= 3, f"{name}: lines that say so ({said})")
 
 
-@drill("stalled-console", limit=400)
-def stalled_console(name, way):
+@ways(*BOTH)
+@pytest.mark.timeout(400)
+def test_stalled_console(name, way):
     with way.lab(name, captures=False) as pair, contextlib.ExitStack() as stack:
         consoles = {side: StalledConsoles(pair, side) for side in "BA"}
         for side in consoles.values():

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 
-from harness import check, drill, equal, lab, note, one_line, paired, test
+from harness import BOTH, check, equal, lab, note, one_line, paired, ways
 from vmftlab.lab import BIN
 from vmftlab.load import Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, run, tcp_connect, tcp_socket
@@ -45,8 +45,7 @@ def refused(pair, side, code, pattern, **start):
     os.truncate(made.log_path, 0)
 
 
-@test("bad-configuration")
-def bad_configuration(name):
+def test_bad_configuration(name):
     with lab(name, captures=False) as pair:
         bad = os.path.join(pair.dir, "bad.conf")
         refused(pair, "A", CONFIG, r"nothere\.conf", pair_file="/nothere.conf")
@@ -65,8 +64,7 @@ def bad_configuration(name):
         refused(pair, "A", CONFIG, r"bad\.conf:\d+: ", pair_file=bad)
 
 
-@test("bad-qemu-and-machine")
-def bad_qemu_and_machine(name):
+def test_bad_qemu_and_machine(name):
     with lab(name, captures=False) as pair:
         bad = os.path.join(pair.dir, "bad.conf")
         refused(pair, "A", QEMU, r"/nothere/qemu", pair_file=pair.write_pair(bad, qemu="/nothere/qemu"))
@@ -92,8 +90,7 @@ def bad_qemu_and_machine(name):
                 *(a for a in args if a != "-drive" and not a.startswith("file=/")), *more])
 
 
-@test("bad-images")
-def bad_images(name):
+def test_bad_images(name):
     with lab(name, captures=False) as pair:
         missing = os.path.join(pair.dir, "missing.raw")
         refused(pair, "A", IMAGE, r"missing\.raw", args=pair.qemu_args("A", disk=missing))
@@ -111,8 +108,7 @@ def saved_logs(pair, count):
     return pair.write_pair(os.path.join(pair.dir, "saves.conf"), save_log=directory)
 
 
-@test("bad-addresses-and-arbiter")
-def bad_addresses_and_arbiter(name):
+def test_bad_addresses_and_arbiter(name):
     with lab(name, captures=False) as pair:
         with contextlib.closing(tcp_socket(pair.net.host["B"])) as taken:
             taken.bind((CHANNEL_IP["B"], CHANNEL_PORT))
@@ -165,8 +161,7 @@ def refuses_peer(name, prepare, pattern):
         equal(code, PEER, "exit code of the refused primary")
 
 
-@test("different-disks")
-def different_disks(name):
+def test_different_disks(name):
     def prepare(pair):
         with open(pair.side["B"].disk, "r+b") as file:
             file.seek(40 << 20)
@@ -175,8 +170,7 @@ def different_disks(name):
     refuses_peer(name, prepare, r"disk")
 
 
-@test("different-memory")
-def different_memory(name):
+def test_different_memory(name):
     refuses_peer(name, lambda pair: pair.qemu_args("A", memory=192), r"machine")
 
 
@@ -184,8 +178,7 @@ PLAIN_TAP = f'set -- {sys.executable} {os.path.dirname(os.path.abspath(__file__)
             f'9 tap0 "$@"'
 
 
-@test("different-taps")
-def different_taps(name):
+def test_different_taps(name):
     """What QEMU offers its guest depends on the tap: a side whose tap can do less could not load
     the other's state. Each difference is named before the guest runs."""
     with lab(name, captures=False) as pair:
@@ -256,8 +249,8 @@ def old_frame(version):
     return struct.pack(">IHHQQQII", FRAME_MAGIC, version, 1, 0, 0, 0, 0, 0)
 
 
-@drill("garbage-on-channel")
-def garbage_on_channel(name, way):
+@ways(*BOTH)
+def test_garbage_on_channel(name, way):
     with way.lab(name, captures=False) as pair:
         serving = Serving(pair)
         serving.start()
@@ -279,8 +272,7 @@ def garbage_on_channel(name, way):
         serving.finish()
 
 
-@test("monitor-in-trouble")
-def monitor_in_trouble(name):
+def test_monitor_in_trouble(name):
     """Of a monitor that is stopped a person hears; one without descriptors says so and waits."""
     with lab(name, captures=False) as pair:
         # A descriptor of whoever starts a VM: QEMU may be told of it, the monitor has no use for it.
@@ -385,8 +377,7 @@ def foreigner(pair):
     pair.wait_said("B", r"10\.99\.0\.9 connected .* no host of the pair file", 20)
 
 
-@test("peer-of-another-version")
-def peer_of_another_version(name):
+def test_peer_of_another_version(name):
     """Before there is a pair: the backup says so and waits for a better one."""
     with lab(name, captures=False) as pair:
         pair.start_side("B")
@@ -424,8 +415,7 @@ def hello_of(pair):
     return said
 
 
-@test("stranger-says-hello")
-def stranger_says_hello(name):
+def test_stranger_says_hello(name):
     """Somebody who knows all of a primary but the record it has at the arbiter gets no backup, and
     the backup wins no generation by what he says then."""
     with lab(name, captures=False) as pair:
@@ -486,13 +476,11 @@ def garbage_in_ring(name, offset, **pair_keys):
         serving.finish()
 
 
-@test("garbage-in-ring-head")
-def garbage_in_ring_head(name):
+def test_garbage_in_ring_head(name):
     garbage_in_ring(name, IFACE_LOG_HEAD)
 
 
-@test("garbage-in-ring-tail")
-def garbage_in_ring_tail(name):
+def test_garbage_in_ring_tail(name):
     # The agent looks there only when it runs out of room.
     garbage_in_ring(name, IFACE_LOG_TAIL, **{"log-bytes": 1 << 20})
 
@@ -507,8 +495,7 @@ def iface_path(pid):
     return None
 
 
-@test("arbiter-says-somebody-runs-it")
-def arbiter_says_somebody_runs_it(name):
+def test_arbiter_says_somebody_runs_it(name):
     """A VM whose generation did not end in order is not started a second time."""
     with lab(name, captures=False) as pair:
         pair.start()
@@ -521,8 +508,7 @@ def arbiter_says_somebody_runs_it(name):
         refused(pair, "A", ARBITER, r"generation 1 .*held|generation 2 .*held")
 
 
-@test("stale-generation")
-def stale_generation(name):
+def test_stale_generation(name):
     """A primary whose generation is not the latest gets no backup."""
     with lab(name, captures=False) as pair:
         primary, backup = pair.side["A"], pair.side["B"]

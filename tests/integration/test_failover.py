@@ -3,8 +3,8 @@
 
 import time
 
-from harness import (BOTH, KVM_1, KVM_2, LOCKSTEP, TCG_1, TCG_2, Loaded, captures_whole, check, drill,
-                     equal, note, paired, silent)
+from harness import (BOTH, KVM_1, KVM_2, LOCKSTEP, Loaded, TCG_1, TCG_2, captures_whole, check,
+                     equal, note, paired, silent, ways)
 from vmftlab.pcap import RARP
 
 
@@ -29,8 +29,8 @@ def primary_went_on(loaded, what):
     equal(len(pair.capture["B"].frames()), 0, "frames from the backup's host")
 
 
-@drill("kill9-qemu", *BOTH, TCG_1, KVM_2)
-def kill9_qemu(name, way):
+@ways(*BOTH, TCG_1, KVM_2)
+def test_kill9_qemu(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.kill_qemu("A")
@@ -40,8 +40,8 @@ def kill9_qemu(name, way):
         captures_whole(pair)
 
 
-@drill("kill9-monitor")
-def kill9_monitor(name, way):
+@ways(*BOTH)
+def test_kill9_monitor(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.kill_monitor("A")
@@ -55,8 +55,8 @@ def kill9_monitor(name, way):
         captures_whole(pair)
 
 
-@drill("kill9-host")
-def kill9_host(name, way):
+@ways(*BOTH)
+def test_kill9_host(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.kill_host("A")
@@ -87,18 +87,18 @@ def sigstop(name, way, stop):
         captures_whole(pair)
 
 
-@drill("sigstop-primary", *BOTH, TCG_2, KVM_1)
-def sigstop_primary(name, way):
+@ways(*BOTH, TCG_2, KVM_1)
+def test_sigstop_primary(name, way):
     sigstop(name, way, lambda pair: pair.stop_host("A"))
 
 
-@drill("sigstop-qemu-only")
-def sigstop_qemu_only(name, way):
+@ways(*BOTH)
+def test_sigstop_qemu_only(name, way):
     sigstop(name, way, lambda pair: pair.stop_qemu("A"))
 
 
-@drill("cut-channel", *BOTH, TCG_1, KVM_2)
-def cut_channel(name, way):
+@ways(*BOTH, TCG_1, KVM_2)
+def test_cut_channel(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.cut_channel()
@@ -117,8 +117,8 @@ def cut_channel(name, way):
         captures_whole(pair)
 
 
-@drill("kill-backup")
-def kill_backup(name, way):
+@ways(*BOTH)
+def test_kill_backup(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.kill_host("B")
@@ -126,8 +126,8 @@ def kill_backup(name, way):
         captures_whole(pair)
 
 
-@drill("kill-backup-qemu")
-def kill_backup_qemu(name, way):
+@ways(*BOTH)
+def test_kill_backup_qemu(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
         pair.kill_qemu("B")
@@ -135,8 +135,8 @@ def kill_backup_qemu(name, way):
         captures_whole(pair)
 
 
-@drill("link-and-arbiter-down")
-def link_and_arbiter_down(name, way):
+@ways(*BOTH)
+def test_link_and_arbiter_down(name, way):
     """Nobody may go on; when the arbiter is back, exactly one does."""
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
@@ -168,8 +168,8 @@ def link_and_arbiter_down(name, way):
         captures_whole(pair)
 
 
-@drill("q35")
-def q35(name, way):
+@ways(*BOTH)
+def test_q35(name, way):
     with way.lab(name) as pair:
         pair.machine = "q35"
         loaded = Loaded(pair).start()
@@ -177,9 +177,9 @@ def q35(name, way):
         backup_took_over(loaded, "kill -9 of the primary's QEMU")
 
 
-# The ring is lockstep's. What a slow backup does to epochs: test_7_checkpoint.py.
-@drill("slow-backup", LOCKSTEP)
-def slow_backup(name, way):
+# The ring is lockstep's. What a slow backup does to epochs: test_checkpoint.py.
+@ways(LOCKSTEP)
+def test_slow_backup(name, way):
     """A backup whose log ring is full slows the primary down; it is not given up for it."""
     with way.lab(name, pair={"log-bytes": 1 << 20}) as pair:
         loaded = Loaded(pair).start()

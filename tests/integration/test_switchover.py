@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from harness import KVM_1, LOCKSTEP, TCG_1, Loaded, check, drill, equal, note, paired, silent
+from harness import KVM_1, LOCKSTEP, Loaded, TCG_1, check, equal, note, paired, silent, ways
 from vmftlab import control
 from vmftlab.lab import BIN
 from vmftlab.net import run
@@ -24,8 +24,8 @@ def ends_handed_over(pair, name, code=HANDED_OVER):
     pair.wait(lambda: not pair.side[name].monitor_pids(), f"{name}'s monitor to end", 30)
 
 
-@drill("switchover", LOCKSTEP, TCG_1, KVM_1)
-def switchover_and_back(name, way):
+@ways(LOCKSTEP, TCG_1, KVM_1)
+def test_switchover(name, way):
     """Under load, there and back again; the old host is the backup each time it is started anew."""
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
@@ -56,8 +56,8 @@ def switchover_and_back(name, way):
         loaded.verify()
 
 
-@drill("switchover-refused", TCG_1)
-def switchover_refused(name, way):
+@ways(TCG_1)
+def test_switchover_refused(name, way):
     """No backup, the wrong side; a backup that is gone meanwhile; one that does not get on."""
     with way.lab(name, captures=False) as pair:
         pair.start_protected()
@@ -110,8 +110,8 @@ def switchover_refused(name, way):
         check("no backup to hand over to" in done.stderr, f"it says: {done.stderr}")
 
 
-@drill("on-stop", LOCKSTEP, TCG_1)
-def on_stop(name, way):
+@ways(LOCKSTEP, TCG_1)
+def test_on_stop(name, way):
     """on-stop = hand-over: what is told to stop hands over, and without a backup it ends."""
     with way.lab(name, pair={"on-stop": "hand-over"}) as pair:
         loaded = Loaded(pair).start()

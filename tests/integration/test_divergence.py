@@ -6,7 +6,9 @@ import hashlib
 import os
 import re
 
-from harness import LOCKSTEP, Loaded, Told, check, drill, equal, note, paired
+import pytest
+
+from harness import LOCKSTEP, Loaded, Told, check, equal, note, paired, ways
 from vmftlab import injure
 from vmftlab.lab import PAIRED
 from vmftlab.net import GUEST_IP
@@ -85,8 +87,9 @@ def report(pair, kind, position):
     return text
 
 
-@drill("diverge-output", LOCKSTEP, limit=400)
-def diverge_output(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(400)
+def test_diverge_output(name, way):
     """A bit of the web server's file flips in the backup's memory: its next download is another."""
     with way.lab(name, pair={"digest-ms": 0}) as pair:
         content = download_when_up(pair)
@@ -106,8 +109,9 @@ def download_when_up(pair):
     return download(pair)
 
 
-@drill("diverge-memory", LOCKSTEP, limit=400)
-def diverge_memory(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(400)
+def test_diverge_memory(name, way):
     """A bit flips in a page that nobody uses: nothing but the samples could find it."""
     with way.lab(name, pair={"digest-ms": 50, "digest-pages": 1024}) as pair:
         diverging = Diverging(pair)
@@ -119,8 +123,9 @@ def diverge_memory(name, way):
         diverging.healed()
 
 
-@drill("diverge-log-packet", LOCKSTEP, limit=400)
-def diverge_log_packet(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(400)
+def test_diverge_log_packet(name, way):
     """A bit of what a client sends flips in the backup's log, behind the checksum: its guest
     answers another thing, or nothing."""
     with way.lab(name, pair={"digest-ms": 0, **SILENCE}) as pair:
@@ -148,8 +153,9 @@ def packet(log, text):
     return None
 
 
-@drill("diverge-log-clock", LOCKSTEP, limit=400)
-def diverge_log_clock(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(400)
+def test_diverge_log_clock(name, way):
     """What its clock is set to changes in the backup's log: time passes otherwise for its guest."""
     with way.lab(name, pair={"digest-ms": 50, "stall-ms": 6000, **SILENCE}) as pair:
         diverging = Diverging(pair)
@@ -160,8 +166,9 @@ def diverge_log_clock(name, way):
         diverging.healed()
 
 
-@drill("diverge-log-kind", LOCKSTEP, limit=400)
-def diverge_log_kind(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(400)
+def test_diverge_log_kind(name, way):
     """An event turns into one that nothing in the backup's guest will ever act on. That it stands
     still is told long before it is found why. The primary counts the time in which the backup's QEMU
     was stopped: the quarter that it waits longer must be more."""
@@ -195,8 +202,9 @@ def standing(pair, told):
     check("should this host fail now" in text, f"what A told: {text}")
 
 
-@drill("stall-without-primary", LOCKSTEP, limit=400)
-def stall_without_primary(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(400)
+def test_stall_without_primary(name, way):
     """The backup comes to an event that it cannot replay, and its primary is dead: it says so, once,
     waits for a person, and does not go live."""
     with way.lab(name, captures=False, pair={"stall-ms": 4000, **SILENCE}) as pair:
@@ -240,8 +248,9 @@ def change(log, kind, offset, bits):
     return None
 
 
-@drill("no-divergence", LOCKSTEP, limit=600)
-def no_divergence(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(600)
+def test_no_divergence(name, way):
     """A minute of load and a failover, sampled twenty times a second: nothing is found."""
     with way.lab(name, captures=False, pair={"digest-ms": 50, **SILENCE}) as pair:
         loaded = Loaded(pair).start()

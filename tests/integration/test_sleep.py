@@ -3,7 +3,9 @@
 
 import time
 
-from harness import CHECKPOINT, LOCKSTEP, check, drill, equal
+import pytest
+
+from harness import CHECKPOINT, LOCKSTEP, check, equal, ways
 from vmftlab.load import GuestShell
 from vmftlab.net import GUEST_IP
 
@@ -43,8 +45,9 @@ def wakes(pair, name):
     check(not pair.status(name)["guest_asleep"], "the guest is up and counts as asleep")
 
 
-@drill("sleeper", LOCKSTEP, CHECKPOINT, limit=400)
-def sleeper(name, way):
+@ways(LOCKSTEP, CHECKPOINT)
+@pytest.mark.timeout(400)
+def test_sleeper(name, way):
     """The host of a sleeping guest dies, it gets a new backup, and wakes up there in time."""
     with way.lab(name, captures=False, own_clocks=True) as pair:
         pair.start_protected()

@@ -9,10 +9,9 @@ import os
 import shutil
 import time
 
-from harness import (BOTH, LOCKSTEP, Loaded, captures_whole, check, drill, equal, lab, note, silent,
-                     test)
-from test_1_failover import backup_took_over, primary_went_on
-from test_4_bad_input import ARBITER, CONFIG, PEER, refused
+from harness import BOTH, LOCKSTEP, Loaded, captures_whole, check, equal, lab, note, silent, ways
+from test_failover import backup_took_over, primary_went_on
+from test_bad_input import ARBITER, CONFIG, PEER, refused
 from vmftlab.etcd import Asker, Certificates, Etcd
 from vmftlab.load import GuestShell
 
@@ -74,8 +73,8 @@ def generations(directory):
                   if ".gen-" in name and not name.startswith("."))
 
 
-@drill("arbiter-unmounted", *BOTH)
-def arbiter_unmounted(name, way):
+@ways(*BOTH)
+def test_arbiter_unmounted(name, way):
     """The share is gone on the backup's host: what is mounted there now lets it go nowhere."""
     with way.lab(name) as pair:
         start_mounted(pair)
@@ -101,8 +100,8 @@ def arbiter_unmounted(name, way):
         captures_whole(pair)
 
 
-@drill("arbiter-wiped", *BOTH)
-def arbiter_wiped(name, way):
+@ways(*BOTH)
+def test_arbiter_wiped(name, way):
     """Nobody goes on by an arbiter without records; with them back, one does."""
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
@@ -128,8 +127,8 @@ def arbiter_wiped(name, way):
         captures_whole(pair)
 
 
-@drill("arbiter-not-shared", *BOTH)
-def arbiter_not_shared(name, way):
+@ways(*BOTH)
+def test_arbiter_not_shared(name, way):
     """Two directories of one name, each with a generation 1: found out before there is a pair."""
     with way.lab(name, captures=False) as pair:
         mount = share(pair)
@@ -148,8 +147,7 @@ def arbiter_not_shared(name, way):
         equal(pair.side["A"].console(), b"", "console of a guest that must not have run")
 
 
-@test("arbiter-replica")
-def arbiter_replica(name):
+def test_arbiter_replica(name):
     """The backup's directory shows what the primary writes, but nothing the other way round: the
     primary finds that out."""
     with lab(name, captures=False, pair={"start": "alone"}) as pair:
@@ -165,8 +163,8 @@ def arbiter_replica(name):
         equal(pair.state("B"), "forming", "state of the backup")
 
 
-@drill("start-that-fails", *BOTH)
-def start_that_fails(name, way):
+@ways(*BOTH)
+def test_start_that_fails(name, way):
     """A QEMU that does not come up leaves the VM free: nobody has to be asked."""
     with way.lab(name, captures=False, pair={"start": "alone"}) as pair:
         initrd = [word.replace("vmlinuz", "initrd") for word in pair.qemu_args("A")]
@@ -179,8 +177,8 @@ def start_that_fails(name, way):
         equal(pair.status("A")["generation"], 2, "generation of the second start")
 
 
-@drill("declare-dead", *BOTH)
-def declare_dead(name, way):
+@ways(*BOTH)
+def test_declare_dead(name, way):
     """Both hosts are lost at once, after a failover: a person is asked once, and numbers go on."""
     with way.lab(name, captures=False) as pair:
         pair.start_protected()
@@ -211,8 +209,8 @@ def declare_dead(name, way):
         equal(generations(pair.arbiter), ["1", "2", "3"], "generations on record")
 
 
-@drill("etcd-kill9-qemu", *BOTH)
-def etcd_kill9_qemu(name, way):
+@ways(*BOTH)
+def test_etcd_kill9_qemu(name, way):
     with way.lab(name) as pair:
         etcd = Etcd(pair)
         loaded = Loaded(pair).start()
@@ -227,8 +225,8 @@ def etcd_kill9_qemu(name, way):
         captures_whole(pair)
 
 
-@drill("etcd-member-dead", LOCKSTEP)
-def etcd_member_dead(name, way):
+@ways(LOCKSTEP)
+def test_etcd_member_dead(name, way):
     """The one that is asked first is gone, and with it the leader or a follower."""
     with way.lab(name) as pair:
         etcd = Etcd(pair)
@@ -239,8 +237,8 @@ def etcd_member_dead(name, way):
         captures_whole(pair)
 
 
-@drill("etcd-no-quorum", LOCKSTEP)
-def etcd_no_quorum(name, way):
+@ways(LOCKSTEP)
+def test_etcd_no_quorum(name, way):
     """Nobody may go on; when a majority is back, exactly one does."""
     with way.lab(name) as pair:
         etcd = Etcd(pair)
@@ -265,8 +263,8 @@ def etcd_no_quorum(name, way):
         captures_whole(pair)
 
 
-@drill("etcd-host-cut", LOCKSTEP)
-def etcd_host_cut(name, way):
+@ways(LOCKSTEP)
+def test_etcd_host_cut(name, way):
     """The primary, which asks first, cannot reach the cluster: it waits, and the backup wins."""
     with way.lab(name) as pair:
         etcd = Etcd(pair)
@@ -286,8 +284,8 @@ def etcd_host_cut(name, way):
         captures_whole(pair)
 
 
-@drill("etcd-stale-generation", LOCKSTEP)
-def etcd_stale_generation(name, way):
+@ways(LOCKSTEP)
+def test_etcd_stale_generation(name, way):
     """A primary that slept through two failovers loses, though its generation's record is gone."""
     with way.lab(name) as pair:
         etcd = Etcd(pair)
@@ -311,8 +309,8 @@ def etcd_stale_generation(name, way):
         captures_whole(pair)
 
 
-@drill("etcd-guest-shutdown", LOCKSTEP)
-def etcd_guest_shutdown(name, way):
+@ways(LOCKSTEP)
+def test_etcd_guest_shutdown(name, way):
     """A guest that ended in order is on record as ended, and may be started again."""
     with way.lab(name, captures=False) as pair:
         etcd = Etcd(pair)
@@ -329,8 +327,7 @@ def etcd_guest_shutdown(name, way):
         equal(pair.status("A")["generation"], 2, "generation of the second start")
 
 
-@test("etcd-hello-waits")
-def etcd_hello_waits(name):
+def test_etcd_hello_waits(name):
     """A backup that cannot ask which generation is the latest takes no primary, and refuses none."""
     with lab(name, captures=False) as pair:
         etcd = Etcd(pair)
@@ -348,8 +345,7 @@ def etcd_hello_waits(name):
         equal(pair.status("B")["arbiter_error"], None, "arbiter_error afterwards")
 
 
-@test("etcd-claims")
-def etcd_claims(name):
+def test_etcd_claims(name):
     """The backend against a real cluster, without guests."""
     with lab(name, captures=False) as pair, contextlib.ExitStack() as stack:
         etcd = Etcd(pair)
@@ -457,8 +453,7 @@ def other_vms(etcd, a):
     equal(a.ask("latest"), latest, "the record of the VM in between")
 
 
-@test("etcd-refused")
-def etcd_refused(name):
+def test_etcd_refused(name):
     """Who is not let in, or is not sure whom it talks to, does not start: one line, nothing ran."""
     with lab(name, captures=False) as pair:
         etcd = Etcd(pair)

@@ -11,7 +11,9 @@ import re
 import signal
 import time
 
-from harness import LOCKSTEP, TCG_1, check, drill, equal, note
+import pytest
+
+from harness import LOCKSTEP, TCG_1, check, equal, note, ways
 from vmftlab.bare import BareGuest
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell
@@ -79,8 +81,9 @@ def ended_together(pair, what):
     equal(compared.stdout + compared.stderr, "", f"difference of the disks after {what}")
 
 
-@drill("ends", LOCKSTEP, TCG_1, limit=120 + 40 * ENDS)
-def ends(name, way):
+@ways(LOCKSTEP, TCG_1)
+@pytest.mark.timeout(120 + 40 * ENDS)
+def test_ends(name, way):
     """Again and again, started on the other host each time: in lockstep that compares the images."""
     with way.lab(name, captures=False) as pair:
         for number in range(ENDS):
@@ -98,8 +101,8 @@ def ends(name, way):
         note(f"{ENDS} ends, none of them a failover")
 
 
-@drill("end-held", LOCKSTEP, TCG_1)
-def end_held(name, way):
+@ways(LOCKSTEP, TCG_1)
+def test_end_held(name, way):
     """SIGTERM to a guest that is frozen, whose backup keeps its acks, and that is being attached."""
     with way.lab(name, captures=False) as pair:
         begin(pair, "A", "B")
@@ -133,8 +136,8 @@ def end_held(name, way):
         check("live" not in pair.side["B"].log(), "the backup that was attached went live")
 
 
-@drill("backup-stops", LOCKSTEP, TCG_1)
-def backup_stops(name, way):
+@ways(LOCKSTEP, TCG_1)
+def test_backup_stops(name, way):
     """A backup that is told to stop says so: its primary does not wait, and is protected again."""
     with way.lab(name, captures=False) as pair:
         begin(pair, "A", "B")
@@ -155,8 +158,8 @@ def backup_stops(name, way):
         pair.wait(lambda: not pair.paired("B"), "B to notice")
 
 
-@drill("never-ran", LOCKSTEP, TCG_1)
-def never_ran(name, way):
+@ways(LOCKSTEP, TCG_1)
+def test_never_ran(name, way):
     """Told to stop before there was a pair: nothing ran, the VM can be started at once."""
     with way.lab(name, captures=False) as pair:
         for number, pids in enumerate((lambda side: [side.qemu_pid()], lambda side:

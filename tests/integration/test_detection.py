@@ -11,8 +11,10 @@ import socket
 import threading
 import time
 
-from harness import Loaded, captures_whole, check, drill, equal, lab, note, one_line, silent, test
-from test_1_failover import backup_took_over, primary_went_on
+import pytest
+
+from harness import BOTH, Loaded, captures_whole, check, equal, lab, note, one_line, silent, ways
+from test_failover import backup_took_over, primary_went_on
 from vmftlab.lab import PAIRED
 from vmftlab.net import CHANNEL_IP, HEARTBEAT_IP, HEARTBEAT_PORT, in_namespace, udp_socket
 
@@ -51,8 +53,8 @@ def never_graced(pair, side):
     check(IN_GRACE not in pair.side[side].log(), f"{side} waited for grace-ms")
 
 
-@drill("heartbeat-path-cut")
-def heartbeat_path_cut(name, way):
+@ways(*BOTH)
+def test_heartbeat_path_cut(name, way):
     """It alone is no reason for anything."""
     with way.lab(name, pair=KEYS) as pair:
         loaded = Loaded(pair).start()
@@ -75,8 +77,7 @@ def heartbeat_path_cut(name, way):
         captures_whole(pair)
 
 
-@test("channel-cut-short")
-def channel_cut_short(name):
+def test_channel_cut_short(name):
     """With the defaults, cuts of 300 and 600 ms change nothing."""
     with lab(name, pair={"silence-ms": None}) as pair:
         loaded = Loaded(pair).start()
@@ -99,8 +100,8 @@ def channel_cut_short(name):
         captures_whole(pair)
 
 
-@drill("channel-silent-in-grace")
-def channel_silent_in_grace(name, way):
+@ways(*BOTH)
+def test_channel_silent_in_grace(name, way):
     """Longer than silence-ms, shorter than grace-ms: both wait, output waits, and it goes on."""
     with way.lab(name, pair={"silence-ms": 1000, "grace-ms": 60000}) as pair:
         loaded = Loaded(pair).start()
@@ -141,8 +142,8 @@ def one_goes_on(pair, loaded, what):
     return winner
 
 
-@drill("channel-dead-path-alive")
-def channel_dead_path_alive(name, way):
+@ways(*BOTH)
+def test_channel_dead_path_alive(name, way):
     """Not before grace-ms; and the primary, which asks first, has two seconds for it here."""
     with way.lab(name, pair=KEYS) as pair:
         loaded = Loaded(pair).start()
@@ -153,8 +154,8 @@ def channel_dead_path_alive(name, way):
         equal(winner, "A", "who went on")
 
 
-@drill("both-paths-cut")
-def both_paths_cut(name, way):
+@ways(*BOTH)
+def test_both_paths_cut(name, way):
     with way.lab(name, pair={**KEYS, "grace-ms": 120000}) as pair:
         loaded = Loaded(pair).start()
         pair.cut_heartbeat()
@@ -165,8 +166,7 @@ def both_paths_cut(name, way):
         never_graced(pair, winner)
 
 
-@test("path-one-way")
-def path_one_way(name):
+def test_path_one_way(name):
     """A path that carries datagrams one way only counts on neither side: nobody waits for one
     who does not wait."""
     with lab(name, pair={**KEYS, "grace-ms": 120000}) as pair:
@@ -191,13 +191,11 @@ def channel_one_way(name, silent_side):
         one_goes_on(pair, loaded, f"nothing of {silent_side} came through")
 
 
-@test("channel-one-way-to-primary")
-def channel_one_way_to_primary(name):
+def test_channel_one_way_to_primary(name):
     channel_one_way(name, "A")
 
 
-@test("channel-one-way-to-backup")
-def channel_one_way_to_backup(name):
+def test_channel_one_way_to_backup(name):
     channel_one_way(name, "B")
 
 
@@ -217,13 +215,13 @@ def stopped_is_dead(name, way, stop):
         captures_whole(pair)
 
 
-@drill("stopped-host-is-silent")
-def stopped_host_is_silent(name, way):
+@ways(*BOTH)
+def test_stopped_host_is_silent(name, way):
     stopped_is_dead(name, way, lambda pair: pair.stop_host("A"))
 
 
-@drill("stopped-qemu-is-silent")
-def stopped_qemu_is_silent(name, way):
+@ways(*BOTH)
+def test_stopped_qemu_is_silent(name, way):
     stopped_is_dead(name, way, lambda pair: pair.stop_qemu("A"))
 
 
@@ -288,8 +286,8 @@ def packet_socket(ns, device):
     return made
 
 
-@test("forged-heartbeats", limit=400)
-def forged_heartbeats(name):
+@pytest.mark.timeout(400)
+def test_forged_heartbeats(name):
     """Replayed, damaged and foreign datagrams keep nobody alive; nor do those of an earlier pair."""
     with lab(name, pair={**KEYS, "grace-ms": 120000}) as pair:
         loaded = Loaded(pair).start()
@@ -327,8 +325,7 @@ def forged_heartbeats(name):
         loaded.verify()
 
 
-@test("heartbeat-refusals")
-def heartbeat_refusals(name):
+def test_heartbeat_refusals(name):
     """A path on one side only, and another grace-ms: no pair."""
     with lab(name, captures=False) as pair:
         other = f"{pair.dir}/other.conf"
@@ -369,8 +366,7 @@ def refused_file(pair, path, old, new, code, pattern):
     equal(side.console(), b"", "console of a guest that must not have run")
 
 
-@test("channel-swallows-large-frames")
-def channel_swallows_large_frames(name):
+def test_channel_swallows_large_frames(name):
     """Hellos pass and a guest's state does not: what is wrong is said, and is all that is to be mended."""
     with lab(name, captures=False, pair={**KEYS, "start": "alone"}) as pair:
         pair.net.swallow_large_frames()

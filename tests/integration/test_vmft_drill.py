@@ -4,7 +4,7 @@
 import json
 import os
 
-from harness import Loaded, check, drill, equal, lab, test
+from harness import BOTH, Loaded, check, equal, lab, ways
 from vmftlab.lab import BIN
 from vmftlab.net import GUEST_IP
 
@@ -18,8 +18,8 @@ def run_drill(pair, *words):
                            check=False, timeout=180)
 
 
-@drill("vmft-drill")
-def vmft_drill(name, way):
+@ways(*BOTH)
+def test_vmft_drill(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair, network=False, disk=False).start()
         report = os.path.join(pair.dir, "drill.json")
@@ -38,8 +38,7 @@ def vmft_drill(name, way):
         loaded.verify()
 
 
-@test("vmft-drill-stop")
-def vmft_drill_stop(name):
+def test_vmft_drill_stop(name):
     """Stopped and let go on: the command waits until that side knows that it has lost."""
     with lab(name) as pair:
         loaded = Loaded(pair, network=False, disk=False).start()

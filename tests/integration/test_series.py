@@ -5,7 +5,9 @@ import os
 import random
 import time
 
-from harness import CHECKPOINT, LOCKSTEP, drill, equal, note
+import pytest
+
+from harness import CHECKPOINT, LOCKSTEP, equal, note, ways
 from vmftlab.load import Workload
 
 MOMENT_S = (0.5, 4.0)
@@ -33,13 +35,15 @@ def one_failover(name, way, moment):
         return len(acks), (after - before) / 1e6
 
 
-@drill("twenty-kills", LOCKSTEP, limit=1800)
-def twenty_kills(name, way):
+@ways(LOCKSTEP)
+@pytest.mark.timeout(1800)
+def test_twenty_kills(name, way):
     kills(name, way, 20)
 
 
-@drill("ten-kills", CHECKPOINT, limit=900)
-def ten_kills(name, way):
+@ways(CHECKPOINT)
+@pytest.mark.timeout(900)
+def test_ten_kills(name, way):
     kills(name, way, 10)
 
 

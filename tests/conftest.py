@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How pytest names, chooses, orders, reports and records the tests of this project.
+
+A test has a short name, "checkpoint-kill9-qemu": the way its guest is protected, then the name of
+its function. People run tests by it, logs and docs/tests.md use it.
+"""
+
+import atexit
+import json
+import os
+import shutil
+import signal
+import sys
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LOGS = os.path.join(ROOT, "build", "test-logs")
+SUITES = ("everyday", "all")
+
+sys.dont_write_bytecode = True
+
+
+# -- options
+
+def pytest_addoption(parser):
+    group = parser.getgroup("vmft")
+    group.addoption("--suite", choices=SUITES, default="all",
+                    help="the tests marked everyday, or all (default)")
+    group.addoption("--only", action="append", default=[], metavar="NAME",
+                    help="the test of this short name; may be given more than once")
+    group.addoption("--list-names", action="store_true", help="print the short names and stop")
+    group.addoption("--label", default="", help="put before each short name")
+    group.addoption("--results", metavar="FILE",
+                    help="append each result to FILE; tests that have one there do not run again")
+    group.addoption("--builds", default="", metavar="DIRECTORIES",
+                    help="run the programs that meson calls tests in these, separated by commas")
+
+
+def pytest_configure(config):
+    # A background job is born with SIGINT ignored. Both signals unwind: each test ends its guests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    atexit.register(close_labs)
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Reporter(config), "vmft-reporter")
+
+
+def close_labs():
+    lab = sys.modules.get("vmftlab.lab")
+    if lab:
+        lab.close_all()
+
+
+# -- names and choice
+
+def short_name(item):
+    if item.cls:  # one of unittest's
+        return ".".join([item.path.stem.removeprefix("test_"), item.cls.__name__,
+                         item.originalname.removeprefix("test_")])
+    words = [item.originalname.removeprefix("test_").replace("_", "-")]
+    params = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    way = params.pop("way", None)
+    words += [str(value) for value in params.values()]
+    return item.config.getoption("--label") + (way.prefix if way else "") + "-".join(words)
+
+
+def everyday_reason(item):
+    """Why the everyday suite has this test, or None."""
+    mark = item.get_closest_marker("everyday")
+    if not mark:
+        return None
+    reason, *ways = mark.args
+    way = item.callspec.params.get("way") if hasattr(item, "callspec") else None
+    return reason if not ways or way in ways else None
+
+
+def describe(item):
+    """What the controller has to know of a test: its report takes it there."""
+    reason = everyday_reason(item)
+    mark = item.get_closest_marker("full")
+    return {"name": short_name(item), "suite": "everyday" if reason else "all",
+            "reason": reason or (mark.args[0] if mark else "")}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Every process of a parallel run has to come to the same list."""
+    known = {}
+    for item in items:
+        item.vmft = describe(item)
+        item.user_properties.append(("vmft", item.vmft))
+        first = known.setdefault(item.vmft["name"], item)
+        if first is not item:
+            raise pytest.UsageError(f"two tests are named {item.vmft['name']}: "
+                                    f"{first.nodeid} and {item.nodeid}")
+    only = config.getoption("--only")
+    unknown = [name for name in only if name not in known]
+    if unknown:
+        raise pytest.UsageError(f"no test is named {', '.join(unknown)}; see scripts/test --list")
+    done = read_results(config.getoption("--results"))
+    everyday = config.getoption("--suite") == "everyday"
+    chosen = [item for item in items
+              if (not only or item.vmft["name"] in only)
+              and (not everyday or item.vmft["suite"] == "everyday")
+              and item.vmft["name"] not in done]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    # The longest first, so that no process has a long one left when the others are done. How long a
+    # test may take says roughly how long it takes.
+    items[:] = sorted(chosen, key=lambda item: -limit_of(item))
+    if config.getoption("--list-names"):
+        print("\n".join(item.vmft["name"] for item in chosen))
+        items[:] = []
+
+
+def limit_of(item):
+    mark = item.get_closest_marker("timeout")
+    return mark.args[0] if mark else 0
+
+
+def read_results(path):
+    """The records of an earlier run, by name."""
+    if not path or not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        records = [json.loads(line) for line in file]
+    return {record["name"]: record for record in records}
+
+
+# -- while a test runs
+
+@pytest.fixture
+def name(request):
+    """The test's short name; its logs are in the directory of that name."""
+    return request.node.vmft["name"]
+
+
+def pytest_runtest_setup(item):
+    shutil.rmtree(os.path.join(LOGS, item.vmft["name"]), ignore_errors=True)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        directory = os.path.join(LOGS, item.vmft["name"])
+        os.makedirs(directory, exist_ok=True)
+        with open(os.path.join(directory, "traceback"), "w", encoding="utf-8") as file:
+            file.write(report.longreprtext + "\n")
+        report.vmft_why = f"{call.excinfo.value}".split("\n")[0] or repr(call.excinfo.value)
+
+
+def pytest_report_teststatus(report):
+    """The reporter below prints a line for each test; pytest counts, and prints no letters."""
+    if report.failed:
+        return ("failed" if report.when == "call" else "error"), "", ""
+    if report.skipped:
+        return "skipped", "", ""
+    return ("passed" if report.when == "call" else ""), "", ""
+
+
+class Reporter:
+    """Prints and records results, in the process that has the terminal."""
+
+    def __init__(self, config):
+        self.config = config
+        self.failures = {}  # name: why
+        self.cannot = {}  # why: names
+        self.passed = 0
+        self.results = config.getoption("--results")
+        self.seconds = {}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report):
+        known = dict(report.user_properties).get("vmft")
+        if not known:
+            return
+        name = known["name"]
+        self.seconds[name] = self.seconds.get(name, 0) + report.duration
+        if report.failed and name not in self.failures:
+            self.failures[name] = getattr(report, "vmft_why", "?")
+        if report.skipped:
+            why = report.longrepr[2].removeprefix("Skipped: ")
+            self.cannot.setdefault(why, []).append(name)
+            self._line(f"note {name}: cannot run here: {why}")
+            self._record(known, "cannot run here")
+        elif report.when == "teardown" and not any(name in names for names in self.cannot.values()):
+            self._finished(known, report)
+
+    def _finished(self, known, report):
+        name = known["name"]
+        for line in report.capstderr.splitlines():
+            if line.startswith("    ") and "... " not in line:
+                self._line(line)
+        took = f"({self.seconds[name]:.1f} s)"
+        if name in self.failures:
+            self._line(f"FAIL {name}: {self.failures[name]} {took}")
+        else:
+            self.passed += 1
+            self._line(f"ok {name} {took}")
+        self._record(known, "failed" if name in self.failures else "passed")
+
+    def _line(self, text):
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        reporter.ensure_newline()
+        reporter.write_line(text, flush=True)
+
+    def _record(self, known, outcome):
+        if not self.results:
+            return
+        with open(self.results, "a", encoding="utf-8") as file:
+            file.write(json.dumps({**known, "outcome": outcome,
+                                   "seconds": round(self.seconds[known["name"]], 1)}) + "\n")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.config.getoption("--list-names"):
+            return
+        for why, names in self.cannot.items():
+            terminalreporter.write_line(f"{len(names)} cannot run here: {why}: {', '.join(names)}")
+        for name, why in self.failures.items():
+            terminalreporter.write_line(f"FAIL {name}: {why}")
+        terminalreporter.write_line(f"{self.passed} passed, {len(self.failures)} failed")

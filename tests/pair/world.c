@@ -612,14 +612,8 @@ static void close_fds(const struct vmft_monitor *m)
 /* What a monitor leaves to the kernel when its process ends. */
 static void free_monitor(struct vmft_monitor *m)
 {
-	for (unsigned i = 0; i < VMFT_ATTACH_SOURCE_SLOTS; i++)
-		free(m->source.slot[i].bytes);
-	for (unsigned i = 0; i < VMFT_ATTACH_SINK_SLOTS; i++)
-		free(m->sink.slot[i].bytes);
-	free(m->sink.geometry);
-	free(m->sink.theirs);
-	vmft_summer_fini(&m->source.summer);
-	vmft_summer_fini(&m->sink.summer);
+	vmft_attach_source_fini(&m->source);
+	vmft_attach_sink_fini(&m->sink);
 	if (m->shown.shown) /* set by its init() */
 		vmft_shown_fini(m);
 	if (m->strategy)

@@ -1301,11 +1301,21 @@ static void behind_attach_point(struct vmft_monitor *m, bool reached)
 	CU_ASSERT_EQUAL_FATAL(ops->open(&world, &backup.strategy), 0);
 	if (reached)
 		CU_ASSERT_EQUAL(ops->restart(backup.strategy, epoch, false), 0);
-	m->strategy_ops = ops;
+	m->options.strategy = m->strategy_ops = ops;
 	m->strategy = backup.strategy;
 	m->core.state = VMFT_STATE_ENDED;
+	CU_ASSERT_EQUAL_FATAL(vmft_attaching_init(m), 0);
 	m->sink.phase = VMFT_ATTACH_CATCHING_UP;
 	m->sink.loaded = true;
+}
+
+static void leaves(struct vmft_monitor *m)
+{
+	for (unsigned i = 0; i < DISKS; i++)
+		vmft_image_close(&m->options.disk[i]);
+	vmft_attach_source_fini(&m->source);
+	vmft_attach_sink_fini(&m->sink);
+	teardown();
 }
 
 /* Files that get the numbers of descriptors that were just closed keep their bytes. */
@@ -1314,12 +1324,12 @@ static void ends_in_order(struct vmft_monitor *m)
 	int other[DISKS];
 	struct stat st;
 
-	vmft_attach_sink_failed(m);
+	vmft_attach_sink_failed(&m->sink);
 	for (unsigned i = 0; i < DISKS; i++)
 		other[i] = memfd_create("another file", MFD_CLOEXEC);
 	for (unsigned i = 0; i < 2000 && m->sink.phase != VMFT_ATTACH_IDLE; i++) {
 		spin(MS);
-		vmft_attach_sink_look(m);
+		vmft_attach_sink_look(&m->sink);
 	}
 	spin(20 * MS);
 	CU_ASSERT_EQUAL(m->sink.phase, VMFT_ATTACH_IDLE);
@@ -1349,7 +1359,7 @@ static void test_attach_fails_while_applying(void)
 			spin(0);
 		if (ops->applied(backup.strategy) == epoch)
 			ends_in_order(&m);
-		teardown();
+		leaves(&m);
 	}
 }
 
@@ -1368,7 +1378,7 @@ static void test_attach_fails_while_syncing(void)
 	while (ops->applied(backup.strategy) < epoch)
 		spin(0);
 	ends_in_order(&m);
-	teardown();
+	leaves(&m);
 }
 
 static bool core_told;
@@ -1402,16 +1412,14 @@ static void test_attach_point_without_memory(void)
 	core_told = false;
 	backup.link.ram_fd = -1;
 	info.length = (uint32_t)vmft_point_encode(&point, payload);
-	CU_ASSERT_EQUAL(vmft_attach_sink_got_frame(&m, &info), 0);
+	CU_ASSERT_EQUAL(vmft_attach_sink_got_frame(&m.sink, &info), 0);
 	CU_ASSERT(m.agent_broken);
 	CU_ASSERT_EQUAL(m.core.state, VMFT_STATE_ATTACHING);
 	CU_ASSERT_FALSE(m.core.pointed);
 	CU_ASSERT_EQUAL(m.sink.phase, VMFT_ATTACH_COPYING);
 	spin(MS);
 	CU_ASSERT(core_told);
-	for (unsigned i = 0; i < DISKS; i++)
-		vmft_image_close(&m.options.disk[i]);
-	teardown();
+	leaves(&m);
 }
 
 /* The agent has carried out what it was asked last. */
@@ -1419,15 +1427,15 @@ static void answers(struct vmft_monitor *m, int result, const char *error)
 {
 	struct vmft_area *area = m->agent.area;
 
-	CU_ASSERT_FALSE(vmft_attach_sink_has_room(m));
-	vmft_attach_sink_look(m);
+	CU_ASSERT_FALSE(vmft_attach_sink_has_room(&m->sink));
+	vmft_attach_sink_look(&m->sink);
 	CU_ASSERT(m->sink.proving);
 	(void)snprintf(area->error, sizeof(area->error), "%s", error);
 	atomic_store(&area->result, result);
 	atomic_store(&area->done, atomic_load(&area->request));
-	vmft_attach_sink_look(m);
+	vmft_attach_sink_look(&m->sink);
 	CU_ASSERT_FALSE(m->sink.proving);
-	CU_ASSERT(vmft_attach_sink_has_room(m));
+	CU_ASSERT(vmft_attach_sink_has_room(&m->sink));
 }
 
 /* The attach point is not reached before the agent has loaded the state once. If it cannot the
@@ -1453,24 +1461,22 @@ static void test_attach_point_is_proven(void)
 		m.sink.synced = true;
 		m.sink.state_bytes = 9;
 		info.length = (uint32_t)vmft_point_encode(&point, payload);
-		CU_ASSERT_EQUAL(vmft_attach_sink_got_frame(&m, &info), -ENOSPC);
+		CU_ASSERT_EQUAL(vmft_attach_sink_got_frame(&m.sink, &info), -ENOSPC);
 		area = m.agent.area;
 		CU_ASSERT_EQUAL(atomic_load(&area->op), VMFT_AREA_PROVE);
 		CU_ASSERT_EQUAL(atomic_load(&area->load_bytes), 9);
-		CU_ASSERT_EQUAL(vmft_attach_sink_got_frame(&m, &info), -ENOSPC);
+		CU_ASSERT_EQUAL(vmft_attach_sink_got_frame(&m.sink, &info), -ENOSPC);
 		answers(&m, good ? 0 : -EIO, "QEMU could not load it");
 		CU_ASSERT_EQUAL(m.sink.proven, good);
 		if (good) {
-			CU_ASSERT_EQUAL(vmft_attach_sink_got_frame(&m, &info), 0);
+			CU_ASSERT_EQUAL(vmft_attach_sink_got_frame(&m.sink, &info), 0);
 			CU_ASSERT_EQUAL(m.sink.phase, VMFT_ATTACH_CATCHING_UP);
 			CU_ASSERT(m.core.pointed);
 		} else {
 			CU_ASSERT_NOT_EQUAL(m.core.state, VMFT_STATE_ATTACHING);
 			CU_ASSERT_FALSE(m.core.pointed);
 		}
-		for (unsigned d = 0; d < DISKS; d++)
-			vmft_image_close(&m.options.disk[d]);
-		teardown();
+		leaves(&m);
 	}
 }
 

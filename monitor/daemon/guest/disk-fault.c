@@ -74,7 +74,7 @@ static bool decide_primary(struct vmft_monitor *m)
 	case VMFT_STATE_ATTACHING:
 	case VMFT_STATE_SEALING:
 		/* No pair yet. Alone again, QEMU gets its error. */
-		vmft_attach_source_abort(m, "%s", m->disk.text);
+		vmft_attach_source_abort(&m->source, "%s", m->disk.text);
 		primary_is_alone(m);
 		return true;
 	case VMFT_STATE_ALONE:

@@ -223,7 +223,7 @@ static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_RUN);
 	if (todo->set & VMFT_DO_FORM_PAIR) {
 		vmft_peer_form(m);
-		vmft_attach_source_formed(m);
+		vmft_attach_source_formed(&m->source);
 	}
 	if (todo->set & VMFT_DO_STOP)
 		stop(m, todo->stop);
@@ -281,19 +281,6 @@ static void tell_strategy(struct vmft_monitor *m)
 	}
 }
 
-/* What the attach under way makes of it. */
-static void tell_attach(struct vmft_monitor *m, enum vmft_state before)
-{
-	const enum vmft_state now = m->core.state;
-
-	if (before != VMFT_STATE_ATTACHING && before != VMFT_STATE_SEALING)
-		return;
-	if (now == VMFT_STATE_ALONE)
-		vmft_attach_source_failed(m);
-	if (m->core.side == VMFT_SIDE_BACKUP && now != VMFT_STATE_PROTECTED)
-		vmft_attach_sink_failed(m);
-}
-
 /* Beyond the pair there is nothing to save; what it was, is written before this side leaves. */
 static void tell_saver(struct vmft_monitor *m)
 {
@@ -327,7 +314,7 @@ static void step(struct vmft_monitor *m, const struct vmft_event_in *event)
 		announce_state(m, &before);
 		raise_alarm(m, &before);
 		tell_strategy(m);
-		tell_attach(m, before.state);
+		vmft_attaching_state(m, before.state);
 		tell_saver(m);
 		vmft_handover_state(m, &before);
 		vmft_peer_look_for_backup(m);
@@ -474,9 +461,9 @@ static void look_at_agent(struct vmft_monitor *m)
 	vmft_disk_fault_look(m);
 	vmft_console_look(m);
 	if (m->core.side == VMFT_SIDE_BACKUP)
-		vmft_attach_sink_look(m);
+		vmft_attach_sink_look(&m->sink);
 	else
-		vmft_attach_source_pump(m);
+		vmft_attach_source_pump(&m->source);
 	m->strategy_ops->look(m->strategy);
 	vmft_handover_look(m);
 	vmft_divergence_look(m);
@@ -767,7 +754,7 @@ static void drop_for_lag(struct vmft_monitor *m, uint64_t now, uint64_t lag_ms)
 	const uint64_t lagged = vmft_loop_since(m->lag_watch.since_ns, now);
 	char text[VMFT_ALARM_TEXT_MAX];
 
-	vmft_attach_source_dropped(m, now);
+	vmft_attach_source_dropped(&m->source, now);
 	(void)snprintf(
 	    text, sizeof(text),
 	    "the backup has lagged for %llu s (%llu ms now, %llu ms at worst, lag-ms = "
@@ -803,7 +790,7 @@ static void watch_lag(struct vmft_monitor *m, uint64_t now, uint64_t slept, uint
 		alarm_lag(m, now);
 		if (!m->lag_watch.lagging &&
 		    vmft_loop_since(m->state_ns, now) > VMFT_LAG_FORGIVEN_NS)
-			m->source.dropped = 0;
+			vmft_attach_source_forgive(&m->source);
 		break;
 	}
 }
@@ -824,15 +811,15 @@ static void control_lag(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 	lag_ms = vmft_monitor_lag_ms(m, now);
 	vmft_lag_rate(&m->lag, m->strategy_ops->sent_bytes(m->strategy), now);
 	permille = vmft_throttle_permille(lag_ms, m->config.lag_ms);
-	if (permille < m->source.throttle)
-		permille = m->source.throttle;
+	if (permille < m->source.pace.throttle)
+		permille = m->source.pace.throttle;
 	if (permille < vmft_handover_throttle(m))
 		permille = vmft_handover_throttle(m);
 	set_throttle(m, permille);
 	watch_lag(m, now, slept, lag_ms);
 	/* A backup that was given up just now slows nobody any more. */
 	if (vmft_monitor_lag_ms(m, now) == 0)
-		set_throttle(m, m->source.throttle);
+		set_throttle(m, m->source.pace.throttle);
 }
 
 static void watch_arbiter(struct vmft_monitor *m, uint64_t now)
@@ -876,7 +863,7 @@ static void on_tick(struct vmft_op *op, int result)
 	vmft_stop_look(m);
 	watch_replay(m, now, slept);
 	vmft_divergence_tick(m, now, slept, vmft_loop_since(m->beat_ns, now) < BEAT_FRESH_NS);
-	vmft_attach_source_tick(m, now);
+	vmft_attach_source_tick(&m->source, now);
 	vmft_peer_tick(m, now, slept);
 	control_lag(m, now, slept);
 	watch_arbiter(m, now);
@@ -1015,9 +1002,7 @@ static int init_attach(struct vmft_monitor *m, struct vmft_error *err)
 		return vmft_error_set(err, -EINVAL, VMFT_EXIT_INTERNAL,
 				      "%u disks given, %u in the attach area",
 				      m->options.disk_count, m->agent.area->disk_count);
-	rc = vmft_attach_source_init(m);
-	if (rc == 0)
-		rc = vmft_attach_sink_init(m);
+	rc = vmft_attaching_init(m);
 	if (rc == 0)
 		rc = vmft_shown_init(m);
 	return rc < 0 ? vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "%s", strerror(-rc)) : 0;

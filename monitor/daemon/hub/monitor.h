@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "attaching.h"
 #include "handover.h"
 #include "logging-channel/frame.h"
 #include "logging-channel/loop.h"
@@ -22,7 +23,8 @@
 #include "monitor/core/core.h"
 #include "monitor/core/queue.h"
 #include "monitor/daemon/arbiter/arbiter.h"
-#include "monitor/daemon/attach/attach.h"
+#include "monitor/daemon/attach/attach-sink.h"
+#include "monitor/daemon/attach/attach-source.h"
 #include "monitor/daemon/attach/image.h"
 #include "monitor/daemon/divergence/divergence.h"
 #include "monitor/daemon/guest/agent-link.h"

@@ -379,7 +379,7 @@ static void take_backup(struct vmft_monitor *m)
 		m->peer.echo_ns = 0;
 		vmft_journal_say(&m->journal, "attaching the backup at %s",
 				 m->config.host[m->peer.to].channel.text);
-		vmft_attach_source_begin(m);
+		vmft_attaching_begin(m);
 	}
 	send_beat(m, vmft_loop_now());
 }
@@ -591,7 +591,7 @@ static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *fra
 		vmft_divergence_count(m, why);
 	if (m->core.state == VMFT_STATE_ATTACHING || m->core.state == VMFT_STATE_SEALING) {
 		if (vmft_monitor_is_primary(m))
-			vmft_attach_source_abort(m, "the backup gives up: %s", why);
+			vmft_attach_source_abort(&m->source, "the backup gives up: %s", why);
 		else
 			vmft_journal_say(&m->journal, "the primary gives up: %s", why);
 	} else {
@@ -674,16 +674,12 @@ static int got_alive(const struct vmft_frame_info *frame)
 static int got_formed(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
 	const struct vmft_event_in ready = {.kind = VMFT_IN_PEER_READY};
-	int rc = got_heartbeat(m, frame);
 
-	/* It was told that replay moves, so the state is in; the agent's own word may still
-	 * be waiting to be looked at. */
-	vmft_attach_sink_look(m);
-	if (rc < 0 || !m->core.pointed || !m->sink.loaded)
+	if (got_heartbeat(m, frame) < 0 || !m->core.pointed ||
+	    vmft_attach_sink_formed(&m->sink) < 0)
 		return -EBADMSG;
 	m->peer.stage = VMFT_PEER_FORMED;
 	m->peer.gave_up[0] = '\0';
-	m->sink.phase = VMFT_ATTACH_IDLE;
 	vmft_monitor_event(m, &ready);
 	return 0;
 }
@@ -695,7 +691,6 @@ void vmft_peer_form(struct vmft_monitor *m)
 
 	m->peer.stage = VMFT_PEER_FORMED;
 	m->peer.gave_up[0] = '\0';
-	m->source.log_flows = false;
 	vmft_shown_pump(m);
 	/* The lease: only what the backup heard from now on counts. */
 	m->peer.echo_ns = 0;
@@ -772,9 +767,9 @@ static int primary_got_attach(struct vmft_monitor *m, const struct vmft_frame_in
 {
 	switch (frame->type) {
 	case VMFT_FRAME_READY:
-		return vmft_attach_source_got_ready(m);
+		return vmft_attach_source_got_ready(&m->source);
 	case VMFT_FRAME_WANT:
-		return vmft_attach_source_got_want(m, frame);
+		return vmft_attach_source_got_want(&m->source, frame);
 	case VMFT_FRAME_ALIVE:
 		return got_alive(frame);
 	default:
@@ -786,11 +781,11 @@ static int backup_got_attach(struct vmft_monitor *m, const struct vmft_frame_inf
 {
 	switch (frame->type) {
 	case VMFT_FRAME_ATTACH:
-		return vmft_attach_sink_got_attach(m, frame);
+		return vmft_attach_sink_got_attach(&m->sink, frame);
 	case VMFT_FRAME_FORMED:
 		return got_formed(m, frame);
 	default:
-		return vmft_attach_sink_got_frame(m, frame);
+		return vmft_attach_sink_got_frame(&m->sink, frame);
 	}
 }
 
@@ -843,7 +838,7 @@ static bool may_connect(const struct vmft_monitor *m)
 	if (m->stopping || m->peer.channel.conn || !vmft_core_wants_peer(&m->core))
 		return false;
 	return m->core.state == VMFT_STATE_FORMING ||
-	       vmft_attach_source_wants_backup(m, vmft_loop_now());
+	       vmft_attaching_wants_backup(m, vmft_loop_now());
 }
 
 static void close_stranger(struct vmft_monitor *m, struct vmft_conn *conn,
@@ -965,7 +960,7 @@ static void on_sent(void *user, struct vmft_conn *conn)
 
 	if (conn != m->peer.channel.conn || !vmft_monitor_is_primary(m))
 		return;
-	vmft_attach_source_pump(m);
+	vmft_attach_source_pump(&m->source);
 	vmft_peer_pump(m);
 }
 
@@ -1156,7 +1151,7 @@ void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, 
 
 static void resume_if_room(struct vmft_monitor *m)
 {
-	if (!m->peer.channel.paused || !vmft_attach_sink_has_room(m) ||
+	if (!m->peer.channel.paused || !vmft_attach_sink_has_room(&m->sink) ||
 	    !m->strategy_ops->has_room(m->strategy))
 		return;
 	vmft_channel_resume(&m->peer.channel);

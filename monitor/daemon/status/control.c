@@ -239,12 +239,12 @@ static void add_source(struct json_object *object, struct vmft_monitor *m)
 	const uint64_t now = vmft_loop_now();
 
 	add_text(object, "attach_phase", vmft_attach_phase_name(s->phase));
-	add_number(object, "attach_round", s->round);
+	add_number(object, "attach_round", s->pace.round);
 	add_number(object, "attach_done_bytes", s->now.ram_bytes + s->now.disk_bytes);
-	add_number(object, "attach_left_bytes", vmft_attach_source_left(m));
-	add_number(object, "attach_bytes_per_s", s->bytes_per_s);
-	add_number(object, "attach_dirty_bytes_per_s", s->dirty_per_s);
-	add_number(object, "attach_expected_ms", vmft_attach_source_expected_ms(m));
+	add_number(object, "attach_left_bytes", vmft_attach_source_left(s));
+	add_number(object, "attach_bytes_per_s", s->pace.bytes_per_s);
+	add_number(object, "attach_dirty_bytes_per_s", s->pace.dirty_per_s);
+	add_number(object, "attach_expected_ms", vmft_attach_source_expected_ms(s));
 	add_number(object, "attached", s->attached);
 	add_number(object, "attach_failures", s->failures);
 	add_text(object, "attach_error", s->error);
@@ -449,20 +449,20 @@ static void do_attach(struct vmft_control_client *client)
 		refuse(client, "attach: only for a guest that is alone");
 		return;
 	}
-	m->source.asked = true;
-	m->source.retry_ns = 0;
+	vmft_attach_source_ask(&m->source);
 	vmft_peer_look_for_backup(m);
 	answer(client, answer_new(true));
 }
 
 /* The attach that is, or the next, stays in its phase; step lets it into the next one. */
-static void hold_attach(struct vmft_control_client *client, void (*how)(struct vmft_monitor *m))
+static void hold_attach(struct vmft_control_client *client,
+			void (*how)(struct vmft_attach_source *source))
 {
 	if (!vmft_monitor_is_primary(client->m)) {
 		refuse(client, "only the primary leads an attach");
 		return;
 	}
-	how(client->m);
+	how(&client->m->source);
 	answer(client, answer_new(true));
 }
 

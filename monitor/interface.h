@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the agent (inside QEMU) and the monitor (beside it) share: a memfd with the header
- * struct vmft_iface and the log ring behind it, and one with struct vmft_area and what an
- * attach needs behind that. Append-only: fields are added at the end of their block and
- * never moved; VMFT_IFACE_VERSION goes up with each change, and both sides refuse another
- * version. Each field has one writer, named beside it, but for two words that only wake
+ * struct vmft_iface, the settings of both (struct vmft_settings) and the log ring, and one with
+ * struct vmft_area and what an attach needs. Append-only: fields are added at the end of their
+ * block and never moved; VMFT_IFACE_VERSION goes up with each change, and both sides refuse
+ * another version. Each field has one writer, named beside it, but for two words that only wake
  * (monitor_futex and monitor_sleeps) and for log_head and log_tail at an attach point, where
  * the side that is to produce sets both while the other does not look. Nobody trusts the
  * other's word: positions are checked on every use (logging-channel/ring.h).
@@ -21,9 +21,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VMFT_IFACE_MAGIC   UINT64_C(0x746d6676656e6731)
-#define VMFT_IFACE_VERSION 9u
-#define VMFT_IFACE_HEADER  4096u /* the ring begins here */
+#define VMFT_IFACE_MAGIC    UINT64_C(0x746d6676656e6731)
+#define VMFT_IFACE_VERSION  10u
+#define VMFT_IFACE_SETTINGS 4096u	  /* struct vmft_settings begins here */
+#define VMFT_IFACE_HEADER   (128u * 1024) /* the ring begins here */
 
 /* The file name given to QEMU as rrfile: the agent takes over its stream. */
 #define VMFT_LOG_NAME "vmft:log"
@@ -209,7 +210,7 @@ static_assert(offsetof(struct vmft_iface, digest_ms) == 368, "shared layout");
 static_assert(offsetof(struct vmft_iface, stop_asked) == 968, "shared layout");
 static_assert(offsetof(struct vmft_iface, console_dropped) == 1000, "shared layout");
 static_assert(offsetof(struct vmft_iface, clock_base) % 8 == 0, "no gap before it");
-static_assert(sizeof(struct vmft_iface) <= VMFT_IFACE_HEADER, "header fits its page");
+static_assert(sizeof(struct vmft_iface) <= VMFT_IFACE_SETTINGS, "header fits its page");
 
 /*
  * With checkpoints the ring carries frames that came in: from the agent of a primary, tagged with
@@ -353,5 +354,86 @@ static_assert(2 * sizeof(struct vmft_exchange) <= VMFT_AREA_EXCHANGE_BYTES, "exc
 static_assert(offsetof(struct vmft_area, op) == 64, "shared layout");
 static_assert(offsetof(struct vmft_area, done) == 120, "shared layout");
 static_assert(sizeof(struct vmft_area) <= VMFT_AREA_HEADER, "header fits");
+
+/* --- the settings --------------------------------------------------------- */
+
+#define VMFT_SETTINGS_NAME_MAX 32u /* here and below: of a text, with the zero that ends it */
+#define VMFT_SETTINGS_HEX_MAX  65u /* 32 bytes in hex */
+#define VMFT_SETTINGS_LINE_MAX 256u
+#define VMFT_SETTINGS_PATH_MAX 4096u /* Linux's PATH_MAX */
+#define VMFT_SETTINGS_IFNAME   16u   /* Linux's IFNAMSIZ */
+
+enum vmft_image_format {
+	VMFT_IMAGE_RAW = 1,
+	VMFT_IMAGE_QCOW2 = 2,
+};
+
+struct vmft_disk_settings {
+	uint64_t guest_bytes;		   /* the size the guest sees */
+	uint64_t device, inode;		   /* of its file; a block device's own number and 0 */
+	uint64_t sum;			   /* its share of disk_digest */
+	uint32_t format;		   /* enum vmft_image_format */
+	uint32_t read_only;		   /* 1: the guest cannot write to it */
+	char path[VMFT_SETTINGS_PATH_MAX]; /* as the command line has it */
+};
+
+/* A card, and what is known of its tap: struct vmft_tap_facts of logging-channel/frame.h. */
+struct vmft_nic_settings {
+	char id[VMFT_NIC_ID_MAX + 1];	   /* of its netdev */
+	char ifname[VMFT_SETTINGS_IFNAME]; /* "": not known */
+	uint8_t mac[6];
+	uint8_t vnet_hdr, header, offloads, multi_queue;
+	uint8_t reserved[2];
+	uint32_t mtu;
+};
+
+/*
+ * How vmft-qemu starts the two. It writes all of it before it starts the monitor, and becomes QEMU
+ * after that; nobody writes it later. Both take a copy when they start and check it:
+ * monitor/common/settings.h. A descriptor has the same number in both processes.
+ */
+struct vmft_settings {
+	/* Read by both. */
+	int32_t area_fd;	 /* struct vmft_area */
+	int32_t ram_fd;		 /* the guest's memory */
+	int32_t bell_monitor_fd; /* eventfd, rung by the agent */
+	int32_t bell_agent_fd;	 /* eventfd, rung by the monitor */
+	uint32_t strategy;	 /* enum vmft_strategy_kind, not AUTO */
+	uint32_t disk_count;
+	uint32_t nic_count;
+	uint32_t reserved0;
+
+	/* Read by the agent. */
+	int32_t lifeline_agent_fd;		   /* its end of the socket pair */
+	uint32_t gate_bytes;			   /* held output beyond which the guest waits */
+	char qemu_version[VMFT_SETTINGS_NAME_MAX]; /* "7.2.22"; names its layout and log format */
+
+	/* Read by the monitor. */
+	int32_t lifeline_monitor_fd; /* the other end */
+	int32_t words_fd;	     /* QEMU's arguments as given, each ended by a zero */
+	int32_t guest_pid;	     /* of vmft-qemu, which becomes QEMU */
+	uint32_t role;		     /* enum vmft_role, as started */
+	uint32_t host;		     /* enum vmft_host: which of the pair file's this one is */
+	uint32_t log_version;	     /* of QEMU's record/replay log */
+	char build_id[VMFT_SETTINGS_HEX_MAX];	    /* of the QEMU binary */
+	char machine_digest[VMFT_SETTINGS_HEX_MAX]; /* of the guest's machine */
+	char disk_digest[VMFT_SETTINGS_HEX_MAX];    /* of its disks before the start */
+	char reserved1[5];
+	char strategy_reason[VMFT_SETTINGS_LINE_MAX]; /* why this strategy, for status */
+	char replay[VMFT_SETTINGS_PATH_MAX]; /* a saved log to replay instead of a peer's; "": none
+					      */
+
+	/* Read by both: the guest's disks in their order, its cards in the order of -netdev. */
+	struct vmft_disk_settings disk[VMFT_AREA_DISKS_MAX];
+	struct vmft_nic_settings nic[VMFT_NICS_SHARED_MAX];
+};
+
+static_assert(offsetof(struct vmft_settings, lifeline_agent_fd) == 32, "shared layout");
+static_assert(offsetof(struct vmft_settings, lifeline_monitor_fd) == 72, "shared layout");
+static_assert(offsetof(struct vmft_settings, disk) == 4648, "shared layout");
+static_assert(sizeof(struct vmft_disk_settings) == 40 + VMFT_SETTINGS_PATH_MAX, "no gap");
+static_assert(sizeof(struct vmft_nic_settings) == 96, "no gap");
+static_assert(VMFT_IFACE_SETTINGS + sizeof(struct vmft_settings) <= VMFT_IFACE_HEADER,
+	      "the settings end before the ring");
 
 #endif

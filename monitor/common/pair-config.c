@@ -870,14 +870,3 @@ const char *vmft_host_name(enum vmft_host host)
 
 	return names[host];
 }
-
-const char *vmft_strategy_kind_name(enum vmft_strategy_kind kind)
-{
-	static const char *const names[VMFT_STRATEGY_COUNT] = {
-	    [VMFT_STRATEGY_AUTO] = "auto",
-	    [VMFT_STRATEGY_LOCKSTEP] = "lockstep",
-	    [VMFT_STRATEGY_CHECKPOINT] = "checkpoint",
-	};
-
-	return names[kind];
-}

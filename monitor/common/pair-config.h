@@ -15,6 +15,7 @@
 #include <sys/un.h>
 
 #include "error.h"
+#include "strategy-kind.h"
 
 #define VMFT_PAIR_FILE_MAX (64u * 1024)
 #define VMFT_PATH_MAX	   4096 /* Linux's own limit */
@@ -54,14 +55,6 @@ enum vmft_start {
 enum vmft_on_stop {
 	VMFT_ON_STOP_END,	/* it ends, on both sides */
 	VMFT_ON_STOP_HAND_OVER, /* it goes on on the backup, if there is one */
-};
-
-/* How the backup comes to have what the primary has. */
-enum vmft_strategy_kind {
-	VMFT_STRATEGY_AUTO,	  /* whichever the command line allows */
-	VMFT_STRATEGY_LOCKSTEP,	  /* it replays what the primary does */
-	VMFT_STRATEGY_CHECKPOINT, /* it is sent the guest's state, an epoch at a time */
-	VMFT_STRATEGY_COUNT,
 };
 
 /* How the two sides' disks are compared before the guest starts. */
@@ -124,9 +117,6 @@ const char *vmft_role_name(enum vmft_role role);
 /* The same for "primary", "backup" and "spare", the names of the sections. */
 int vmft_host_parse(const char *text, enum vmft_host *ret);
 const char *vmft_host_name(enum vmft_host host);
-
-/* "auto", "lockstep" or "checkpoint", a string constant. */
-const char *vmft_strategy_kind_name(enum vmft_strategy_kind kind);
 
 /*
  * Reads and checks the file at path. On failure *ret is untouched, *err says

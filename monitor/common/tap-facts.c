@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tap-facts.h"
 
-#include <errno.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <stdint.h>
@@ -12,49 +11,6 @@
 #include <unistd.h>
 
 #define OFFLOADS_TEXT 32u
-
-void vmft_tap_facts_format(const struct vmft_tap_facts *tap, const char *ifname,
-			   char ret[static VMFT_TAP_TEXT_MAX])
-{
-	(void)snprintf(ret, VMFT_TAP_TEXT_MAX, "%u:%u:%u:%u:%u:%.15s:%s", tap->vnet_hdr,
-		       tap->header, tap->offloads, tap->multi_queue, tap->mtu, ifname, tap->netdev);
-}
-
-static bool is_flag(unsigned value)
-{
-	return value <= 1 || value == VMFT_TAP_UNKNOWN;
-}
-
-int vmft_tap_facts_parse(const char *text, struct vmft_tap_facts *ret,
-			 char ret_ifname[static VMFT_TAP_IFNAME])
-{
-	unsigned vnet_hdr, header, offloads, multi_queue, mtu;
-	struct vmft_tap_facts tap = {0};
-	const char *ifname, *netdev;
-	int at = 0;
-
-	if (sscanf(text, "%3u:%3u:%3u:%3u:%9u:%n", &vnet_hdr, &header, &offloads, &multi_queue,
-		   &mtu, &at) != 5 ||
-	    at == 0)
-		return -EINVAL;
-	ifname = text + at;
-	netdev = strchr(ifname, ':');
-	if (!netdev || netdev - ifname >= VMFT_TAP_IFNAME || netdev[1] == '\0' ||
-	    strlen(netdev + 1) > VMFT_TAP_NETDEV_MAX)
-		return -EINVAL;
-	if (!is_flag(vnet_hdr) || !is_flag(multi_queue) || header > UINT8_MAX ||
-	    (offloads > VMFT_TAP_OFFLOADS && offloads != VMFT_TAP_UNKNOWN))
-		return -EINVAL;
-	tap.vnet_hdr = (uint8_t)vnet_hdr;
-	tap.header = (uint8_t)header;
-	tap.offloads = (uint8_t)offloads;
-	tap.multi_queue = (uint8_t)multi_queue;
-	tap.mtu = mtu;
-	strcpy(tap.netdev, netdev + 1);
-	*ret = tap;
-	(void)snprintf(ret_ifname, VMFT_TAP_IFNAME, "%.*s", (int)(netdev - ifname), ifname);
-	return 0;
-}
 
 uint32_t vmft_tap_mtu(const char *ifname)
 {

@@ -11,16 +11,7 @@
 
 #include "logging-channel/frame.h"
 
-#define VMFT_TAP_TEXT_MAX (VMFT_TAP_NETDEV_MAX + 64u)
-#define VMFT_TAP_IFNAME	  16u /* IFNAMSIZ */
-
-/* As vmft-qemu tells its monitor: fields with colons, the interface's name ("": not known) and the
- * id of the netdev last. */
-void vmft_tap_facts_format(const struct vmft_tap_facts *tap, const char *ifname,
-			   char ret[static VMFT_TAP_TEXT_MAX]);
-/* 0, or -EINVAL and nothing is touched. */
-int vmft_tap_facts_parse(const char *text, struct vmft_tap_facts *ret,
-			 char ret_ifname[static VMFT_TAP_IFNAME]);
+#define VMFT_TAP_IFNAME 16u /* IFNAMSIZ */
 
 /* Of the interface as it is now; 0: not known. */
 uint32_t vmft_tap_mtu(const char *ifname);

@@ -17,8 +17,9 @@
 #include "arena.h"
 #include "monitor/common/error.h"
 #include "monitor/common/pair-config.h"
+#include "monitor/interface.h"
 
-#define VMFT_NICS_MAX	   8   /* that the agent has room for */
+#define VMFT_NICS_MAX	   VMFT_NICS_SHARED_MAX
 #define VMFT_DIGEST_HEX	   33  /* 128 bits in hex and the terminating zero */
 #define VMFT_PROCESSOR_MAX 128 /* a model name and the terminating zero */
 
@@ -41,20 +42,15 @@ struct vmft_rewrite_options {
 	const char *(*tap_fault)(int fd);
 };
 
-enum vmft_disk_format {
-	VMFT_DISK_RAW,
-	VMFT_DISK_QCOW2,
-};
-
 struct vmft_disk {
 	const char *path;
 	const char *node; /* what the guest's device is attached to: for lockstep blkreplay's */
-	enum vmft_disk_format format;
+	enum vmft_image_format format;
 	bool read_only;
 	bool write_through; /* the guest is shown no write cache */
 };
 
-struct vmft_nic {
+struct vmft_cmdline_nic {
 	const char *netdev;
 	const char *fd, *ifname; /* as given, or NULL */
 	bool no_vnet_hdr;
@@ -70,7 +66,7 @@ struct vmft_cmdline {
 	char **argv; /* NULL-terminated; argv[0] is the caller's */
 	struct vmft_disk *disks;
 	size_t disk_count; /* in the order of the guest's disk devices */
-	struct vmft_nic *nics;
+	struct vmft_cmdline_nic *nics;
 	size_t nic_count; /* in the order of -netdev */
 	uint64_t ram_bytes;
 	/*

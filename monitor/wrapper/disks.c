@@ -264,7 +264,7 @@ static int disk_add(struct vmft_rewrite *rw, struct vmft_node *node, size_t *ret
 		r = blockdev_path(rw, node, &disk->path);
 	if (r < 0)
 		return r;
-	disk->format = strcmp(format, "qcow2") == 0 ? VMFT_DISK_QCOW2 : VMFT_DISK_RAW;
+	disk->format = strcmp(format, "qcow2") == 0 ? VMFT_IMAGE_QCOW2 : VMFT_IMAGE_RAW;
 	disk->read_only = vmft_is_on(node->arg, "readonly") || vmft_is_on(node->arg, "read-only");
 	disk->write_through = cache && vmft_value_in(cache, "writethrough|directsync");
 	disk->node = node->name;

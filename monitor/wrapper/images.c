@@ -216,7 +216,7 @@ static void describe(const struct vmft_disk *disk, const struct stat *st, off_t 
 
 	ret->guest_bytes = bytes;
 	ret->max_bytes =
-	    disk->format == VMFT_DISK_QCOW2 ? bytes + bytes / 8 + (UINT64_C(64) << 20) : bytes;
+	    disk->format == VMFT_IMAGE_QCOW2 ? bytes + bytes / 8 + (UINT64_C(64) << 20) : bytes;
 	ret->device = S_ISBLK(st->st_mode) ? st->st_rdev : st->st_dev;
 	ret->inode = S_ISBLK(st->st_mode) ? 0 : st->st_ino;
 }
@@ -231,7 +231,7 @@ static int digest_open(const struct vmft_disk *disk, int fd, const struct stat *
 
 	if (size < 0)
 		return image_error(err, disk->path, "seek in", errno);
-	if (disk->format == VMFT_DISK_QCOW2)
+	if (disk->format == VMFT_IMAGE_QCOW2)
 		r = check_qcow2(disk->path, fd, &shown, err);
 	if (r == 0 && how == VMFT_DISK_CHECK_FULL)
 		r = hash_fd(disk->path, fd, size, true, contents, err);

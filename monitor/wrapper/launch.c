@@ -18,7 +18,7 @@
 #include "monitor/common/area-setup.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/iface-setup.h"
-#include "monitor/common/tap-facts.h"
+#include "monitor/common/settings.h"
 
 #ifndef VMFT_LIBEXECDIR
 #define VMFT_LIBEXECDIR "/usr/libexec/vmft"
@@ -26,21 +26,6 @@
 
 #define FIRST_FD 3 /* 0, 1 and 2 would be taken for the console */
 #define FD_TEXT	 12
-
-/*
- * Every descriptor is close-on-exec until the program that needs it is about to be executed:
- * QEMU gets no end of the lifeline that belongs to the monitor, and the other way round.
- */
-struct fds {
-	int iface;
-	int area;
-	int ram;
-	int bell_monitor;
-	int bell_agent;
-	int lifeline_monitor;
-	int lifeline_agent;
-	int words;
-};
 
 static int internal(struct vmft_error *err, const char *what, int err_no)
 {
@@ -109,15 +94,15 @@ int vmft_ram_create(struct vmft_error *err)
 	return fd < 0 ? internal(err, "memory for the guest's RAM", -fd) : fd;
 }
 
-static int open_lifeline(struct fds *fds, struct vmft_error *err)
+static int open_lifeline(struct vmft_settings *s, struct vmft_error *err)
 {
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return internal(err, "socketpair", errno);
-	fds->lifeline_monitor = raise_fd(pair[0]);
-	fds->lifeline_agent = raise_fd(pair[1]);
-	if (fds->lifeline_monitor < 0 || fds->lifeline_agent < 0)
+	s->lifeline_monitor_fd = raise_fd(pair[0]);
+	s->lifeline_agent_fd = raise_fd(pair[1]);
+	if (s->lifeline_monitor_fd < 0 || s->lifeline_agent_fd < 0)
 		return internal(err, "socketpair", EMFILE);
 	return 0;
 }
@@ -155,28 +140,55 @@ static int open_words(char *const *words, struct vmft_error *err)
 	return fd;
 }
 
-static int open_fds(const struct vmft_launch *launch, struct fds *fds, struct vmft_error *err)
+static int open_iface(const struct vmft_launch *launch, struct vmft_error *err)
 {
-	fds->ram = launch->ram_fd;
-	if (ftruncate(fds->ram, (off_t)launch->cmdline->ram_bytes) < 0)
-		return internal(err, "memory for the guest's RAM", errno);
-	fds->iface = vmft_iface_create(launch->config->log_bytes, err);
-	if (fds->iface < 0)
-		return fds->iface;
-	fds->iface = raise_fd(fds->iface);
-	fds->area = open_area(launch, err);
-	if (fds->area < 0)
-		return fds->area;
-	fds->bell_monitor = raise_fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-	fds->bell_agent = raise_fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-	if (fds->iface < 0 || fds->bell_monitor < 0 || fds->bell_agent < 0)
+	int fd = vmft_iface_create(launch->config->log_bytes, err);
+
+	if (fd < 0)
+		return fd;
+	fd = raise_fd(fd);
+	if (fd < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return internal(err, "descriptors", EMFILE);
-	if (fcntl(fds->iface, F_SETFD, FD_CLOEXEC) < 0)
-		return internal(err, "descriptors", errno);
-	fds->words = open_words(launch->words, err);
-	if (fds->words < 0)
-		return fds->words;
-	return open_lifeline(fds, err);
+	return fd;
+}
+
+/*
+ * Every descriptor is close-on-exec until the program that needs it is about to be executed:
+ * QEMU gets no end of the lifeline that belongs to the monitor, and the other way round.
+ */
+static int open_fds(const struct vmft_launch *launch, struct vmft_settings *s,
+		    struct vmft_error *err)
+{
+	s->ram_fd = launch->ram_fd;
+	if (ftruncate(s->ram_fd, (off_t)launch->cmdline->ram_bytes) < 0)
+		return internal(err, "memory for the guest's RAM", errno);
+	s->area_fd = open_area(launch, err);
+	if (s->area_fd < 0)
+		return s->area_fd;
+	s->bell_monitor_fd = raise_fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+	s->bell_agent_fd = raise_fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+	if (s->bell_monitor_fd < 0 || s->bell_agent_fd < 0)
+		return internal(err, "descriptors", EMFILE);
+	s->words_fd = open_words(launch->words, err);
+	if (s->words_fd < 0)
+		return s->words_fd;
+	return open_lifeline(s, err);
+}
+
+/* The memory that both programs find everything in. Returns its descriptor. */
+static int open_shared(const struct vmft_launch *launch, struct vmft_settings *s,
+		       struct vmft_error *err)
+{
+	int iface = open_iface(launch, err);
+	int r = iface;
+
+	if (r >= 0)
+		r = open_fds(launch, s, err);
+	if (r >= 0)
+		r = vmft_launch_settings(launch, s, err);
+	if (r >= 0)
+		r = vmft_settings_write(iface, s, err);
+	return r < 0 ? r : iface;
 }
 
 /* For the program about to be executed. Returns 0 or a negative errno. */
@@ -186,52 +198,6 @@ static int inherit(const int *list, size_t count)
 		if (fcntl(list[i], F_SETFD, 0) < 0)
 			return -errno;
 	return 0;
-}
-
-static void fd_text(int fd, char ret[static FD_TEXT])
-{
-	(void)snprintf(ret, FD_TEXT, "%d", fd);
-}
-
-#define EXEC_ARGS_MAX 112 /* two a fixed option, two a disk, two a network card */
-
-static size_t count(const char *const argv[static EXEC_ARGS_MAX])
-{
-	size_t n = 0;
-
-	while (argv[n])
-		n++;
-	return n;
-}
-
-static void add_replay(const struct vmft_launch *launch, const char *argv[static EXEC_ARGS_MAX])
-{
-	size_t n = count(argv);
-
-	if (!launch->replay || n + 3 > EXEC_ARGS_MAX)
-		return;
-	argv[n++] = "--replay";
-	argv[n++] = launch->replay;
-	argv[n] = NULL;
-}
-
-/* "--disk FORMAT[-ro]:BYTES:PATH" for each, behind what is there. In the child, which never frees.
- */
-static void add_disks(const struct vmft_launch *launch, struct vmft_arena *arena,
-		      const char *argv[static EXEC_ARGS_MAX])
-{
-	size_t n = count(argv);
-
-	for (size_t i = 0; i < launch->cmdline->disk_count && n + 3 < EXEC_ARGS_MAX; i++) {
-		const struct vmft_disk *disk = &launch->cmdline->disks[i];
-
-		argv[n++] = "--disk";
-		argv[n++] = vmft_arena_printf(
-		    arena, "%s%s:%llu:%s", disk->format == VMFT_DISK_QCOW2 ? "qcow2" : "raw",
-		    disk->read_only ? "-ro" : "", (unsigned long long)launch->images[i].guest_bytes,
-		    disk->path);
-	}
-	argv[n] = NULL;
 }
 
 /*
@@ -250,89 +216,21 @@ static int keep_only(const int *list, size_t count, bool stdout_too)
 	return inherit(list, count);
 }
 
-/* "--tap ..." for each card, and the sums of the images, which stand for their contents. */
-static void add_for_hello(const struct vmft_launch *launch, struct vmft_arena *arena,
-			  const char *argv[static EXEC_ARGS_MAX])
-{
-	const char *sums = "";
-	size_t n = count(argv);
-
-	for (size_t i = 0; i < launch->cmdline->nic_count && n + 5 < EXEC_ARGS_MAX; i++) {
-		char text[VMFT_TAP_TEXT_MAX];
-
-		vmft_tap_facts_format(&launch->taps[i].facts, launch->taps[i].ifname, text);
-		argv[n++] = "--tap";
-		argv[n++] = vmft_arena_copy(arena, text, strlen(text));
-	}
-	for (size_t i = 0; i < launch->cmdline->disk_count; i++)
-		sums = vmft_arena_printf(arena, "%s%016llx", sums,
-					 (unsigned long long)launch->images[i].sum);
-	argv[n++] = "--image-sums";
-	argv[n++] = sums;
-	argv[n] = NULL;
-}
-
 /* In the child. Returns only if the monitor cannot be executed. */
-static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds, pid_t guest)
+static void exec_monitor(const struct vmft_launch *launch, int iface, const struct vmft_settings *s)
 {
-	const int list[] = {fds->iface,	       fds->area,	fds->ram,
-			    fds->bell_monitor, fds->bell_agent, fds->lifeline_monitor,
-			    fds->words};
-	char iface[FD_TEXT], area[FD_TEXT], ram[FD_TEXT], bell_monitor[FD_TEXT],
-	    bell_agent[FD_TEXT];
-	char lifeline[FD_TEXT], pid[FD_TEXT], log_version[FD_TEXT], words[FD_TEXT];
-	struct vmft_arena *arena = vmft_arena_new();
-	const char *argv[EXEC_ARGS_MAX] = {
-	    "vmft-monitor",
-	    "--pair",
-	    launch->pair_path,
-	    "--strategy",
-	    vmft_strategy_kind_name(launch->cmdline->strategy),
-	    "--strategy-reason",
-	    launch->cmdline->strategy_reason,
-	    "--role",
-	    vmft_role_name(launch->role),
-	    "--host",
-	    vmft_host_name(launch->host),
-	    "--build-id",
-	    launch->qemu->build_id,
-	    "--log-version",
-	    log_version,
-	    "--machine-digest",
-	    launch->machine_digest,
-	    "--disk-digest",
-	    launch->disk_digest,
-	    "--iface-fd",
-	    iface,
-	    "--area-fd",
-	    area,
-	    "--ram-fd",
-	    ram,
-	    "--bell-monitor-fd",
-	    bell_monitor,
-	    "--bell-agent-fd",
-	    bell_agent,
-	    "--lifeline-fd",
-	    lifeline,
-	    "--guest-pid",
-	    pid,
-	    "--words-fd",
-	    words,
-	    NULL,
-	};
+	const int list[] = {iface,
+			    s->area_fd,
+			    s->ram_fd,
+			    s->bell_monitor_fd,
+			    s->bell_agent_fd,
+			    s->lifeline_monitor_fd,
+			    s->words_fd};
+	char number[FD_TEXT];
+	const char *const argv[] = {"vmft-monitor", "--pair", launch->pair_path,
+				    "--iface-fd",   number,   NULL};
 
-	fd_text(fds->iface, iface);
-	fd_text(fds->area, area);
-	fd_text(fds->ram, ram);
-	fd_text(fds->bell_monitor, bell_monitor);
-	fd_text(fds->bell_agent, bell_agent);
-	fd_text(fds->lifeline_monitor, lifeline);
-	fd_text((int)guest, pid);
-	fd_text(fds->words, words);
-	(void)snprintf(log_version, sizeof(log_version), "%x", launch->qemu->row->log_version);
-	add_replay(launch, argv);
-	add_disks(launch, arena, argv);
-	add_for_hello(launch, arena, argv);
+	(void)snprintf(number, sizeof(number), "%d", iface);
 	if (keep_only(list, sizeof(list) / sizeof(list[0]), launch->replay != NULL) < 0)
 		return;
 	/* Ctrl-C is for QEMU: the monitor still has the rest of the log to send. */
@@ -340,22 +238,22 @@ static void exec_monitor(const struct vmft_launch *launch, const struct fds *fds
 	(void)execv(launch->programs->monitor, (char *const *)argv);
 }
 
-static int start_monitor(const struct vmft_launch *launch, const struct fds *fds, pid_t *ret,
-			 struct vmft_error *err)
+static int start_monitor(const struct vmft_launch *launch, int iface, const struct vmft_settings *s,
+			 pid_t *ret, struct vmft_error *err)
 {
-	pid_t guest = getpid();
 	pid_t pid = fork();
 
 	if (pid < 0)
 		return internal(err, "fork", errno);
 	if (pid == 0) {
-		exec_monitor(launch, fds, guest);
+		exec_monitor(launch, iface, s);
 		(void)fprintf(stderr, "%s: cannot execute: %s; install all of vmft\n",
 			      launch->programs->monitor, strerror(errno));
 		_exit(VMFT_EXIT_INTERNAL);
 	}
-	/* Ours must be the only other end, or its end-of-file would never be seen. */
-	(void)close(fds->lifeline_monitor);
+	/* The monitor must hold the only other end: this process would keep its end open, and the
+	 * agent would never see the monitor's end-of-file. */
+	(void)close(s->lifeline_monitor_fd);
 	*ret = pid;
 	return 0;
 }
@@ -388,76 +286,33 @@ static int wait_ready(int lifeline, pid_t pid, struct vmft_error *err)
 	return monitor_failed(pid, err);
 }
 
-static char *nic_list(const struct vmft_cmdline *cmdline, struct vmft_arena *arena)
-{
-	char *list = vmft_arena_printf(arena, "%s", "");
-
-	for (size_t i = 0; i < cmdline->nic_count; i++)
-		list = vmft_arena_printf(arena, "%s%s%s/%s", list, i ? "+" : "",
-					 cmdline->nics[i].netdev, cmdline->nics[i].mac);
-	return list;
-}
-
-static char *disk_list(const struct vmft_launch *launch, struct vmft_arena *arena)
-{
-	char *list = vmft_arena_printf(arena, "%s", "");
-
-	for (size_t i = 0; i < launch->cmdline->disk_count; i++)
-		list = vmft_arena_printf(arena, "%s%s%llx.%llx", list, i ? "+" : "",
-					 (unsigned long long)launch->images[i].device,
-					 (unsigned long long)launch->images[i].inode);
-	return list;
-}
-
-static bool any_qcow2(const struct vmft_cmdline *cmdline)
-{
-	for (size_t i = 0; i < cmdline->disk_count; i++)
-		if (cmdline->disks[i].format == VMFT_DISK_QCOW2)
-			return true;
-	return false;
-}
-
-static int set_environment(const struct vmft_launch *launch, const struct fds *fds,
-			   struct vmft_error *err)
+static int set_environment(const struct vmft_launch *launch, int iface, struct vmft_error *err)
 {
 	struct vmft_arena *arena = vmft_arena_new();
 	const char *preload = getenv("LD_PRELOAD");
 	const char *agent = launch->programs->agent;
-	bool checkpoint = launch->cmdline->strategy == VMFT_STRATEGY_CHECKPOINT;
-	char *settings = vmft_arena_printf(
-	    arena,
-	    "%siface=%d,area=%d,ram=%d,flush=%d,%s%s%sbell-monitor=%d,bell-agent=%d,lifeline=%d,%s%"
-	    "s%s"
-	    "gate=%u,log-version=%x,clock-offset=%zu,warp-offset=%zu,warp-timer-offset=%zu,"
-	    "shift-offset=%zu,bias-offset=%zu,icount-offset=%zu,kind-offset=%zu,rng-offset=%zu,"
-	    "ioapic-offset=%zu",
-	    checkpoint ? "strategy=checkpoint," : "", fds->iface, fds->area, fds->ram,
-	    any_qcow2(launch->cmdline), launch->cmdline->disk_count ? "disks=" : "",
-	    disk_list(launch, arena), launch->cmdline->disk_count ? "," : "", fds->bell_monitor,
-	    fds->bell_agent, fds->lifeline_agent, launch->cmdline->nic_count ? "nics=" : "",
-	    nic_list(launch->cmdline, arena), launch->cmdline->nic_count ? "," : "",
-	    launch->config->gate_bytes, launch->qemu->row->log_version,
-	    launch->qemu->row->timers_clock_offset, launch->qemu->row->timers_warp_offset,
-	    launch->qemu->row->timers_warp_timer_offset, launch->qemu->row->timers_shift_offset,
-	    launch->qemu->row->timers_bias_offset, launch->qemu->row->timers_icount_offset,
-	    launch->qemu->row->replay_kind_offset, launch->qemu->row->rng_offset,
-	    launch->qemu->row->ioapic_offset);
+	char number[FD_TEXT];
 	int r = 0;
 
+	(void)snprintf(number, sizeof(number), "%d", iface);
 	if (preload && preload[0])
 		agent = vmft_arena_printf(arena, "%s:%s", preload, agent);
-	if (setenv("VMFT_AGENT", settings, 1) < 0 || setenv("LD_PRELOAD", agent, 1) < 0)
+	if (setenv("VMFT_AGENT", number, 1) < 0 || setenv("LD_PRELOAD", agent, 1) < 0)
 		r = internal(err, "environment", errno);
 	vmft_arena_free(arena);
 	return r;
 }
 
-static int exec_qemu(const struct vmft_launch *launch, const struct fds *fds,
+static int exec_qemu(const struct vmft_launch *launch, int iface, const struct vmft_settings *s,
 		     struct vmft_error *err)
 {
-	const int list[] = {fds->iface,	       fds->area,	fds->ram,
-			    fds->bell_monitor, fds->bell_agent, fds->lifeline_agent};
-	int r = set_environment(launch, fds, err);
+	const int list[] = {iface,
+			    s->area_fd,
+			    s->ram_fd,
+			    s->bell_monitor_fd,
+			    s->bell_agent_fd,
+			    s->lifeline_agent_fd};
+	int r = set_environment(launch, iface, err);
 
 	if (r < 0)
 		return r;
@@ -497,19 +352,20 @@ static void stop_waiting_for_stderr(void)
 
 int vmft_launch(const struct vmft_launch *launch, struct vmft_error *err)
 {
-	struct fds fds;
+	struct vmft_settings settings = {0};
 	pid_t monitor = -1;
-	int r = open_fds(launch, &fds, err);
+	int iface = open_shared(launch, &settings, err);
+	int r;
 
 	/* On failure the process ends, and what is open or running goes with it. */
-	if (r < 0)
-		return r;
+	if (iface < 0)
+		return iface;
 	stop_waiting_for_stderr();
-	r = start_monitor(launch, &fds, &monitor, err);
+	r = start_monitor(launch, iface, &settings, &monitor, err);
 	if (r < 0)
 		return r;
-	r = wait_ready(fds.lifeline_agent, monitor, err);
+	r = wait_ready(settings.lifeline_agent_fd, monitor, err);
 	if (r < 0)
 		return r;
-	return exec_qemu(launch, &fds, err);
+	return exec_qemu(launch, iface, &settings, err);
 }

@@ -41,6 +41,14 @@ int vmft_programs_find(struct vmft_programs *ret, struct vmft_error *err);
 int vmft_ram_create(struct vmft_error *err);
 
 /*
+ * What agent and monitor are to know, but for the descriptors, which the caller fills in; the other
+ * fields of *ret must be zero. -E2BIG with *err filled when a name or path is too long for its
+ * field. guest_pid is the calling process, which becomes QEMU.
+ */
+int vmft_launch_settings(const struct vmft_launch *launch, struct vmft_settings *ret,
+			 struct vmft_error *err);
+
+/*
  * Does not return when all goes well: the calling process is QEMU then, its monitor ready.
  * Otherwise a negative errno; err->text is empty when the monitor has said it already.
  */

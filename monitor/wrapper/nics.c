@@ -224,7 +224,7 @@ static void add_witness(struct vmft_rewrite *rw, const struct vmft_netdev *netde
 }
 
 /* By what its tap is asked what it can do. */
-static void describe(const struct vmft_arg *arg, struct vmft_nic *nic)
+static void describe(const struct vmft_arg *arg, struct vmft_cmdline_nic *nic)
 {
 	const char *vnet_hdr = vmft_get(arg, "vnet_hdr");
 

@@ -122,7 +122,7 @@ static struct vmft_tap_facts any_of_this_kernel(void)
 	return facts;
 }
 
-static void of_name(const struct vmft_nic *nic, const struct vmft_tap_facts *any,
+static void of_name(const struct vmft_cmdline_nic *nic, const struct vmft_tap_facts *any,
 		    struct vmft_tap_probe *ret)
 {
 	ret->facts = *any;
@@ -133,7 +133,8 @@ static void of_name(const struct vmft_nic *nic, const struct vmft_tap_facts *any
 		(void)snprintf(ret->ifname, sizeof(ret->ifname), "%s", nic->ifname);
 }
 
-void vmft_taps_look(const struct vmft_nic *nics, size_t count, struct vmft_tap_probe *ret_taps)
+void vmft_taps_look(const struct vmft_cmdline_nic *nics, size_t count,
+		    struct vmft_tap_probe *ret_taps)
 {
 	struct vmft_tap_facts any = unknown;
 	bool asked = false;

@@ -14,6 +14,7 @@ struct vmft_tap_probe {
 };
 
 /* One of ret_taps for each card. */
-void vmft_taps_look(const struct vmft_nic *nics, size_t count, struct vmft_tap_probe *ret_taps);
+void vmft_taps_look(const struct vmft_cmdline_nic *nics, size_t count,
+		    struct vmft_tap_probe *ret_taps);
 
 #endif

@@ -19,7 +19,7 @@ static void must(int good)
 		abort();
 }
 
-static int check(const char *path, enum vmft_disk_format format, enum vmft_disk_check how,
+static int check(const char *path, enum vmft_image_format format, enum vmft_disk_check how,
 		 char digest[static VMFT_DIGEST_HEX])
 {
 	const struct vmft_disk disk = {.path = (char *)path, .format = format};
@@ -41,11 +41,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	must(fd >= 0 && (size == 0 || write(fd, data, size) == (ssize_t)size));
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	must(check(path, VMFT_DISK_RAW, VMFT_DISK_CHECK_FULL, digest[0]) == 0);
-	must(check(path, VMFT_DISK_RAW, VMFT_DISK_CHECK_FULL, digest[1]) == 0);
+	must(check(path, VMFT_IMAGE_RAW, VMFT_DISK_CHECK_FULL, digest[0]) == 0);
+	must(check(path, VMFT_IMAGE_RAW, VMFT_DISK_CHECK_FULL, digest[1]) == 0);
 	must(strcmp(digest[0], digest[1]) == 0);
-	(void)check(path, VMFT_DISK_QCOW2, VMFT_DISK_CHECK_SIZE, digest[0]);
-	(void)check(path, VMFT_DISK_QCOW2, VMFT_DISK_CHECK_FULL, digest[0]);
+	(void)check(path, VMFT_IMAGE_QCOW2, VMFT_DISK_CHECK_SIZE, digest[0]);
+	(void)check(path, VMFT_IMAGE_QCOW2, VMFT_DISK_CHECK_FULL, digest[0]);
 	(void)close(fd);
 	return 0;
 }

@@ -19,7 +19,6 @@
 #include "monitor/agent/checkpoint.h"
 #include "monitor/agent/qemu.h"
 #include "monitor/agent/requests.h"
-#include "monitor/agent/settings.h"
 #include "monitor/agent/tap.h"
 #include "monitor/agent/track.h"
 #include "monitor/common/area-setup.h"
@@ -632,16 +631,14 @@ struct block *qemu_add_block(const char *name, uint64_t bytes, int fd)
 /* Known to the agent by device and inode, as the wrapper tells it. */
 static void name_disks(void)
 {
-	char text[128];
-	struct stat st[2];
+	struct stat st;
 
-	for (unsigned i = 0; i < 2; i++)
-		CU_ASSERT_EQUAL_FATAL(fstat(disk[i], &st[i]), 0);
-	(void)snprintf(text, sizeof(text), "%llx.%llx+%llx.%llx", (unsigned long long)st[0].st_dev,
-		       (unsigned long long)st[0].st_ino, (unsigned long long)st[1].st_dev,
-		       (unsigned long long)st[1].st_ino);
-	CU_ASSERT(vmft_agent_settings_parse_disks(text));
-	CU_ASSERT_EQUAL(vmft_track.disk_count, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL_FATAL(fstat(disk[i], &st), 0);
+		vmft_track.disk[i].device = st.st_dev;
+		vmft_track.disk[i].inode = st.st_ino;
+	}
+	vmft_track.disk_count = 2;
 }
 
 static void qemu_functions(struct vmft_qemu *q)

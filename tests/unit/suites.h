@@ -35,6 +35,7 @@ int vmft_suite_lag(void);
 int vmft_suite_arbiter(void);
 int vmft_suite_etcd(void);
 int vmft_suite_iface(void);
+int vmft_suite_settings(void);
 int vmft_suite_core(void);
 int vmft_suite_cmdline(void);
 int vmft_suite_pair_config(void);

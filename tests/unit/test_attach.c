@@ -22,40 +22,12 @@
 
 #include "fake_qemu.h"
 #include "monitor/agent/requests.h"
-#include "monitor/agent/settings.h"
 #include "monitor/agent/tap.h"
 #include "monitor/agent/track.h"
 #include "monitor/common/area-setup.h"
 #include "suites.h"
 
 /* --- images ------------------------------------------------------------------ */
-
-static void test_parse_disks(void)
-{
-	static const char *const bad[] = {"1", "1.", ".1", "x.1", "1.2+3"};
-	static char many[VMFT_AREA_DISKS_MAX * 4 + 8];
-	char text[64];
-
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		memset(&vmft_track, 0, sizeof(vmft_track));
-		strcpy(text, bad[i]);
-		CU_ASSERT(!vmft_agent_settings_parse_disks(text));
-	}
-	memset(&vmft_track, 0, sizeof(vmft_track));
-	strcpy(text, "");
-	CU_ASSERT(vmft_agent_settings_parse_disks(text));
-	CU_ASSERT_EQUAL(vmft_track.disk_count, 0);
-	strcpy(text, "fd00.1+801.deadbeefcafe+7.0");
-	CU_ASSERT(vmft_agent_settings_parse_disks(text));
-	CU_ASSERT_EQUAL(vmft_track.disk_count, 3);
-	CU_ASSERT_EQUAL(vmft_track.disk[1].device, 0x801);
-	CU_ASSERT_EQUAL(vmft_track.disk[1].inode, 0xdeadbeefcafe);
-	memset(&vmft_track, 0, sizeof(vmft_track));
-	for (unsigned i = 0; i <= VMFT_AREA_DISKS_MAX; i++)
-		strcat(many, "1.1+");
-	CU_ASSERT(!vmft_agent_settings_parse_disks(many));
-	memset(&vmft_track, 0, sizeof(vmft_track));
-}
 
 /* Before the library's constructor has run its stand-ins do what libc's would: each looks libc's
  * up by itself. */
@@ -918,7 +890,6 @@ static void test_point_state_too_large_keeps_marks(void)
 int vmft_suite_attach(void)
 {
 	static CU_TestInfo tests[] = {
-	    {"images are named", test_parse_disks},
 	    {"staging full", test_point_staging_full},
 	    {"state too large", test_point_state_too_large_keeps_marks},
 	    {"libc before the start", test_libc_before_start},

@@ -496,11 +496,11 @@ static void test_checkpoint_lists(void)
 	CU_ASSERT_EQUAL_FATAL(cmdline.disk_count, 2);
 	CU_ASSERT_STRING_EQUAL(cmdline.disks[0].path, "/d");
 	CU_ASSERT_STRING_EQUAL(cmdline.disks[0].node, "d");
-	CU_ASSERT_EQUAL(cmdline.disks[0].format, VMFT_DISK_RAW);
+	CU_ASSERT_EQUAL(cmdline.disks[0].format, VMFT_IMAGE_RAW);
 	CU_ASSERT_TRUE(cmdline.disks[0].read_only);
 	CU_ASSERT_STRING_EQUAL(cmdline.disks[1].path, "/v");
 	CU_ASSERT_STRING_EQUAL(cmdline.disks[1].node, "virtio0");
-	CU_ASSERT_EQUAL(cmdline.disks[1].format, VMFT_DISK_QCOW2);
+	CU_ASSERT_EQUAL(cmdline.disks[1].format, VMFT_IMAGE_QCOW2);
 	CU_ASSERT_TRUE(cmdline.disks[1].write_through);
 	CU_ASSERT_EQUAL_FATAL(cmdline.nic_count, 1);
 	CU_ASSERT_STRING_EQUAL(cmdline.nics[0].mac, "52:54:00:12:34:56");
@@ -537,10 +537,10 @@ static void test_lists(void)
 	CU_ASSERT_EQUAL_FATAL(cmdline.disk_count, 2);
 	CU_ASSERT_STRING_EQUAL(cmdline.disks[0].path, "/d");
 	CU_ASSERT_TRUE(cmdline.disks[0].read_only);
-	CU_ASSERT_EQUAL(cmdline.disks[0].format, VMFT_DISK_RAW);
+	CU_ASSERT_EQUAL(cmdline.disks[0].format, VMFT_IMAGE_RAW);
 	CU_ASSERT_STRING_EQUAL(cmdline.disks[0].node, "vmft-d");
 	CU_ASSERT_STRING_EQUAL(cmdline.disks[1].path, "/v");
-	CU_ASSERT_EQUAL(cmdline.disks[1].format, VMFT_DISK_QCOW2);
+	CU_ASSERT_EQUAL(cmdline.disks[1].format, VMFT_IMAGE_QCOW2);
 	CU_ASSERT_EQUAL_FATAL(cmdline.nic_count, 2);
 	CU_ASSERT_STRING_EQUAL(cmdline.nics[0].netdev, "x");
 	CU_ASSERT_PTR_NULL(cmdline.nics[0].fd);

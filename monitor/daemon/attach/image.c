@@ -19,51 +19,6 @@
 #define LOCK_USES_WRITE	  101
 #define LOCK_SHARES_WRITE 201
 
-static int parse_format(const char *text, size_t n, struct vmft_image *ret)
-{
-	static const struct {
-		const char *name;
-		enum vmft_image_format format;
-		bool read_only;
-	} formats[] = {
-	    {"raw", VMFT_IMAGE_RAW, false},
-	    {"raw-ro", VMFT_IMAGE_RAW, true},
-	    {"qcow2", VMFT_IMAGE_QCOW2, false},
-	    {"qcow2-ro", VMFT_IMAGE_QCOW2, true},
-	};
-
-	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
-		if (strlen(formats[i].name) != n || memcmp(formats[i].name, text, n) != 0)
-			continue;
-		ret->format = formats[i].format;
-		ret->read_only = formats[i].read_only;
-		return 0;
-	}
-	return -EINVAL;
-}
-
-int vmft_image_parse(const char *text, struct vmft_image *ret)
-{
-	struct vmft_image image = {.fd = -1};
-	const char *colon = strchr(text, ':');
-	char *end;
-
-	if (!colon)
-		return -EINVAL;
-	if (parse_format(text, (size_t)(colon - text), &image) < 0)
-		return -EINVAL;
-	/* Plain decimal: strtoull() alone would take blanks and signs. */
-	if (colon[1] < '0' || colon[1] > '9')
-		return -EINVAL;
-	errno = 0;
-	image.guest_bytes = strtoull(colon + 1, &end, 10);
-	if (errno || *end != ':' || end[1] == '\0')
-		return -EINVAL;
-	image.path = end + 1;
-	*ret = image;
-	return 0;
-}
-
 /* Whether a lock of somebody else stands in the way of a write lock there. */
 static bool is_locked(int fd, off_t byte)
 {

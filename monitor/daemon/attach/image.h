@@ -12,11 +12,6 @@
 #include "monitor/common/error.h"
 #include "monitor/interface.h"
 
-enum vmft_image_format {
-	VMFT_IMAGE_RAW = 1,
-	VMFT_IMAGE_QCOW2 = 2,
-};
-
 struct vmft_image {
 	const char *path; /* the command line's */
 	enum vmft_image_format format;
@@ -25,10 +20,6 @@ struct vmft_image {
 	bool is_device;
 	bool read_only; /* to the guest; never written here either */
 };
-
-/* From "FORMAT:BYTES:PATH", FORMAT with "-ro" for a read-only image; the text must live as long.
- * 0 or -EINVAL. */
-int vmft_image_parse(const char *text, struct vmft_image *ret);
 
 /*
  * Opens it to be read, or to become a copy: then nobody else may have it in use for writing,

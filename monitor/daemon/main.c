@@ -72,6 +72,24 @@ static int fail(const struct vmft_error *err)
 	return err->exit_code;
 }
 
+static int replay(const struct vmft_monitor_options *o)
+{
+	const struct vmft_replay_options options = {
+	    .pair_file = o->pair_file,
+	    .log = o->replay,
+	    .identity = &o->identity,
+	    .iface_fd = o->iface_fd,
+	    .area_fd = o->area_fd,
+	    .ram_fd = o->ram_fd,
+	    .bell_monitor_fd = o->bell_monitor_fd,
+	    .bell_agent_fd = o->bell_agent_fd,
+	    .lifeline_fd = o->lifeline_fd,
+	    .guest_pid = o->guest_pid,
+	};
+
+	return vmft_replay_run(&options);
+}
+
 int main(int argc, char *argv[])
 {
 	static struct vmft_monitor monitor;
@@ -87,7 +105,7 @@ int main(int argc, char *argv[])
 	if (vmft_monitor_settings_load(&settings, &options, &err) < 0)
 		return fail(&err);
 	if (options.replay)
-		return vmft_replay_run(&options);
+		return replay(&options);
 	if (vmft_monitor_init(&monitor, &options, &err) < 0)
 		return fail(&err);
 	say_ready(options.lifeline_fd);

@@ -45,7 +45,7 @@ static struct vmft_monitor *monitor(void)
 
 static bool is_checkpoint(void)
 {
-	return monitor()->strategy_ops->moves_state;
+	return monitor()->strategy_ops == &vmft_strategy_checkpoint;
 }
 
 /* --- payloads ------------------------------------------------------------------- */

@@ -583,7 +583,7 @@ int world_up(unsigned index, const struct vmft_strategy_ops *strategy, void (*ar
 		return rc;
 	side->iface = side->m.agent.iface;
 	side->area = side->m.agent.area;
-	if (strategy->moves_state || index == WORLD_PRIMARY)
+	if (!strategy->loads_at_point || index == WORLD_PRIMARY)
 		atomic_store(&side->iface->agent_state,
 			     index == WORLD_PRIMARY ? VMFT_AGENT_WAITING : VMFT_AGENT_STANDBY);
 	/* The guest's end is said by guest_is_gone(). */

@@ -559,6 +559,7 @@ static uint64_t strategy_held(const struct vmft_strategy *unused)
 
 static const struct vmft_strategy_ops strategy_ops = {
     .name = "lockstep",
+    .replays = true,
     .applied = strategy_applied,
     .held = strategy_held,
 };

@@ -123,8 +123,11 @@ static void checkpoint_release(struct vmft_strategy *s, uint64_t position, uint6
 static int checkpoint_hold(struct vmft_strategy *s, uint64_t position, const uint8_t *bytes,
 			   size_t n)
 {
+	const uint64_t held = s->sink.held;
 	int rc = vmft_epoch_sink_hold(&s->sink, position, bytes, n);
 
+	if (s->sink.held != held && s->world.saved)
+		s->world.saved(s->world.user, s->sink.held, NULL, 0);
 	s->source.figures.partial_bytes = vmft_epoch_sink_partial(&s->sink);
 	return rc;
 }
@@ -169,7 +172,9 @@ static const struct vmft_epoch_figures *checkpoint_figures(struct vmft_strategy 
 
 const struct vmft_strategy_ops vmft_strategy_checkpoint = {
     .name = "checkpoint",
-    .moves_state = true,
+    .pairs_by_attach = true,
+    .ends_by_command = true,
+    .saves = VMFT_SAVEDLOG_CHECKPOINT,
     .open = checkpoint_open,
     .close = checkpoint_close,
     .restart = checkpoint_restart,

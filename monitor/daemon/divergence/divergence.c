@@ -217,7 +217,7 @@ void vmft_divergence_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept, 
 	struct vmft_divergence *d = &m->divergence;
 	struct finding f = {.kind = STALLED};
 
-	if (m->core.side != VMFT_SIDE_BACKUP || m->strategy_ops->moves_state)
+	if (m->core.side != VMFT_SIDE_BACKUP || !m->strategy_ops->replays)
 		return;
 	f.position = m->strategy_ops->applied(m->strategy);
 	/* A QEMU that is stopped, or waits for a processor, does not stand still: that time is not

@@ -108,7 +108,7 @@ int vmft_attaching_init(struct vmft_monitor *m)
 	    .journal = &m->journal,
 	    .disk = m->options.disk,
 	    .disk_count = m->options.disk_count,
-	    .loads_at_point = !m->options.strategy->moves_state,
+	    .loads_at_point = m->options.strategy->loads_at_point,
 	    .room = on_room,
 	    .send = on_send,
 	    .begin_log = on_begin_log,

@@ -216,7 +216,7 @@ void vmft_handover_look(struct vmft_monitor *m)
 	const uint64_t now = vmft_loop_now();
 
 	if (m->handover.phase == VMFT_HANDOVER_NEARING && vmft_core_may_hand_over(&m->core) &&
-	    (m->strategy_ops->moves_state || /* what there is to apply is an epoch or two */
+	    (!m->strategy_ops->replays ||
 	     vmft_handover_is_near(vmft_monitor_lag_ms(m, now),
 				   vmft_loop_since(m->handover.since, now))))
 		freeze(m, now);

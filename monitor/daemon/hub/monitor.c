@@ -113,7 +113,7 @@ static bool generation_is_over(const struct vmft_monitor *m, enum vmft_why why)
 static void end_replica(struct vmft_monitor *m, enum vmft_why why)
 {
 	/* With a state to be loaded it waits in its main loop, and ends when it is told. */
-	if ((m->strategy_ops->moves_state && why == VMFT_WHY_GUEST_ENDED) ||
+	if ((m->strategy_ops->ends_by_command && why == VMFT_WHY_GUEST_ENDED) ||
 	    why == VMFT_WHY_STOPPED || why == VMFT_WHY_HANDED_OVER) {
 		atomic_store(&m->agent.iface->exit_code, (uint32_t)m->exit_code);
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_END);
@@ -398,7 +398,7 @@ int vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position)
 	if (rc < 0)
 		return rc;
 	if (!vmft_monitor_is_primary(m))
-		vmft_saver_begin(m, position, true);
+		vmft_saver_begin(&m->saver, m->core.generation, position, true);
 	memset(&m->lag, 0, sizeof(m->lag));
 	m->lag.window_bytes = m->strategy_ops->sent_bytes(m->strategy);
 	m->lag.window_ns = vmft_loop_now();
@@ -472,7 +472,7 @@ static void look_at_agent(struct vmft_monitor *m)
 		report_live(m);
 	if (m->core.side == VMFT_SIDE_PRIMARY)
 		vmft_peer_pump(m);
-	if (state == VMFT_AGENT_ENDED && m->strategy_ops->moves_state)
+	if (state == VMFT_AGENT_ENDED && m->strategy_ops->ends_by_command)
 		report_guest_ended(m);
 }
 
@@ -676,8 +676,8 @@ static void watch_replay(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 	    .logged_ns = vmft_lag_logged_ns(&m->lag),
 	    .connected = m->peer.stage != VMFT_PEER_NONE,
 	    .paired = m->core.side == VMFT_SIDE_PRIMARY && vmft_core_is_paired(&m->core),
-	    .heard = !m->strategy_ops->moves_state &&
-		     vmft_loop_since(m->peer.heard_ns, now) < HEARD_FRESH_NS,
+	    .heard =
+		m->strategy_ops->replays && vmft_loop_since(m->peer.heard_ns, now) < HEARD_FRESH_NS,
 	};
 
 	switch (vmft_stall_look(&m->stall, &view, m->config.stall_ms, now, slept)) {
@@ -1029,6 +1029,13 @@ static bool on_strategy_disk_failed(void *user, const char *why)
 	return vmft_disk_fault_waits(user, why);
 }
 
+static void on_strategy_saved(void *user, uint64_t position, const uint8_t *bytes, size_t n)
+{
+	struct vmft_monitor *m = user;
+
+	vmft_saver_held(&m->saver, position, bytes, n);
+}
+
 static int open_strategy(struct vmft_monitor *m, struct vmft_error *err)
 {
 	const struct vmft_strategy_world world = {
@@ -1040,6 +1047,7 @@ static int open_strategy(struct vmft_monitor *m, struct vmft_error *err)
 	    .moved = on_strategy_moved,
 	    .broken = on_strategy_broken,
 	    .disk_failed = on_strategy_disk_failed,
+	    .saved = on_strategy_saved,
 	    .user = m,
 	};
 	int rc;
@@ -1047,6 +1055,21 @@ static int open_strategy(struct vmft_monitor *m, struct vmft_error *err)
 	m->strategy_ops = m->options.strategy;
 	rc = m->strategy_ops->open(&world, &m->strategy);
 	return rc < 0 ? vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "%s", strerror(-rc)) : 0;
+}
+
+static void init_saver(struct vmft_monitor *m)
+{
+	const struct vmft_saver_settings settings = {
+	    .loop = m->loop,
+	    .journal = &m->journal,
+	    .config = &m->config,
+	    .identity = &m->options.identity,
+	    .kind = m->strategy_ops->saves,
+	    .words_fd = m->options.words_fd,
+	    .wanted = m->options.role == VMFT_ROLE_BACKUP,
+	};
+
+	vmft_saver_init(&m->saver, &settings);
 }
 
 static void init_ops(struct vmft_monitor *m)
@@ -1116,7 +1139,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	rc = open_strategy(m, err);
 	if (rc < 0)
 		return rc;
-	vmft_saver_init(m);
+	init_saver(m);
 	m->transport = options->transport;
 	rc = vmft_control_init(m, err);
 	if (rc < 0)
@@ -1155,7 +1178,7 @@ static void report_last_answer(struct vmft_monitor *m)
 void vmft_monitor_begin(struct vmft_monitor *m)
 {
 	/* Not before: a start that is refused touches nothing. */
-	vmft_saver_start(m);
+	vmft_saver_start(&m->saver);
 	vmft_loop_timer(m->loop, &m->tick_op, TICK_NS);
 	vmft_loop_poll(m->loop, &m->bell_op, m->agent.bell_monitor, POLLIN);
 	vmft_loop_poll(m->loop, &m->pidfd_op, m->pidfd, POLLIN);

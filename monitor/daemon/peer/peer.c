@@ -56,7 +56,7 @@ static struct vmft_detection detection(const struct vmft_monitor *m)
 /* A guest that runs; and one whose strategy knows no other way. */
 static bool pairs_by_attach(const struct vmft_monitor *m)
 {
-	return m->core.state != VMFT_STATE_FORMING || m->strategy_ops->moves_state;
+	return m->core.state != VMFT_STATE_FORMING || m->strategy_ops->pairs_by_attach;
 }
 
 /* The one thing of a tap that a person changes while a guest runs. */
@@ -309,7 +309,7 @@ static void formed(struct vmft_monitor *m)
 	m->peer.gave_up[0] = '\0';
 	vmft_stall_begin(&m->stall, m->peer.replayed, vmft_loop_now());
 	if (!vmft_monitor_is_primary(m))
-		vmft_saver_begin(m, 0, false);
+		vmft_saver_begin(&m->saver, m->core.generation, 0, false);
 	vmft_monitor_event(m, &ready);
 }
 
@@ -612,7 +612,6 @@ static int got_log(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 	if (rc < 0)
 		return rc;
 	held.position = m->strategy_ops->held(m->strategy);
-	vmft_saver_held(m, frame, held.position);
 	vmft_monitor_event(m, &held);
 	return 0;
 }

@@ -15,6 +15,9 @@
 #include "logging-channel/event-text.h"
 #include "logging-channel/savedlog.h"
 #include "monitor/common/exit-codes.h"
+#include "monitor/common/pair-config.h"
+#include "monitor/daemon/guest/agent-link.h"
+#include "monitor/daemon/strategy.h"
 
 #define MS		  UINT64_C(1000000)
 #define TICK_MS		  20
@@ -25,7 +28,7 @@
 #define CONSOLE_MS	  1000u
 
 struct replay {
-	const struct vmft_monitor_options *options;
+	const struct vmft_replay_options *options;
 	struct vmft_pair_config config;
 	struct vmft_agent_link link;
 	struct vmft_strategy *strategy;
@@ -60,8 +63,8 @@ static bool same(const uint8_t *a, uint8_t a_bytes, const uint8_t *b, uint8_t b_
 static int check_header(const struct replay *r, struct vmft_error *err)
 {
 	const struct vmft_savedlog_header *h = &r->reader.header;
-	const struct vmft_hello *ours = &r->options->identity;
-	const char *path = r->options->replay;
+	const struct vmft_hello *ours = r->options->identity;
+	const char *path = r->options->log;
 
 	if (h->kind != VMFT_SAVEDLOG_LOCKSTEP || h->attached || h->start != 0)
 		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
@@ -120,17 +123,17 @@ static int look_through(struct replay *r, struct vmft_error *err)
 		return vmft_error_set(err, rc, VMFT_EXIT_CONFIG,
 				      "%.200s: damaged behind log position %" PRIu64
 				      ": vmft-logdump shows what is before it",
-				      r->options->replay, r->end);
+				      r->options->log, r->end);
 	if (r->end == 0)
 		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
 				      "%.200s: has no log entries, there is nothing to replay",
-				      r->options->replay);
+				      r->options->log);
 	return 0;
 }
 
 static int open_file(struct replay *r, struct vmft_error *err)
 {
-	const char *path = r->options->replay;
+	const char *path = r->options->log;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int rc;
 
@@ -146,7 +149,7 @@ static int open_file(struct replay *r, struct vmft_error *err)
 
 static int begin(struct replay *r, struct vmft_error *err)
 {
-	const struct vmft_monitor_options *o = r->options;
+	const struct vmft_replay_options *o = r->options;
 	const struct vmft_strategy_world world = {.link = &r->link, .config = &r->config};
 	int rc = vmft_pair_config_load(o->pair_file, &r->config, err);
 
@@ -404,8 +407,7 @@ static int run(struct replay *r)
 	vmft_agent_link_command(&r->link, VMFT_COMMAND_RUN);
 	while (code < 0) {
 		if (feed(r) < 0) {
-			printf("vmft replay: %s: was changed while it was read\n",
-			       r->options->replay);
+			printf("vmft replay: %s: was changed while it was read\n", r->options->log);
 			code = VMFT_EXIT_CONFIG;
 			break;
 		}
@@ -419,7 +421,7 @@ static int run(struct replay *r)
 	return code;
 }
 
-int vmft_replay_run(const struct vmft_monitor_options *options)
+int vmft_replay_run(const struct vmft_replay_options *options)
 {
 	static struct replay replay;
 	struct vmft_error err = {.exit_code = VMFT_EXIT_INTERNAL};

@@ -10,14 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "monitor/daemon/hub/monitor.h"
-
 static void on_failed(void *user, const char *why)
 {
-	struct vmft_monitor *m = user;
+	struct vmft_saver *s = user;
 
-	(void)snprintf(m->saver.error, sizeof(m->saver.error), "%.255s", why);
-	vmft_journal_say(&m->journal, "the log is not saved any more: %.150s", m->saver.error);
+	(void)snprintf(s->error, sizeof(s->error), "%.255s", why);
+	vmft_journal_say(s->settings.journal, "the log is not saved any more: %.150s", s->error);
 }
 
 /* 0 or a negative errno; *saver untouched then. */
@@ -42,33 +40,32 @@ static int read_words(struct vmft_saver *s, int fd)
 	return 0;
 }
 
-void vmft_saver_init(struct vmft_monitor *m)
+void vmft_saver_init(struct vmft_saver *s, const struct vmft_saver_settings *settings)
 {
-	struct vmft_saver *s = &m->saver;
-	const char *directory = m->config.save_log;
+	const char *directory = settings->config->save_log;
 
-	s->on = directory[0] && m->options.role == VMFT_ROLE_BACKUP;
-	vmft_savedlog_writer_init(&s->writer, m->loop, directory, on_failed, m);
+	s->settings = *settings;
+	s->on = directory[0] && settings->wanted;
+	vmft_savedlog_writer_init(&s->writer, settings->loop, directory, on_failed, s);
 }
 
-void vmft_saver_start(struct vmft_monitor *m)
+void vmft_saver_start(struct vmft_saver *s)
 {
-	struct vmft_saver *s = &m->saver;
-	const char *directory = m->config.save_log;
+	const struct vmft_pair_config *config = s->settings.config;
 	char why[256];
 	int rc;
 
 	if (!s->on)
 		return;
-	rc = vmft_savedlog_prune(directory, m->config.name, VMFT_SAVER_KEEP - 1);
+	rc = vmft_savedlog_prune(config->save_log, config->name, VMFT_SAVER_KEEP - 1);
 	if (rc == 0)
-		rc = read_words(s, m->options.words_fd);
+		rc = read_words(s, s->settings.words_fd);
 	if (rc == 0)
 		return;
-	(void)snprintf(why, sizeof(why), "%.200s: %s", directory,
+	(void)snprintf(why, sizeof(why), "%.200s: %s", config->save_log,
 		       rc == -E2BIG ? "the command line is too long" : strerror(-rc));
 	s->on = false;
-	on_failed(m, why);
+	on_failed(s, why);
 }
 
 void vmft_saver_fini(struct vmft_saver *s)
@@ -78,43 +75,42 @@ void vmft_saver_fini(struct vmft_saver *s)
 	s->words = NULL;
 }
 
-/* A kilobyte or two of paths: not on the stack of a loop that is deep in callbacks. */
-static struct vmft_savedlog_header *header_new(const struct vmft_monitor *m, uint64_t position,
-					       bool attached)
+/* Several kilobytes of paths: not for the stack of a loop that is deep in callbacks. */
+static struct vmft_savedlog_header *header_new(const struct vmft_saver *s, uint64_t generation,
+					       uint64_t position, bool attached)
 {
+	const struct vmft_saver_settings *from = &s->settings;
 	struct vmft_savedlog_header *h = calloc(1, sizeof(*h));
 
 	if (!h)
 		return NULL;
-	h->kind = m->strategy_ops->moves_state ? VMFT_SAVEDLOG_CHECKPOINT : VMFT_SAVEDLOG_LOCKSTEP;
+	h->kind = from->kind;
 	h->attached = attached;
-	h->disks_by_size = m->config.disk_check == VMFT_DISK_CHECK_SIZE;
-	h->generation = m->core.generation;
+	h->disks_by_size = from->config->disk_check == VMFT_DISK_CHECK_SIZE;
+	h->generation = generation;
 	h->start = position;
-	h->id = m->options.identity;
-	(void)snprintf(h->qemu, sizeof(h->qemu), "%s", m->config.qemu);
+	h->id = *from->identity;
+	(void)snprintf(h->qemu, sizeof(h->qemu), "%s", from->config->qemu);
 	if (!getcwd(h->directory, sizeof(h->directory)) || !vmft_savedlog_path_fits(h->directory))
 		h->directory[0] = '\0';
-	h->cmdline = m->saver.words;
-	h->cmdline_bytes = (uint32_t)m->saver.words_bytes;
+	h->cmdline = s->words;
+	h->cmdline_bytes = (uint32_t)s->words_bytes;
 	return h;
 }
 
-void vmft_saver_begin(struct vmft_monitor *m, uint64_t position, bool attached)
+void vmft_saver_begin(struct vmft_saver *s, uint64_t generation, uint64_t position, bool attached)
 {
-	struct vmft_saver *s = &m->saver;
 	struct vmft_savedlog_header *header;
 
 	if (!s->on)
 		return;
 	vmft_saver_end(s);
-	header = header_new(m, position, attached);
+	header = header_new(s, generation, position, attached);
 	if (!header) {
-		on_failed(m, strerror(ENOMEM));
+		on_failed(s, strerror(ENOMEM));
 		return;
 	}
 	s->error[0] = '\0';
-	s->epoch = position;
 	(void)vmft_savedlog_writer_begin(&s->writer, header);
 	free(header);
 }
@@ -127,23 +123,16 @@ static int64_t now_realtime(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-void vmft_saver_held(struct vmft_monitor *m, const struct vmft_frame_info *frame, uint64_t held)
+void vmft_saver_held(struct vmft_saver *s, uint64_t position, const uint8_t *bytes, size_t n)
 {
-	struct vmft_saver *s = &m->saver;
-	struct vmft_savedlog_record record = {.position = frame->position};
+	const struct vmft_savedlog_record record = {
+	    .position = position,
+	    .length = (uint32_t)n,
+	    .bytes = bytes,
+	    .held_ns = now_realtime(),
+	};
 
-	if (!vmft_savedlog_writer_is_open(&s->writer))
-		return;
-	record.held_ns = now_realtime();
-	if (!m->strategy_ops->moves_state) {
-		record.length = frame->length;
-		record.bytes = frame->payload;
-	} else if (held > s->epoch) {
-		record.position = s->epoch = held;
-	} else {
-		return;
-	}
-	if (record.length > 0 || m->strategy_ops->moves_state)
+	if (vmft_savedlog_writer_is_open(&s->writer))
 		vmft_savedlog_writer_append(&s->writer, &record);
 }
 

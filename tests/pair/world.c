@@ -45,7 +45,7 @@ static struct world_side *side_of(const struct vmft_monitor *m)
 						 : &world_side[WORLD_BACKUP];
 }
 
-/* --- in the place of journal.c and control.c ------------------------------------ */
+/* --- in the place of journal.c and requests.c ------------------------------------ */
 
 void vmft_journal_say(struct vmft_journal *journal, const char *format, ...)
 {
@@ -61,14 +61,14 @@ void vmft_journal_say(struct vmft_journal *journal, const char *format, ...)
 	strcat(side->journal, "\n");
 }
 
-int vmft_control_init(struct vmft_monitor *m, struct vmft_error *err)
+int vmft_requests_open(struct vmft_monitor *m, struct vmft_error *err)
 {
 	(void)m;
 	(void)err;
 	return 0;
 }
 
-void vmft_control_fini(struct vmft_monitor *m)
+void vmft_requests_close(struct vmft_monitor *m)
 {
 	(void)m;
 }

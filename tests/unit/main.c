@@ -27,6 +27,8 @@ int main(void)
 	    vmft_suite_tap_facts,
 	    vmft_suite_epoch,
 	    vmft_suite_control,
+	    vmft_suite_control_socket,
+	    vmft_suite_status,
 	    vmft_suite_lag,
 	    vmft_suite_alarm,
 	    vmft_suite_arbiter,

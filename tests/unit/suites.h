@@ -31,6 +31,8 @@ int vmft_suite_savedlog(void);
 int vmft_suite_frame(void);
 int vmft_suite_tap_facts(void);
 int vmft_suite_control(void);
+int vmft_suite_control_socket(void);
+int vmft_suite_status(void);
 int vmft_suite_lag(void);
 int vmft_suite_arbiter(void);
 int vmft_suite_etcd(void);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Telling somebody: what is worth it, how the program is run; and what a person should do. */
+/* Telling somebody: what is worth it, and how the program is run. */
 #define _GNU_SOURCE
 #include <CUnit/CUnit.h>
 #include <dirent.h>
@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "monitor/daemon/status/advice.h"
 #include "monitor/daemon/status/alarm.h"
 #include "suites.h"
 
@@ -272,87 +271,14 @@ static void backup_diverged(void)
 	CU_ASSERT_EQUAL(vmft_alarm_of(&before, &now), VMFT_ALARM_NONE);
 }
 
-/* --- what a person should do -------------------------------------------------- */
-
-static bool advises(enum vmft_side side, enum vmft_state state, const char *words)
-{
-	static struct vmft_monitor m;
-	char text[VMFT_ADVICE_MAX];
-
-	m.core = (struct vmft_core){.side = side, .state = state, .generation = 6};
-	m.options.guest_pid = 4711;
-	m.config.lag_drop_ms = 5000;
-	memset(m.config.arbiter, 'x', sizeof(m.config.arbiter) - 1);
-	return vmft_advice(&m, 1, text, sizeof(text)) && strstr(text, words) &&
-	       strlen(text) < sizeof(text) - 1 && !strchr(text, '\n');
-}
-
-static void what_to_do(void)
-{
-	const enum vmft_side p = VMFT_SIDE_PRIMARY, b = VMFT_SIDE_BACKUP;
-	char text[VMFT_ADVICE_MAX];
-	static struct vmft_monitor m;
-
-	CU_ASSERT(advises(p, VMFT_STATE_FENCED, "generation 7"));
-	CU_ASSERT(advises(p, VMFT_STATE_FENCED, "kill 4711"));
-	CU_ASSERT(advises(b, VMFT_STATE_FENCED, "VMFT_ROLE=backup"));
-	CU_ASSERT(advises(b, VMFT_STATE_DIVERGED, "never go live"));
-	CU_ASSERT(advises(p, VMFT_STATE_WAITING_ARBITER, "xxx reachable"));
-	CU_ASSERT(advises(b, VMFT_STATE_WAITING_ARBITER, "asked again"));
-	CU_ASSERT(advises(p, VMFT_STATE_ALONE, "start a backup"));
-	CU_ASSERT(advises(p, VMFT_STATE_LAGGING, "in 5 s"));
-	CU_ASSERT(advises(p, VMFT_STATE_FORMING, "vmft start"));
-	CU_ASSERT(advises(b, VMFT_STATE_FORMING, "VMFT_ROLE=primary"));
-	for (int state = 0; state < VMFT_STATE_COUNT; state++)
-		if (state != VMFT_STATE_PROTECTED)
-			CU_ASSERT(advises(p, (enum vmft_state)state, "") &&
-				  advises(b, (enum vmft_state)state, ""));
-	m.core.state = VMFT_STATE_PROTECTED;
-	CU_ASSERT(!vmft_advice(&m, 1, text, sizeof(text)));
-	CU_ASSERT_STRING_EQUAL(text, "");
-}
-
-/* A primary that finds no backup says why. */
-static void cannot_connect(void)
-{
-	static struct vmft_monitor m;
-	char text[VMFT_ADVICE_MAX];
-
-	m.core = (struct vmft_core){.side = VMFT_SIDE_PRIMARY, .state = VMFT_STATE_FORMING};
-	(void)snprintf(m.config.host[VMFT_HOST_BACKUP].channel.text,
-		       sizeof(m.config.host[0].channel.text), "10.9.0.2:7700");
-	(void)snprintf(m.config.host[VMFT_HOST_SPARE].channel.text,
-		       sizeof(m.config.host[0].channel.text), "10.9.0.3:7700");
-	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
-	CU_ASSERT_PTR_NULL(strstr(text, "so far"));
-	m.reach.error[VMFT_HOST_BACKUP] = -ECONNREFUSED;
-	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "so far 10.9.0.2:7700: Connection refused"));
-	CU_ASSERT_PTR_NULL(strstr(text, "mend"));
-	m.reach.error[VMFT_HOST_SPARE] = -EHOSTUNREACH;
-	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "; 10.9.0.3:7700: No route to host: mend the network"));
-	m.reach.error[VMFT_HOST_SPARE] = -EADDRNOTAVAIL;
-	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "give this host the address"));
-	m.reach.error[VMFT_HOST_SPARE] = 0;
-	m.reach.lost_mtu[VMFT_HOST_SPARE] = 9000;
-	m.core.state = VMFT_STATE_ALONE;
-	CU_ASSERT(vmft_advice(&m, 1, text, sizeof(text)));
-	CU_ASSERT_PTR_NOT_NULL(
-	    strstr(text, "10.9.0.3:7700: small frames pass, large ones (MTU 9000)"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "one MTU"));
-}
-
 int vmft_suite_alarm(void)
 {
-	CU_pSuite suite = CU_add_suite("alarm and advice", NULL, NULL);
+	CU_pSuite suite = CU_add_suite("alarm", NULL, NULL);
 
 	if (!suite || !CU_ADD_TEST(suite, told) || !CU_ADD_TEST(suite, bounded) ||
 	    !CU_ADD_TEST(suite, all_is_well) || !CU_ADD_TEST(suite, never_waited_for) ||
 	    !CU_ADD_TEST(suite, cannot_be_run) || !CU_ADD_TEST(suite, what_is_worth_it) ||
-	    !CU_ADD_TEST(suite, arbiter_once) || !CU_ADD_TEST(suite, backup_diverged) ||
-	    !CU_ADD_TEST(suite, what_to_do) || !CU_ADD_TEST(suite, cannot_connect))
+	    !CU_ADD_TEST(suite, arbiter_once) || !CU_ADD_TEST(suite, backup_diverged))
 		return -1;
 	return 0;
 }

@@ -311,6 +311,7 @@ static void step(struct vmft_monitor *m, const struct vmft_event_in *event)
 	vmft_core_step(&m->core, event, &todo);
 	carry_out(m, &todo);
 	if (m->core.state != before.state) {
+		vmft_history_step(&m->history, &before, &m->core, vmft_loop_now());
 		announce_state(m, &before);
 		raise_alarm(m, &before);
 		tell_strategy(m);
@@ -1141,7 +1142,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 		return rc;
 	init_saver(m);
 	m->transport = options->transport;
-	rc = vmft_control_init(m, err);
+	rc = vmft_requests_open(m, err);
 	if (rc < 0)
 		return rc;
 	rc = open_arbiter(m, err);
@@ -1161,7 +1162,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 err_peer:
 	vmft_peer_fini(m);
 err_control:
-	vmft_control_fini(m);
+	vmft_requests_close(m);
 	return rc;
 }
 
@@ -1194,7 +1195,7 @@ int vmft_monitor_end(struct vmft_monitor *m)
 	/* The socket file last: a successor that finds it waits until this process is gone, one
 	 * that does not finds the addresses free. */
 	vmft_peer_fini(m);
-	vmft_control_fini(m);
+	vmft_requests_close(m);
 	vmft_alarm_close(m->alarm);
 	m->strategy_ops->close(m->strategy);
 	(void)vmft_arbiter_worker_wait(m->worker, ARBITER_END_MS);

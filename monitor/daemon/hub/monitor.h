@@ -4,7 +4,8 @@
  *
  * monitor.c turns what happens (the agent's bell, QEMU's end, the arbiter's answer, time)
  * into events for the core and carries its actions out; peer.c does the same for the
- * logging channel; control.c answers questions and drill commands. One thread, one loop:
+ * logging channel; status/requests.c carries out what was asked on the control socket. One
+ * thread, one loop:
  * nothing here is locked.
  */
 #ifndef VMFT_MONITOR_H
@@ -42,12 +43,13 @@
 #include "monitor/daemon/peer/strangers.h"
 #include "monitor/daemon/savedlog/saver.h"
 #include "monitor/daemon/status/alarm.h"
+#include "monitor/daemon/status/control.h"
 #include "monitor/daemon/status/hiccups.h"
+#include "monitor/daemon/status/history.h"
 #include "monitor/daemon/status/journal.h"
+#include "monitor/daemon/status/requests.h"
 #include "monitor/daemon/strategy.h"
 #include "stop.h"
-
-#define VMFT_CONTROL_CLIENTS 8u
 
 struct vmft_monitor_options {
 	const char *pair_file;
@@ -79,6 +81,7 @@ struct vmft_peer {
 	enum vmft_peer_stage stage;
 	struct vmft_listener *listener;	 /* of a side that was started as backup */
 	enum vmft_host to;		 /* primary: the host that is tried, or connected */
+	enum vmft_host host;		 /* of the other side, as its hello says */
 	struct vmft_strangers strangers; /* accepted, and not the pair's */
 	uint64_t heard_ns;		 /* last frame of the peer */
 	uint64_t echo_ns;		 /* primary: clock of our own last heartbeat that came back;
@@ -87,7 +90,7 @@ struct vmft_peer {
 	uint64_t ack;			 /* backup: position to acknowledge */
 	uint64_t replayed;		 /* primary: what the backup says it has replayed */
 	bool ack_due;
-	bool acks_held;		 /* a drill's: see control.c */
+	bool acks_held;		 /* a drill's: see requests.c */
 	bool said_waiting;	 /* "waiting for the backup" has been printed */
 	bool in_grace;		 /* the channel is silent, the heartbeat path is not */
 	bool form_due;		 /* primary: the backup is still to be told of the pair */
@@ -107,17 +110,6 @@ struct vmft_peer {
 	bool marking;	 /* the connection is not read until the answer is there */
 	bool mark_asked; /* a question is out */
 	bool mark_old;	 /* it is older than that hello */
-};
-
-struct vmft_control_client;
-
-struct vmft_control {
-	int fd;
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	struct vmft_op accept_op, retry_op;
-	bool full; /* the last accept failed, and it was said */
-	struct vmft_control_client *client[VMFT_CONTROL_CLIENTS]; /* NULL: free */
-	bool left_over; /* a monitor of this side was killed: its sockets may still be open */
 };
 
 struct vmft_monitor {
@@ -141,7 +133,9 @@ struct vmft_monitor {
 	char owner[VMFT_ARBITER_OWNER_MAX];
 	char record[VMFT_ARBITER_OWNER_MAX]; /* of the core's generation; "": not known yet */
 	struct vmft_control control;
+	struct vmft_requests requests;
 	struct vmft_journal journal;
+	struct vmft_history history; /* the last failover, for status */
 	struct vmft_lag lag;
 	struct vmft_disk_fault disk;
 	struct vmft_console_watch console;
@@ -250,9 +244,5 @@ void vmft_peer_got_mark(struct vmft_monitor *m, const struct vmft_arbiter_answer
 void vmft_peer_close(struct vmft_monitor *m);
 /* For status: "channel ok", or for how long it has been silent, and what is known of the peer. */
 void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, size_t size);
-
-/* control.c */
-int vmft_control_init(struct vmft_monitor *m, struct vmft_error *err);
-void vmft_control_fini(struct vmft_monitor *m);
 
 #endif

@@ -296,6 +296,7 @@ static void begin_heartbeat(struct vmft_monitor *m, const struct vmft_hello *the
 {
 	const struct vmft_detection d = detection(m);
 
+	m->peer.host = (enum vmft_host)theirs->host;
 	vmft_heartbeat_begin(&m->heartbeat, theirs, m->core.generation, heartbeat_ns(m) / 2,
 			     vmft_detection_fresh_ns(&d));
 }

@@ -3,14 +3,15 @@
 #define _GNU_SOURCE
 #include "agent.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "checkpoint.h"
 #include "console.h"
 #include "feed.h"
 #include "ground.h"
+#include "monitor/agent/qemu/port.h"
 #include "monitor/common/error.h"
 #include "monitor/common/exit-codes.h"
 #include "settings.h"
@@ -27,8 +28,22 @@ void vmft_agent_arm(void)
 	/* This is QEMU's main thread: its waits while replaying are shorter than the kernel's
 	 * default slack of 50 us. */
 	(void)prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
-	vmft_qemu_find(&vmft_agent.qemu);
 	vmft_signals_arm();
+}
+
+static void *look_up(const char *name)
+{
+	return dlsym(RTLD_DEFAULT, name);
+}
+
+static void bind_to_qemu(void)
+{
+	const char *missing = vmft_qemu_bind(look_up);
+
+	if (missing) {
+		vmft_agent_say("QEMU has no symbol %s: this build cannot be protected", missing);
+		_exit(VMFT_EXIT_QEMU);
+	}
 }
 
 __attribute__((constructor)) static void agent_start(void)
@@ -46,8 +61,7 @@ __attribute__((constructor)) static void agent_start(void)
 		_exit(err.exit_code);
 	}
 	unsetenv("VMFT_AGENT");
-	if (vmft_agent.checkpoint)
-		*(void **)&vmft_checkpoint.phase_check = vmft_qemu_symbol("phase_check");
+	bind_to_qemu();
 }
 
 /*

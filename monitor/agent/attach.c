@@ -11,40 +11,17 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
+#include <stdio.h>
 
 #include "agent.h"
 #include "clock.h"
 #include "ground.h"
+#include "monitor/agent/qemu/port.h"
 #include "power.h"
-#include "qemu.h"
 #include "stage.h"
 #include "state.h"
 #include "tap.h"
 #include "track.h"
-#include "unsaved.h"
-
-/* RunState of QEMU 7.2 (qapi/run-state.json) */
-#define QEMU_RUN_STATE_FINISH_MIGRATE 7
-#define QEMU_RUN_STATE_RUNNING	      9
-#define QEMU_RUN_STATE_SAVE_VM	      10
-
-/* ShutdownCause of QEMU 7.2 (qapi/run-state.json) */
-#define QEMU_SHUTDOWN_CAUSE_SNAPSHOT_LOAD 10
-
-/*
- * A guest that went live here was handed an END by the feed, which QEMU keeps as read and
- * not yet acted on: while it records it does not look there. With the state it would reach
- * a replayer, who would wait for ever for somebody to act on it. The word behind data_kind
- * in ReplayState is has_unread_data (replay/replay-internal.h).
- */
-static void forget_end(void)
-{
-	const uint32_t nothing = 0;
-
-	memcpy(vmft_agent.qemu.replay_state + vmft_agent.kind_offset + sizeof(uint32_t), &nothing,
-	       sizeof(nothing));
-}
 
 /*
  * The primary loads what it has just saved, as the backup will, so that both go on from the
@@ -60,11 +37,10 @@ static void forget_end(void)
  */
 static int load_own_state(void)
 {
-	uint8_t *requests = vmft_agent.qemu.replay_state + VMFT_QEMU_BLOCK_REQUEST_ID;
 	const uint64_t count = vmft_qemu_block_requests();
 	int rc = vmft_state_load();
 
-	memcpy(requests, &count, sizeof(count));
+	vmft_qemu_block_requests_set(count);
 	/* The guest goes on with devices that may be half loaded; no backup would match it. */
 	if (rc < 0)
 		vmft_agent_broken("QEMU could not load the state it has just saved");
@@ -74,25 +50,18 @@ static int load_own_state(void)
 /* What vm_stop() does to a guest that runs. */
 static void stop_sleeper(void)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-
 	vmft_power_hold();
-	q->runstate_set(QEMU_RUN_STATE_FINISH_MIGRATE);
-	q->cpu_disable_ticks();
-	q->vm_state_notify(false, QEMU_RUN_STATE_FINISH_MIGRATE);
+	vmft_qemu_halt(false);
 }
 
 static void go_on(bool asleep)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-
 	if (!asleep) {
 		vmft_clock_vm_start();
 		return;
 	}
 	vmft_clock_catch_up();
-	q->cpu_enable_ticks();
-	q->runstate_set(QEMU_RUN_STATE_RUNNING);
+	vmft_qemu_clocks_go_on();
 	vmft_power_release();
 	vmft_clock_caught_up();
 }
@@ -109,25 +78,22 @@ static void go_on(bool asleep)
  */
 static void stop_and_drain(bool asleep, uint64_t *ret_stopped_ns)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-
-	q->disable_events();
+	vmft_qemu_events_off();
 	if (asleep)
 		stop_sleeper();
 	else
-		(void)q->vm_stop(QEMU_RUN_STATE_SAVE_VM);
+		vmft_qemu_stop_for_save();
 	*ret_stopped_ns = vmft_agent_now();
-	q->drain_all();
+	vmft_qemu_disks_drain();
 	/*
 	 * A request of virtio-rng's that was made in between is a bottom half, which would write
 	 * to guest memory outside the log once the guest goes on. Of a stopped guest nothing is
 	 * written (chr_read()), and the request is made again as it is started, on both sides.
 	 */
-	while (q->aio_poll(q->aio_context(), false))
-		;
+	vmft_qemu_bottom_halves_run();
 	if (vmft_agent.flush)
-		(void)q->flush_all();
-	q->enable_events();
+		vmft_qemu_disks_flush();
+	vmft_qemu_events_on();
 }
 
 static int stage(struct vmft_area *area)
@@ -139,19 +105,40 @@ static int stage(struct vmft_area *area)
 	return rc == -ENOBUFS ? vmft_track_fail(-E2BIG, "too much was written meanwhile") : rc;
 }
 
+/*
+ * What devices keep that is neither saved nor reset is made what it is in a QEMU that has just
+ * started, as the backup's has: else a timer would go off on one side only, and the replay of the
+ * log would wait for it for ever.
+ */
+static int find_unsaved(struct vmft_qemu_unsaved *ret)
+{
+	char why[96];
+
+	switch (vmft_qemu_unsaved_find(ret)) {
+	case 0:
+		return 0;
+	case -E2BIG:
+		return vmft_track_fail(-E2BIG, "more devices than a backup can be made equal to");
+	default:
+		(void)snprintf(why, sizeof(why),
+			       "a device of this QEMU is not laid out as is known of %s",
+			       vmft_qemu_name());
+		return vmft_track_fail(-ENOTSUP, why);
+	}
+}
+
 int vmft_attach_point(struct vmft_area *area)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-	struct vmft_unsaved unsaved;
+	struct vmft_qemu_unsaved unsaved;
 	const bool asleep = vmft_power_is_asleep();
 	uint64_t at[6];
 	int rc;
 
 	if (!vmft_track.dirty_log)
 		return vmft_track_fail(-EINVAL, "nothing was tracked");
-	if (!q->runstate_is_running() && !asleep)
+	if (!vmft_qemu_guest_runs() && !asleep)
 		return vmft_track_fail(-EAGAIN, "the guest is paused");
-	rc = vmft_unsaved_find(&unsaved);
+	rc = find_unsaved(&unsaved);
 	if (rc < 0)
 		return rc;
 	at[0] = vmft_agent_now();
@@ -166,20 +153,25 @@ int vmft_attach_point(struct vmft_area *area)
 	rc = stage(area);
 	at[3] = vmft_agent_now();
 	if (rc == 0) {
-		forget_end();
+		/*
+		 * A guest that went live here was handed an END by the feed, which QEMU keeps as
+		 * read and not acted on: it does not look there while it records. With the state it
+		 * would reach a replayer, which would wait for ever for somebody to act on it.
+		 */
+		vmft_qemu_next_event_forget();
 		/*
 		 * The instructions run since the last event are logged now, before the point. Else
 		 * they would be the first event behind it, and a replayer whose vCPU comes before
 		 * its main loop has read a clock would run as many from where the state is.
 		 */
-		q->save_instructions();
+		vmft_qemu_instructions_log();
 		rc = vmft_state_save(area);
 	}
 	if (rc == 0) {
 		/* What is logged by it is of before the point: the backup was reset as it started.
 		 */
-		q->system_reset(QEMU_SHUTDOWN_CAUSE_SNAPSHOT_LOAD);
-		vmft_unsaved_forget(&unsaved);
+		vmft_qemu_reset_for_load();
+		vmft_qemu_unsaved_forget(&unsaved);
 		vmft_tap_keep_from_here();
 		rc = load_own_state();
 	}

@@ -24,6 +24,7 @@
 #include "gate.h"
 #include "ground.h"
 #include "input.h"
+#include "monitor/agent/qemu/port.h"
 #include "nic.h"
 #include "power.h"
 #include "service.h"
@@ -31,17 +32,9 @@
 #include "state.h"
 #include "track.h"
 
-/* Of QEMU 7.2: RunState (qapi/run-state.json), MachineInitPhase (include/hw/qdev-core.h) */
-#define QEMU_RUN_STATE_INMIGRATE      1
-#define QEMU_RUN_STATE_STOPPED	      7 /* finish-migrate: the one that a reset leaves alone */
-#define QEMU_RUN_STATE_RUNNING	      9
-#define QEMU_RUN_STATE_SHUTDOWN	      11
-#define QEMU_PHASE_MACHINE_READY      4
-#define QEMU_THROTTLE_PERCENT_MAX     90
-#define FLUSH_WAIT_NS		      UINT64_C(100000000)
-#define PERMILLE_A_PERCENT	      10
-#define QEMU_SHUTDOWN_ACTION_POWEROFF 0 /* ShutdownAction there */
-#define QEMU_SHUTDOWN_ACTION_PAUSE    1
+#define THROTTLE_PERCENT_MAX 90
+#define FLUSH_WAIT_NS	     UINT64_C(100000000)
+#define PERMILLE_A_PERCENT   10
 
 struct vmft_checkpoint vmft_checkpoint;
 
@@ -66,50 +59,43 @@ uint64_t vmft_checkpoint_output_depends_on(void)
 
 static void stop_guest(void)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
 	struct vmft_checkpoint *c = self();
 	uint64_t began;
 
-	c->was_running = q->runstate_is_running();
+	c->was_running = vmft_qemu_guest_runs();
 	c->was_asleep = vmft_power_is_asleep();
 	if (c->was_asleep)
 		vmft_power_hold();
 	if (c->was_running || c->was_asleep) {
 		vmft_clock_note();
-		q->runstate_set(QEMU_RUN_STATE_STOPPED);
-		q->cpu_disable_ticks();
-		if (c->was_running)
-			q->pause_all_vcpus();
-		q->vm_state_notify(false, QEMU_RUN_STATE_STOPPED);
+		vmft_qemu_halt(c->was_running);
 	}
 	/* Nothing under way that only this QEMU knows of. */
 	began = vmft_agent_now();
-	q->drain_all();
+	vmft_qemu_disks_drain();
 	if (vmft_agent.flush)
-		(void)q->flush_all();
+		vmft_qemu_disks_flush();
 	c->drain_ns = vmft_agent_now() - began;
 }
 
 static void start_guest(void)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
 	struct vmft_checkpoint *c = self();
 
 	/* One that was paused, or has come to its end, stays so; and one that "cont" has started
 	 * meanwhile runs already. */
 	if ((!c->was_running && !c->was_asleep) || atomic_load(&vmft_agent.fenced) ||
-	    q->runstate_is_running())
+	    vmft_qemu_guest_runs())
 		return;
 	vmft_clock_catch_up();
-	q->cpu_enable_ticks();
-	q->runstate_set(QEMU_RUN_STATE_RUNNING);
+	vmft_qemu_clocks_go_on();
 	if (c->was_asleep)
 		vmft_power_release();
 	else
-		q->vm_state_notify(true, QEMU_RUN_STATE_RUNNING);
+		vmft_qemu_devices_go_on();
 	vmft_clock_caught_up();
 	if (c->was_running)
-		q->resume_all_vcpus();
+		vmft_qemu_vcpus_go_on();
 }
 
 /* False: not now, the main loop has something to do first; the guest goes on until then. */
@@ -119,7 +105,7 @@ static bool stop_for(unsigned reason)
 
 	c->drain_ns = 0;
 	/* "cont" starts it whatever we have stopped it for. */
-	if (c->stopped_by == 0 || vmft_agent.qemu.runstate_is_running()) {
+	if (c->stopped_by == 0 || vmft_qemu_guest_runs()) {
 		stop_guest();
 		if (c->was_running && vmft_state_wish_pending()) {
 			start_guest();
@@ -204,7 +190,7 @@ static void report_times(struct vmft_area *area, const uint64_t at[static 6], ui
 static int take(struct vmft_area *area, bool bounded)
 {
 	/* Also anew: what was staged of a guest that was started in between is older than it. */
-	const bool begin = !atomic_load(&area->more) || vmft_agent.qemu.runstate_is_running();
+	const bool begin = !atomic_load(&area->more) || vmft_qemu_guest_runs();
 	uint64_t at[6] = {0}, copied;
 	int rc = 0;
 
@@ -239,8 +225,7 @@ static int take(struct vmft_area *area, bool bounded)
 
 int vmft_checkpoint_point(struct vmft_area *area)
 {
-	if (!vmft_agent.qemu.runstate_is_running() && !vmft_power_is_asleep() &&
-	    self()->stopped_by == 0)
+	if (!vmft_qemu_guest_runs() && !vmft_power_is_asleep() && self()->stopped_by == 0)
 		return vmft_track_fail(-EAGAIN, "the guest is paused");
 	atomic_store(&area->more, 0);
 	return take(area, true);
@@ -291,20 +276,18 @@ static void start_in_main_loop(void *unused)
 	if (atomic_load(&vmft_agent.fenced) || self()->leaves)
 		return;
 	atomic_store(&vmft_agent.iface->guest_ran, 1);
-	vmft_agent.qemu.vm_start();
+	vmft_qemu_start();
 }
 
 static void end_in_main_loop(void *unused)
 {
 	(void)unused;
-	vmft_agent.qemu.qmp_quit(NULL);
+	vmft_qemu_quit();
 }
 
 static void schedule(void (*call)(void *))
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-
-	q->schedule_oneshot(q->iohandler_context(), call, NULL, "vmft-checkpoint");
+	vmft_qemu_in_main_loop(call, NULL, "vmft-checkpoint");
 }
 
 static void settle_in_main_loop(void *unused)
@@ -326,16 +309,12 @@ static void settle_in_main_loop(void *unused)
 
 static void throttle_in_main_loop(void *unused)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
 	uint32_t percent = atomic_load(&self()->throttle) / PERMILLE_A_PERCENT;
 
 	(void)unused;
-	if (percent > QEMU_THROTTLE_PERCENT_MAX)
-		percent = QEMU_THROTTLE_PERCENT_MAX;
-	if (percent > 0)
-		q->cpu_throttle_set((int)percent);
-	else
-		q->cpu_throttle_stop();
+	if (percent > THROTTLE_PERCENT_MAX)
+		percent = THROTTLE_PERCENT_MAX;
+	vmft_qemu_throttle((int)percent);
 }
 
 /* Service thread. */
@@ -361,7 +340,7 @@ static void abandon_in_main_loop(void *unused)
 	vmft_checkpoint_drop(vmft_agent.area);
 	atomic_store(&self()->frozen, false);
 	go_on_after(STOPPED_FROZEN);
-	vmft_agent.qemu.cpu_throttle_stop();
+	vmft_qemu_throttle(0);
 }
 
 /* Service thread. */
@@ -438,28 +417,24 @@ static void at_exit(void)
 }
 
 /*
- * Main loop, which does what shutdown_action says next (main_loop_should_exit() in
- * softmmu/runstate.c): a power-off, SIGTERM, "quit". Left to itself QEMU would close the images
- * and be gone, and with it what the guest did after its last epoch: so it only pauses, whatever
- * ends it, until the monitor says END. With nobody to say that it ends at once.
+ * Main loop, of a QEMU that is about to end: a power-off, SIGTERM, "quit". Left to itself QEMU
+ * would close the images and be gone, and with it what the guest did after its last epoch: so it
+ * only pauses, whatever ends it, until the monitor says END. With nobody to say that it ends at
+ * once.
  */
-static void told_to_end(struct vmft_notifier *notifier, void *cause)
+static bool pauses_at_end(void)
 {
 	const uint32_t state = atomic_load(&vmft_agent.iface->agent_state);
 	const bool ran =
 	    state == VMFT_AGENT_RECORDING || state == VMFT_AGENT_LIVE || state == VMFT_AGENT_ENDED;
 	struct vmft_checkpoint *c = self();
 
-	(void)notifier;
-	(void)cause;
-	if (!ran || atomic_load(&c->ending) || atomic_load(&vmft_agent.orphaned)) {
-		*vmft_agent.qemu.shutdown_action = QEMU_SHUTDOWN_ACTION_POWEROFF;
-		return;
-	}
-	*vmft_agent.qemu.shutdown_action = QEMU_SHUTDOWN_ACTION_PAUSE;
+	if (!ran || atomic_load(&c->ending) || atomic_load(&vmft_agent.orphaned))
+		return false;
 	/* One that is stopped for an epoch is not started by the end of it. */
 	c->was_running = false;
 	c->leaves = true;
+	return true;
 }
 
 /*
@@ -475,14 +450,13 @@ void vmft_checkpoint_before_wait(void)
 	if (!vmft_agent.checkpoint)
 		return;
 	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed)) {
-		if (getpid() != gettid() || !c->phase_check(QEMU_PHASE_MACHINE_READY))
+		if (getpid() != gettid() || !vmft_qemu_machine_is_made())
 			return;
 		vmft_agent_arm();
 		vmft_nic_find_all();
 		(void)atexit(at_exit);
-		c->notifier.notify = told_to_end;
-		vmft_agent.qemu.register_shutdown_notifier(&c->notifier);
-		vmft_agent_state_set(vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_INMIGRATE)
+		vmft_qemu_on_end(pauses_at_end);
+		vmft_agent_state_set(vmft_qemu_state_is(VMFT_QEMU_AWAITS_STATE)
 					 ? VMFT_AGENT_STANDBY
 					 : VMFT_AGENT_WAITING);
 		/* Last: an order may be there already, and is obeyed by the state. */
@@ -491,6 +465,6 @@ void vmft_checkpoint_before_wait(void)
 	}
 	state = atomic_load_explicit(&vmft_agent.iface->agent_state, memory_order_relaxed);
 	if ((state == VMFT_AGENT_RECORDING || state == VMFT_AGENT_LIVE) &&
-	    (c->leaves || vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_SHUTDOWN)))
+	    (c->leaves || vmft_qemu_state_is(VMFT_QEMU_SWITCHED_OFF)))
 		vmft_agent_state_set(VMFT_AGENT_ENDED);
 }

@@ -8,17 +8,14 @@
 #include <stdint.h>
 
 #include "monitor/interface.h"
-#include "qemu.h"
 
 struct vmft_checkpoint {
-	bool (*phase_check)(int phase); /* QEMU's, needed before its other symbols */
-	_Atomic uint64_t epoch;		/* taken so far */
+	_Atomic uint64_t epoch; /* taken so far */
 
 	/* main loop */
 	unsigned stopped_by; /* a guest that could run: why it does not */
 	bool was_running;
 	bool leaves; /* QEMU was told to end; its guest does not run again */
-	struct vmft_notifier notifier;
 	bool was_asleep;
 	uint64_t drain_ns; /* of the last stop: it waited for disk requests */
 

@@ -18,29 +18,14 @@
 #include "clock.h"
 
 #include <linux/kvm.h>
-#include <string.h>
 #include <x86intrin.h>
 
 #include "agent.h"
 #include "ground.h"
 #include "icount.h"
-
-#define QEMU_TIMERS_TICKS_OFFSET 8 /* cpu_ticks_offset in TimersState of QEMU 7.2 */
+#include "monitor/agent/qemu/port.h"
 
 struct vmft_clock vmft_clock;
-
-static uint64_t get(size_t offset)
-{
-	uint64_t value;
-
-	memcpy(&value, vmft_agent.qemu.timers_state + offset, sizeof(value));
-	return value;
-}
-
-static void set(size_t offset, uint64_t value)
-{
-	memcpy(vmft_agent.qemu.timers_state + offset, &value, sizeof(value));
-}
 
 /* Ticks are enabled, and nobody else disables them: the main loop does, and calls this. */
 void vmft_clock_note(void)
@@ -50,16 +35,15 @@ void vmft_clock_note(void)
 	/* For one reading it stands elsewhere: what was known before is right. */
 	if (vmft_icount.bent)
 		return;
-	c->offset = get(vmft_agent.clock_offset);
-	c->ticks_offset = get(QEMU_TIMERS_TICKS_OFFSET);
+	c->offset = (uint64_t)vmft_qemu_time_get(VMFT_QEMU_CLOCK_OFFSET);
+	c->ticks_offset = (uint64_t)vmft_qemu_time_get(VMFT_QEMU_TICKS_OFFSET);
 	c->known = true;
 }
 
 /* The main loop is about to wait: who stops the guest next may be QEMU. */
 void vmft_clock_before_wait(void)
 {
-	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) &&
-	    vmft_agent.qemu.runstate_is_running())
+	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) && vmft_qemu_guest_runs())
 		vmft_clock_note();
 }
 
@@ -70,8 +54,8 @@ void vmft_clock_catch_up(void)
 
 	if (!c->known)
 		return;
-	set(vmft_agent.clock_offset, c->offset + vmft_agent_now());
-	set(QEMU_TIMERS_TICKS_OFFSET, c->ticks_offset + __rdtsc());
+	vmft_qemu_time_set(VMFT_QEMU_CLOCK_OFFSET, (int64_t)(c->offset + vmft_agent_now()));
+	vmft_qemu_time_set(VMFT_QEMU_TICKS_OFFSET, (int64_t)(c->ticks_offset + __rdtsc()));
 	atomic_store(&c->kvm_runs_on, true);
 }
 
@@ -83,9 +67,9 @@ void vmft_clock_caught_up(void)
 void vmft_clock_vm_start(void)
 {
 	/* Somebody may have started it: then there is nothing to make good. */
-	if (!vmft_agent.qemu.runstate_is_running())
+	if (!vmft_qemu_guest_runs())
 		vmft_clock_catch_up();
-	vmft_agent.qemu.vm_start();
+	vmft_qemu_start();
 	vmft_clock_caught_up();
 }
 

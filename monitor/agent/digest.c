@@ -19,8 +19,6 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -29,8 +27,8 @@
 #include "diverge.h"
 #include "ground.h"
 #include "logging-channel/event.h"
+#include "monitor/agent/qemu/port.h"
 #include "monitor/interface.h"
-#include "qemu.h"
 #include "tap.h"
 
 #define XXH_INLINE_ALL
@@ -41,25 +39,12 @@
 
 struct vmft_digest vmft_digest;
 
-/*
- * As QEMU prints them (x86_cpu_dump_state()): the general, segment, control and debug registers
- * and the flags. Not the floating point unit's, to print those it changes them; nor whether the
- * vCPU is halted: it finds out that it is not whenever its thread comes round.
- */
 static uint64_t processor_digest(void)
 {
 	char text[REGISTERS_BYTES] = "";
-	FILE *file = fmemopen(text, sizeof(text), "w");
-	char *halted;
+	const size_t length = vmft_qemu_registers(text, sizeof(text));
 
-	if (!file)
-		return 0;
-	vmft_agent.qemu.cpu_dump_state(vmft_agent.qemu.get_cpu(0), file, 0);
-	(void)fclose(file);
-	halted = strstr(text, "HLT=");
-	if (halted && halted[4])
-		halted[4] = '-';
-	return XXH3_64bits(text, strnlen(text, sizeof(text)));
+	return length ? XXH3_64bits(text, length) : 0;
 }
 
 static bool page_digest(uint32_t page, uint32_t *ret)

@@ -25,11 +25,8 @@
 #include "clock.h"
 #include "feed.h"
 #include "ground.h"
-#include "qemu.h"
+#include "monitor/agent/qemu/port.h"
 #include "track.h"
-
-/* RunState of QEMU 7.2 (qapi/run-state.json) */
-#define QEMU_RUN_STATE_IO_ERROR 3
 
 #define LOOK_NS	  50000000L
 #define RESUME_NS UINT64_C(1000000000)
@@ -120,10 +117,8 @@ bool vmft_disk_again(int fd, enum vmft_disk_call call, unsigned *tries)
 
 static void resume_in_main_loop(void *unused)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-
 	(void)unused;
-	if (q->runstate_check(QEMU_RUN_STATE_IO_ERROR) && !atomic_load(&vmft_agent.fenced))
+	if (vmft_qemu_state_is(VMFT_QEMU_DISK_FAILED) && !atomic_load(&vmft_agent.fenced))
 		vmft_clock_vm_start();
 }
 
@@ -134,8 +129,7 @@ static void resume_in_main_loop(void *unused)
  */
 void vmft_disk_service(void)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-	const bool paused = q->runstate_check(QEMU_RUN_STATE_IO_ERROR);
+	const bool paused = vmft_qemu_state_is(VMFT_QEMU_DISK_FAILED);
 
 	if (atomic_exchange(&vmft_agent.iface->disk_paused, paused) != paused)
 		vmft_agent_ring_monitor();
@@ -147,6 +141,6 @@ void vmft_disk_service(void)
 		vmft_disk_faults.resume_ns = vmft_agent_now() + RESUME_NS;
 	} else if (vmft_agent_now() >= vmft_disk_faults.resume_ns) {
 		vmft_disk_faults.resume_ns += RESUME_NS;
-		q->schedule_oneshot(q->iohandler_context(), resume_in_main_loop, NULL, "vmft-disk");
+		vmft_qemu_in_main_loop(resume_in_main_loop, NULL, "vmft-disk");
 	}
 }

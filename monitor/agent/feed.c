@@ -10,7 +10,6 @@
 #include "feed.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "agent.h"
 #include "announce.h"
@@ -19,14 +18,13 @@
 #include "ground.h"
 #include "icount.h"
 #include "logging-channel/ring.h"
+#include "monitor/agent/qemu/port.h"
 #include "monitor/interface.h"
 #include "nic.h"
 #include "output.h"
 #include "tap.h"
 
 struct vmft_feed vmft_feed;
-
-enum { QEMU_REPLAY_MODE_RECORD = 1 };
 
 #define SLICE_FIRST_NS 20000L
 #define SLICE_LAST_NS  1000000L
@@ -62,15 +60,14 @@ static void go_live(void)
 	vmft_tap.cursor.guest_ns = vmft_feed.cursor.guest_ns;
 	vmft_gate_open();
 	offset = vmft_icount_goes_on(vmft_feed.cursor.guest_ns) - (int64_t)vmft_agent_now();
-	memcpy(vmft_agent.qemu.timers_state + vmft_agent.clock_offset, &offset, sizeof(offset));
-	*vmft_agent.qemu.replay_file = stream;
-	*vmft_agent.qemu.replay_mode = QEMU_REPLAY_MODE_RECORD;
+	vmft_qemu_time_set(VMFT_QEMU_CLOCK_OFFSET, offset);
+	vmft_qemu_record_into(stream);
 	/* Before the guest's own first frame. */
 	vmft_announce_live();
 	vmft_gate_take_output();
 	atomic_store(&iface->live_at_ns, vmft_agent_now());
 	vmft_agent_state_set(VMFT_AGENT_LIVE);
-	vmft_agent.qemu.notify_event();
+	vmft_qemu_main_loop_wake();
 }
 
 static void report(const struct vmft_feed *feed)
@@ -198,10 +195,7 @@ static enum vmft_feed_phase phase_of(const struct vmft_feed *feed)
  */
 static void prepare(struct vmft_feed *feed)
 {
-	enum { QEMU_RUN_STATE_INMIGRATE = 1 };
-
-	vmft_agent.qemu.runstate_set(QEMU_RUN_STATE_INMIGRATE);
-	*vmft_agent.qemu.autostart = 0;
+	vmft_qemu_expect_state();
 	atomic_store(&feed->phase, VMFT_FEED_STUB);
 }
 
@@ -257,16 +251,6 @@ static bool is_for_main_loop(uint32_t kind)
 		kind != VMFT_EVENT_CHECKPOINT_WARP_ACCOUNT);
 }
 
-/* QEMU's own word for the event it has read and not yet acted on. Read without the replay
- * mutex: what follows from it is only how long to wait. */
-static uint32_t next_kind(void)
-{
-	uint32_t kind;
-
-	memcpy(&kind, vmft_agent.qemu.replay_state + vmft_agent.kind_offset, sizeof(kind));
-	return kind;
-}
-
 bool vmft_feed_is_replaying(void)
 {
 	return vmft_feed.stream && phase_of(&vmft_feed) == VMFT_FEED_STREAM;
@@ -295,9 +279,9 @@ bool vmft_feed_shortens_wait(const struct timespec *timeout, struct timespec *re
 	if (handed != feed->waited_at)
 		feed->waits = 0;
 	feed->waited_at = handed;
-	if (next_kind() == VMFT_EVENT_INSTRUCTION)
+	if (vmft_qemu_next_event() == VMFT_EVENT_INSTRUCTION)
 		ns = SLICE_LAST_NS;
-	else if (feed->waits == 0 && is_for_main_loop(next_kind()))
+	else if (feed->waits == 0 && is_for_main_loop(vmft_qemu_next_event()))
 		ns = 0;
 	else
 		ns = SLICE_FIRST_NS << feed->waits;
@@ -323,10 +307,10 @@ void vmft_feed_hold_main_loop(void)
 	for (; step.tv_nsec <= HOLD_LAST_NS && is_replaying(feed); step.tv_nsec *= 2) {
 		uint64_t handed = atomic_load_explicit(&feed->bytes_handed, memory_order_relaxed);
 
-		if (is_for_main_loop(next_kind()))
+		if (is_for_main_loop(vmft_qemu_next_event()))
 			return;
 		(void)nanosleep(&step, NULL);
-		if (next_kind() != VMFT_EVENT_INSTRUCTION &&
+		if (vmft_qemu_next_event() != VMFT_EVENT_INSTRUCTION &&
 		    handed == atomic_load_explicit(&feed->bytes_handed, memory_order_relaxed))
 			return;
 	}
@@ -377,7 +361,7 @@ FILE *vmft_feed_open(void)
 	struct vmft_feed *feed = &vmft_feed;
 
 	for (unsigned i = 0; i < sizeof(feed->header); i++)
-		feed->header[i] = (uint8_t)(vmft_agent.log_version >> (24 - 8 * i));
+		feed->header[i] = (uint8_t)(vmft_qemu_log_version() >> (24 - 8 * i));
 	vmft_log_cursor_init(&feed->cursor, 0);
 	feed->stream = fopencookie(NULL, "r", io);
 	if (!feed->stream)

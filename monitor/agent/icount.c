@@ -26,12 +26,10 @@
 
 #include "agent.h"
 #include "ground.h"
-#include "qemu.h"
+#include "monitor/agent/qemu/port.h"
 #include "tap.h"
 
 struct vmft_icount vmft_icount;
-
-enum { QEMU_CLOCK_VIRTUAL = 1, QEMU_TIMERS_OF_THE_GUEST = ~1 /* ~QEMU_TIMER_ATTR_EXTERNAL */ };
 
 #define WARP_WHOLE_NS 1000000 /* an idle time up to this passes for the guest as it passes */
 #define WARP_NONE     (-1)
@@ -39,28 +37,6 @@ enum { QEMU_CLOCK_VIRTUAL = 1, QEMU_TIMERS_OF_THE_GUEST = ~1 /* ~QEMU_TIMER_ATTR
 #define AHEAD_NS      5000000  /* a guest that is further ahead waits... */
 #define WAIT_NS	      1000000L /* ...for so long, each time it is looked at */
 #define RUN_NS	      4000000L /* a run of the vCPU is ended after so long */
-
-static int64_t timers_get(size_t offset)
-{
-	int64_t value;
-
-	memcpy(&value, vmft_agent.qemu.timers_state + offset, sizeof(value));
-	return value;
-}
-
-static void timers_set(size_t offset, int64_t value)
-{
-	memcpy(vmft_agent.qemu.timers_state + offset, &value, sizeof(value));
-}
-
-static bool warp_timer_is_due(int64_t now)
-{
-	const int64_t *expire_time; /* what a QEMUTimer begins with; -1 if it is not set */
-
-	memcpy(&expire_time, vmft_agent.qemu.timers_state + vmft_agent.warp_timer_offset,
-	       sizeof(expire_time));
-	return *expire_time >= 0 && *expire_time <= now && vmft_agent.qemu.runstate_is_running();
-}
 
 /*
  * A guest that is ahead of real time and idle.
@@ -80,18 +56,18 @@ static bool warp_timer_is_due(int64_t now)
  */
 static void let_idle_time_pass(struct vmft_icount *t, int64_t now)
 {
-	const int64_t since = timers_get(vmft_agent.warp_offset);
+	const int64_t since = vmft_qemu_time_get(VMFT_QEMU_IDLE_SINCE);
 	const int64_t idle = now - since;
 	int64_t ahead, pass;
 
-	if (since == WARP_NONE || idle <= 0 || !warp_timer_is_due(now))
+	if (since == WARP_NONE || idle <= 0 || !vmft_qemu_idle_time_is_over(now))
 		return;
-	ahead = vmft_agent.qemu.virtual_clock() - now;
+	ahead = vmft_qemu_guest_ns() - now;
 	pass = idle / 2 > WARP_WHOLE_NS ? idle / 2 : idle < WARP_WHOLE_NS ? idle : WARP_WHOLE_NS;
 	if (ahead + pass <= 0)
 		return;
-	t->true_offset = timers_get(vmft_agent.clock_offset);
-	timers_set(vmft_agent.clock_offset, t->true_offset + ahead + pass);
+	t->true_offset = vmft_qemu_time_get(VMFT_QEMU_CLOCK_OFFSET);
+	vmft_qemu_time_set(VMFT_QEMU_CLOCK_OFFSET, t->true_offset + ahead + pass);
 	t->bent = true;
 }
 
@@ -102,7 +78,7 @@ void vmft_icount_before_event(void)
 
 	if (!t->bent)
 		return;
-	timers_set(vmft_agent.clock_offset, t->true_offset);
+	vmft_qemu_time_set(VMFT_QEMU_CLOCK_OFFSET, t->true_offset);
 	t->bent = false;
 }
 
@@ -124,10 +100,7 @@ void vmft_icount_before_event(void)
  */
 static void leave_run(void)
 {
-	void *cpu = vmft_agent.qemu.get_cpu(0);
-
-	if (cpu)
-		vmft_agent.qemu.cpu_exit(cpu);
+	vmft_qemu_vcpu_leave_run();
 }
 
 /*
@@ -142,25 +115,6 @@ static void leave_run(void)
  * QEMU's own corrections, icount_adjust(), are left in place. They change the factor only if the
  * clock is 50 ms off or more, and both sides do it alike.
  */
-static struct vmft_guest_clock clock_get(void)
-{
-	int16_t shift;
-
-	memcpy(&shift, vmft_agent.qemu.timers_state + vmft_agent.shift_offset, sizeof(shift));
-	return (struct vmft_guest_clock){.icount = timers_get(vmft_agent.icount_offset),
-					 .bias = timers_get(vmft_agent.bias_offset),
-					 .shift = shift};
-}
-
-/* Stored directly: whoever reads that clock holds the replay mutex or the big lock. */
-static void clock_set(int64_t bias, uint8_t shift)
-{
-	const int16_t value = shift;
-
-	timers_set(vmft_agent.bias_offset, bias);
-	memcpy(vmft_agent.qemu.timers_state + vmft_agent.shift_offset, &value, sizeof(value));
-}
-
 static uint64_t cpu_time(void)
 {
 	struct timespec ts;
@@ -174,9 +128,9 @@ static uint64_t cpu_time(void)
 static int64_t host_clock(struct vmft_icount *t, uint64_t now)
 {
 	if (!t->anchored)
-		t->anchor = timers_get(vmft_agent.clock_offset);
-	else if (timers_get(vmft_agent.clock_offset) != t->anchor)
-		timers_set(vmft_agent.clock_offset, t->anchor);
+		t->anchor = vmft_qemu_time_get(VMFT_QEMU_CLOCK_OFFSET);
+	else if (vmft_qemu_time_get(VMFT_QEMU_CLOCK_OFFSET) != t->anchor)
+		vmft_qemu_time_set(VMFT_QEMU_CLOCK_OFFSET, t->anchor);
 	t->anchored = true;
 	return t->anchor + (int64_t)now;
 }
@@ -184,14 +138,14 @@ static int64_t host_clock(struct vmft_icount *t, uint64_t now)
 static void set_by_host(struct vmft_icount *t, uint64_t now, bool rested)
 {
 	struct vmft_clock_entry entry = {.host_ns = host_clock(t, now)};
-	struct vmft_guest_clock clock = clock_get();
+	struct vmft_guest_clock clock = vmft_qemu_guest_clock();
 	uint8_t bytes[VMFT_CLOCK_ENTRY_BYTES];
 
 	if (!vmft_clock_steer(&t->steer, &clock, entry.host_ns, cpu_time(), rested))
 		return;
 	entry.bias = clock.bias;
 	entry.shift = (uint8_t)clock.shift;
-	clock_set(entry.bias, entry.shift);
+	vmft_qemu_guest_clock_set(entry.bias, entry.shift);
 	vmft_tap_add(bytes, vmft_clock_entry_encode(&entry, bytes));
 }
 
@@ -200,7 +154,7 @@ static void set_by_host(struct vmft_icount *t, uint64_t now, bool rested)
 static void wait_for_host(const struct vmft_icount *t, uint64_t now)
 {
 	const struct timespec wait = {.tv_nsec = WAIT_NS};
-	const struct vmft_guest_clock clock = clock_get();
+	const struct vmft_guest_clock clock = vmft_qemu_guest_clock();
 
 	if (vmft_guest_clock_ns(&clock) - (t->anchor + (int64_t)now) > AHEAD_NS)
 		(void)nanosleep(&wait, NULL);
@@ -209,7 +163,7 @@ static void wait_for_host(const struct vmft_icount *t, uint64_t now)
 static void keep_clock(struct vmft_icount *t)
 {
 	const uint64_t now = vmft_agent_now();
-	const struct vmft_guest_clock clock = clock_get();
+	const struct vmft_guest_clock clock = vmft_qemu_guest_clock();
 	const int64_t guest_ns = vmft_guest_clock_ns(&clock);
 	const bool rested = t->rested;
 
@@ -230,7 +184,7 @@ void vmft_icount_replay(const uint8_t *bytes)
 	if (vmft_clock_entry_decode(bytes, &entry) < 0)
 		vmft_agent_broken("the log sets the guest's clock to what QEMU cannot do");
 	else
-		clock_set(entry.bias, entry.shift);
+		vmft_qemu_guest_clock_set(entry.bias, entry.shift);
 }
 
 /* The guest goes live here. Its clock goes on where it would be had its host not failed, as far as
@@ -268,14 +222,8 @@ void vmft_icount_time_of_day(struct timeval *tv)
  */
 static void end_run(void)
 {
-	const struct vmft_qemu *q = &vmft_agent.qemu;
-	void *cpu;
-
-	if (!vmft_tap.stream || atomic_load(&vmft_agent.fenced) || !q->runstate_is_running())
-		return;
-	cpu = q->get_cpu(0);
-	if (cpu)
-		q->cpu_exit(cpu);
+	if (vmft_tap.stream && !atomic_load(&vmft_agent.fenced) && vmft_qemu_guest_runs())
+		vmft_qemu_vcpu_leave_run();
 }
 
 static void *end_runs(void *unused)
@@ -371,12 +319,11 @@ void vmft_icount_logged(const struct vmft_log_cursor *cursor)
  */
 bool vmft_icount_ends_wait(void)
 {
-	const struct vmft_qemu *q = &vmft_agent.qemu;
 	struct vmft_icount *t = &vmft_icount;
 
 	if (t->asked || !vmft_tap.stream || atomic_load(&vmft_agent.fenced) ||
-	    timers_get(vmft_agent.warp_offset) != WARP_NONE || !q->runstate_is_running() ||
-	    !q->is_idle() || q->deadline(QEMU_CLOCK_VIRTUAL, QEMU_TIMERS_OF_THE_GUEST) < 0) {
+	    vmft_qemu_time_get(VMFT_QEMU_IDLE_SINCE) != WARP_NONE || !vmft_qemu_guest_runs() ||
+	    !vmft_qemu_idles_until_timer()) {
 		t->asked = false;
 		return false;
 	}

@@ -16,6 +16,7 @@
 #include "agent.h"
 #include "announce.h"
 #include "libc.h"
+#include "monitor/agent/qemu/port.h"
 
 /* More frames than a tap queues by default (txqueuelen 1000). */
 #define DRAIN_MAX 4096
@@ -69,9 +70,7 @@ void vmft_nic_find_all(void)
 	if (atomic_load_explicit(&nics->found, memory_order_acquire))
 		return;
 	for (unsigned i = 0; i < nics->count; i++) {
-		void *netdev = vmft_agent.qemu.find_netdev(nics->nic[i].id);
-
-		fds[i] = netdev ? vmft_agent.qemu.tap_get_fd(netdev) : -1;
+		fds[i] = vmft_qemu_nic_fd(nics->nic[i].id);
 		if (fds[i] <= STDERR_FILENO)
 			return;
 	}
@@ -124,7 +123,7 @@ void vmft_nic_header_is(int fd, int bytes)
 
 void vmft_nic_drain_all(void)
 {
-	uint8_t frame[69 * 1024]; /* NET_BUFSIZE of QEMU, and its header */
+	uint8_t frame[VMFT_QEMU_FRAME_MAX];
 
 	vmft_nic_find_all();
 	for (unsigned i = 0; i < vmft_nics.count; i++) {

@@ -21,18 +21,8 @@
 
 #include "agent.h"
 #include "ground.h"
-#include "qemu.h"
+#include "monitor/agent/qemu/port.h"
 #include "track.h"
-
-/* Of QEMU 7.2: RunState (qapi/run-state.json), QEMUClockType (include/qemu/timer.h), WakeupReason
- * (include/sysemu/runstate.h) */
-#define QEMU_RUN_STATE_PAUSED	      4
-#define QEMU_RUN_STATE_FINISH_MIGRATE 7
-#define QEMU_RUN_STATE_RUNNING	      9
-#define QEMU_RUN_STATE_SUSPENDED      12
-#define QEMU_CLOCK_HOST		      2
-#define QEMU_WAKEUP_REASON_RTC	      1
-#define QEMU_WAKEUP_REASON_PMTIMER    2
 
 /* Power management registers of both boards (ACPI 6.4, 4.8.3), from the base QEMU has a property
  * for */
@@ -49,20 +39,19 @@ struct vmft_power vmft_power;
 
 bool vmft_power_is_asleep(void)
 {
-	return vmft_agent.qemu.runstate_check(QEMU_RUN_STATE_SUSPENDED);
+	return vmft_qemu_state_is(VMFT_QEMU_SLEEPS);
 }
 
 /* 0: a board without (microvm), or not set up by the guest's firmware yet. The device is part of
  * the board; looking for it goes through all objects there are. */
 static uint32_t registers(void)
 {
-	const struct vmft_qemu *q = &vmft_agent.qemu;
 	struct vmft_power *p = &vmft_power;
 
 	if (!p->looked)
-		p->acpi = q->object_of_type("", "acpi-device-interface", NULL);
+		p->acpi = vmft_qemu_power_device();
 	p->looked = true;
-	return p->acpi ? (uint32_t)q->object_get_uint(p->acpi, "pm_io_base", NULL) : 0;
+	return p->acpi ? vmft_qemu_power_registers(p->acpi) : 0;
 }
 
 /*
@@ -77,8 +66,7 @@ bool vmft_power_falls_asleep(void)
 	struct vmft_power *p = &vmft_power;
 	const uint32_t base = registers();
 	const bool chosen =
-	    base != 0 &&
-	    PM1_SLEEP_TYPE(vmft_agent.qemu.port_in16(base + PM1_CONTROL)) == SLEEP_TYPE_S3;
+	    base != 0 && PM1_SLEEP_TYPE(vmft_qemu_port_read(base + PM1_CONTROL)) == SLEEP_TYPE_S3;
 
 	if (!chosen)
 		p->chosen_ns = 0;
@@ -93,23 +81,15 @@ bool vmft_power_falls_asleep(void)
  */
 void vmft_power_hold(void)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-
 	vmft_power.held = true;
-	(void)q->store_state();
-	q->clock_enable(QEMU_CLOCK_HOST, false);
+	vmft_qemu_sleeper_hold();
 }
 
 /* It is RUNNING, which is the only way there, and its vCPUs are paused: it sleeps on. */
 void vmft_power_release(void)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-
-	q->runstate_set(QEMU_RUN_STATE_SUSPENDED);
-	/* Its devices go on. */
-	q->vm_state_notify(true, QEMU_RUN_STATE_SUSPENDED);
+	vmft_qemu_sleeper_release();
 	vmft_power.held = false;
-	q->clock_enable(QEMU_CLOCK_HOST, true);
 }
 
 bool vmft_power_is_held(void)
@@ -123,28 +103,25 @@ bool vmft_power_is_held(void)
  */
 static void wake_as_guest_wishes(void)
 {
-	const struct vmft_qemu *q = &vmft_agent.qemu;
 	const uint32_t base = registers();
 	uint16_t enabled;
 
 	if (base == 0)
 		return;
-	enabled = q->port_in16(base + PM1_ENABLE);
-	q->wakeup_enable(QEMU_WAKEUP_REASON_RTC, enabled & PM1_ENABLE_RTC);
-	q->wakeup_enable(QEMU_WAKEUP_REASON_PMTIMER, enabled & PM1_ENABLE_TIMER);
+	enabled = vmft_qemu_port_read(base + PM1_ENABLE);
+	vmft_qemu_wake_by(enabled & PM1_ENABLE_RTC, enabled & PM1_ENABLE_TIMER);
 }
 
 /* The state has been loaded. It came from the other side: what QEMU made of the run state in it is
  * looked at before it is obeyed. */
 int vmft_power_loaded(void)
 {
-	const struct vmft_qemu *q = &vmft_agent.qemu;
-	const int state = q->state_received() ? q->state_loaded() : QEMU_RUN_STATE_RUNNING;
+	const enum vmft_qemu_state state = vmft_qemu_loaded_state();
 
-	if (state != QEMU_RUN_STATE_RUNNING && state != QEMU_RUN_STATE_SUSPENDED)
+	if (state != VMFT_QEMU_RUNS && state != VMFT_QEMU_SLEEPS)
 		return vmft_track_fail(-EINVAL,
 				       "the state is of a guest that neither runs nor sleeps");
-	vmft_power.loaded_asleep = state == QEMU_RUN_STATE_SUSPENDED;
+	vmft_power.loaded_asleep = state == VMFT_QEMU_SLEEPS;
 	wake_as_guest_wishes();
 	return 0;
 }
@@ -152,39 +129,31 @@ int vmft_power_loaded(void)
 /* Backup: the guest goes on as it was on the primary. */
 void vmft_power_go_on(void)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-
 	if (!vmft_power.loaded_asleep) {
-		q->vm_start();
+		vmft_qemu_start();
 		return;
 	}
 	/* As in qemu_system_suspend(): with it, timers of the virtual clock wait. */
-	q->pause_all_vcpus();
-	q->cpu_enable_ticks();
-	q->runstate_set(QEMU_RUN_STATE_RUNNING);
+	vmft_qemu_vcpus_pause();
+	vmft_qemu_clocks_go_on();
 	vmft_power_release();
 }
 
 /* vm_stop() leaves a sleeper alone, and its alarm would start it. */
 static void never_wake(void *unused)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-
 	(void)unused;
-	if (!vmft_power_is_asleep())
-		return;
-	q->runstate_set(QEMU_RUN_STATE_FINISH_MIGRATE);
-	q->runstate_set(QEMU_RUN_STATE_PAUSED);
+	if (vmft_power_is_asleep())
+		vmft_qemu_sleeper_pause();
 }
 
 /* Service thread. */
 void vmft_power_service(void)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
 	const bool asleep = vmft_power_is_asleep();
 
 	if (atomic_exchange(&vmft_agent.iface->guest_asleep, asleep) != asleep)
 		vmft_agent_ring_monitor();
 	if (asleep && atomic_load(&vmft_agent.fenced))
-		q->schedule_oneshot(q->iohandler_context(), never_wake, NULL, "vmft-power");
+		vmft_qemu_in_main_loop(never_wake, NULL, "vmft-power");
 }

@@ -26,11 +26,9 @@
 
 #include "agent.h"
 #include "ground.h"
+#include "monitor/agent/qemu/port.h"
 #include "state.h"
 #include "track.h"
-
-/* ShutdownCause of QEMU 7.2 (qapi/run-state.json) */
-#define QEMU_SHUTDOWN_CAUSE_SNAPSHOT_LOAD 10
 
 struct memory {
 	uint8_t *host; /* where QEMU has it; NULL: it was not moved */
@@ -88,14 +86,14 @@ static int set_aside(struct vmft_area *area, struct memory *ret)
 
 	*ret = (struct memory){0};
 	for (uint32_t i = area->disk_count; i < count && i < VMFT_AREA_REGIONS_MAX; i++) {
-		void *block;
+		uint8_t *host;
 
 		if (area->region[i].kind != VMFT_REGION_RAM)
 			continue;
-		block = vmft_track_block(&area->region[i]);
-		if (!block)
+		host = vmft_track_host(&area->region[i]);
+		if (!host)
 			break;
-		ret->host = vmft_agent.qemu.ram_host(block);
+		ret->host = host;
 		ret->bytes = area->region[i].bytes;
 		rc = move_aside(ret);
 		if (rc < 0 || put_copy(ret))
@@ -116,7 +114,7 @@ int vmft_prove_load(struct vmft_area *area)
 		memory = (struct memory){0};
 	if (rc == 0) {
 		rc = vmft_state_load();
-		vmft_agent.qemu.system_reset(QEMU_SHUTDOWN_CAUSE_SNAPSHOT_LOAD);
+		vmft_qemu_reset_for_load();
 	}
 	back = move_back(&memory);
 	return rc < 0 ? rc : back;

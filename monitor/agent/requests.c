@@ -15,9 +15,9 @@
 #include "attach.h"
 #include "checkpoint.h"
 #include "ground.h"
+#include "monitor/agent/qemu/port.h"
 #include "monitor/interface.h"
 #include "prove.h"
-#include "qemu.h"
 #include "tap.h"
 #include "track.h"
 
@@ -60,9 +60,7 @@ static void in_main_loop(void *unused);
 
 static void schedule(void)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-
-	q->schedule_oneshot(q->iohandler_context(), in_main_loop, NULL, "vmft-request");
+	vmft_qemu_in_main_loop(in_main_loop, NULL, "vmft-request");
 }
 
 static void in_main_loop(void *unused)

@@ -20,14 +20,12 @@
 #include "disk.h"
 #include "gate.h"
 #include "ground.h"
+#include "monitor/agent/qemu/port.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/interface.h"
 #include "power.h"
 #include "requests.h"
 #include "signals.h"
-
-/* RunState of QEMU 7.2 (qapi/run-state.json) */
-#define QEMU_RUN_STATE_PAUSED 4
 
 #define SERVICE_TICK_MS 20
 
@@ -45,9 +43,7 @@ static void fence(const char *why)
 	vmft_agent_say("%s: the guest is stopped for good and emits nothing", why);
 	vmft_gate_mode_changed();
 	vmft_agent_wake();
-	/* Thread-safe by design: the main loop does the stop (softmmu/runstate.c). */
-	vmft_agent.qemu.vmstop_request_prepare();
-	vmft_agent.qemu.vmstop_request(QEMU_RUN_STATE_PAUSED);
+	vmft_qemu_stop_for_good();
 	vmft_agent_state_set(VMFT_AGENT_FENCED);
 }
 

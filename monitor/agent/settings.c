@@ -14,12 +14,12 @@
 
 #include "agent.h"
 #include "gate.h"
+#include "monitor/agent/qemu/port.h"
 #include "monitor/common/area-setup.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/iface-setup.h"
 #include "monitor/common/settings.h"
 #include "monitor/common/strategy-kind.h"
-#include "monitor/wrapper/qemu-versions.h"
 #include "nic.h"
 #include "track.h"
 
@@ -39,23 +39,11 @@ static int parse_fd(const char *text, struct vmft_error *err)
 
 static int take_version(const char *version, struct vmft_error *err)
 {
-	const struct vmft_qemu_version *row = vmft_qemu_version_find(version);
-
-	if (!row)
+	if (vmft_qemu_choose(version) < 0)
 		return vmft_error_set(err, -EPROTO, VMFT_EXIT_QEMU,
 				      "QEMU %s is not known to this agent; agent and vmft-qemu "
 				      "must come from one build",
 				      version);
-	vmft_agent.log_version = row->log_version;
-	vmft_agent.clock_offset = row->timers_clock_offset;
-	vmft_agent.warp_offset = row->timers_warp_offset;
-	vmft_agent.warp_timer_offset = row->timers_warp_timer_offset;
-	vmft_agent.shift_offset = row->timers_shift_offset;
-	vmft_agent.bias_offset = row->timers_bias_offset;
-	vmft_agent.icount_offset = row->timers_icount_offset;
-	vmft_agent.kind_offset = row->replay_kind_offset;
-	vmft_agent.rng_offset = row->rng_offset;
-	vmft_agent.ioapic_offset = row->ioapic_offset;
 	return 0;
 }
 

@@ -16,6 +16,7 @@
 
 #include "agent.h"
 #include "ground.h"
+#include "monitor/agent/qemu/port.h"
 
 struct vmft_signals vmft_signals;
 
@@ -24,7 +25,7 @@ static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
 /* To QEMU this is its own handler (termsig_handler() in os-posix.c). Any thread. */
 static void pass_on(void)
 {
-	vmft_agent.qemu.killed(atomic_load(&vmft_signals.signal), atomic_load(&vmft_signals.pid));
+	vmft_qemu_end_by_signal(atomic_load(&vmft_signals.signal), atomic_load(&vmft_signals.pid));
 }
 
 /* A signal handler: no more than stores and a write() to an eventfd. */

@@ -167,13 +167,13 @@ static int stage_ram(struct staging *s)
 	const uint32_t count = atomic_load(&s->area->region_count);
 
 	for (uint32_t i = s->area->disk_count; i < count; i++) {
-		void *block = vmft_track_block(&s->area->region[i]);
+		const uint8_t *host = vmft_track_host(&s->area->region[i]);
 		int rc;
 
-		if (!block)
+		if (!host)
 			return vmft_track_fail(-ENOENT,
 					       "the guest's memory has changed its layout");
-		rc = stage_region(s, i, vmft_agent.qemu.ram_host(block));
+		rc = stage_region(s, i, host);
 		if (rc < 0)
 			return rc;
 	}

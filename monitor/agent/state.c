@@ -14,17 +14,15 @@
 
 #include "agent.h"
 #include "libc.h"
+#include "monitor/agent/qemu/port.h"
 #include "power.h"
-#include "qemu.h"
 #include "track.h"
 
 struct vmft_device_state vmft_device_state = {.fd = -1};
 
 bool vmft_state_wish_pending(void)
 {
-	return vmft_agent.qemu.reset_requested_get() != 0 ||
-	       vmft_agent.qemu.shutdown_requested_get() != 0 ||
-	       (!vmft_power_is_held() && vmft_power_falls_asleep());
+	return vmft_qemu_wish_pending() || (!vmft_power_is_held() && vmft_power_falls_asleep());
 }
 
 /* The device state passes through a memfd: QEMU writes it to a descriptor. Its offset is at
@@ -40,33 +38,15 @@ static int state_memfd(void)
 	return state->fd;
 }
 
-static void *open_state(void *(*make)(void *channel))
-{
-	struct vmft_qemu *q = &vmft_agent.qemu;
-	int fd = dup(vmft_device_state.fd);
-	void *channel = fd < 0 ? NULL : q->channel_new_fd(fd);
-	void *file = channel ? make(channel) : NULL;
-
-	if (channel)
-		q->unref(channel); /* the file holds it */
-	return file;
-}
-
 int vmft_state_save(struct vmft_area *area)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
 	int fd = state_memfd();
-	void *file = fd < 0 ? NULL : open_state(q->file_new_output);
+	int rc = fd < 0 ? -ENOMEM : vmft_qemu_device_state_save(fd, vmft_power_is_held());
 	ssize_t n;
-	int rc;
 
-	if (!file)
+	if (rc == -ENOMEM)
 		return vmft_track_fail(-ENOMEM, "no memory for the device state");
-	/* Without it the loading side refuses the section (global_state_post_load()). */
-	if (!vmft_power_is_held())
-		q->store_running();
-	rc = q->save_device_state(file);
-	if (q->file_close(file) < 0 || rc < 0)
+	if (rc < 0)
 		return vmft_track_fail(-EIO, "QEMU could not save its device state");
 	n = vmft_libc_pread64(fd, (uint8_t *)area + area->state_at, VMFT_AREA_STATE_BYTES, 0);
 	if (n <= 0 || (uint64_t)n == VMFT_AREA_STATE_BYTES)
@@ -158,22 +138,17 @@ static int load_failed(const char *reason)
 /* From the memfd, whose offset is at the beginning. */
 int vmft_state_load(void)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-	void *file =
-	    lseek(vmft_device_state.fd, 0, SEEK_SET) < 0 ? NULL : open_state(q->file_new_input);
+	const int fd = vmft_device_state.fd;
 	char reason[120];
 	int rc, heard, before;
 
-	if (!file)
+	if (lseek(fd, 0, SEEK_SET) < 0)
 		return vmft_track_fail(-ENOMEM, "no memory for the device state");
 	heard = listen_to_qemu(&before);
-	q->pre_loadvm();
-	/* "QEVM" and a version, which qemu_load_device_state() does not expect. */
-	(void)q->file_get_be32(file);
-	(void)q->file_get_be32(file);
-	rc = q->load_device_state(file);
-	(void)q->file_close(file);
+	rc = vmft_qemu_device_state_load(fd);
 	heard_qemu(heard, before, reason, sizeof(reason));
+	if (rc == -ENOMEM)
+		return vmft_track_fail(-ENOMEM, "no memory for the device state");
 	return rc < 0 ? load_failed(reason) : vmft_power_loaded();
 }
 
@@ -186,15 +161,14 @@ int vmft_state_put(struct vmft_area *area)
 
 int vmft_state_take_over(struct vmft_area *area)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
-	void *error = NULL;
 	int rc = vmft_state_put(area);
+	const char *why;
 
 	if (rc < 0)
 		return rc;
 	/* Takes the images' locks and reads what QEMU keeps of them in memory. */
-	q->activate_all(&error);
-	if (error)
-		return vmft_track_fail(-EBUSY, q->error_get_pretty(error));
+	why = vmft_qemu_disks_activate();
+	if (why)
+		return vmft_track_fail(-EBUSY, why);
 	return vmft_state_load();
 }

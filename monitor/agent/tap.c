@@ -16,8 +16,8 @@
 #include "ground.h"
 #include "icount.h"
 #include "logging-channel/ring.h"
+#include "monitor/agent/qemu/port.h"
 #include "monitor/interface.h"
-#include "qemu.h"
 
 /* Short enough that the output of a paused guest is not late by much. */
 #define PACE_PERIOD_NS	      20000000L
@@ -216,28 +216,6 @@ void vmft_tap_add(const uint8_t *bytes, size_t n)
 	tap->adding = false;
 }
 
-static void no_work(void *cpu, uint64_t data)
-{
-	(void)cpu;
-	(void)data;
-}
-
-/* Under QEMU's big lock, or the vCPU may have found nothing to do and not sleep yet: it would miss
- * the call. A main loop that waits within something else (aio_poll()) has it. */
-static void wake_vcpu(const struct vmft_qemu *q)
-{
-	const bool lock = !q->is_locked();
-	void *cpu = q->get_cpu(0);
-
-	if (!cpu)
-		return;
-	if (lock)
-		q->lock(__FILE__, __LINE__);
-	q->run_on_cpu(cpu, no_work, 0);
-	if (lock)
-		q->unlock();
-}
-
 /*
  * What the main loop queued for the log (packets in, disk completions) is logged and run by
  * the vCPU thread, and QEMU 7.2 wakes that thread with a kick, which an idle one sleeps
@@ -252,8 +230,8 @@ void vmft_tap_before_wait(void)
 {
 	/* The queue's head is read without its lock: missing an entry that is just being
 	 * made is as good as coming a moment earlier. */
-	if (vmft_tap.stream && vmft_agent.qemu.has_events() && !atomic_load(&vmft_agent.fenced))
-		wake_vcpu(&vmft_agent.qemu);
+	if (vmft_tap.stream && vmft_qemu_events_are_queued() && !atomic_load(&vmft_agent.fenced))
+		vmft_qemu_vcpu_wake();
 }
 
 static ssize_t cookie_write(void *cookie, const char *bytes, size_t n)

@@ -18,21 +18,10 @@
 #include <sys/stat.h>
 
 #include "agent.h"
+#include "monitor/agent/qemu/port.h"
 #include "monitor/common/area-setup.h"
-#include "qemu.h"
-
-/* Of QEMU 7.2: include/exec/memory.h, exec/ramlist.h */
-#define QEMU_GLOBAL_DIRTY_MIGRATION 1u
-#define QEMU_DIRTY_MEMORY_MIGRATION 2u
 
 struct vmft_track vmft_track;
-
-/* struct DirtyBitmapSnapshot (softmmu/physmem.c). A RAMBlock begins at a multiple of 64
- * pages (find_ram_offset()), so the first bit is its first page. */
-struct snapshot {
-	uint64_t start, end;
-	uint64_t dirty[];
-};
 
 int vmft_track_fail(int rc, const char *what)
 {
@@ -113,18 +102,17 @@ struct walk {
 	bool failed;
 };
 
-static int list_block(void *block, void *user)
+static int list_block(const struct vmft_qemu_ram *ram, void *user)
 {
 	struct walk *walk = user;
-	struct vmft_qemu *q = &vmft_agent.qemu;
-	struct vmft_region region = {.bytes = q->ram_length(block)};
+	struct vmft_region region = {.bytes = ram->bytes};
 
 	if (region.bytes == 0)
 		return 0;
-	region.kind = q->ram_fd(block) >= 0 ? VMFT_REGION_RAM : VMFT_REGION_SHADOW;
+	region.kind = ram->is_shared ? VMFT_REGION_RAM : VMFT_REGION_SHADOW;
 	region.bitmap_at = walk->bitmap_at;
 	region.shadow_at = region.kind == VMFT_REGION_RAM ? 0 : walk->shadow_at;
-	(void)snprintf(region.name, sizeof(region.name), "%s", q->ram_idstr(block));
+	(void)snprintf(region.name, sizeof(region.name), "%s", ram->name);
 	if (walk->regions == VMFT_AREA_REGIONS_MAX || !vmft_region_is_sane(walk->area, &region)) {
 		walk->failed = true;
 		return -1;
@@ -144,7 +132,7 @@ int vmft_track_describe(struct vmft_area *area)
 
 	walk.bitmap_at = last ? last->bitmap_at + vmft_region_bitmap_bytes(last) : area->bitmaps_at;
 	walk.shadow_at = area->shadow_at;
-	(void)vmft_agent.qemu.ram_foreach(list_block, &walk);
+	(void)vmft_qemu_ram_each(list_block, &walk);
 	if (walk.failed)
 		return vmft_track_fail(
 		    -E2BIG, "the guest has more memory beside its RAM (video memory, ROMs) "
@@ -154,27 +142,27 @@ int vmft_track_describe(struct vmft_area *area)
 }
 
 struct lookup {
-	const char *name;
-	void *block;
+	const struct vmft_region *region;
+	uint8_t *host;
 };
 
-static int compare_block(void *block, void *user)
+static int compare_block(const struct vmft_qemu_ram *ram, void *user)
 {
 	struct lookup *lookup = user;
 
-	if (strcmp(vmft_agent.qemu.ram_idstr(block), lookup->name) == 0)
-		lookup->block = block;
-	return lookup->block != NULL;
+	if (strcmp(ram->name, lookup->region->name) != 0)
+		return 0;
+	if (ram->bytes == lookup->region->bytes)
+		lookup->host = ram->host;
+	return 1;
 }
 
-void *vmft_track_block(const struct vmft_region *region)
+uint8_t *vmft_track_host(const struct vmft_region *region)
 {
-	struct lookup lookup = {.name = region->name};
+	struct lookup lookup = {.region = region};
 
-	(void)vmft_agent.qemu.ram_foreach(compare_block, &lookup);
-	if (!lookup.block || vmft_agent.qemu.ram_length(lookup.block) != region->bytes)
-		return NULL;
-	return lookup.block;
+	(void)vmft_qemu_ram_each(compare_block, &lookup);
+	return lookup.host;
 }
 
 /* Calls visit for each RAM region with QEMU's block of that name; an error ends it. */
@@ -185,13 +173,13 @@ int vmft_track_each_ram(struct vmft_area *area,
 	const uint32_t count = atomic_load(&area->region_count);
 
 	for (uint32_t i = area->disk_count; i < count && i < VMFT_AREA_REGIONS_MAX; i++) {
-		void *block = vmft_track_block(&area->region[i]);
+		uint8_t *host = vmft_track_host(&area->region[i]);
 		int rc;
 
-		if (!block)
+		if (!host)
 			return vmft_track_fail(-ENOENT,
 					       "the guest's memory has changed its layout");
-		rc = visit(area, &area->region[i], vmft_agent.qemu.ram_host(block));
+		rc = visit(area, &area->region[i], host);
 		if (rc < 0)
 			return rc;
 	}
@@ -217,16 +205,6 @@ int vmft_track_apply_shadow(struct vmft_area *area, struct vmft_region *region, 
 	return 0;
 }
 
-static struct snapshot *take_snapshot(struct vmft_region *region, uint8_t *host)
-{
-	struct vmft_qemu *q = &vmft_agent.qemu;
-	uint64_t offset;
-	void *memory = q->region_from_host(host, &offset);
-
-	return memory ? q->snapshot_and_clear(memory, 0, region->bytes, QEMU_DIRTY_MEMORY_MIGRATION)
-		      : NULL;
-}
-
 /*
  * All that was written up to now. memory_region_snapshot_and_clear_dirty() would do it block
  * by block, and for each wait until every vCPU has left what it executes (so that a page is
@@ -237,61 +215,58 @@ static int each_dirty(struct vmft_area *area,
 		      int (*visit)(struct vmft_area *area, struct vmft_region *region,
 				   uint8_t *host))
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
 	int rc;
 
-	q->dirty_log_sync();
+	vmft_qemu_dirty_log_sync();
 	rc = vmft_track_each_ram(area, visit);
-	if (q->runstate_is_running())
-		q->dirty_log_after_sync();
+	if (vmft_qemu_guest_runs())
+		vmft_qemu_dirty_log_settle();
 	return rc;
 }
 
 static int forget_dirty(struct vmft_area *area, struct vmft_region *region, uint8_t *host)
 {
-	struct snapshot *snapshot = take_snapshot(region, host);
-
 	(void)area;
-	if (!snapshot)
+	if (vmft_qemu_dirty_take(host, region->bytes, NULL, NULL) < 0)
 		return vmft_track_fail(-ENOENT, "QEMU does not find its own memory");
-	vmft_agent.qemu.free(snapshot);
 	return 0;
 }
 
-static void refresh_shadow(struct vmft_area *area, const struct vmft_region *region,
-			   const uint8_t *host, uint64_t word, uint64_t bits)
+struct marks {
+	struct vmft_area *area;
+	struct vmft_region *region;
+	uint8_t *host;
+};
+
+static void refresh_shadow(const struct marks *marks, uint64_t word, uint64_t bits)
 {
+	const struct vmft_region *region = marks->region;
+
 	if (region->kind != VMFT_REGION_SHADOW)
 		return;
 	for (; bits; bits &= bits - 1) {
 		uint64_t at = (word * 64 + (uint64_t)__builtin_ctzll(bits)) * VMFT_RAM_BLOCK_BYTES;
 		uint64_t n = region->bytes - at;
 
-		memcpy(shadow_of(area, region) + at, host + at,
+		memcpy(shadow_of(marks->area, region) + at, marks->host + at,
 		       n < VMFT_RAM_BLOCK_BYTES ? n : VMFT_RAM_BLOCK_BYTES);
 	}
 }
 
+static void mark_word(uint64_t word, uint64_t pages, void *user)
+{
+	const struct marks *marks = user;
+
+	atomic_fetch_or(&vmft_region_bitmap(marks->area, marks->region)[word], pages);
+	refresh_shadow(marks, word, pages);
+}
+
 static int mark_dirty(struct vmft_area *area, struct vmft_region *region, uint8_t *host)
 {
-	const uint64_t pages = (region->bytes + VMFT_RAM_BLOCK_BYTES - 1) / VMFT_RAM_BLOCK_BYTES;
-	_Atomic uint64_t *words = vmft_region_bitmap(area, region);
-	struct snapshot *snapshot = take_snapshot(region, host);
+	struct marks marks = {.area = area, .region = region, .host = host};
 
-	if (!snapshot)
+	if (vmft_qemu_dirty_take(host, region->bytes, mark_word, &marks) < 0)
 		return vmft_track_fail(-ENOENT, "QEMU does not find its own memory");
-	for (uint64_t word = 0; word * 64 < pages; word++) {
-		uint64_t bits = snapshot->dirty[word];
-
-		/* The snapshot is of 64 whole pages, what follows is the next block's. */
-		if (pages - word * 64 < 64)
-			bits &= (UINT64_C(1) << (pages - word * 64)) - 1;
-		if (!bits)
-			continue;
-		atomic_fetch_or(&words[word], bits);
-		refresh_shadow(area, region, host, word, bits);
-	}
-	vmft_agent.qemu.free(snapshot);
 	return 0;
 }
 
@@ -326,8 +301,8 @@ int vmft_track_begin(struct vmft_area *area)
 
 	if (rc < 0)
 		return rc;
-	if (!vmft_track.dirty_log)
-		vmft_agent.qemu.dirty_log_start(QEMU_GLOBAL_DIRTY_MIGRATION);
+	if (!vmft_track.dirty_log && vmft_qemu_dirty_log_start() < 0)
+		return vmft_track_fail(-EIO, "QEMU cannot note which memory is written to");
 	vmft_track.dirty_log = true;
 	atomic_store(&area->disk_overflow, 0);
 	atomic_store(&vmft_track.disks, true);
@@ -348,7 +323,7 @@ int vmft_track_end(void)
 {
 	atomic_store(&vmft_track.disks, false);
 	if (vmft_track.dirty_log)
-		vmft_agent.qemu.dirty_log_stop(QEMU_GLOBAL_DIRTY_MIGRATION);
+		vmft_qemu_dirty_log_stop();
 	vmft_track.dirty_log = false;
 	return 0;
 }

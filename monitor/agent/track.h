@@ -41,7 +41,8 @@ int vmft_track_scan(struct vmft_area *area);
 int vmft_track_end(void);
 int vmft_track_disk_of(int fd); /* the image that fd is open on, or -1; any thread */
 void vmft_track_mark(struct vmft_region *region, uint64_t first, uint64_t last); /* blocks */
-void *vmft_track_block(const struct vmft_region *region); /* QEMU's RAMBlock, or NULL */
+/* Where the memory of that region is; NULL: QEMU has none of that name and size. */
+uint8_t *vmft_track_host(const struct vmft_region *region);
 /* Calls visit for each RAM region with the address of its memory; an error ends it. */
 int vmft_track_each_ram(struct vmft_area *area,
 			int (*visit)(struct vmft_area *area, struct vmft_region *region,

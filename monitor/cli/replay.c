@@ -182,7 +182,7 @@ static bool is_build(const struct vmft_hello *id, const struct vmft_qemu_binary 
 
 	for (size_t i = 0; i < id->build_id_bytes; i++)
 		(void)snprintf(hex + 2 * i, 3, "%02x", id->build_id[i]);
-	return strcmp(hex, binary->build_id) == 0 && id->log_version == binary->row->log_version;
+	return strcmp(hex, binary->build_id) == 0 && id->log_version == binary->series->log_version;
 }
 
 /* Here it is not the pair file that says which QEMU it is. */

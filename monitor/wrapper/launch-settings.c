@@ -84,7 +84,7 @@ int vmft_launch_settings(const struct vmft_launch *launch, struct vmft_settings 
 	ret->guest_pid = getpid();
 	ret->role = launch->role;
 	ret->host = launch->host;
-	ret->log_version = launch->qemu->row->log_version;
+	ret->log_version = launch->qemu->series->log_version;
 	for (size_t i = 0; r == 0 && i < cmdline->disk_count; i++)
 		r = fill_disk(&cmdline->disks[i], &launch->images[i], &ret->disk[i], err);
 	for (size_t i = 0; r == 0 && i < cmdline->nic_count; i++)

@@ -26,9 +26,11 @@ extern char **environ;
 
 static int refuse(struct vmft_error *err, const char *path, const char *why, const char *what)
 {
+	char known[64];
+
 	return vmft_error_set(err, -EINVAL, VMFT_EXIT_QEMU,
 			      "%s: %s%s; set qemu= to a QEMU %s of the distribution", path, why,
-			      what, vmft_qemu_versions_known());
+			      what, vmft_qemu_series_names(known, sizeof(known)));
 }
 
 static Elf_Scn *section_find(Elf *elf, GElf_Word type, GElf_Shdr *ret)
@@ -121,7 +123,7 @@ static int inspect_elf(const char *path, Elf *elf, struct vmft_qemu_binary *bina
 		return refuse(err, path, "not a program file", "");
 	if (header.e_machine != EM_X86_64)
 		return refuse(err, path, "not a program for x86_64", "");
-	r = check_symbols(path, elf, binary->row->symbols, err);
+	r = check_symbols(path, elf, binary->series->symbols, err);
 	if (r < 0)
 		return r;
 	if (!elf_build_id(elf, filled.build_id, sizeof(filled.build_id)))
@@ -261,8 +263,8 @@ int vmft_qemu_binary_check(const char *path, struct vmft_qemu_binary *ret, struc
 		return (int)size;
 	if (vmft_qemu_version_parse(output, (size_t)size, binary.version) < 0)
 		return refuse(err, path, "does not say that it is a QEMU emulator", "");
-	binary.row = vmft_qemu_version_find(binary.version);
-	if (!binary.row)
+	binary.series = vmft_qemu_series_find(binary.version);
+	if (!binary.series)
 		return refuse(err, path, "vmft does not know QEMU ", binary.version);
 	r = vmft_qemu_binary_inspect(path, &binary, err);
 	if (r == 0)

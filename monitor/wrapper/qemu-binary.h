@@ -3,20 +3,20 @@
 #ifndef VMFT_QEMU_BINARY_H
 #define VMFT_QEMU_BINARY_H
 
+#include "monitor/agent/qemu/series.h"
 #include "monitor/common/error.h"
-#include "qemu-versions.h"
 
 #define VMFT_QEMU_VERSION_MAX 32
 
 struct vmft_qemu_binary {
 	char version[VMFT_QEMU_VERSION_MAX];
 	char build_id[2 * 64 + 1]; /* hex; both sides must have the same */
-	const struct vmft_qemu_version *row;
+	const struct vmft_qemu_series *series;
 };
 
 /*
  * Reads the ELF file at path: the symbols the agent needs, of the sizes it expects, and the
- * build-id. Needs binary->row. Negative errno with *err filled; *binary is untouched then.
+ * build-id. Needs binary->series. Negative errno with *err filled; *binary is untouched then.
  */
 int vmft_qemu_binary_inspect(const char *path, struct vmft_qemu_binary *binary,
 			     struct vmft_error *err);

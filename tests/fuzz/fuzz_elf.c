@@ -24,8 +24,8 @@ static void must(int good)
 static void inspect(const uint8_t *data, size_t size)
 {
 	static const struct vmft_qemu_symbol symbols[] = {{"mode", 4}, {"get", 0}, {0}};
-	static const struct vmft_qemu_version row = {.prefix = "7.2.", .symbols = symbols};
-	struct vmft_qemu_binary binary = {.version = "7.2.1", .row = &row}, before = binary;
+	static const struct vmft_qemu_series series = {.name = "7.2", .symbols = symbols};
+	struct vmft_qemu_binary binary = {.version = "7.2.1", .series = &series}, before = binary;
 	struct vmft_error err = {0};
 	char path[32];
 	int fd = memfd_create("fuzz", MFD_CLOEXEC);

@@ -23,7 +23,6 @@
 #include "monitor/agent/nic.h"
 #include "monitor/agent/output.h"
 #include "monitor/agent/power.h"
-#include "monitor/agent/qemu.h"
 #include "monitor/agent/requests.h"
 #include "monitor/agent/service.h"
 #include "monitor/agent/signals.h"
@@ -106,14 +105,6 @@ void vmft_agent_broken(const char *what)
 uint64_t vmft_agent_now(void)
 {
 	return world.now;
-}
-
-uint64_t vmft_qemu_block_requests(void)
-{
-	uint64_t count;
-
-	memcpy(&count, vmft_agent.qemu.replay_state + VMFT_QEMU_BLOCK_REQUEST_ID, sizeof(count));
-	return count;
 }
 
 /* --- libc -------------------------------------------------------------------- */
@@ -231,6 +222,59 @@ static void runstate_set(int run_state)
 	world.run_state = run_state;
 }
 
+const struct world_qemu world_qemu = {
+    .replay_mode = &world.replay_mode,
+    .replay_file = &world.replay_file,
+    .timers_state = world.timers_state,
+    .replay_state = world.replay_state,
+    .qemu_notify_event = notify_event,
+    .replay_has_events = has_events,
+    .qemu_mutex_iothread_locked = is_locked,
+    .qemu_mutex_lock_iothread_impl = lock,
+    .qemu_mutex_unlock_iothread = unlock,
+    .async_run_on_cpu = run_on_cpu,
+    .runstate_is_running = runstate_is_running,
+    .all_cpu_threads_idle = is_idle,
+    .cpus_get_virtual_clock = virtual_clock,
+    .qemu_clock_deadline_ns_all = deadline,
+    .qemu_get_cpu = get_cpu,
+    .cpu_exit = cpu_exit,
+    .cpu_dump_state = cpu_dump_state,
+    .autostart = &world.autostart,
+    .runstate_set = runstate_set,
+};
+
+static const struct world_qemu *in_use;
+
+static void not_played(void)
+{
+	abort();
+}
+
+/* As dlsym() does it. */
+static void *look_up(const char *name)
+{
+	void *found = NULL;
+
+#define VMFT_QEMU_OBJECT(type, symbol, size)                                                       \
+	if (strcmp(name, #symbol) == 0)                                                            \
+		memcpy(&found, &in_use->symbol, sizeof(found));
+#define VMFT_QEMU_FUNCTION(result, symbol, arguments) VMFT_QEMU_OBJECT(, symbol, )
+#define VMFT_GLIB_FUNCTION			      VMFT_QEMU_FUNCTION
+#include "monitor/agent/qemu/symbols.def"
+
+#include "monitor/agent/qemu/qemu-7.2.def"
+#undef VMFT_QEMU_OBJECT
+	return found ? found : (void *)not_played;
+}
+
+void world_use_qemu(const struct world_qemu *played)
+{
+	in_use = played;
+	CU_ASSERT_EQUAL_FATAL(vmft_qemu_choose("7.2.22"), 0);
+	CU_ASSERT_PTR_NULL_FATAL(vmft_qemu_bind(look_up));
+}
+
 /* --- up and down ------------------------------------------------------------- */
 
 static void map_memory(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
@@ -264,6 +308,7 @@ void world_reset_agent(void)
 	memset(&vmft_input_state, 0, sizeof(vmft_input_state));
 	memset(&vmft_nics, 0, sizeof(vmft_nics));
 	memset(&vmft_output, 0, sizeof(vmft_output));
+	memset(&vmft_qemu, 0, sizeof(vmft_qemu));
 	memset(&vmft_power, 0, sizeof(vmft_power));
 	memset(&vmft_requests, 0, sizeof(vmft_requests));
 	memset(&vmft_signals, 0, sizeof(vmft_signals));
@@ -278,41 +323,13 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	world_reset_agent();
 	map_memory(ram_bytes, disk_bytes, disk_count);
 	CU_ASSERT_EQUAL_FATAL(pipe2(world.tap, O_NONBLOCK), 0);
-	vmft_agent.log_version = 0xe0200c;
-	vmft_agent.clock_offset = 56;
-	vmft_agent.warp_offset = 48;
-	vmft_agent.warp_timer_offset = 88;
-	vmft_agent.shift_offset = 26;
-	vmft_agent.bias_offset = 40;
-	vmft_agent.icount_offset = 64;
-	vmft_agent.kind_offset = 28;
 	stand_in_for_libc();
 	vmft_nics.count = 1;
 	vmft_nics.nic[0].fd = world.tap[0];
 	vmft_nics.found = true;
 	vmft_agent.ram_fd = memfd_create("ram", 0);
 	CU_ASSERT_EQUAL_FATAL(ftruncate(vmft_agent.ram_fd, (off_t)ram_bytes), 0);
-	vmft_agent.qemu = (struct vmft_qemu){
-	    .replay_mode = &world.replay_mode,
-	    .replay_file = &world.replay_file,
-	    .timers_state = world.timers_state,
-	    .replay_state = world.replay_state,
-	    .notify_event = notify_event,
-	    .has_events = has_events,
-	    .is_locked = is_locked,
-	    .lock = lock,
-	    .unlock = unlock,
-	    .run_on_cpu = run_on_cpu,
-	    .runstate_is_running = runstate_is_running,
-	    .is_idle = is_idle,
-	    .virtual_clock = virtual_clock,
-	    .deadline = deadline,
-	    .get_cpu = get_cpu,
-	    .cpu_exit = cpu_exit,
-	    .cpu_dump_state = cpu_dump_state,
-	    .autostart = &world.autostart,
-	    .runstate_set = runstate_set,
-	};
+	world_use_qemu(&world_qemu);
 	vmft_gate_init(&vmft_gate, 1000);
 	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_RUN);
 	world.now = 1000;

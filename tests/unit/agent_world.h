@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The agent's files without a QEMU around them: what agent.c, ground.c, qemu.c and service.c would
+ * The agent's files without a QEMU around them: what agent.c, ground.c and service.c would
  * do to the process are plain functions here, the "tap" is a pipe, time is a variable.
  */
 #ifndef VMFT_TEST_AGENT_WORLD_H
@@ -17,8 +17,20 @@
 #include "monitor/agent/agent.h"
 #include "monitor/agent/gate.h"
 #include "monitor/agent/ground.h"
+#include "monitor/agent/qemu/inside.h"
 
 #define WORLD_RING 1048576u
+
+/* The symbols of QEMU 7.2, as the unit tests play them. */
+struct world_qemu {
+#define VMFT_QEMU_OBJECT(type, name, size)	    type *name;
+#define VMFT_QEMU_FUNCTION(result, name, arguments) result(*name) arguments;
+#define VMFT_GLIB_FUNCTION			    VMFT_QEMU_FUNCTION
+#include "monitor/agent/qemu/symbols.def"
+
+#include "monitor/agent/qemu/qemu-7.2.def"
+#undef VMFT_QEMU_OBJECT
+};
 
 struct world {
 	uint64_t now;
@@ -48,6 +60,11 @@ void world_reset_agent(void);
 /* A fresh agent: a ring of WORLD_RING bytes, the command RUN, an attach area for these images. */
 void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count);
 void world_down(void);
+
+/* The QEMU of world_up(). */
+extern const struct world_qemu world_qemu;
+/* The agent is in this QEMU from now on. Whatever is NULL in it aborts when it is called. */
+void world_use_qemu(const struct world_qemu *played);
 
 /* For world.sleep: as ground.c does it, counted in world.slept before. */
 void world_futex_wait(uint32_t seen);

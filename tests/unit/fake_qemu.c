@@ -17,7 +17,6 @@
 #include <x86intrin.h>
 
 #include "monitor/agent/checkpoint.h"
-#include "monitor/agent/qemu.h"
 #include "monitor/agent/requests.h"
 #include "monitor/agent/tap.h"
 #include "monitor/agent/track.h"
@@ -191,7 +190,7 @@ static void stop_clocks(void)
 {
 	if (qemu.ticks) {
 		add_to_timer(8, __rdtsc());
-		add_to_timer(vmft_agent.clock_offset, world.now);
+		add_to_timer(56, world.now);
 	}
 	qemu.ticks = false;
 }
@@ -200,7 +199,7 @@ static void start_clocks(void)
 {
 	if (!qemu.ticks) {
 		add_to_timer(8, -__rdtsc());
-		add_to_timer(vmft_agent.clock_offset, -world.now);
+		add_to_timer(56, -world.now);
 	}
 	qemu.ticks = true;
 }
@@ -558,7 +557,7 @@ static void qmp_quit(void **err)
 	CU_ASSERT_PTR_NULL(err);
 }
 
-static void register_shutdown_notifier(struct vmft_notifier *notifier)
+static void register_shutdown_notifier(struct vmft_qemu_notifier *notifier)
 {
 	qemu.shutdown_notifier = notifier;
 }
@@ -641,50 +640,55 @@ static void name_disks(void)
 	vmft_track.disk_count = 2;
 }
 
-static void qemu_functions(struct vmft_qemu *q)
+/* What world_up() plays of it stays. */
+static void play(void)
 {
+	static struct world_qemu played;
+	struct world_qemu *q = &played;
+
+	played = world_qemu;
 	q->runstate_is_running = runstate_is_running;
 	q->vm_stop = vm_stop;
 	q->vm_start = vm_start;
-	q->disable_events = disable_events;
-	q->enable_events = enable_events;
-	q->drain_all = drain_all;
-	q->flush_all = qemu_flush_all;
-	q->activate_all = activate_all;
+	q->replay_disable_events = disable_events;
+	q->replay_enable_events = enable_events;
+	q->bdrv_drain_all = drain_all;
+	q->bdrv_flush_all = qemu_flush_all;
+	q->bdrv_activate_all = activate_all;
 	q->error_get_pretty = error_get_pretty;
-	q->dirty_log_start = dirty_log_start;
-	q->dirty_log_stop = dirty_log_stop;
-	q->region_from_host = region_from_host;
-	q->snapshot_and_clear = snapshot_and_clear;
-	q->dirty_log_sync = dirty_log_sync;
-	q->dirty_log_after_sync = dirty_log_after_sync;
-	q->ram_foreach = ram_foreach;
-	q->ram_idstr = ram_idstr;
-	q->ram_host = ram_host;
-	q->ram_length = ram_length;
-	q->ram_fd = ram_fd;
-	q->iohandler_context = iohandler_context;
-	q->schedule_oneshot = schedule_oneshot;
-	q->channel_new_fd = channel_new_fd;
-	q->file_new_output = file_new;
-	q->file_new_input = file_new;
-	q->file_close = file_close;
-	q->file_get_be32 = file_get_be32;
-	q->unref = unref;
-	q->save_device_state = qemu_save_device_state;
-	q->load_device_state = load_device_state;
-	q->system_reset = system_reset;
-	q->pre_loadvm = pre_loadvm;
-	q->machine = machine;
-	q->object_each = object_each;
-	q->object_cast = object_cast;
+	q->memory_global_dirty_log_start = dirty_log_start;
+	q->memory_global_dirty_log_stop = dirty_log_stop;
+	q->memory_region_from_host = region_from_host;
+	q->cpu_physical_memory_snapshot_and_clear_dirty = snapshot_and_clear;
+	q->memory_global_dirty_log_sync = dirty_log_sync;
+	q->memory_global_after_dirty_log_sync = dirty_log_after_sync;
+	q->qemu_ram_foreach_block = ram_foreach;
+	q->qemu_ram_get_idstr = ram_idstr;
+	q->qemu_ram_get_host_addr = ram_host;
+	q->qemu_ram_get_used_length = ram_length;
+	q->qemu_ram_get_fd = ram_fd;
+	q->iohandler_get_aio_context = iohandler_context;
+	q->aio_bh_schedule_oneshot_full = schedule_oneshot;
+	q->qio_channel_file_new_fd = channel_new_fd;
+	q->qemu_file_new_output = file_new;
+	q->qemu_file_new_input = file_new;
+	q->qemu_fclose = file_close;
+	q->qemu_get_be32 = file_get_be32;
+	q->object_unref = unref;
+	q->qemu_save_device_state = qemu_save_device_state;
+	q->qemu_load_device_state = load_device_state;
+	q->qemu_system_reset = system_reset;
+	q->cpu_synchronize_all_pre_loadvm = pre_loadvm;
+	q->qdev_get_machine = machine;
+	q->object_child_foreach_recursive = object_each;
+	q->object_dynamic_cast = object_cast;
 	q->timer_del = timer_del;
 	q->i2c_end_transfer = i2c_end_transfer;
-	q->aio_context = aio_context;
+	q->qemu_get_aio_context = aio_context;
 	q->aio_poll = aio_poll;
-	q->store_running = store_running;
-	q->save_instructions = save_instructions;
-	q->free = free_snapshot;
+	q->global_state_store_running = store_running;
+	q->replay_save_instructions = save_instructions;
+	q->g_free = free_snapshot;
 	q->runstate_check = runstate_check;
 	q->runstate_set = runstate_set;
 	q->cpu_disable_ticks = cpu_disable_ticks;
@@ -695,19 +699,21 @@ static void qemu_functions(struct vmft_qemu *q)
 	q->cpu_throttle_set = cpu_throttle_set;
 	q->cpu_throttle_stop = cpu_throttle_stop;
 	q->qmp_quit = qmp_quit;
-	q->store_state = store_state;
-	q->state_received = state_received;
-	q->state_loaded = state_loaded;
-	q->clock_enable = clock_enable;
-	q->wakeup_enable = wakeup_enable;
-	q->object_of_type = object_of_type;
-	q->object_get_uint = object_get_uint;
-	q->port_in16 = port_in16;
-	q->reset_requested_get = reset_requested_get;
-	q->shutdown_requested_get = shutdown_requested_get;
-	q->register_shutdown_notifier = register_shutdown_notifier;
+	q->global_state_store = store_state;
+	q->global_state_received = state_received;
+	q->global_state_get_runstate = state_loaded;
+	q->qemu_clock_enable = clock_enable;
+	q->qemu_system_wakeup_enable = wakeup_enable;
+	q->object_resolve_path_type = object_of_type;
+	q->object_property_get_uint = object_get_uint;
+	q->cpu_inw = port_in16;
+	q->qemu_reset_requested_get = reset_requested_get;
+	q->qemu_shutdown_requested_get = shutdown_requested_get;
+	q->qemu_register_shutdown_notifier = register_shutdown_notifier;
 	q->shutdown_action = &qemu.shutdown_action;
-	q->killed = killed;
+	q->qemu_system_killed = killed;
+	q->phase_check = phase_check;
+	world_use_qemu(q);
 }
 
 static void up(uint64_t ram_bytes)
@@ -718,7 +724,7 @@ static void up(uint64_t ram_bytes)
 	memset(&qemu, 0, sizeof(qemu));
 	world_up(ram_bytes, disk_bytes, 2);
 	area = vmft_agent.area;
-	qemu_functions(&vmft_agent.qemu);
+	play();
 	for (unsigned i = 0; i < 2; i++) {
 		disk[i] = memfd_create("disk", 0);
 		CU_ASSERT_FATAL(disk[i] >= 0);
@@ -729,8 +735,6 @@ static void up(uint64_t ram_bytes)
 	vmft_libc_table.pwritev64 = libc_pwritev64;
 	vmft_libc_table.fallocate64 = libc_fallocate64;
 	vmft_libc_table.ioctl = libc_ioctl;
-	vmft_agent.rng_offset = offsetof(struct fake_rng, max_bytes);
-	vmft_agent.ioapic_offset = offsetof(struct fake_ioapic, irq_eoi);
 	devices_busy();
 	qemu.running = true;
 	qemu.state = state;
@@ -756,7 +760,6 @@ void qemu_up_checkpoint(uint64_t ram_bytes)
 {
 	up(ram_bytes);
 	vmft_agent.checkpoint = true;
-	vmft_checkpoint.phase_check = phase_check;
 	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_RECORDING);
 	world.run_state = QEMU_RUNNING;
 	qemu.ticks = true;

@@ -7,6 +7,7 @@
 #ifndef VMFT_TEST_FAKE_QEMU_H
 #define VMFT_TEST_FAKE_QEMU_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,7 +46,7 @@ struct block {
 	uint64_t dirty[1024];
 };
 
-/* The layout is the agent's to know by two offsets and what lies beside. */
+/* Devices as QEMU 7.2 lays them out. */
 struct fake_timer {
 	int64_t expire_time;
 	void *list;
@@ -59,7 +60,7 @@ struct fake_object {
 
 struct fake_rng {
 	struct fake_object object;
-	uint64_t parent[3];
+	uint64_t parent[65];
 	uint64_t max_bytes;
 	uint32_t period_ms;
 	void *backend;
@@ -70,10 +71,17 @@ struct fake_rng {
 
 struct fake_ioapic {
 	struct fake_object object;
+	uint64_t parent[188];
 	int irq_level[24];
 	int irq_eoi[24];
 	struct fake_timer *timer;
 };
+
+static_assert(offsetof(struct fake_rng, max_bytes) == 528, "conf.max_bytes of VirtIORNG");
+static_assert(offsetof(struct fake_ioapic, irq_eoi) == 1608, "irq_eoi of IOAPICCommonState");
+
+static_assert(offsetof(struct fake_rng, max_bytes) == 528, "conf.max_bytes of VirtIORNG");
+static_assert(offsetof(struct fake_ioapic, irq_eoi) == 1608, "irq_eoi of IOAPICCommonState");
 
 /* What qio_channel_file_new_fd() and qemu_file_new_output() give. */
 struct file {
@@ -88,7 +96,7 @@ struct fake_qemu {
 	unsigned log_starts, log_stops;
 	bool running;
 	int reset_requested, shutdown_requested, shutdown_action;
-	struct vmft_notifier *shutdown_notifier;
+	struct vmft_qemu_notifier *shutdown_notifier;
 	uint32_t pm_base; /* 0: no power management */
 	uint16_t pm_enable, pm_control;
 	bool synced;	    /* KVM's marks are in QEMU's */

@@ -740,7 +740,7 @@ static void test_gate_full(void)
 static void feed_header(void)
 {
 	CU_ASSERT_PTR_NOT_NULL(vmft_feed_open());
-	vmft_agent.qemu.replay_file = &world.replay_file;
+	vmft_qemu.symbols.replay_file = &world.replay_file;
 	CU_ASSERT_EQUAL(vmft_feed_byte(), 0x00);
 	CU_ASSERT_EQUAL(vmft_feed_byte(), 0xe0);
 	CU_ASSERT_EQUAL(vmft_feed_byte(), 0x20);

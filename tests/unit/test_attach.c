@@ -368,7 +368,7 @@ static void test_scan_refuses(void)
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), -ENOENT);
 	qemu.block[BIOS - RAM].bytes += PAGE;
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
-	vmft_agent.qemu.region_from_host = region_lost;
+	vmft_qemu.symbols.memory_region_from_host = region_lost;
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), -ENOENT);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), -ENOENT);
 	qemu_down();
@@ -459,7 +459,7 @@ static void test_point_and_replay_state(void)
 	qemu_up_tracking();
 	area_budget(0);
 	memset(world.replay_state, 0x5a, sizeof(world.replay_state));
-	vmft_agent.qemu.save_device_state = save_looks_at_unread_data;
+	vmft_qemu.symbols.qemu_save_device_state = save_looks_at_unread_data;
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
 	for (unsigned i = 0; i < sizeof(world.replay_state); i++) {
 		const bool unread = i >= HAS_UNREAD_DATA && i < HAS_UNREAD_DATA + 4;
@@ -484,7 +484,7 @@ static void test_point_flushes(void)
 
 	qemu_up_tracking();
 	vmft_agent.flush = true;
-	vmft_agent.qemu.flush_all = flush_writes;
+	vmft_qemu.symbols.bdrv_flush_all = flush_writes;
 	area_budget(BLOCK);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
 	CU_ASSERT_STRING_EQUAL(

@@ -277,7 +277,7 @@ static void test_epoch_flushes(void)
 
 	attached();
 	vmft_agent.flush = true;
-	vmft_agent.qemu.flush_all = flush_writes;
+	vmft_qemu.symbols.bdrv_flush_all = flush_writes;
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
 	calls_are(STOPPED "flush " SAVED WENT_ON);
 	piece_is(&p, 0, 100 * BLOCK, 0);
@@ -299,7 +299,7 @@ static void test_saved_before_scanned(void)
 	struct pieces p = {0};
 
 	attached();
-	vmft_agent.qemu.save_device_state = save_writes;
+	vmft_qemu.symbols.qemu_save_device_state = save_writes;
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
 	lengths_of_images(&p);
 	piece_is(&p, RAM, 9 * PAGE, PAGE);
@@ -501,7 +501,7 @@ static void test_more_and_cont(void)
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
 	calls_are(STOPPED SAVED);
 	qemu.ticks = true;
-	vmft_agent.qemu.vm_start();
+	vmft_qemu.symbols.vm_start();
 	calls_are("vm-start ");
 	guest_writes(RAM, 0, 0xff);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
@@ -636,12 +636,12 @@ static void test_frozen_and_cont(void)
 	attached();
 	atomic_store(&vmft_agent.iface->freeze, 1);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
-	vmft_agent.qemu.vm_start();
+	vmft_qemu.symbols.vm_start();
 	qemu.calls[0] = '\0';
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
 	calls_are(STOPPED SAVED);
 	/* Thawed, there is nothing to be done for it, and nothing for its clocks. */
-	vmft_agent.qemu.vm_start();
+	vmft_qemu.symbols.vm_start();
 	qemu.calls[0] = '\0';
 	memset(world.timers_state, 0, sizeof(world.timers_state));
 	atomic_store(&vmft_agent.iface->freeze, 0);
@@ -1019,7 +1019,7 @@ static void standby(void)
 	qemu.running = false;
 	world.run_state = QEMU_INMIGRATE;
 	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_STANDBY);
-	vmft_agent.qemu.vm_start = start_looks;
+	vmft_qemu.symbols.vm_start = start_looks;
 	memset((uint8_t *)area + area->region[BIOS].shadow_at, 0xbb, 3 * PAGE + 100);
 	memcpy((uint8_t *)area + area->state_at, saved, sizeof(saved));
 	atomic_store(&area->load_bytes, sizeof(saved));

@@ -317,7 +317,7 @@ static void pauses(void)
 	enum { QEMU_IO_ERROR = 3 };
 
 	vmft_clock_before_wait();
-	(void)vmft_agent.qemu.vm_stop(QEMU_IO_ERROR);
+	(void)vmft_qemu.symbols.vm_stop(QEMU_IO_ERROR);
 	world.run_state = QEMU_IO_ERROR;
 }
 
@@ -325,7 +325,7 @@ static uint64_t guest_clock(void)
 {
 	uint64_t offset;
 
-	memcpy(&offset, world.timers_state + vmft_agent.clock_offset, sizeof(offset));
+	memcpy(&offset, world.timers_state + 56, sizeof(offset));
 	return offset + (qemu.ticks ? world.now : 0);
 }
 

@@ -13,7 +13,6 @@
 #include "monitor/agent/diverge.h"
 #include "monitor/agent/feed.h"
 #include "monitor/agent/output.h"
-#include "monitor/agent/qemu.h"
 #include "monitor/agent/tap.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/daemon/hub/monitor.h"
@@ -412,7 +411,7 @@ static void test_when_to_sample(void)
 	sample(1000, 1);
 	vmft_tap_write(checkpoint, 1); /* a timer's: the vCPU may replay it */
 	CU_ASSERT_EQUAL(atomic_load(&iface->digests_taken), 0);
-	memcpy(world.replay_state + VMFT_QEMU_BLOCK_REQUEST_ID, &two, sizeof(two));
+	memcpy(world.replay_state + 48, &two, sizeof(two));
 	vmft_tap_write(sampled, 1);
 	vmft_tap_write(block, sizeof(block));
 	vmft_tap_write(sampled, 1);
@@ -438,7 +437,7 @@ static void test_samples_behind_attach_point(void)
 	const uint64_t five = 5;
 
 	primary_up();
-	memcpy(world.replay_state + VMFT_QEMU_BLOCK_REQUEST_ID, &five, sizeof(five));
+	memcpy(world.replay_state + 48, &five, sizeof(five));
 	sample(1000, 1);
 	vmft_tap_keep_from_here();
 	vmft_tap_write(sampled, 1);

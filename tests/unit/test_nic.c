@@ -67,8 +67,8 @@ static void setup(void)
 {
 	world_up(4096, NULL, 0);
 	vmft_libc()->ioctl = fake_ioctl;
-	vmft_agent.qemu.find_netdev = find_netdev;
-	vmft_agent.qemu.tap_get_fd = tap_get_fd;
+	vmft_qemu.symbols.qemu_find_netdev = find_netdev;
+	vmft_qemu.symbols.tap_get_fd = tap_get_fd;
 	memset(&vmft_nics, 0, sizeof(vmft_nics));
 	vmft_nics.count = 2;
 	vmft_nics.nic[0].id[0] = 'a';

@@ -10,6 +10,7 @@
 #include "monitor/agent/agent.h"
 #include "monitor/agent/gate.h"
 #include "monitor/agent/nic.h"
+#include "monitor/agent/qemu/port.h"
 #include "monitor/agent/settings.h"
 #include "monitor/agent/track.h"
 #include "monitor/common/iface-setup.h"
@@ -189,9 +190,9 @@ static struct vmft_cmdline cmdline;
 
 static int launch(void)
 {
-	static const struct vmft_qemu_version row = {.log_version = 0xe0200c};
+	static const struct vmft_qemu_series series = {.log_version = 0xe0200c};
 	static const struct vmft_qemu_binary qemu = {
-	    .version = "7.2.22", .build_id = "ab", .row = &row};
+	    .version = "7.2.22", .build_id = "ab", .series = &series};
 	static const struct vmft_pair_config config = {.gate_bytes = 65536};
 	const struct vmft_launch launched = {
 	    .role = VMFT_ROLE_BACKUP,
@@ -287,8 +288,7 @@ static void test_agent(void)
 	CU_ASSERT_EQUAL(vmft_agent.bell_agent, 7);
 	CU_ASSERT_EQUAL(vmft_agent.lifeline, 8);
 	CU_ASSERT_EQUAL(vmft_gate.limit, 1u << 20);
-	CU_ASSERT_EQUAL(vmft_agent.log_version, 0xe0200c);
-	CU_ASSERT_EQUAL(vmft_agent.clock_offset, 56);
+	CU_ASSERT_EQUAL(vmft_qemu_log_version(), 0xe0200c);
 	CU_ASSERT_EQUAL(vmft_track.disk_count, 2);
 	CU_ASSERT_EQUAL(vmft_track.disk[0].device, 0x801);
 	CU_ASSERT_EQUAL(vmft_track.disk[0].inode, 12);

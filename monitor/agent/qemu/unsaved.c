@@ -1,26 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What devices keep that is in no saved state, and that a reset leaves as it is. At a lockstep
- * attach point it is made what it is in a QEMU that has just started, as the backup's has: else a
- * timer would go off on one side only, and the replay of the log would wait for it for ever.
- * docs/qemu.md has the list of all devices.
+ * What devices keep that is in no saved state, and that a reset leaves as it is. docs/qemu.md has
+ * the list of all devices.
  */
-#define _GNU_SOURCE
-#include "unsaved.h"
+#include "inside.h"
 
 #include <errno.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
 
-#include "agent.h"
-#include "qemu.h"
-#include "track.h"
-
-/* QEMUTimer.opaque (include/qemu/timer.h of QEMU 7.2): what its callback is given. */
-#define QEMU_TIMER_OPAQUE 24
-
-/* The end of VirtIORNG (include/hw/virtio/virtio-rng.h). */
+/* The end of VirtIORNG (include/hw/virtio/virtio-rng.h), from the field RNG_LIMIT on. */
 struct rng_limit {
 	uint64_t max_bytes;
 	uint64_t period_ms; /* 32 bits and padding */
@@ -30,31 +17,33 @@ struct rng_limit {
 	bool activate_timer;
 };
 
-/* The end of IOAPICCommonState (include/hw/i386/ioapic_internal.h). */
+/* The end of IOAPICCommonState (include/hw/i386/ioapic_internal.h), from the field IOAPIC_STORM on.
+ */
 struct ioapic_storm {
 	int32_t irq_eoi[24];
 	void *timer;
 };
 
+static void *at_field(void *device, enum vmft_qemu_field_id id)
+{
+	return (uint8_t *)device + vmft_qemu.series->field[id].offset;
+}
+
 static struct rng_limit *rng_limit(void *rng)
 {
-	return (void *)((uint8_t *)rng + vmft_agent.rng_offset);
+	return at_field(rng, VMFT_QEMU_RNG_LIMIT);
 }
 
 static struct ioapic_storm *ioapic_storm(void *ioapic)
 {
-	return (void *)((uint8_t *)ioapic + vmft_agent.ioapic_offset);
+	return at_field(ioapic, VMFT_QEMU_IOAPIC_STORM);
 }
 
-/* That a pointer is where this build is expected to have it is known by what it points back to. */
-static bool is_timer_of(const uint8_t *timer, const void *device)
+/* That a pointer is where this build is expected to have it is known by what it points back to: a
+ * timer's callback is given its device. */
+static bool is_timer_of(const void *timer, const void *device)
 {
-	const void *opaque;
-
-	if (!timer)
-		return false;
-	memcpy(&opaque, timer + QEMU_TIMER_OPAQUE, sizeof(opaque));
-	return opaque == device;
+	return timer && vmft_qemu_field_get(timer, VMFT_QEMU_TIMER_OPAQUE) == (uintptr_t)device;
 }
 
 static bool rng_is_known(void *rng)
@@ -68,7 +57,7 @@ static void rng_forget(void *rng)
 {
 	struct rng_limit *limit = rng_limit(rng);
 
-	vmft_agent.qemu.timer_del(limit->timer);
+	vmft_qemu.symbols.timer_del(limit->timer);
 	limit->quota_remaining = (int64_t)limit->max_bytes;
 	limit->activate_timer = true;
 }
@@ -84,7 +73,7 @@ static void ioapic_forget(void *ioapic)
 {
 	struct ioapic_storm *storm = ioapic_storm(ioapic);
 
-	vmft_agent.qemu.timer_del(storm->timer);
+	vmft_qemu.symbols.timer_del(storm->timer);
 	memset(storm->irq_eoi, 0, sizeof(storm->irq_eoi));
 }
 
@@ -92,7 +81,7 @@ static void ioapic_forget(void *ioapic)
  * (i2c_slave_post_load()); it is one of them already. */
 static void i2c_forget(void *bus)
 {
-	vmft_agent.qemu.i2c_end_transfer(bus);
+	vmft_qemu.symbols.i2c_end_transfer(bus);
 }
 
 static const struct kind {
@@ -107,12 +96,12 @@ static const struct kind {
 
 static int look_at(void *object, void *user)
 {
-	struct vmft_unsaved *found = user;
+	struct vmft_qemu_unsaved *found = user;
 
 	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		if (!vmft_agent.qemu.object_cast(object, kinds[i].type))
+		if (!vmft_qemu.symbols.object_dynamic_cast(object, kinds[i].type))
 			continue;
-		if (found->count == VMFT_UNSAVED_MAX)
+		if (found->count == VMFT_QEMU_UNSAVED_MAX)
 			return -E2BIG;
 		if (kinds[i].is_known && !kinds[i].is_known(object))
 			return -ENOTSUP;
@@ -123,23 +112,15 @@ static int look_at(void *object, void *user)
 	return 0;
 }
 
-int vmft_unsaved_find(struct vmft_unsaved *ret)
+int vmft_qemu_unsaved_find(struct vmft_qemu_unsaved *ret)
 {
-	struct vmft_qemu *q = &vmft_agent.qemu;
+	const struct vmft_qemu_symbols *q = &vmft_qemu.symbols;
 
 	ret->count = 0;
-	switch (q->object_each(q->machine(), look_at, ret)) {
-	case 0:
-		return 0;
-	case -E2BIG:
-		return vmft_track_fail(-E2BIG, "more devices than a backup can be made equal to");
-	default:
-		return vmft_track_fail(-ENOTSUP,
-				       "a device of this QEMU is not laid out as is known of 7.2");
-	}
+	return q->object_child_foreach_recursive(q->qdev_get_machine(), look_at, ret);
 }
 
-void vmft_unsaved_forget(const struct vmft_unsaved *found)
+void vmft_qemu_unsaved_forget(const struct vmft_qemu_unsaved *found)
 {
 	for (unsigned i = 0; i < found->count; i++)
 		kinds[found->kind[i]].forget(found->device[i]);

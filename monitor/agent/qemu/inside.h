@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The running QEMU as the files of this folder see it. Nobody else includes it, but the unit tests,
+ * which play QEMU.
+ */
+#ifndef VMFT_QEMU_INSIDE_H
+#define VMFT_QEMU_INSIDE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "port.h"
+#include "series.h"
+
+/* QEMU's Notifier (include/qemu/notify.h): a function and its place in a list. */
+struct vmft_qemu_notifier {
+	void (*notify)(struct vmft_qemu_notifier *notifier, void *data);
+	void *node[2];
+};
+
+/* NOLINTBEGIN(bugprone-macro-parentheses): these are declarations */
+struct vmft_qemu_symbols {
+#define VMFT_QEMU_OBJECT(type, name, size)	    type *name;
+#define VMFT_QEMU_FUNCTION(result, name, arguments) result(*name) arguments;
+#define VMFT_GLIB_FUNCTION			    VMFT_QEMU_FUNCTION
+#include "symbols.def"
+#undef VMFT_QEMU_OBJECT
+#undef VMFT_QEMU_FUNCTION
+};
+/* NOLINTEND(bugprone-macro-parentheses) */
+
+struct vmft_qemu {
+	const struct vmft_qemu_series *series;
+	struct vmft_qemu_symbols symbols;
+	struct vmft_qemu_notifier notifier; /* of vmft_qemu_on_end() */
+	bool (*pauses_at_end)(void);
+};
+
+/* Written by vmft_qemu_choose(), vmft_qemu_bind() and vmft_qemu_on_end(), before there is a second
+ * thread that reads. */
+extern struct vmft_qemu vmft_qemu __attribute__((visibility("hidden")));
+
+static inline int vmft_qemu_state_number(enum vmft_qemu_state state)
+{
+	return vmft_qemu.series->numbers.state[state];
+}
+
+/* A field of up to eight bytes of the struct at base, without a sign. */
+static inline uint64_t vmft_qemu_field_get(const void *base, enum vmft_qemu_field_id id)
+{
+	const struct vmft_qemu_field *field = &vmft_qemu.series->field[id];
+	uint64_t value = 0;
+
+	memcpy(&value, (const uint8_t *)base + field->offset, field->bytes);
+	return value;
+}
+
+static inline void vmft_qemu_field_set(void *base, enum vmft_qemu_field_id id, uint64_t value)
+{
+	const struct vmft_qemu_field *field = &vmft_qemu.series->field[id];
+
+	memcpy((uint8_t *)base + field->offset, &value, field->bytes);
+}
+
+#endif

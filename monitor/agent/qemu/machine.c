@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The verbs of port.h on the machine, its main loop and its run state, and what QEMU this is. */
+#include "inside.h"
+
+#include <errno.h>
+
+struct vmft_qemu vmft_qemu;
+
+static const char *bind_symbols(struct vmft_qemu_symbols *s, vmft_qemu_lookup *lookup)
+{
+#define VMFT_QEMU_BIND(name)                                                                       \
+	do {                                                                                       \
+		void *found = lookup(#name);                                                       \
+                                                                                                   \
+		if (!found)                                                                        \
+			return #name;                                                              \
+		memcpy(&s->name, &found, sizeof(found));                                           \
+	} while (0);
+#define VMFT_QEMU_OBJECT(type, name, size)	    VMFT_QEMU_BIND(name)
+#define VMFT_QEMU_FUNCTION(result, name, arguments) VMFT_QEMU_BIND(name)
+#define VMFT_GLIB_FUNCTION			    VMFT_QEMU_FUNCTION
+#include "symbols.def"
+#undef VMFT_QEMU_OBJECT
+#undef VMFT_QEMU_FUNCTION
+#undef VMFT_QEMU_BIND
+	return NULL;
+}
+
+int vmft_qemu_choose(const char *version)
+{
+	const struct vmft_qemu_series *series = vmft_qemu_series_find(version);
+
+	if (!series)
+		return -EPROTO;
+	vmft_qemu.series = series;
+	return 0;
+}
+
+const char *vmft_qemu_bind(vmft_qemu_lookup *lookup)
+{
+	const char *missing = bind_symbols(&vmft_qemu.symbols, lookup);
+
+	return missing ? missing : vmft_qemu.series->ops.bind(lookup);
+}
+
+const char *vmft_qemu_name(void)
+{
+	return vmft_qemu.series->name;
+}
+
+uint32_t vmft_qemu_log_version(void)
+{
+	return vmft_qemu.series->log_version;
+}
+
+bool vmft_qemu_machine_is_made(void)
+{
+	return vmft_qemu.symbols.phase_check(vmft_qemu.series->numbers.phase_ready);
+}
+
+bool vmft_qemu_guest_runs(void)
+{
+	return vmft_qemu.symbols.runstate_is_running();
+}
+
+bool vmft_qemu_state_is(enum vmft_qemu_state state)
+{
+	return vmft_qemu.symbols.runstate_check(vmft_qemu_state_number(state));
+}
+
+static void state_set(enum vmft_qemu_state state)
+{
+	vmft_qemu.symbols.runstate_set(vmft_qemu_state_number(state));
+}
+
+/* --- the main loop --------------------------------------------------------------- */
+
+/* The context that the main loop polls with both locks held; a nested aio_poll() does not run its
+ * bottom halves. */
+void vmft_qemu_in_main_loop(void (*call)(void *user), void *user, const char *name)
+{
+	vmft_qemu.symbols.aio_bh_schedule_oneshot_full(
+	    vmft_qemu.symbols.iohandler_get_aio_context(), call, user, name);
+}
+
+void vmft_qemu_main_loop_wake(void)
+{
+	vmft_qemu.symbols.qemu_notify_event();
+}
+
+void vmft_qemu_bottom_halves_run(void)
+{
+	while (vmft_qemu.symbols.aio_poll(vmft_qemu.symbols.qemu_get_aio_context(), false))
+		;
+}
+
+/* QEMU is in replay_configure(): there is no second thread yet that could look at either. */
+void vmft_qemu_expect_state(void)
+{
+	state_set(VMFT_QEMU_AWAITS_STATE);
+	*vmft_qemu.symbols.autostart = 0;
+}
+
+/* --- start and stop -------------------------------------------------------------- */
+
+void vmft_qemu_start(void)
+{
+	vmft_qemu.symbols.vm_start();
+}
+
+void vmft_qemu_stop_for_save(void)
+{
+	(void)vmft_qemu.symbols.vm_stop(vmft_qemu_state_number(VMFT_QEMU_SAVING));
+}
+
+/* Made for any thread: the main loop does the stop (softmmu/runstate.c). */
+void vmft_qemu_stop_for_good(void)
+{
+	vmft_qemu.symbols.qemu_system_vmstop_request_prepare();
+	vmft_qemu.symbols.qemu_system_vmstop_request(vmft_qemu_state_number(VMFT_QEMU_PAUSED));
+}
+
+/* The parts of vm_stop() and vm_start() (softmmu/cpus.c), in their order. */
+void vmft_qemu_halt(bool vcpus)
+{
+	const struct vmft_qemu_symbols *q = &vmft_qemu.symbols;
+
+	state_set(VMFT_QEMU_HALTED);
+	q->cpu_disable_ticks();
+	if (vcpus)
+		q->pause_all_vcpus();
+	q->vm_state_notify(false, vmft_qemu_state_number(VMFT_QEMU_HALTED));
+}
+
+void vmft_qemu_clocks_go_on(void)
+{
+	vmft_qemu.symbols.cpu_enable_ticks();
+	state_set(VMFT_QEMU_RUNS);
+}
+
+void vmft_qemu_devices_go_on(void)
+{
+	vmft_qemu.symbols.vm_state_notify(true, vmft_qemu_state_number(VMFT_QEMU_RUNS));
+}
+
+void vmft_qemu_vcpus_go_on(void)
+{
+	vmft_qemu.symbols.resume_all_vcpus();
+}
+
+void vmft_qemu_reset_for_load(void)
+{
+	vmft_qemu.symbols.qemu_system_reset(vmft_qemu.series->numbers.cause_load);
+}
+
+void vmft_qemu_throttle(int percent)
+{
+	if (percent > 0)
+		vmft_qemu.symbols.cpu_throttle_set(percent);
+	else
+		vmft_qemu.symbols.cpu_throttle_stop();
+}
+
+/* --- its end ---------------------------------------------------------------------- */
+
+bool vmft_qemu_wish_pending(void)
+{
+	return vmft_qemu.symbols.qemu_reset_requested_get() != 0 ||
+	       vmft_qemu.symbols.qemu_shutdown_requested_get() != 0;
+}
+
+void vmft_qemu_quit(void)
+{
+	vmft_qemu.symbols.qmp_quit(NULL);
+}
+
+void vmft_qemu_end_by_signal(int signal, pid_t sender)
+{
+	vmft_qemu.symbols.qemu_system_killed(signal, sender);
+}
+
+/* main_loop_should_exit() calls the notifiers, then does what shutdown_action says. */
+static void about_to_end(struct vmft_qemu_notifier *notifier, void *cause)
+{
+	const struct vmft_qemu_numbers *numbers = &vmft_qemu.series->numbers;
+
+	(void)notifier;
+	(void)cause;
+	*vmft_qemu.symbols.shutdown_action =
+	    vmft_qemu.pauses_at_end() ? numbers->end_pause : numbers->end_poweroff;
+}
+
+void vmft_qemu_on_end(bool (*pauses)(void))
+{
+	vmft_qemu.pauses_at_end = pauses;
+	vmft_qemu.notifier.notify = about_to_end;
+	vmft_qemu.symbols.qemu_register_shutdown_notifier(&vmft_qemu.notifier);
+}
+
+/* --- a guest that sleeps ------------------------------------------------------------ */
+
+void vmft_qemu_sleeper_hold(void)
+{
+	(void)vmft_qemu.symbols.global_state_store();
+	vmft_qemu.symbols.qemu_clock_enable(vmft_qemu.series->numbers.clock_host, false);
+}
+
+/* QEMU goes to this state from RUNNING only. Its devices go on. */
+void vmft_qemu_sleeper_release(void)
+{
+	state_set(VMFT_QEMU_SLEEPS);
+	vmft_qemu.symbols.vm_state_notify(true, vmft_qemu_state_number(VMFT_QEMU_SLEEPS));
+	vmft_qemu.symbols.qemu_clock_enable(vmft_qemu.series->numbers.clock_host, true);
+}
+
+/* QEMU allows no direct step from SUSPENDED to PAUSED. */
+void vmft_qemu_sleeper_pause(void)
+{
+	state_set(VMFT_QEMU_HALTED);
+	state_set(VMFT_QEMU_PAUSED);
+}
+
+void vmft_qemu_vcpus_pause(void)
+{
+	vmft_qemu.symbols.pause_all_vcpus();
+}
+
+void *vmft_qemu_power_device(void)
+{
+	return vmft_qemu.symbols.object_resolve_path_type("", "acpi-device-interface", NULL);
+}
+
+uint32_t vmft_qemu_power_registers(void *device)
+{
+	return (uint32_t)vmft_qemu.symbols.object_property_get_uint(device, "pm_io_base", NULL);
+}
+
+uint16_t vmft_qemu_port_read(uint32_t port)
+{
+	return vmft_qemu.symbols.cpu_inw(port);
+}
+
+void vmft_qemu_wake_by(bool clock_alarm, bool timer)
+{
+	const struct vmft_qemu_numbers *numbers = &vmft_qemu.series->numbers;
+
+	vmft_qemu.symbols.qemu_system_wakeup_enable(numbers->wakeup_rtc, clock_alarm);
+	vmft_qemu.symbols.qemu_system_wakeup_enable(numbers->wakeup_pmtimer, timer);
+}
+
+/* --- cards -------------------------------------------------------------------------- */
+
+/* Both only read what was made before the guest ran. */
+int vmft_qemu_nic_fd(const char *id)
+{
+	void *netdev = vmft_qemu.symbols.qemu_find_netdev(id);
+
+	return netdev ? vmft_qemu.symbols.tap_get_fd(netdev) : -1;
+}

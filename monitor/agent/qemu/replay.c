@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The verbs of port.h on record/replay and on the vCPU. */
+#include "inside.h"
+
+#include <stdio.h>
+
+static uint8_t *state(void)
+{
+	return vmft_qemu.symbols.replay_state;
+}
+
+void vmft_qemu_record_into(FILE *stream)
+{
+	*vmft_qemu.symbols.replay_file = stream;
+	*vmft_qemu.symbols.replay_mode = vmft_qemu.series->numbers.replay_record;
+}
+
+uint8_t vmft_qemu_next_event(void)
+{
+	return (uint8_t)vmft_qemu_field_get(state(), VMFT_QEMU_EVENT_KIND);
+}
+
+void vmft_qemu_next_event_forget(void)
+{
+	vmft_qemu_field_set(state(), VMFT_QEMU_EVENT_IS_READ, 0);
+}
+
+uint64_t vmft_qemu_block_requests(void)
+{
+	return vmft_qemu_field_get(state(), VMFT_QEMU_BLOCK_REQUESTS);
+}
+
+void vmft_qemu_block_requests_set(uint64_t count)
+{
+	vmft_qemu_field_set(state(), VMFT_QEMU_BLOCK_REQUESTS, count);
+}
+
+void vmft_qemu_events_off(void)
+{
+	vmft_qemu.series->ops.replay_events_off();
+}
+
+void vmft_qemu_events_on(void)
+{
+	vmft_qemu.symbols.replay_enable_events();
+}
+
+void vmft_qemu_instructions_log(void)
+{
+	vmft_qemu.symbols.replay_save_instructions();
+}
+
+bool vmft_qemu_events_are_queued(void)
+{
+	return vmft_qemu.symbols.replay_has_events();
+}
+
+static void no_work(void *cpu, uint64_t data)
+{
+	(void)cpu;
+	(void)data;
+}
+
+/* A main loop that waits within something else (aio_poll()) has the big lock. */
+void vmft_qemu_vcpu_wake(void)
+{
+	const struct vmft_qemu_ops *ops = &vmft_qemu.series->ops;
+	void *cpu = vmft_qemu.symbols.qemu_get_cpu(0);
+	const bool lock = !ops->is_locked();
+
+	if (!cpu)
+		return;
+	if (lock)
+		ops->lock();
+	vmft_qemu.symbols.async_run_on_cpu(cpu, no_work, 0);
+	if (lock)
+		ops->unlock();
+}
+
+/* Neither takes a lock; cpu_exit() sets two flags that any thread may set, as QEMU's RCU thread
+ * does. */
+void vmft_qemu_vcpu_leave_run(void)
+{
+	void *cpu = vmft_qemu.symbols.qemu_get_cpu(0);
+
+	if (cpu)
+		vmft_qemu.symbols.cpu_exit(cpu);
+}
+
+/*
+ * As QEMU prints them (x86_cpu_dump_state()), which takes no lock. Not the floating point unit's
+ * registers: to print those it changes them. Nor whether the vCPU is halted: it finds out that it
+ * is not whenever its thread comes round.
+ */
+size_t vmft_qemu_registers(char *text, size_t size)
+{
+	FILE *file = fmemopen(text, size, "w");
+	char *halted;
+
+	if (!file)
+		return 0;
+	vmft_qemu.symbols.cpu_dump_state(vmft_qemu.symbols.qemu_get_cpu(0), file, 0);
+	(void)fclose(file);
+	halted = strstr(text, "HLT=");
+	if (halted && halted[4])
+		halted[4] = '-';
+	return strnlen(text, size);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The verbs of port.h on device state: QEMU's functions for it write to and read from a descriptor.
+ */
+#include "inside.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* NULL: no memory. The file has a descriptor of its own, which goes with it. */
+static void *open_file(int fd, void *(*make)(void *channel))
+{
+	const struct vmft_qemu_symbols *q = &vmft_qemu.symbols;
+	int own = dup(fd);
+	void *channel = own < 0 ? NULL : q->qio_channel_file_new_fd(own);
+	void *file = channel ? make(channel) : NULL;
+
+	if (channel)
+		q->object_unref(channel); /* the file holds it */
+	return file;
+}
+
+int vmft_qemu_device_state_save(int fd, bool asleep)
+{
+	const struct vmft_qemu_symbols *q = &vmft_qemu.symbols;
+	void *file = open_file(fd, q->qemu_file_new_output);
+	int rc;
+
+	if (!file)
+		return -ENOMEM;
+	/* Without it the loading side refuses the section (global_state_post_load()). */
+	if (!asleep)
+		q->global_state_store_running();
+	rc = q->qemu_save_device_state(file);
+	return q->qemu_fclose(file) < 0 || rc < 0 ? -EIO : 0;
+}
+
+int vmft_qemu_device_state_load(int fd)
+{
+	const struct vmft_qemu_symbols *q = &vmft_qemu.symbols;
+	void *file = open_file(fd, q->qemu_file_new_input);
+	int rc;
+
+	if (!file)
+		return -ENOMEM;
+	/* Else the processors' registers, as KVM has them, would come over what is loaded. */
+	q->cpu_synchronize_all_pre_loadvm();
+	/* "QEVM" and a version, which qemu_load_device_state() does not expect. */
+	(void)q->qemu_get_be32(file);
+	(void)q->qemu_get_be32(file);
+	rc = vmft_qemu.series->ops.load_device_state(file);
+	(void)q->qemu_fclose(file);
+	return rc < 0 ? -EIO : 0;
+}
+
+/* Without the section that says it, it runs. */
+enum vmft_qemu_state vmft_qemu_loaded_state(void)
+{
+	int number;
+
+	if (!vmft_qemu.symbols.global_state_received())
+		return VMFT_QEMU_RUNS;
+	number = vmft_qemu.symbols.global_state_get_runstate();
+	if (number == vmft_qemu_state_number(VMFT_QEMU_RUNS))
+		return VMFT_QEMU_RUNS;
+	if (number == vmft_qemu_state_number(VMFT_QEMU_SLEEPS))
+		return VMFT_QEMU_SLEEPS;
+	return VMFT_QEMU_OTHER_STATE;
+}

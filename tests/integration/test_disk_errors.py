@@ -225,7 +225,7 @@ def test_disk_full_alone(name, way):
         check("No space left" in status["disk_error"], f"the error: {status['disk_error']}")
         # It is let go on once a second, and stops again: more than one failure.
         pair.wait(lambda: pair.status("A")["disk_errors"] > status["disk_errors"], "another try")
-        pair.wait_said("A", "no backup to take over")
+        pair.wait_said("A", "no backup can take over")
         time.sleep(PAUSED_SECONDS)
         small.make_room()
         equal(shell.file.readline().strip(), "filled", "what the guest said when it could go on")

@@ -15,6 +15,7 @@ int main(void)
 	    vmft_suite_divergence,
 	    vmft_suite_attach,
 	    vmft_suite_disk,
+	    vmft_suite_disk_fault,
 	    vmft_suite_console,
 	    vmft_suite_power,
 	    vmft_suite_nic,

@@ -11,6 +11,7 @@ int vmft_suite_checkpoint_agent(void);
 int vmft_suite_console(void);
 int vmft_suite_power(void);
 int vmft_suite_disk(void);
+int vmft_suite_disk_fault(void);
 int vmft_suite_checkpoint_daemon(void);
 int vmft_suite_nic(void);
 int vmft_suite_presence(void);

@@ -588,7 +588,7 @@ static void monitor_up(void)
 	CU_ASSERT_EQUAL(monitor.core.state, VMFT_STATE_PROTECTED);
 	applied = 10;
 	held = 20;
-	vmft_divergence_tick(&monitor, 1000 * MS, 0, true);
+	vmft_faults_tick(&monitor, 1000 * MS, 0, true);
 }
 
 static void monitor_down(void)
@@ -621,9 +621,9 @@ static void reported(const char *name, const char *text)
 static void test_stall(void)
 {
 	monitor_up();
-	vmft_divergence_tick(&monitor, 3999 * MS, 0, true);
+	vmft_faults_tick(&monitor, 3999 * MS, 0, true);
 	CU_ASSERT(!is_diverged());
-	vmft_divergence_tick(&monitor, 4000 * MS, 0, true);
+	vmft_faults_tick(&monitor, 4000 * MS, 0, true);
 	CU_ASSERT(is_diverged());
 	CU_ASSERT_STRING_EQUAL(monitor.divergence.last,
 			       "diverged (stalled) at log position 10: its replay stands still");
@@ -651,13 +651,13 @@ static void test_stall_without_primary(void)
 
 	monitor_up();
 	monitor.core.state = VMFT_STATE_DRAINING;
-	vmft_divergence_tick(&monitor, 3999 * MS, 0, true);
+	vmft_faults_tick(&monitor, 3999 * MS, 0, true);
 	CU_ASSERT(!monitor.divergence.stuck);
 	CU_ASSERT(advises(next));
 	CU_ASSERT_PTR_NULL(strstr(next, "log position"));
-	vmft_divergence_tick(&monitor, 4000 * MS, 0, true);
+	vmft_faults_tick(&monitor, 4000 * MS, 0, true);
 	reported("vm.primary.divergence-10.txt", "stalled: its replay stands still");
-	vmft_divergence_tick(&monitor, 99000 * MS, 0, true);
+	vmft_faults_tick(&monitor, 99000 * MS, 0, true);
 	CU_ASSERT_EQUAL(monitor.core.state, VMFT_STATE_DRAINING);
 	CU_ASSERT_EQUAL(monitor.journal.written, 2); /* it, and where the report is */
 	CU_ASSERT_EQUAL(monitor.divergence.count, 0);
@@ -666,10 +666,10 @@ static void test_stall_without_primary(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(next, "log position 10 of 20"));
 	CU_ASSERT(strlen(next) < sizeof(next) - 1);
 	applied = 11;
-	vmft_divergence_tick(&monitor, 99100 * MS, 0, true);
+	vmft_faults_tick(&monitor, 99100 * MS, 0, true);
 	CU_ASSERT(advises(next));
 	CU_ASSERT_PTR_NULL(strstr(next, "log position"));
-	vmft_divergence_tick(&monitor, 102100 * MS, 0, true);
+	vmft_faults_tick(&monitor, 102100 * MS, 0, true);
 	CU_ASSERT(advises(next));
 	reported("vm.primary.divergence-11.txt", "stalled: its replay stands still");
 	monitor_down();
@@ -680,16 +680,16 @@ static void test_no_stall(void)
 {
 	monitor_up();
 	applied = 11;
-	vmft_divergence_tick(&monitor, 3900 * MS, 0, true);
-	vmft_divergence_tick(&monitor, 6800 * MS, 0, true);
+	vmft_faults_tick(&monitor, 3900 * MS, 0, true);
+	vmft_faults_tick(&monitor, 6800 * MS, 0, true);
 	applied = held;
-	vmft_divergence_tick(&monitor, 6850 * MS, 0, true);
-	vmft_divergence_tick(&monitor, 99000 * MS, 0, true);
+	vmft_faults_tick(&monitor, 6850 * MS, 0, true);
+	vmft_faults_tick(&monitor, 99000 * MS, 0, true);
 	held = 30;
-	vmft_divergence_tick(&monitor, 101000 * MS, 0, true);
-	vmft_divergence_tick(&monitor, 103000 * MS, 0, false);
-	vmft_divergence_tick(&monitor, 103900 * MS, 0, true);
-	vmft_divergence_tick(&monitor, 203900 * MS, 100000 * MS, true);
+	vmft_faults_tick(&monitor, 101000 * MS, 0, true);
+	vmft_faults_tick(&monitor, 103000 * MS, 0, false);
+	vmft_faults_tick(&monitor, 103900 * MS, 0, true);
+	vmft_faults_tick(&monitor, 203900 * MS, 100000 * MS, true);
 	CU_ASSERT(!is_diverged());
 	monitor_down();
 }
@@ -699,9 +699,9 @@ static void test_stall_on_a_busy_host(void)
 {
 	monitor_up();
 	for (unsigned i = 1; i <= 59; i++)
-		vmft_divergence_tick(&monitor, (1000 + 100 * i) * MS, 0, i % 2 == 0);
+		vmft_faults_tick(&monitor, (1000 + 100 * i) * MS, 0, i % 2 == 0);
 	CU_ASSERT(!is_diverged());
-	vmft_divergence_tick(&monitor, 7000 * MS, 0, true);
+	vmft_faults_tick(&monitor, 7000 * MS, 0, true);
 	CU_ASSERT(is_diverged());
 	reported("vm.primary.divergence-10.txt", "stalled: its replay stands still");
 	monitor_down();
@@ -711,17 +711,17 @@ static void test_stall_on_a_busy_host(void)
 static void test_agent_found(void)
 {
 	monitor_up();
-	vmft_divergence_look(&monitor);
+	vmft_faults_look_at_guest(&monitor);
 	CU_ASSERT(!is_diverged());
 	guest_writes(2, 0x5a);
 	vmft_diverge_page(2 * PAGE);
 	vmft_diverge(VMFT_DIVERGENCE_MEMORY, 17, 0xaa, 0xbb);
-	vmft_divergence_look(&monitor);
+	vmft_faults_look_at_guest(&monitor);
 	CU_ASSERT(is_diverged());
 	CU_ASSERT_STRING_EQUAL(monitor.divergence.last,
 			       "diverged (memory) at log position 17: its memory differs");
 	reported("vm.primary.divergence-17.txt", "0x000000002000");
-	vmft_divergence_look(&monitor);
+	vmft_faults_look_at_guest(&monitor);
 	CU_ASSERT_EQUAL(monitor.divergence.count, 1);
 	monitor_down();
 }
@@ -730,12 +730,13 @@ static void test_agent_found(void)
 static void test_heard(void)
 {
 	monitor_up();
-	CU_ASSERT(!vmft_divergence_heard(&monitor, "its disk is full"));
-	CU_ASSERT(vmft_divergence_heard(&monitor, "diverged (output) at log position 1: x"));
-	vmft_divergence_count(&monitor, "");
+	CU_ASSERT(!vmft_divergence_heard(&monitor.divergence, "its disk is full"));
+	CU_ASSERT(
+	    vmft_divergence_heard(&monitor.divergence, "diverged (output) at log position 1: x"));
+	vmft_divergence_count(&monitor.divergence, "");
 	CU_ASSERT_EQUAL(monitor.divergence.count, 1);
 	CU_ASSERT_STRING_EQUAL(monitor.divergence.last, "diverged (output) at log position 1: x");
-	vmft_divergence_count(&monitor, "the backup's replay stands still");
+	vmft_divergence_count(&monitor.divergence, "the backup's replay stands still");
 	CU_ASSERT_EQUAL(monitor.divergence.count, 2);
 	CU_ASSERT_STRING_EQUAL(monitor.divergence.last, "the backup's replay stands still");
 	monitor_down();

@@ -1,30 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#define _GNU_SOURCE
 #include "divergence.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "monitor/daemon/hub/monitor.h"
+#include "logging-channel/loop.h"
 
 #define MS UINT64_C(1000000)
 
-/* What a backup's goodbye begins with, for a primary to know it by. */
+/* With this a backup's reason for giving up begins, and the primary knows a divergence by it. */
 #define DIVERGED "diverged "
-
-/* Of a page that differs; the primary's is not here. */
-#define PAGE_BYTES 32u
-
-enum { STALLED = VMFT_DIVERGENCE_KINDS }; /* the agent has no word for it */
-
-struct finding {
-	unsigned kind; /* enum vmft_divergence_kind, or STALLED */
-	uint64_t position, expected, found;
-};
 
 static const struct {
 	const char *name, *text;
@@ -34,222 +20,105 @@ static const struct {
     [VMFT_DIVERGENCE_MORE_OUTPUT] = {"more-output", "it sent a frame the primary did not"},
     [VMFT_DIVERGENCE_MEMORY] = {"memory", "its memory differs"},
     [VMFT_DIVERGENCE_PROCESSOR] = {"processor", "its processor's registers differ"},
-    [STALLED] = {"stalled", "its replay stands still"},
+    [VMFT_DIVERGENCE_STALLED] = {"stalled", "its replay stands still"},
 };
 
-void vmft_divergence_init(struct vmft_monitor *m)
+const char *vmft_divergence_name(unsigned kind)
 {
-	atomic_store(&m->agent.iface->digest_pages, m->config.digest_pages);
-	atomic_store(&m->agent.iface->digest_ms, m->config.digest_ms);
+	return kinds[kind].name;
 }
 
-/* --- the report ----------------------------------------------------------- */
-
-static void print_page(struct vmft_monitor *m, uint64_t offset, FILE *to)
+const char *vmft_divergence_text(unsigned kind)
 {
-	uint8_t bytes[PAGE_BYTES];
-	ssize_t n = pread(m->agent.ram_fd, bytes, sizeof(bytes), (off_t)offset);
-
-	(void)fprintf(to, "  %#014" PRIx64 " ", offset);
-	for (ssize_t i = 0; i < n; i++)
-		(void)fprintf(to, " %02x", bytes[i]);
-	(void)fputc('\n', to);
+	return kinds[kind].text;
 }
 
-static void print_pages(struct vmft_monitor *m, FILE *to)
+void vmft_divergence_ask(struct vmft_iface *iface, const struct vmft_pair_config *config)
 {
-	const struct vmft_iface *iface = m->agent.iface;
-	uint32_t count = atomic_load(&iface->diverged_page_count);
-
-	if (count > VMFT_DIVERGENCE_PAGES_MAX)
-		count = VMFT_DIVERGENCE_PAGES_MAX;
-	(void)fprintf(to,
-		      "\npages that differ (%" PRIu32 "%s): offset in the guest's memory, what "
-		      "it begins with here\n",
-		      count, count == VMFT_DIVERGENCE_PAGES_MAX ? " or more" : "");
-	for (uint32_t i = 0; i < count; i++)
-		print_page(m, atomic_load(&iface->diverged_page[i]), to);
-}
-
-static void print_report(struct vmft_monitor *m, const struct finding *f, FILE *to)
-{
-	const time_t now = time(NULL);
-	char when[32] = "";
-	struct tm tm;
-
-	if (gmtime_r(&now, &tm))
-		(void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	(void)fprintf(to,
-		      "VM:           %s\nhost:         %s\ngeneration:   %" PRIu64 "\n"
-		      "when:         %s\nwhat:         %s: %s\nlog position: %" PRIu64 "\n"
-		      "replayed:     %" PRIu64 "\nheld:         %" PRIu64 "\n",
-		      m->config.name, vmft_host_name(m->options.host), m->core.generation, when,
-		      kinds[f->kind].name, kinds[f->kind].text, f->position,
-		      m->strategy_ops->applied(m->strategy), m->strategy_ops->held(m->strategy));
-	(void)fprintf(to,
-		      "compared:     %" PRIu64 " frames, %" PRIu64 " samples of memory and "
-		      "registers before\n",
-		      atomic_load(&m->agent.iface->outputs_compared),
-		      atomic_load(&m->agent.iface->digests_compared));
-	if (f->kind != STALLED)
-		(void)fprintf(to,
-			      "expected:     digest %016" PRIx64
-			      "\nfound:        digest %016" PRIx64 "\n",
-			      f->expected, f->found);
-	if (f->kind == VMFT_DIVERGENCE_MEMORY)
-		print_pages(m, to);
-	(void)fprintf(to, "\nlog before and behind it: position, kind, bytes\n");
-	if (m->strategy_ops->around)
-		m->strategy_ops->around(m->strategy, f->position, to);
-}
-
-/* Where the log is saved, or else beside the control socket. */
-static void report_path(const struct vmft_monitor *m, uint64_t position, char *ret, size_t size)
-{
-	const char *control = m->config.host[m->options.host].control;
-	const char *slash = strrchr(control, '/');
-	const int dir = slash ? (int)(slash - control) : 0;
-
-	(void)snprintf(ret, size, "%.*s/%s.%s.divergence-%" PRIu64 ".txt",
-		       m->config.save_log[0] ? VMFT_PATH_MAX : dir,
-		       m->config.save_log[0] ? m->config.save_log : control, m->config.name,
-		       vmft_host_name(m->options.host), position);
-}
-
-static void write_report(struct vmft_monitor *m, const struct finding *f)
-{
-	char path[VMFT_PATH_MAX + 128];
-	FILE *file;
-
-	report_path(m, f->position, path, sizeof(path));
-	file = fopen(path, "we");
-	if (file)
-		print_report(m, f, file);
-	if (!file || fclose(file) != 0)
-		vmft_journal_say(&m->journal, "the report %s cannot be written: %s", path,
-				 strerror(errno));
-	else
-		vmft_journal_say(&m->journal, "report: %s", path);
+	atomic_store(&iface->digest_pages, config->digest_pages);
+	atomic_store(&iface->digest_ms, config->digest_ms);
 }
 
 /* --- the backup ----------------------------------------------------------- */
 
-static void found(struct vmft_monitor *m, const struct finding *f)
+static enum vmft_divergence_news found(struct vmft_divergence *d)
 {
-	const struct vmft_event_in event = {.kind = VMFT_IN_DIVERGED};
-	struct vmft_divergence *d = &m->divergence;
+	const struct vmft_divergence_finding *f = &d->finding;
 
 	d->count = 1;
 	(void)snprintf(d->last, sizeof(d->last), DIVERGED "(%s) at log position %" PRIu64 ": %s",
 		       kinds[f->kind].name, f->position, kinds[f->kind].text);
-	vmft_journal_say(&m->journal, "this guest has %s", d->last);
-	write_report(m, f);
-	vmft_channel_refuse(&m->peer.channel, d->last);
-	vmft_monitor_event(m, &event);
+	return VMFT_DIVERGENCE_FOUND;
 }
 
-void vmft_divergence_look(struct vmft_monitor *m)
+enum vmft_divergence_news vmft_divergence_look(struct vmft_divergence *d,
+					       const struct vmft_iface *iface)
 {
-	const struct vmft_iface *iface = m->agent.iface;
 	const uint32_t kind = atomic_load_explicit(&iface->diverged, memory_order_acquire);
-	const struct finding f = {
+
+	if (kind == VMFT_DIVERGENCE_NONE || d->count > 0)
+		return VMFT_DIVERGENCE_NO_NEWS;
+	if (kind >= VMFT_DIVERGENCE_KINDS)
+		return VMFT_DIVERGENCE_NONSENSE;
+	d->finding = (struct vmft_divergence_finding){
 	    .kind = kind,
 	    .position = atomic_load(&iface->diverged_at),
 	    .expected = atomic_load(&iface->diverged_expected),
 	    .found = atomic_load(&iface->diverged_found),
 	};
-
-	if (kind == VMFT_DIVERGENCE_NONE || m->divergence.count > 0 ||
-	    m->core.side != VMFT_SIDE_BACKUP || vmft_core_is_final(&m->core))
-		return;
-	if (kind >= VMFT_DIVERGENCE_KINDS) {
-		vmft_monitor_agent_broken(m);
-		return;
-	}
-	found(m, &f);
+	return found(d);
 }
 
-/*
- * Without a primary there is nobody to go on instead, and what stands still may yet move: a disk
- * answers again. So this side does not end, nor may it go live before the end of what it has
- * acknowledged: a person has to know, and decide.
- */
-static void stuck(struct vmft_monitor *m, const struct finding *f)
+/* Without a primary nobody can go on instead, and what stands still may still move: a disk answers
+ * again. So that is no divergence. */
+static enum vmft_divergence_news stalled(struct vmft_divergence *d,
+					 const struct vmft_divergence_view *view)
 {
-	char text[VMFT_ALARM_TEXT_MAX];
-
-	m->divergence.stuck = true;
-	(void)snprintf(text, sizeof(text),
-		       "%s, generation %" PRIu64 ": replay stands still at log position %" PRIu64
-		       " of %" PRIu64 " and there is no primary: nobody goes on",
-		       vmft_state_name(m->core.state), m->core.generation, f->position,
-		       m->strategy_ops->held(m->strategy));
-	vmft_journal_say(&m->journal, "%s", text);
-	write_report(m, f);
-	vmft_alarm_raise(m->alarm, VMFT_ALARM_STALLED, text);
+	d->finding = (struct vmft_divergence_finding){
+	    .kind = VMFT_DIVERGENCE_STALLED,
+	    .position = view->applied,
+	};
+	if (view->has_primary)
+		return found(d);
+	d->stuck = true;
+	return VMFT_DIVERGENCE_STUCK;
 }
 
-static void unstuck(struct vmft_monitor *m)
+enum vmft_divergence_news vmft_divergence_tick(struct vmft_divergence *d,
+					       const struct vmft_divergence_view *view,
+					       uint64_t now, uint64_t slept)
 {
-	if (!m->divergence.stuck)
-		return;
-	m->divergence.stuck = false;
-	vmft_journal_say(&m->journal, "replay gets on again");
-}
+	const uint64_t limit = view->stall_ms * MS / 4 * 3;
+	const bool may_stall = d->count == 0 && (view->has_primary || view->drains);
+	const bool moved = view->applied != d->position;
+	const bool was_stuck = d->stuck;
 
-static bool has_primary(const struct vmft_monitor *m)
-{
-	return m->core.state == VMFT_STATE_PROTECTED ||
-	       (m->core.state == VMFT_STATE_ATTACHING && m->sink.loaded);
-}
-
-static bool may_stall(const struct vmft_monitor *m)
-{
-	return m->divergence.count == 0 &&
-	       (has_primary(m) || m->core.state == VMFT_STATE_DRAINING ||
-		m->core.state == VMFT_STATE_ENDING);
-}
-
-/* Before the primary gives this backup up, so that the report is there. */
-void vmft_divergence_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept, bool beats)
-{
-	const uint64_t limit = m->config.stall_ms * MS / 4 * 3;
-	struct vmft_divergence *d = &m->divergence;
-	struct finding f = {.kind = STALLED};
-
-	if (m->core.side != VMFT_SIDE_BACKUP || !m->strategy_ops->replays)
-		return;
-	f.position = m->strategy_ops->applied(m->strategy);
 	/* A QEMU that is stopped, or waits for a processor, does not stand still: that time is not
-	 * counted. What was before it is, or on a busy host it would never add up. */
-	d->moved_ns += beats ? slept : vmft_loop_since(d->looked_ns, now);
+	 * counted. The time before it still is, or on a busy host it would never add up. */
+	d->moved_ns += view->beats ? slept : vmft_loop_since(d->looked_ns, now);
 	d->looked_ns = now;
-	if (f.position != d->position)
-		unstuck(m);
-	if (!may_stall(m) || f.position != d->position ||
-	    f.position >= m->strategy_ops->held(m->strategy))
+	if (!may_stall || moved || view->applied >= view->held)
 		d->moved_ns = now;
-	d->position = f.position;
+	d->position = view->applied;
+	if (moved)
+		d->stuck = false;
+	if (moved && was_stuck)
+		return VMFT_DIVERGENCE_MOVES;
 	if (d->stuck || vmft_loop_since(d->moved_ns, now) < limit)
-		return;
-	if (has_primary(m))
-		found(m, &f);
-	else
-		stuck(m, &f);
+		return VMFT_DIVERGENCE_NO_NEWS;
+	return stalled(d, view);
 }
 
 /* --- the primary ---------------------------------------------------------- */
 
-bool vmft_divergence_heard(struct vmft_monitor *m, const char *why)
+bool vmft_divergence_heard(struct vmft_divergence *d, const char *why)
 {
-	(void)snprintf(m->divergence.heard, sizeof(m->divergence.heard), "%s", why);
+	(void)snprintf(d->heard, sizeof(d->heard), "%s", why);
 	return strncmp(why, DIVERGED, sizeof(DIVERGED) - 1) == 0;
 }
 
-void vmft_divergence_count(struct vmft_monitor *m, const char *what)
+void vmft_divergence_count(struct vmft_divergence *d, const char *what)
 {
-	struct vmft_divergence *d = &m->divergence;
-
 	d->count++;
 	(void)snprintf(d->last, sizeof(d->last), "%s", what[0] ? what : d->heard);
 	d->heard[0] = '\0';

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "disk-fault.h"
 
-#include <signal.h>
 #include <stdio.h>
 
-#include "monitor/daemon/hub/monitor.h"
+#include "logging-channel/loop.h"
 
-#define SAY_AGAIN_NS UINT64_C(10000000000) /* a guest that is paused is let go on once a second */
+#define SAY_AGAIN_NS UINT64_C(10000000000)
 
 static const char *what_of(unsigned call)
 {
@@ -20,152 +19,97 @@ static const char *what_of(unsigned call)
 	}
 }
 
-/* Not trusted: the agent wrote it. */
-static void describe(struct vmft_monitor *m, uint32_t packed)
+/* The agent wrote it: it is not trusted. */
+static void describe(struct vmft_disk_fault *f, const struct vmft_disk_view *view, uint32_t packed)
 {
 	const unsigned disk = vmft_disk_error_disk(packed);
 	const struct vmft_image unknown = {.path = "an image"};
 
-	vmft_image_fault(disk < m->options.disk_count ? &m->options.disk[disk] : &unknown,
+	vmft_image_fault(disk < view->disk_count ? &view->disk[disk] : &unknown,
 			 what_of(vmft_disk_error_call(packed)), vmft_disk_error_errno(packed),
-			 m->disk.text, sizeof(m->disk.text));
+			 f->text, sizeof(f->text));
 }
 
-/*
- * Its log, or its epochs, end before the failure: what is left of them is shipped as of any QEMU
- * that died, and the goodbye behind it lets the backup take over at once.
- */
-static void primary_ends(struct vmft_monitor *m)
+/* undecided: alone or fenced, and the call waits until that is known. */
+static enum vmft_disk_verdict decide_primary(enum vmft_state state, bool *ret_undecided)
 {
-	vmft_channel_refuse(&m->peer.channel, m->disk.text);
-	vmft_journal_say(&m->journal, "%s", m->disk.text);
-	vmft_journal_say(
-	    &m->journal,
-	    "QEMU (pid %d) is ended before its guest sees that, the backup takes over; "
-	    "see to the disk, then start this host anew as backup",
-	    m->options.guest_pid);
-	if (!m->guest_gone)
-		(void)kill(m->options.guest_pid, SIGKILL);
-}
-
-static void primary_is_alone(struct vmft_monitor *m)
-{
-	const uint64_t now = vmft_loop_now();
-
-	if (m->disk.said_ns != 0 && vmft_loop_since(m->disk.said_ns, now) < SAY_AGAIN_NS)
-		return;
-	m->disk.said_ns = now;
-	vmft_journal_say(&m->journal, "%s", m->disk.text);
-	vmft_journal_say(
-	    &m->journal,
-	    "no backup to take over: what becomes of it is said by werror= and rerror= "
-	    "(if full: the guest is paused, and let go on when there is room)");
-}
-
-static bool decide_primary(struct vmft_monitor *m)
-{
-	switch (m->core.state) {
+	switch (state) {
 	case VMFT_STATE_PROTECTED:
 	case VMFT_STATE_LAGGING:
 	case VMFT_STATE_HANDING_OVER:
 	case VMFT_STATE_SHIPPING:
-		primary_ends(m);
-		return true;
+		return VMFT_DISK_PRIMARY_ENDS;
 	case VMFT_STATE_ATTACHING:
 	case VMFT_STATE_SEALING:
-		/* No pair yet. Alone again, QEMU gets its error. */
-		vmft_attach_source_abort(&m->source, "%s", m->disk.text);
-		primary_is_alone(m);
-		return true;
+		return VMFT_DISK_ATTACH_ENDS;
 	case VMFT_STATE_ALONE:
-		primary_is_alone(m);
-		return true;
+		return VMFT_DISK_ALONE;
 	case VMFT_STATE_ARBITRATING:
 	case VMFT_STATE_WAITING_ARBITER:
-		/* Alone or fenced, and the call waits until it is known. */
-		return false;
+		*ret_undecided = true;
+		return VMFT_DISK_NO_NEWS;
 	default:
-		return true;
+		return VMFT_DISK_NO_NEWS;
 	}
 }
 
-static void backup_ends(struct vmft_monitor *m)
+/* again: the agent tries the call again. undecided: all of the log is replayed without the request,
+ * the guest does not know how it ended, and is told as any guest that is alone. */
+static enum vmft_disk_verdict decide_backup(enum vmft_state state, bool again, bool *ret_undecided)
 {
-	const struct vmft_event_in died = {.kind = VMFT_IN_GUEST_DIED};
-
-	vmft_journal_say(&m->journal, "%s", m->disk.text);
-	vmft_journal_say(&m->journal,
-			 "this backup cannot go on: see to the disk, then start it anew");
-	vmft_channel_refuse(&m->peer.channel, m->disk.text);
-	vmft_monitor_event(m, &died);
-}
-
-static void only_copy_waits(struct vmft_monitor *m)
-{
-	vmft_journal_say(&m->journal, "%s", m->disk.text);
-	vmft_journal_say(&m->journal, "this is the only copy of the guest: it is tried again until "
-				      "there is room, and goes live only then");
-}
-
-static bool decide_backup(struct vmft_monitor *m, bool again)
-{
-	switch (m->core.state) {
+	switch (state) {
 	case VMFT_STATE_DRAINING:
 	case VMFT_STATE_ENDING:
-		if (!again)
-			break;
-		only_copy_waits(m);
-		return true;
+		return again ? VMFT_DISK_WAITS : VMFT_DISK_BACKUP_ENDS;
 	case VMFT_STATE_ARBITRATING:
 	case VMFT_STATE_WAITING_ARBITER:
 	case VMFT_STATE_GOING_LIVE:
-		/* All of the log is replayed without it: the guest does not know how this request
-		 * ended, and will be told as any that is alone. */
-		return false;
+		*ret_undecided = true;
+		return VMFT_DISK_NO_NEWS;
 	case VMFT_STATE_FORMING:
 	case VMFT_STATE_ATTACHING:
 	case VMFT_STATE_PROTECTED:
-		break;
+		return VMFT_DISK_BACKUP_ENDS;
 	default:
-		return true;
+		return VMFT_DISK_NO_NEWS;
 	}
-	backup_ends(m);
-	return true;
 }
 
-void vmft_disk_fault_look(struct vmft_monitor *m)
+enum vmft_disk_verdict vmft_disk_fault_look(struct vmft_disk_fault *f,
+					    const struct vmft_disk_view *view)
 {
-	const struct vmft_iface *iface = m->agent.iface;
-	const uint32_t failures = atomic_load(&iface->disk_failures);
-	const uint32_t packed = atomic_load(&iface->disk_error);
+	const uint32_t failures = atomic_load(&view->iface->disk_failures);
+	const uint32_t packed = atomic_load(&view->iface->disk_error);
 
-	if (failures != m->disk.failures) {
-		m->disk.counted += failures - m->disk.failures;
-		m->disk.failures = failures;
-		m->disk.undecided = true;
-		describe(m, packed);
+	if (failures != f->failures) {
+		f->counted += failures - f->failures;
+		f->failures = failures;
+		f->undecided = true;
+		describe(f, view, packed);
 	}
-	if (!m->disk.undecided)
-		return;
-	m->disk.undecided = false;
-	if (vmft_monitor_is_primary(m))
-		m->disk.undecided = !decide_primary(m);
-	else
-		m->disk.undecided =
-		    !decide_backup(m, vmft_disk_error_call(packed) != VMFT_DISK_FLUSH);
+	if (!f->undecided)
+		return VMFT_DISK_NO_NEWS;
+	f->undecided = false;
+	if (view->side == VMFT_SIDE_PRIMARY)
+		return decide_primary(view->state, &f->undecided);
+	/* The agent does not repeat a flush that failed (monitor/agent/disk.c). */
+	return decide_backup(view->state, vmft_disk_error_call(packed) != VMFT_DISK_FLUSH,
+			     &f->undecided);
 }
 
-bool vmft_disk_fault_waits(struct vmft_monitor *m, const char *text)
+enum vmft_disk_verdict vmft_disk_fault_of_monitor(struct vmft_disk_fault *f, enum vmft_state state,
+						  const char *text)
 {
-	const bool last =
-	    m->core.state == VMFT_STATE_DRAINING || m->core.state == VMFT_STATE_ENDING;
+	f->counted++;
+	(void)snprintf(f->text, sizeof(f->text), "%.160s", text);
+	return state == VMFT_STATE_DRAINING || state == VMFT_STATE_ENDING ? VMFT_DISK_WAITS
+									  : VMFT_DISK_BACKUP_ENDS;
+}
 
-	m->disk.counted++;
-	(void)snprintf(m->disk.text, sizeof(m->disk.text), "%.160s", text);
-	if (!last)
+bool vmft_disk_fault_may_say(struct vmft_disk_fault *f, uint64_t now)
+{
+	if (f->said_ns != 0 && vmft_loop_since(f->said_ns, now) < SAY_AGAIN_NS)
 		return false;
-	if (m->disk.said_ns == 0)
-		only_copy_waits(m);
-	m->disk.said_ns = vmft_loop_now();
+	f->said_ns = now;
 	return true;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "attaching.h"
 
+#include "faults.h"
 #include "monitor.h"
 
 /* --- the channel ---------------------------------------------------------- */
@@ -82,7 +83,7 @@ static void on_gate_closed(void *user, uint64_t position)
 	struct vmft_monitor *m = user;
 
 	/* A disk that failed while the gate was open did so before it was closed. */
-	vmft_disk_fault_look(m);
+	vmft_faults_look_at_disks(m);
 	if (m->core.state == VMFT_STATE_SEALING && !m->core.sealed)
 		vmft_monitor_event(m, &event);
 }

@@ -459,7 +459,7 @@ static void look_at_agent(struct vmft_monitor *m)
 		vmft_monitor_agent_broken(m);
 		return;
 	}
-	vmft_disk_fault_look(m);
+	vmft_faults_look_at_disks(m);
 	vmft_console_look(m);
 	if (m->core.side == VMFT_SIDE_BACKUP)
 		vmft_attach_sink_look(&m->sink);
@@ -467,7 +467,7 @@ static void look_at_agent(struct vmft_monitor *m)
 		vmft_attach_source_pump(&m->source);
 	m->strategy_ops->look(m->strategy);
 	vmft_handover_look(m);
-	vmft_divergence_look(m);
+	vmft_faults_look_at_guest(m);
 	report_replay(m);
 	if (m->live_ns == 0 && atomic_load(&m->agent.iface->live_at_ns) != 0)
 		report_live(m);
@@ -663,7 +663,7 @@ static void give_up_stalled(struct vmft_monitor *m)
 	(void)snprintf(what, sizeof(what), "the backup's replay stands still at log position %llu",
 		       (unsigned long long)m->stall.replayed);
 	vmft_journal_say(&m->journal, "%s: it is given up", what);
-	vmft_divergence_count(m, what);
+	vmft_divergence_count(&m->divergence, what);
 	vmft_monitor_event(m, &lost);
 }
 
@@ -863,7 +863,7 @@ static void on_tick(struct vmft_op *op, int result)
 	look_at_agent(m);
 	vmft_stop_look(m);
 	watch_replay(m, now, slept);
-	vmft_divergence_tick(m, now, slept, vmft_loop_since(m->beat_ns, now) < BEAT_FRESH_NS);
+	vmft_faults_tick(m, now, slept, vmft_loop_since(m->beat_ns, now) < BEAT_FRESH_NS);
 	vmft_attach_source_tick(&m->source, now);
 	vmft_peer_tick(m, now, slept);
 	control_lag(m, now, slept);
@@ -1027,7 +1027,7 @@ static void on_strategy_broken(void *user, const char *why)
 
 static bool on_strategy_disk_failed(void *user, const char *why)
 {
-	return vmft_disk_fault_waits(user, why);
+	return vmft_faults_disk_waits(user, why);
 }
 
 static void on_strategy_saved(void *user, uint64_t position, const uint8_t *bytes, size_t n)
@@ -1133,7 +1133,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 				  err);
 	if (rc < 0)
 		return rc;
-	vmft_divergence_init(m);
+	vmft_divergence_ask(m->agent.iface, &m->config);
 	rc = init_attach(m, err);
 	if (rc < 0)
 		return rc;

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "attaching.h"
+#include "faults.h"
 #include "handover.h"
 #include "logging-channel/frame.h"
 #include "logging-channel/loop.h"

@@ -581,7 +581,7 @@ static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *fra
 
 	(void)snprintf(why, sizeof(why), "%.*s", (int)(frame->length < 240 ? frame->length : 240),
 		       (const char *)frame->payload);
-	diverged = vmft_divergence_heard(m, why);
+	diverged = vmft_divergence_heard(&m->divergence, why);
 	/* Of a pair: why the goodbye comes that is behind it. */
 	if (vmft_core_is_paired(&m->core)) {
 		(void)snprintf(m->peer.gave_up, sizeof(m->peer.gave_up), "%.160s", why);
@@ -589,7 +589,7 @@ static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *fra
 		return 0;
 	}
 	if (diverged && vmft_monitor_is_primary(m))
-		vmft_divergence_count(m, why);
+		vmft_divergence_count(&m->divergence, why);
 	if (m->core.state == VMFT_STATE_ATTACHING || m->core.state == VMFT_STATE_SEALING) {
 		if (vmft_monitor_is_primary(m))
 			vmft_attach_source_abort(&m->source, "the backup gives up: %s", why);
@@ -746,7 +746,7 @@ static int got_bye(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 		event.kind = VMFT_IN_PEER_ENDED;
 	else if (frame->payload[0] == VMFT_BYE_DIVERGED && vmft_monitor_is_primary(m)) {
 		event.why = VMFT_WHY_PEER_DIVERGED;
-		vmft_divergence_count(m, "");
+		vmft_divergence_count(&m->divergence, "");
 	} else if (frame->payload[0] == VMFT_BYE_STOPPED && vmft_monitor_is_primary(m)) {
 		event.why = VMFT_WHY_PEER_STOPPED;
 	} else if (frame->payload[0] != VMFT_BYE_GUEST_DIED)

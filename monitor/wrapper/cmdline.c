@@ -63,9 +63,9 @@ static int take_option(struct vmft_rewrite *rw, int argc, char *const argv[], in
 				     "QEMU would take it for an IDE disk, not on the list; "
 				     "use -drive if=virtio,format=raw,file=PATH");
 	if (!option)
-		return refuse_option(rw->err, word,
-				     vmft_arena_printf(rw->arena, "%s; leave it out",
-						       vmft_reworded(rw, VMFT_UNKNOWN)));
+		return refuse_option(
+		    rw->err, word,
+		    vmft_arena_printf(rw->arena, "%s; leave it out", vmft_unknown(rw)));
 	if (option->has_arg && *index >= argc)
 		return refuse_option(rw->err, word, "its argument is missing; add it");
 	if (option->once && once_already(rw, option))
@@ -82,12 +82,15 @@ static int take_option(struct vmft_rewrite *rw, int argc, char *const argv[], in
 
 static int check_nodefaults(struct vmft_rewrite *rw)
 {
-	static const char why[] = "QEMU's default devices are not on the list of replay-safe ones; "
-				  "add it, and name each device the guest needs";
+	static const struct vmft_reason why =
+	    VMFT_REASONS("QEMU's default devices are not on the list of replay-safe ones; "
+			 "add it, and name each device the guest needs",
+			 "QEMU's default devices are not on the list of known ones; "
+			 "add it, and name each device the guest needs");
 
 	if (once_already(rw, vmft_option_find("nodefaults")))
 		return 0;
-	return refuse_option(rw->err, "-nodefaults is missing", vmft_reworded(rw, why));
+	return refuse_option(rw->err, "-nodefaults is missing", rw->rules->words(&why));
 }
 
 static int check_all(struct vmft_rewrite *rw, int argc, char *const argv[])
@@ -167,6 +170,16 @@ static void prepare(struct vmft_rewrite *rw, int argc)
 	rw->out.nics = room(rw, argc, 1, sizeof(*rw->out.nics));
 }
 
+const struct vmft_rules *vmft_rules_choose(enum vmft_strategy_kind strategy, bool microvm)
+{
+	static const struct vmft_rules *const rules[VMFT_STRATEGY_COUNT][2] = {
+	    [VMFT_STRATEGY_LOCKSTEP] = {&vmft_lockstep_rules, &vmft_lockstep_rules},
+	    [VMFT_STRATEGY_CHECKPOINT] = {&vmft_checkpoint_rules[0], &vmft_checkpoint_rules[1]},
+	};
+
+	return rules[strategy][microvm];
+}
+
 int vmft_cmdline_rewrite(int argc, char *const argv[], const struct vmft_rewrite_options *opt,
 			 struct vmft_cmdline *ret, struct vmft_error *err)
 {
@@ -180,6 +193,7 @@ int vmft_cmdline_rewrite(int argc, char *const argv[], const struct vmft_rewrite
 	vmft_scan(rw.arena, argc, argv, &rw.scan);
 	rw.out.strategy =
 	    vmft_strategy_choose(rw.arena, &rw.scan, opt->strategy, &rw.out.strategy_reason);
+	rw.rules = vmft_rules_choose(rw.out.strategy, rw.scan.microvm);
 	r = check_all(&rw, argc, argv);
 	if (r < 0) {
 		vmft_arena_free(rw.arena);

@@ -14,19 +14,20 @@
 /* "-serial none" makes no port; everything else makes the next one. */
 int vmft_check_serial(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
+	static const struct vmft_reason monitor = VMFT_MONITOR;
+
 	if (rw->device_count)
 		for (size_t i = 0; i < rw->device_count; i++)
 			if (strcmp(vmft_get(rw->devices[i], "driver"), "isa-serial") == 0)
 				return vmft_refuse(rw, arg, "both -serial and -device isa-serial",
 						   "use -serial chardev:ID for each port");
 	if (strncmp(arg->text, "mon:", 4) == 0)
-		return vmft_refuse(rw, arg, "a monitor's commands are not in the log",
-				   "leave out mon:");
+		return vmft_refuse_for(rw, arg, &monitor, "leave out mon:");
 	if (strcmp(arg->text, "none") == 0)
 		return 0;
 	if (!vmft_value_in(arg->text, "null|stdio|pty") && strncmp(arg->text, "file:", 5) != 0 &&
 	    strncmp(arg->text, "chardev:", 8) != 0)
-		return vmft_refuse(rw, arg, VMFT_UNKNOWN,
+		return vmft_refuse(rw, arg, vmft_unknown(rw),
 				   "use file:PATH, stdio, pty, null or chardev:ID");
 	rw->serial_count++;
 	return 0;
@@ -35,8 +36,8 @@ int vmft_check_serial(struct vmft_rewrite *rw, struct vmft_arg *arg)
 int vmft_check_chardev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	static const struct vmft_key_rule rules[] = {
-	    {"backend", "file|null|pty|stdio", NULL, true},
-	    {"mux", "off", "a monitor's commands are not in the log", true},
+	    {"backend", "file|null|pty|stdio", {0}, true},
+	    {"mux", "off", VMFT_MONITOR, true},
 	    {.key = "id"},
 	    {.key = "path"},
 	    {.key = "append"},

@@ -6,14 +6,11 @@
  * There discards do not get through blkreplay (it is opened without discard=unmap), and should not:
  * two hosts' file systems may answer them differently, and the guest could read that back.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "rewrite.h"
 
-#define NODE_NAME_MAX 31 /* QEMU's own limit */
-#define PREFIX	      "vmft-"
-#define LOCAL_FILES   "only files and block devices of this host can be compared with the other's"
+#define LOCAL_FILES "only files and block devices of this host can be compared with the other's"
 
 /* Only a thread's writes can be followed while the image is copied to a new backup: those of
  * io_uring and Linux AIO do not go through a call that returns when they are done. */
@@ -23,33 +20,14 @@ static void use_threads(struct vmft_arg *arg)
 	vmft_optset_remove(arg->set, "file.aio");
 }
 
-/*
- * An image that QEMU takes over from its monitor, on the same host: by default QEMU would make all
- * of it durable and throw it out of the page cache first, as if another host had written it
- * (raw_co_invalidate_cache()), which takes longer than everything else of going live.
- */
-static void keep_cache(struct vmft_rewrite *rw, struct vmft_arg *arg, bool drive)
-{
-	const char *driver = vmft_get(arg, "driver");
-	const char *below = vmft_get(arg, "file.driver");
-
-	if (!vmft_is_checkpoint(rw))
-		return;
-	if (drive)
-		vmft_optset_set(arg->set, "file.drop-cache", "off");
-	else if (vmft_value_in(driver, "file|host_device"))
-		vmft_optset_set_bool(arg->set, "drop-cache", false);
-	else if (below)
-		vmft_optset_set_bool(arg->set, "file.drop-cache", false);
-}
-
 static const struct vmft_key_rule drive_rules[] = {
     {.key = "file"},
     {.key = "id"},
-    {"if", "virtio|none", "the controller it asks for is not on the list", false},
-    {"format", "raw|qcow2", "only raw and qcow2 images are known to work", false},
-    {"media", "disk", "no CD drive is on the list of replay-safe devices", false},
-    {"snapshot", "off", "it throws the disk writes away that both sides must hold", false},
+    {"if", "virtio|none", VMFT_REASON("the controller it asks for is not on the list"), false},
+    {"format", "raw|qcow2", VMFT_REASON("only raw and qcow2 images are known to work"), false},
+    {"media", "disk", VMFT_NO_CD, false},
+    {"snapshot", "off", VMFT_REASON("it throws the disk writes away that both sides must hold"),
+     false},
     {.key = "index"},
     {.key = "cache"},
     {.key = "aio"},
@@ -64,8 +42,8 @@ static const struct vmft_key_rule drive_rules[] = {
 };
 
 static const struct vmft_key_rule blockdev_rules[] = {
-    {"driver", "raw|qcow2|file|host_device", LOCAL_FILES, false},
-    {"file.driver", "file|host_device", LOCAL_FILES, false},
+    {"driver", "raw|qcow2|file|host_device", VMFT_REASON(LOCAL_FILES), false},
+    {"file.driver", "file|host_device", VMFT_REASON(LOCAL_FILES), false},
     {.key = "node-name"},
     {.key = "file"},
     {.key = "filename"},
@@ -105,10 +83,10 @@ static bool path_is_local(const char *path)
 
 static int node_add(struct vmft_rewrite *rw, struct vmft_arg *arg, const char *name, bool drive)
 {
-	if (!vmft_is_checkpoint(rw) && strlen(PREFIX) + strlen(name) > NODE_NAME_MAX)
+	if (strlen(name) > rw->rules->node_name_max)
 		return vmft_refuse(rw, arg, "no room for vmft's own node name",
 				   "use a name of at most 26 bytes");
-	if (node_find(rw, name) || strncmp(name, PREFIX, strlen(PREFIX)) == 0)
+	if (node_find(rw, name) || strncmp(name, VMFT_NODE_PREFIX, strlen(VMFT_NODE_PREFIX)) == 0)
 		return vmft_refuse(rw, arg, "the name is taken", "use another id or node-name");
 	rw->nodes[rw->node_count++] = (struct vmft_node){.arg = arg, .name = name, .drive = drive};
 	return 0;
@@ -143,6 +121,9 @@ static int check_drive_file(struct vmft_rewrite *rw, struct vmft_arg *arg)
 
 int vmft_check_drive(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
+	static const struct vmft_reason no_interface =
+	    VMFT_REASONS("without if= it is an IDE disk, not on the list",
+			 "without if= the board chooses the controller");
 	const char *interface = vmft_get(arg, "if");
 	bool automatic = interface && strcmp(interface, "virtio") == 0;
 	int r = vmft_check_keys(rw, arg, drive_rules);
@@ -150,8 +131,7 @@ int vmft_check_drive(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	if (r < 0)
 		return r;
 	if (!interface)
-		return vmft_refuse(rw, arg, "without if= it is an IDE disk, not on the list",
-				   "add if=virtio");
+		return vmft_refuse_for(rw, arg, &no_interface, "add if=virtio");
 	r = check_drive_file(rw, arg);
 	if (r < 0)
 		return r;
@@ -162,7 +142,8 @@ int vmft_check_drive(struct vmft_rewrite *rw, struct vmft_arg *arg)
 		return r;
 	rw->nodes[rw->node_count - 1].auto_device = automatic;
 	use_threads(arg);
-	keep_cache(rw, arg, true);
+	if (rw->rules->open_image)
+		rw->rules->open_image(arg, true);
 	vmft_optset_set(arg->set, "if", "none");
 	vmft_optset_remove(arg->set, "index");
 	return 0;
@@ -178,7 +159,8 @@ int vmft_check_blockdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	if (!vmft_get(arg, "driver") || !name)
 		return vmft_refuse(rw, arg, "no driver= or no node-name=", "give both");
 	use_threads(arg);
-	keep_cache(rw, arg, false);
+	if (rw->rules->open_image)
+		rw->rules->open_image(arg, false);
 	return node_add(rw, arg, name, false);
 }
 
@@ -210,47 +192,6 @@ static int blockdev_path(struct vmft_rewrite *rw, const struct vmft_node *top, c
 	return 0;
 }
 
-/*
- * The cache mode has two halves: how the file is opened stays with the image; whether the
- * guest is shown a write cache, and what happens on errors, go with the drive it sees.
- */
-static const char *drive_extras(struct vmft_rewrite *rw, struct vmft_arg *arg,
-				const struct vmft_disk *disk)
-{
-	const char *text = disk->write_through ? ",cache=writethrough" : "";
-
-	for (size_t i = 0; i < 2; i++) {
-		const char *key = i ? "rerror" : "werror";
-		const char *value = vmft_get(arg, key);
-
-		if (value)
-			text = vmft_arena_printf(rw->arena, "%s,%s=%s", text, key, value);
-		vmft_optset_remove(arg->set, key);
-	}
-	return text;
-}
-
-static void add_blkreplay(struct vmft_rewrite *rw, const struct vmft_node *node,
-			  const struct vmft_disk *disk)
-{
-	struct vmft_optset set = {.arena = rw->arena, .json = true};
-
-	if (node->drive) {
-		vmft_add(rw, "-drive",
-			 vmft_arena_printf(rw->arena, "driver=blkreplay,if=none,image=%s,id=%s%s%s",
-					   node->name, disk->node,
-					   disk->read_only ? ",readonly=on" : "",
-					   drive_extras(rw, node->arg, disk)));
-		return;
-	}
-	vmft_optset_set(&set, "driver", "blkreplay");
-	vmft_optset_set(&set, "node-name", disk->node);
-	vmft_optset_set(&set, "image", node->name);
-	if (disk->read_only)
-		vmft_optset_set_bool(&set, "read-only", true);
-	vmft_add(rw, "-blockdev", vmft_optset_format(&set));
-}
-
 static int disk_add(struct vmft_rewrite *rw, struct vmft_node *node, size_t *ret_disk)
 {
 	struct vmft_disk *disk = &rw->out.disks[rw->out.disk_count];
@@ -269,10 +210,8 @@ static int disk_add(struct vmft_rewrite *rw, struct vmft_node *node, size_t *ret
 	disk->write_through = cache && vmft_value_in(cache, "writethrough|directsync");
 	disk->node = node->name;
 	node->used = true;
-	if (!vmft_is_checkpoint(rw)) {
-		disk->node = vmft_arena_printf(rw->arena, PREFIX "%s", node->name);
-		add_blkreplay(rw, node, disk);
-	}
+	if (rw->rules->add_node)
+		rw->rules->add_node(rw, node, disk);
 	*ret_disk = rw->out.disk_count++;
 	return 0;
 }
@@ -304,18 +243,14 @@ void vmft_disk_fact(struct vmft_rewrite *rw, const char *device, size_t index)
 						disk->read_only, disk->write_through));
 }
 
-/* What if=virtio brings on this board; ioeventfd as for the devices that are given. */
+/* What if=virtio brings on this board. */
 static void add_device(struct vmft_rewrite *rw, size_t index)
 {
-	const char *model = "virtio-blk-pci", *more = "";
+	const char *model = rw->rules->disk_model;
 
-	if (vmft_is_checkpoint(rw) && rw->scan.microvm)
-		model = "virtio-blk-device";
-	else if (vmft_is_checkpoint(rw))
-		more = ",ioeventfd=off";
-	vmft_add(
-	    rw, "-device",
-	    vmft_arena_printf(rw->arena, "%s,drive=%s%s", model, rw->out.disks[index].node, more));
+	vmft_add(rw, "-device",
+		 vmft_arena_printf(rw->arena, "%s,drive=%s%s", model, rw->out.disks[index].node,
+				   rw->rules->disk_options));
 	vmft_disk_fact(rw, model, index);
 }
 

@@ -19,7 +19,8 @@
 #define FD_DIGITS_MAX 9 /* an int's, less one */
 
 static const struct vmft_key_rule netdev_rules[] = {
-    {"type", "tap", "only the output of a tap can be held back until it is safe", true},
+    {"type", "tap", VMFT_REASON("only the output of a tap can be held back until it is safe"),
+     true},
     {"queues", "1", VMFT_ONE_QUEUE, true},
     {"fds", "", VMFT_ONE_QUEUE, true},
     {"vhostfds", "", VMFT_ONE_QUEUE, true},
@@ -43,13 +44,6 @@ static struct vmft_netdev *netdev_find(struct vmft_rewrite *rw, const char *id)
 	return NULL;
 }
 
-static const char *nic_model(const struct vmft_rewrite *rw)
-{
-	if (vmft_is_checkpoint(rw) && rw->scan.microvm)
-		return "virtio-net-device";
-	return "virtio-net-pci";
-}
-
 int vmft_check_nic_option(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	if (strcmp(arg->text, "none") == 0)
@@ -57,7 +51,7 @@ int vmft_check_nic_option(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return vmft_refuse(rw, arg, "the card and its tap must be given by themselves",
 			   vmft_arena_printf(rw->arena,
 					     "use -netdev tap,id=net0,... -device %s,netdev=net0",
-					     nic_model(rw)));
+					     rw->rules->nic_model));
 }
 
 static bool fd_parse(const char *text, int *ret)
@@ -101,7 +95,7 @@ int vmft_check_netdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	int r, fd;
 
 	if (type && strcmp(type, "tap") != 0)
-		return vmft_refuse(rw, arg, netdev_rules[0].reason, "use -netdev tap,...");
+		return vmft_refuse_for(rw, arg, &netdev_rules[0].reason, "use -netdev tap,...");
 	r = vmft_check_keys(rw, arg, netdev_rules);
 	if (r < 0)
 		return r;
@@ -184,14 +178,6 @@ static int mac_set(struct vmft_rewrite *rw, struct vmft_arg *device, char ret[st
 	return 0;
 }
 
-static void set_logged(struct vmft_arg *device)
-{
-	/* The default sender of QEMU 7.2, a bottom half, is not in the log. */
-	vmft_optset_set(device->set, "tx", "timer");
-	/* Its timer is armed outside the log. */
-	vmft_optset_set_bool(device->set, "guest_announce", false);
-}
-
 int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *ret_nic)
 {
 	const char *id = vmft_get(device, "netdev");
@@ -202,25 +188,12 @@ int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *re
 				   "give netdev= the id of a -netdev tap of its own");
 	netdev->device = device;
 	*ret_nic = (size_t)(netdev - rw->netdevs);
-	if (!vmft_is_checkpoint(rw))
-		set_logged(device);
+	if (rw->rules->set_nic)
+		rw->rules->set_nic(device);
 	/* QEMU 7.2 loads the list of VLANs and then empties it: virtio_load() calls
 	 * virtio_net_set_features() last. The guest would receive no tagged frame any more. */
 	vmft_optset_set_bool(device->set, "ctrl_vlan", false);
 	return mac_set(rw, device, rw->out.nics[*ret_nic].mac);
-}
-
-/*
- * Shows the agent each frame the guest sends, also while QEMU replays (agent/output.c): behind
- * filter-replay, because frames to a netdev meet the last filter first.
- */
-static void add_witness(struct vmft_rewrite *rw, const struct vmft_netdev *netdev, size_t nic)
-{
-	vmft_add(rw, "-object",
-		 vmft_arena_printf(rw->arena,
-				   "filter-dump,id=vmft-fd-%s,netdev=%s,queue=rx,maxlen=262144,"
-				   "file=vmft:frames%zu",
-				   netdev->id, netdev->id, nic));
 }
 
 /* By what its tap is asked what it can do. */
@@ -243,19 +216,15 @@ int vmft_nics_finish(struct vmft_rewrite *rw)
 			return vmft_refuse(
 			    rw, netdev->arg, "no device uses it",
 			    vmft_arena_printf(rw->arena, "leave it out or add -device %s,netdev=ID",
-					      nic_model(rw)));
+					      rw->rules->nic_model));
 		rw->out.nics[i].netdev = netdev->id;
 		describe(netdev->arg, &rw->out.nics[i]);
 		rw->out.nic_count++;
 		vmft_fact_ordered(
 		    rw, vmft_arena_printf(rw->arena, "%s %zu",
 					  vmft_fact_keys(rw, "tap", netdev->arg, netdev_rules), i));
-		if (vmft_is_checkpoint(rw))
-			continue;
-		vmft_add(rw, "-object",
-			 vmft_arena_printf(rw->arena, "filter-replay,id=vmft-fr-%s,netdev=%s",
-					   netdev->id, netdev->id));
-		add_witness(rw, netdev, i);
+		if (rw->rules->add_filters)
+			rw->rules->add_filters(rw, netdev, i);
 	}
 	return 0;
 }

@@ -208,7 +208,7 @@ static int each_option(struct offline *o, int argc, char *const argv[],
 
 		if (!option || (option->has_arg && i + 1 == argc))
 			return vmft_error_set(o->err, -EINVAL, VMFT_EXIT_UNPROTECTED, "%.200s: %s",
-					      argv[i], VMFT_UNKNOWN);
+					      argv[i], VMFT_NOT_REPLAY_SAFE);
 		if (option->has_arg)
 			text = argv[++i];
 		rc = look(o, name, text);

@@ -9,12 +9,12 @@
 
 int vmft_check_refused(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
-	return vmft_refuse(rw, arg, arg->option->reason, "leave it out");
+	return vmft_refuse_for(rw, arg, &arg->option->reason, "leave it out");
 }
 
 int vmft_check_unknown(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
-	return vmft_refuse(rw, arg, VMFT_UNKNOWN, "leave it out");
+	return vmft_refuse(rw, arg, vmft_unknown(rw), "leave it out");
 }
 
 /* Options that may only say "none"; reason tells what any other value would bring. */
@@ -24,19 +24,26 @@ static int check_none(struct vmft_rewrite *rw, struct vmft_arg *arg)
 
 	if (strcmp(arg->text, "none") == 0)
 		return 0;
-	return vmft_refuse(rw, arg, arg->option->reason, todo);
+	return vmft_refuse_for(rw, arg, &arg->option->reason, todo);
 }
 
 static int check_nographic(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
-	return vmft_refuse(rw, arg, "it puts a monitor on the console, and " VMFT_UNLOGGED,
+	static const struct vmft_reason outside = VMFT_OUTSIDE;
+
+	return vmft_refuse(rw, arg,
+			   vmft_arena_printf(rw->arena, "it puts a monitor on the console, and %s",
+					     rw->rules->words(&outside)),
 			   "use -display none -serial stdio");
 }
 
 static int check_ide(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
-	return vmft_refuse(rw, arg, "no IDE disk is on the list of replay-safe devices",
-			   "use -drive if=virtio,format=raw,file=PATH");
+	static const struct vmft_reason why =
+	    VMFT_REASONS("no IDE disk is on the list of replay-safe devices",
+			 "no IDE disk is on the list of known devices");
+
+	return vmft_refuse_for(rw, arg, &why, "use -drive if=virtio,format=raw,file=PATH");
 }
 
 /* Visible to the guest as it is written. */
@@ -46,7 +53,7 @@ static int check_visible(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return 0;
 }
 
-static int check_file(struct vmft_rewrite *rw, struct vmft_arg *arg)
+int vmft_check_file(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	char hex[VMFT_DIGEST_HEX];
 	int r;
@@ -60,12 +67,29 @@ static int check_file(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return 0;
 }
 
+static int check_accel(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	return rw->rules->accel(rw, arg);
+}
+
+static int check_enable_kvm(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	return rw->rules->enable_kvm(rw, arg);
+}
+
+static int check_smp(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	return rw->rules->smp(rw, arg);
+}
+
 static int check_bios(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
-	if (vmft_is_checkpoint(rw))
-		return check_file(rw, arg);
-	return vmft_refuse(rw, arg, "firmware other than QEMU's own is " VMFT_UNKNOWN,
-			   "leave it out, or write strategy = checkpoint in the pair file");
+	return rw->rules->bios(rw, arg);
+}
+
+static int check_action(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	return rw->rules->action(rw, arg);
 }
 
 /* libvirt says it, to see a power-off before it ends QEMU. vmft ends QEMU itself, when the guest's
@@ -77,21 +101,15 @@ static int check_no_shutdown(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return 0;
 }
 
-static int check_action(struct vmft_rewrite *rw, struct vmft_arg *arg)
-{
-	if (vmft_is_checkpoint(rw))
-		return vmft_check_refused(rw, arg);
-	return vmft_check_unknown(rw, arg);
-}
-
 static int check_boot(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	const struct vmft_key_rule rules[] = {
 	    {.key = "order"},
-	    {"once", "", "it ends with the first reset, and attaching a backup resets the devices",
+	    {"once", "",
+	     VMFT_REASON("it ends with the first reset, and attaching a backup resets the devices"),
 	     false},
 	    {.key = "strict"},
-	    {.key = "menu", .values = "off", .reason = "a boot menu waits for keys"},
+	    {.key = "menu", .values = "off", .reason.text = "a boot menu waits for keys"},
 	    {0},
 	};
 	int r = vmft_check_keys(rw, arg, rules);
@@ -104,10 +122,15 @@ static int check_boot(struct vmft_rewrite *rw, struct vmft_arg *arg)
 static int check_rtc(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	static const struct vmft_key_rule rules[] = {
-	    {"base", "utc", "QEMU cannot record local time or a fixed date", false},
-	    {"clock", "host", "guest time must go on from the log when the backup goes live",
+	    {"base", "utc",
+	     VMFT_REASONS("QEMU cannot record local time or a fixed date",
+			  "local time or a fixed date may be another one on the other host"),
 	     false},
-	    {"driftfix", "none|slew", NULL, false},
+	    {"clock", "host",
+	     VMFT_REASONS("guest time must go on from the log when the backup goes live",
+			  "both hosts must take the time from the same clock"),
+	     false},
+	    {"driftfix", "none|slew", {0}, false},
 	    {0},
 	};
 	int r = vmft_check_keys(rw, arg, rules);
@@ -134,98 +157,118 @@ static int check_overcommit(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return vmft_check_keys(rw, arg, rules);
 }
 
-#define POWER_OFF "vmft has to see the guest's power-off itself"
-
-#define REFUSED(name, arg, why)                                                                    \
+#define REFUSED(name, arg, ...)                                                                    \
 	{                                                                                          \
-		name, arg, false, vmft_check_refused, NULL, why                                    \
+		name, arg, false, vmft_check_refused, NULL, __VA_ARGS__                            \
 	}
 
 static const struct vmft_option options[] = {
     /* The board and its processor. */
-    {"machine", true, true, vmft_check_machine, "type", NULL},
-    {"M", true, true, vmft_check_machine, "type", NULL},
-    {"accel", true, true, vmft_check_accel, "accel", NULL},
-    {"enable-kvm", false, true, vmft_check_enable_kvm, NULL, VMFT_NO_KVM},
-    {"cpu", true, true, vmft_check_cpu, NULL, NULL},
-    {"smp", true, true, vmft_check_smp, "cpus", NULL},
-    {"m", true, true, vmft_check_memory, "size", NULL},
-    {"global", true, false, vmft_check_global, NULL, NULL},
-    {"no-acpi", false, true, check_visible, NULL, "guest-visible"},
-    {"no-hpet", false, true, check_visible, NULL, "guest-visible"},
-    {"uuid", true, true, check_visible, NULL, "in the guest's SMBIOS tables"},
-    {"smbios", true, false, check_smbios, "", "guest-visible"},
-    {"boot", true, true, check_boot, "order", "read by the guest's firmware"},
-    {"rtc", true, true, check_rtc, "", NULL},
-    {"kernel", true, true, check_file, NULL, "guest-visible by its contents"},
-    {"initrd", true, true, check_file, NULL, "guest-visible by its contents"},
-    {"bios", true, true, check_bios, NULL, "guest-visible by its contents"},
-    {"append", true, true, check_visible, NULL, "the kernel's command line"},
-    {"nodefaults", false, true, NULL, NULL, "required"},
-    {"no-reboot", false, true, check_visible, NULL, "what a guest reset does"},
-    {"no-shutdown", false, true, check_no_shutdown, NULL, "left out"},
-    {"action", true, false, check_action, NULL, POWER_OFF},
+    {"machine", true, true, vmft_check_machine, "type", {0}},
+    {"M", true, true, vmft_check_machine, "type", {0}},
+    {"accel", true, true, check_accel, "accel", {0}},
+    {"enable-kvm", false, true, check_enable_kvm, NULL, {0}},
+    {"cpu", true, true, vmft_check_cpu, NULL, {0}},
+    {"smp", true, true, check_smp, "cpus", {0}},
+    {"m", true, true, vmft_check_memory, "size", {0}},
+    {"global", true, false, vmft_check_global, NULL, {0}},
+    {"no-acpi", false, true, check_visible, NULL, VMFT_REASON("guest-visible")},
+    {"no-hpet", false, true, check_visible, NULL, VMFT_REASON("guest-visible")},
+    {"uuid", true, true, check_visible, NULL, VMFT_REASON("in the guest's SMBIOS tables")},
+    {"smbios", true, false, check_smbios, "", VMFT_REASON("guest-visible")},
+    {"boot", true, true, check_boot, "order", VMFT_REASON("read by the guest's firmware")},
+    {"rtc", true, true, check_rtc, "", {0}},
+    {"kernel", true, true, vmft_check_file, NULL, VMFT_REASON("guest-visible by its contents")},
+    {"initrd", true, true, vmft_check_file, NULL, VMFT_REASON("guest-visible by its contents")},
+    {"bios", true, true, check_bios, NULL, VMFT_REASON("guest-visible by its contents")},
+    {"append", true, true, check_visible, NULL, VMFT_REASON("the kernel's command line")},
+    {"nodefaults", false, true, NULL, NULL, VMFT_REASON("required")},
+    {"no-reboot", false, true, check_visible, NULL, VMFT_REASON("what a guest reset does")},
+    {"no-shutdown", false, true, check_no_shutdown, NULL, VMFT_REASON("left out")},
+    {"action", true, false, check_action, NULL,
+     VMFT_REASON("vmft has to see the guest's power-off itself")},
 
     /* Devices and what is behind them. */
-    {"device", true, false, vmft_check_device, "driver", NULL},
-    {"drive", true, false, vmft_check_drive, "", NULL},
-    {"blockdev", true, false, vmft_check_blockdev, "driver", NULL},
-    {"netdev", true, false, vmft_check_netdev, "type", NULL},
-    {"nic", true, false, vmft_check_nic_option, NULL, NULL},
-    {"net", true, false, vmft_check_nic_option, NULL, NULL},
-    {"object", true, false, vmft_check_object, "qom-type", NULL},
-    {"chardev", true, false, vmft_check_chardev, "backend", NULL},
-    {"serial", true, false, vmft_check_serial, NULL, NULL},
-    {"parallel", true, false, check_none, NULL, "the parallel port is not recorded"},
-    {"display", true, true, check_none, NULL, "displays and their input are not on the list"},
-    {"vga", true, true, check_none, NULL, "no display adapter is on the list"},
-    {"monitor", true, true, check_none, NULL, VMFT_UNLOGGED},
+    {"device", true, false, vmft_check_device, "driver", {0}},
+    {"drive", true, false, vmft_check_drive, "", {0}},
+    {"blockdev", true, false, vmft_check_blockdev, "driver", {0}},
+    {"netdev", true, false, vmft_check_netdev, "type", {0}},
+    {"nic", true, false, vmft_check_nic_option, NULL, {0}},
+    {"net", true, false, vmft_check_nic_option, NULL, {0}},
+    {"object", true, false, vmft_check_object, "qom-type", {0}},
+    {"chardev", true, false, vmft_check_chardev, "backend", {0}},
+    {"serial", true, false, vmft_check_serial, NULL, {0}},
+    {"parallel", true, false, check_none, NULL,
+     VMFT_REASONS("the parallel port is not recorded", "the parallel port is not on the list")},
+    {"display", true, true, check_none, NULL,
+     VMFT_REASON("displays and their input are not on the list")},
+    {"vga", true, true, check_none, NULL, VMFT_REASON("no display adapter is on the list")},
+    {"monitor", true, true, check_none, NULL, VMFT_OUTSIDE},
 
     /* Of the host only: the guest cannot see them. */
-    {"name", true, true, NULL, NULL, "process and window titles"},
-    {"pidfile", true, true, NULL, NULL, "a file on the host"},
-    {"msg", true, true, NULL, NULL, "the form of QEMU's messages"},
-    {"sandbox", true, true, NULL, NULL, "system calls QEMU may make"},
-    {"overcommit", true, true, check_overcommit, "", NULL},
-    {"add-fd", true, false, NULL, "", "descriptors handed to QEMU"},
-    {"no-user-config", false, true, NULL, NULL, "no hidden options; added when missing"},
+    {"name", true, true, NULL, NULL, VMFT_REASON("process and window titles")},
+    {"pidfile", true, true, NULL, NULL, VMFT_REASON("a file on the host")},
+    {"msg", true, true, NULL, NULL, VMFT_REASON("the form of QEMU's messages")},
+    {"sandbox", true, true, NULL, NULL, VMFT_REASON("system calls QEMU may make")},
+    {"overcommit", true, true, check_overcommit, "", {0}},
+    {"add-fd", true, false, NULL, "", VMFT_REASON("descriptors handed to QEMU")},
+    {"no-user-config", false, true, NULL, NULL,
+     VMFT_REASON("no hidden options; added when missing")},
 
     /* Known, and known not to work: say why. */
-    REFUSED("icount", true, "vmft sets it, to record or to replay"),
-    REFUSED("snapshot", false, "it throws the disk writes away that both sides must hold"),
-    REFUSED("loadvm", true, "the log starts with the guest's first instruction"),
-    REFUSED("incoming", true, "the log starts with the guest's first instruction"),
-    REFUSED("S", false, "nothing but the log may start or stop the guest"),
-    REFUSED("daemonize", false, "QEMU would leave the process that its monitor watches"),
-    REFUSED("mon", true, VMFT_UNLOGGED),
-    REFUSED("qmp", true, VMFT_UNLOGGED),
-    REFUSED("qmp-pretty", true, VMFT_UNLOGGED),
-    REFUSED("gdb", true, VMFT_UNLOGGED),
-    REFUSED("s", false, VMFT_UNLOGGED),
-    REFUSED("set", true, "it changes options after they were checked"),
-    REFUSED("readconfig", true, "it brings options that were not checked"),
-    {"nographic", false, false, check_nographic, NULL, NULL},
-    {"hda", true, false, check_ide, NULL, NULL},
-    {"hdb", true, false, check_ide, NULL, NULL},
-    {"hdc", true, false, check_ide, NULL, NULL},
-    {"hdd", true, false, check_ide, NULL, NULL},
-    REFUSED("cdrom", true, "no CD drive is on the list of replay-safe devices"),
-    REFUSED("fda", true, "the floppy drive is not on the list of replay-safe devices"),
-    REFUSED("fdb", true, "the floppy drive is not on the list of replay-safe devices"),
-    REFUSED("usb", false, "no USB controller is on the list of replay-safe devices"),
-    REFUSED("usbdevice", true, "no USB device is on the list of replay-safe devices"),
-    REFUSED("vnc", true, "displays and their input are not on the list"),
-    REFUSED("spice", true, "displays and their input are not on the list"),
-    REFUSED("mem-path", true, "vmft supplies the guest's RAM, shared with its monitor"),
-    REFUSED("mem-prealloc", false, "vmft supplies the guest's RAM, shared with its monitor"),
+    REFUSED("icount", true,
+	    VMFT_REASONS("vmft sets it, to record or to replay",
+			 "guest time from counted instructions is not known to work with vmft")),
+    REFUSED("snapshot", false,
+	    VMFT_REASON("it throws the disk writes away that both sides must hold")),
+    REFUSED("loadvm", true,
+	    VMFT_REASONS("the log starts with the guest's first instruction",
+			 "vmft itself loads the guest's state")),
+    REFUSED("incoming", true,
+	    VMFT_REASONS("the log starts with the guest's first instruction",
+			 "vmft itself loads the guest's state")),
+    REFUSED("S", false,
+	    VMFT_REASONS("nothing but the log may start or stop the guest",
+			 "vmft starts the guest when it may run")),
+    REFUSED("daemonize", false,
+	    VMFT_REASON("QEMU would leave the process that its monitor watches")),
+    REFUSED("mon", true, VMFT_OUTSIDE),
+    REFUSED("qmp", true, VMFT_OUTSIDE),
+    REFUSED("qmp-pretty", true, VMFT_OUTSIDE),
+    REFUSED("gdb", true, VMFT_OUTSIDE),
+    REFUSED("s", false, VMFT_OUTSIDE),
+    REFUSED("set", true, VMFT_REASON("it changes options after they were checked")),
+    REFUSED("readconfig", true, VMFT_REASON("it brings options that were not checked")),
+    {"nographic", false, false, check_nographic, NULL, {0}},
+    {"hda", true, false, check_ide, NULL, {0}},
+    {"hdb", true, false, check_ide, NULL, {0}},
+    {"hdc", true, false, check_ide, NULL, {0}},
+    {"hdd", true, false, check_ide, NULL, {0}},
+    REFUSED("cdrom", true, VMFT_NO_CD),
+    REFUSED("fda", true,
+	    VMFT_REASONS("the floppy drive is not on the list of replay-safe devices",
+			 "the floppy drive is not on the list of known devices")),
+    REFUSED("fdb", true,
+	    VMFT_REASONS("the floppy drive is not on the list of replay-safe devices",
+			 "the floppy drive is not on the list of known devices")),
+    REFUSED("usb", false, VMFT_NO_USB),
+    REFUSED("usbdevice", true,
+	    VMFT_REASONS("no USB device is on the list of replay-safe devices",
+			 "no USB device is on the list of known devices")),
+    REFUSED("vnc", true, VMFT_REASON("displays and their input are not on the list")),
+    REFUSED("spice", true, VMFT_REASON("displays and their input are not on the list")),
+    REFUSED("mem-path", true,
+	    VMFT_REASON("vmft supplies the guest's RAM, shared with its monitor")),
+    REFUSED("mem-prealloc", false,
+	    VMFT_REASON("vmft supplies the guest's RAM, shared with its monitor")),
 
     /* Only to find probes among them. */
-    {"help", false, true, vmft_check_unknown, NULL, NULL},
-    {"h", false, true, vmft_check_unknown, NULL, NULL},
-    {"version", false, true, vmft_check_unknown, NULL, NULL},
-    {"L", true, false, vmft_check_unknown, NULL, NULL},
-    {"d", true, false, vmft_check_unknown, NULL, NULL},
-    {"audiodev", true, false, vmft_check_unknown, NULL, NULL},
+    {"help", false, true, vmft_check_unknown, NULL, {0}},
+    {"h", false, true, vmft_check_unknown, NULL, {0}},
+    {"version", false, true, vmft_check_unknown, NULL, {0}},
+    {"L", true, false, vmft_check_unknown, NULL, {0}},
+    {"d", true, false, vmft_check_unknown, NULL, {0}},
+    {"audiodev", true, false, vmft_check_unknown, NULL, {0}},
 };
 
 const struct vmft_option *vmft_option_find(const char *name)

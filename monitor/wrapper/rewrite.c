@@ -7,71 +7,32 @@
 
 #include "monitor/common/exit-codes.h"
 
-bool vmft_is_checkpoint(const struct vmft_rewrite *rw)
+const char *vmft_unknown(const struct vmft_rewrite *rw)
 {
-	return rw->out.strategy == VMFT_STRATEGY_CHECKPOINT;
+	return rw->rules->words(&rw->rules->unknown);
 }
 
-static const struct {
-	const char *lockstep, *checkpoint;
-} wordings[] = {
-    {VMFT_UNKNOWN, "not known to work with vmft"},
-    {"on the list of replay-safe", "on the list of known"},
-    {VMFT_UNLOGGED, "operations that come from outside would change the guest behind vmft's back"},
-    {"a monitor's commands are not in the log",
-     "a monitor's commands would change the guest behind vmft's back"},
-    {VMFT_ONE_QUEUE, "vmft holds back the output of one queue only"},
-    {"work in a thread of its own is not recorded",
-     "work in a thread of its own is not known to work with vmft"},
-    {"the device would be unplugged by the host, which is not recorded",
-     "the device would be unplugged by the host when the guest's state is taken"},
-    {"SCSI commands would pass the log by", "what SCSI commands write would not reach the backup"},
-    {"another writer's changes are not in the log",
-     "another writer's changes would not reach the backup"},
-    {"the parallel port is not recorded", "the parallel port is not on the list"},
-    {"a guest that is replayed", "a guest that is protected"},
-    {"QEMU cannot record local time or a fixed date",
-     "local time or a fixed date may be another one on the other host"},
-    {"guest time must go on from the log when the backup goes live",
-     "both hosts must take the time from the same clock"},
-    {"vmft sets it, to record or to replay",
-     "guest time from counted instructions is not known to work with vmft"},
-    {"the log starts with the guest's first instruction", "vmft itself loads the guest's state"},
-    {"nothing but the log may start or stop the guest", "vmft starts the guest when it may run"},
-    {"without if= it is an IDE disk, not on the list",
-     "without if= the board chooses the controller"},
-};
-
-const char *vmft_reworded(const struct vmft_rewrite *rw, const char *why)
+static int refuse(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *why,
+		  const char *todo, const char *way_out)
 {
-	for (size_t i = 0; vmft_is_checkpoint(rw) && i < sizeof(wordings) / sizeof(wordings[0]);
-	     i++) {
-		const char *found = strstr(why, wordings[i].lockstep);
-
-		if (found)
-			return vmft_arena_printf(rw->arena, "%.*s%s%s", (int)(found - why), why,
-						 wordings[i].checkpoint,
-						 found + strlen(wordings[i].lockstep));
-	}
-	return why;
-}
-
-/* What only lockstep cannot do is not the end of it. */
-static const char *way_out(const struct vmft_rewrite *rw, const char *why)
-{
-	if (strcmp(why, VMFT_NO_KVM) != 0 && strcmp(why, VMFT_ONE_CPU) != 0)
-		return "";
-	if (!rw->scan.kvm && rw->scan.processors <= 1)
-		return "";
-	return ", or write strategy = checkpoint or auto in the pair file";
+	return vmft_error_set(rw->err, -EINVAL, VMFT_EXIT_UNPROTECTED, "-%s%s%.160s: %s; %s%s",
+			      arg->option->name, arg->text ? " " : "", arg->text ? arg->text : "",
+			      why, todo, way_out);
 }
 
 int vmft_refuse(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *why,
 		const char *todo)
 {
-	return vmft_error_set(rw->err, -EINVAL, VMFT_EXIT_UNPROTECTED, "-%s%s%.160s: %s; %s%s",
-			      arg->option->name, arg->text ? " " : "", arg->text ? arg->text : "",
-			      vmft_reworded(rw, why), todo, way_out(rw, why));
+	return refuse(rw, arg, why, todo, "");
+}
+
+int vmft_refuse_for(struct vmft_rewrite *rw, const struct vmft_arg *arg,
+		    const struct vmft_reason *why, const char *todo)
+{
+	const bool could = why->checkpoint_can && (rw->scan.kvm || rw->scan.processors > 1);
+
+	return refuse(rw, arg, rw->rules->words(why), todo,
+		      could ? ", or write strategy = checkpoint or auto in the pair file" : "");
 }
 
 const struct vmft_key_rule *vmft_rule_find(const struct vmft_key_rule *rules, const char *key)
@@ -116,7 +77,7 @@ int vmft_check_keys(struct vmft_rewrite *rw, const struct vmft_arg *arg,
 		const struct vmft_key_rule *rule = vmft_rule_find(rules, opt->key);
 		const char *todo = vmft_arena_printf(rw->arena, "leave out %s", opt->key);
 		const char *why = vmft_arena_printf(rw->arena, "%s=%s is %s", opt->key, opt->value,
-						    vmft_reworded(rw, VMFT_UNKNOWN));
+						    vmft_unknown(rw));
 
 		if (!rule)
 			return vmft_refuse(rw, arg, why, todo);
@@ -125,7 +86,9 @@ int vmft_check_keys(struct vmft_rewrite *rw, const struct vmft_arg *arg,
 		if (rule->values[0])
 			todo = vmft_arena_printf(rw->arena, "use %s=%s", opt->key,
 						 spell_values(rw->arena, rule->values));
-		return vmft_refuse(rw, arg, rule->reason ? rule->reason : why, todo);
+		if (!rule->reason.text)
+			return vmft_refuse(rw, arg, why, todo);
+		return vmft_refuse_for(rw, arg, &rule->reason, todo);
 	}
 	return 0;
 }

@@ -7,13 +7,45 @@
 #include "optset.h"
 #include "scan.h"
 
-/* Reasons that stand in more than one place, in the words of lockstep. */
-#define VMFT_UNKNOWN "not known to be replay-safe"
-#define VMFT_UNLOGGED                                                                              \
-	"operations that come from outside are not in the log and make the backup diverge"
-#define VMFT_NO_KVM    "KVM guests cannot be replayed; lockstep needs TCG"
-#define VMFT_ONE_CPU   "QEMU records one processor only"
-#define VMFT_ONE_QUEUE "more than one queue is not recorded in one order"
+/*
+ * Why something is refused. Most reasons are the same for every strategy; those that name what a
+ * strategy relies on (the log of lockstep) are another for checkpoint.
+ */
+struct vmft_reason {
+	const char *text;
+	const char *checkpoint; /* NULL: text is true of checkpoint, too */
+	bool checkpoint_can;	/* a guest of strategy checkpoint could have it */
+};
+
+#define VMFT_REASON(why)                                                                           \
+	{                                                                                          \
+		.text = (why)                                                                      \
+	}
+#define VMFT_REASONS(lockstep, checkpoints)                                                        \
+	{                                                                                          \
+		.text = (lockstep), .checkpoint = (checkpoints)                                    \
+	}
+
+#define VMFT_NODE_PREFIX "vmft-" /* of block nodes that are not the user's */
+
+/* Reasons that stand in more than one place. */
+#define VMFT_NOT_REPLAY_SAFE "not known to be replay-safe"
+#define VMFT_OUTSIDE                                                                               \
+	VMFT_REASONS(                                                                              \
+	    "operations that come from outside are not in the log and make the backup diverge",    \
+	    "operations that come from outside would change the guest behind vmft's back")
+#define VMFT_MONITOR                                                                               \
+	VMFT_REASONS("a monitor's commands are not in the log",                                    \
+		     "a monitor's commands would change the guest behind vmft's back")
+#define VMFT_ONE_QUEUE                                                                             \
+	VMFT_REASONS("more than one queue is not recorded in one order",                           \
+		     "vmft holds back the output of one queue only")
+#define VMFT_NO_USB                                                                                \
+	VMFT_REASONS("no USB controller is on the list of replay-safe devices",                    \
+		     "no USB controller is on the list of known devices")
+#define VMFT_NO_CD                                                                                 \
+	VMFT_REASONS("no CD drive is on the list of replay-safe devices",                          \
+		     "no CD drive is on the list of known devices")
 
 struct vmft_rewrite;
 struct vmft_arg;
@@ -25,9 +57,9 @@ struct vmft_option {
 	const char *name;
 	bool has_arg;
 	bool once;
-	vmft_option_fn *check;	 /* NULL: kept as it is, the guest cannot see it */
-	const char *implied_key; /* of the argument's first value */
-	const char *reason;	 /* of a refusal, or of letting it through */
+	vmft_option_fn *check;	   /* NULL: kept as it is, the guest cannot see it */
+	const char *implied_key;   /* of the argument's first value */
+	struct vmft_reason reason; /* of a refusal, or of letting it through */
 };
 
 /* One option of the line. */
@@ -55,8 +87,11 @@ struct vmft_netdev {
 	struct vmft_arg *device; /* NULL until one uses it */
 };
 
+struct vmft_rules;
+
 struct vmft_rewrite {
 	const struct vmft_rewrite_options *opt;
+	const struct vmft_rules *rules; /* of the strategy, and of the board */
 	struct vmft_error *err;
 	struct vmft_arena *arena;
 	struct vmft_scan scan;
@@ -85,22 +120,90 @@ struct vmft_rewrite {
 /* What one key of an option may hold. */
 struct vmft_key_rule {
 	const char *key;
-	const char *values; /* "a|b", or NULL for any */
-	const char *reason; /* why not other values; NULL: not known to be replay-safe */
-	bool hidden;	    /* the guest cannot see it: left out of the machine text */
+	const char *values;	   /* "a|b", or NULL for any */
+	struct vmft_reason reason; /* why not other values; no text: not known to work */
+	bool hidden;		   /* the guest cannot see it: left out of the machine text */
 };
 
-bool vmft_is_checkpoint(const struct vmft_rewrite *rw);
+/* A model of device that a guest may have. */
+struct vmft_model {
+	const char *name;
+	const char *alias; /* or NULL */
+	const struct vmft_key_rule *rules;
+	/* The device gets its disk, tap or port, and its line of the machine text. */
+	int (*attach)(struct vmft_rewrite *rw, struct vmft_arg *arg,
+		      const struct vmft_model *model);
+	const char *reason; /* why it may be protected */
+	/*
+	 * Has an ioeventfd, which is to be off: what the guest asked for must be with the
+	 * device, and with its state, not in a descriptor. Recording, QEMU sees to it itself.
+	 */
+	bool ioeventfd;
+};
 
 /*
- * A reason as it is true for the strategy in use. Tables and callers give those of lockstep;
- * rewrite.c has what they come to for checkpoint.
+ * What a strategy lets through on a board, and what it makes of it. One of these is chosen for a
+ * command line before its options are checked (vmft_rules_choose()); nothing else in this folder
+ * asks which strategy it is. Functions may be NULL where it says so: nothing is done then.
  */
-const char *vmft_reworded(const struct vmft_rewrite *rw, const char *why);
+struct vmft_rules {
+	/* The words of a reason that are true of this strategy. */
+	const char *(*words)(const struct vmft_reason *reason);
+	/* "-OPTION ARGUMENT is ..." of what is on no list. */
+	struct vmft_reason unknown;
 
-/* Refusals are -EINVAL; why is reworded, todo is what the user should do about it. */
+	/* The board: board.c */
+	const char *boards;	     /* "a|b", besides the versions of pc and q35 */
+	const char *use_board;	     /* what to write instead of another board */
+	const char *microvm_instead; /* added to that if the line asks for microvm; or "" */
+	const struct vmft_key_rule *machine;
+	/* Of -machine and -accel: whether the keys for the accelerator fit; or NULL. */
+	int (*check_accelerator)(struct vmft_rewrite *rw, const struct vmft_arg *arg);
+	const struct vmft_reason *no_host_cpu; /* why not -cpu host; NULL: KVM guests may have it */
+	const char *const *globals;	       /* beginnings of -global, besides those of all */
+	const char *own_global;		       /* a -global that vmft adds itself; or NULL */
+	bool tells_accelerator;		       /* in the machine text, also if it is added */
+	void (*finish)(struct vmft_rewrite *rw); /* vmft's own options */
+
+	/* Options that are looked at in another way. */
+	vmft_option_fn *accel, *enable_kvm, *smp, *bios, *action;
+
+	/* Devices: devices.c */
+	const struct vmft_model *models;
+	const char *use_device;		      /* what to write instead of another device */
+	const struct vmft_key_rule *host_rng; /* keys of rng-random; NULL: becomes rng-builtin */
+
+	/* Disks: disks.c */
+	const char *disk_model;	  /* of if=virtio */
+	const char *disk_options; /* added to it; or "" */
+	size_t node_name_max;	  /* bytes of a name that the line gives to a drive or node */
+	/* An image is to be opened; or NULL. */
+	void (*open_image)(struct vmft_arg *arg, bool drive);
+	/* Puts a node of vmft's own on top of an image, and changes disk->node to it; or NULL. */
+	void (*add_node)(struct vmft_rewrite *rw, const struct vmft_node *node,
+			 struct vmft_disk *disk);
+
+	/* Network cards: nics.c */
+	const char *nic_model;
+	void (*set_nic)(struct vmft_arg *device); /* or NULL */
+	/* Puts filters of vmft's own between a card and its tap; or NULL. */
+	void (*add_filters)(struct vmft_rewrite *rw, const struct vmft_netdev *netdev, size_t nic);
+};
+
+/* A constant. */
+const struct vmft_rules *vmft_rules_choose(enum vmft_strategy_kind strategy, bool microvm);
+extern const struct vmft_rules vmft_lockstep_rules;	 /* rules-lockstep.c */
+extern const struct vmft_rules vmft_checkpoint_rules[2]; /* rules-checkpoint.c; [1]: microvm */
+
+/* The words of rules->unknown. */
+const char *vmft_unknown(const struct vmft_rewrite *rw);
+
+/* Refusals are -EINVAL; why is one line, todo is what the user should do about it. */
 int vmft_refuse(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *why,
 		const char *todo);
+/* The same in the words of the strategy, with the other strategy as a way out if it is one. */
+int vmft_refuse_for(struct vmft_rewrite *rw, const struct vmft_arg *arg,
+		    const struct vmft_reason *why, const char *todo);
 
 /* Every key of arg must have a rule and a value the rule lets through. */
 int vmft_check_keys(struct vmft_rewrite *rw, const struct vmft_arg *arg,
@@ -134,10 +237,20 @@ const struct vmft_option *vmft_option_find(const char *name);
 const char *vmft_option_name(const char *arg);
 
 vmft_option_fn vmft_check_refused, vmft_check_unknown;
-vmft_option_fn vmft_check_accel, vmft_check_enable_kvm, vmft_check_machine, vmft_check_memory,
-    vmft_check_smp, vmft_check_cpu, vmft_check_global;
+vmft_option_fn vmft_check_machine, vmft_check_memory, vmft_check_cpu, vmft_check_global;
+vmft_option_fn vmft_check_file;
 vmft_option_fn vmft_check_drive, vmft_check_blockdev, vmft_check_netdev, vmft_check_nic_option;
 vmft_option_fn vmft_check_device, vmft_check_object, vmft_check_serial, vmft_check_chardev;
+
+/* "tcg" or "kvm". */
+const char *vmft_accelerator(const struct vmft_rewrite *rw);
+
+/* For struct vmft_model. */
+int vmft_attach_disk(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct vmft_model *model);
+int vmft_attach_nic(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct vmft_model *model);
+int vmft_attach_rng(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct vmft_model *model);
+int vmft_attach_serial(struct vmft_rewrite *rw, struct vmft_arg *arg,
+		       const struct vmft_model *model);
 
 /* Steps after all options are checked; the order of the calls is the order of the guest's bus. */
 int vmft_board_finish(struct vmft_rewrite *rw);

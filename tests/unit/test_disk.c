@@ -268,7 +268,8 @@ static void test_replaying(void)
 
 		up_replaying(ENOSPC);
 		begins(&worker, (enum vmft_disk_call)call);
-		CU_ASSERT(atomic_load(&libc.calls) > 1);
+		while (atomic_load(&libc.calls) < 2)
+			usleep(1000);
 		atomic_store(&libc.error, 0);
 		returns(&worker, call == VMFT_DISK_ALLOCATE ? 0 : 1, 0);
 		CU_ASSERT_EQUAL(failures(), 1);

@@ -145,16 +145,12 @@ static void *write_out(void *console)
 static struct vmft_console *new_console(void)
 {
 	struct vmft_console *c = calloc(1, sizeof(*c));
-	pthread_condattr_t monotonic;
 
 	if (!c)
 		return NULL;
-	(void)pthread_condattr_init(&monotonic);
-	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	(void)pthread_mutex_init(&c->lock, NULL);
 	(void)pthread_cond_init(&c->filled, NULL);
-	(void)pthread_cond_init(&c->written, &monotonic);
-	(void)pthread_condattr_destroy(&monotonic);
+	(void)pthread_cond_init(&c->written, NULL);
 	return c;
 }
 
@@ -281,7 +277,8 @@ static void flush(struct vmft_console *c)
 		(void)clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec += (until.tv_nsec + FLUSH_NS) / SECOND_NS;
 		until.tv_nsec = (until.tv_nsec + FLUSH_NS) % SECOND_NS;
-		if (pthread_cond_timedwait(&c->written, &c->lock, &until) == ETIMEDOUT &&
+		if (pthread_cond_clockwait(&c->written, &c->lock, CLOCK_MONOTONIC, &until) ==
+			ETIMEDOUT &&
 		    seen == c->tail)
 			break;
 	}

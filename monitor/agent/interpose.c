@@ -13,6 +13,7 @@
 #include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -43,8 +44,10 @@
 #include "signals.h"
 #include "tap.h"
 #include "track.h"
+#include "wait.h"
 
-#define EXPORT __attribute__((visibility("default")))
+#define NS_PER_S 1000000000L
+#define EXPORT	 __attribute__((visibility("default")))
 
 EXPORT FILE *fopen64(const char *path, const char *mode)
 {
@@ -216,6 +219,27 @@ EXPORT int gettimeofday(struct timeval *tv, void *tz)
 	if (rc == 0 && vmft_tap.stream)
 		vmft_icount_time_of_day(tv);
 	return rc;
+}
+
+/*
+ * QEMU 7.2 waits until a time of CLOCK_REALTIME (qemu_cond_timedwait(); its build does not define
+ * CONFIG_PTHREAD_CONDATTR_SETCLOCK). If that clock is set back by an hour in the meantime, the wait
+ * ends an hour late. One such wait is that of a vCPU which is throttled (cpu_throttle_thread()):
+ * the main loop waits for it in run_on_cpu(), so the whole guest stood still for that hour.
+ */
+EXPORT int pthread_cond_timedwait(pthread_cond_t *restrict condition,
+				  pthread_mutex_t *restrict mutex,
+				  const struct timespec *restrict until)
+{
+	struct timespec real, monotonic;
+
+	/* libc refuses it. */
+	if (until->tv_nsec < 0 || until->tv_nsec >= NS_PER_S)
+		return EINVAL;
+	(void)clock_gettime(CLOCK_REALTIME, &real);
+	(void)clock_gettime(CLOCK_MONOTONIC, &monotonic);
+	monotonic = vmft_wait_as_monotonic(until, &real, &monotonic);
+	return pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, &monotonic);
 }
 
 EXPORT ssize_t pwrite64(int fd, const void *bytes, size_t n, off64_t offset)

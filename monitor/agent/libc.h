@@ -13,6 +13,7 @@
  * they could not be included any more. */
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <pty.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -137,6 +138,8 @@ static inline void vmft_libc_exit(int status)
 #define exit(...)	 call_vmft_libc_exit_instead
 
 #define gettimeofday(...) call_vmft_libc_gettimeofday_instead
+/* It waits by a clock that may be set: interpose.c. */
+#define pthread_cond_timedwait(...) call_pthread_cond_clockwait_instead
 #endif
 
 #endif

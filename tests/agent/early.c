@@ -5,6 +5,7 @@
  * all of them have done what libc's do, or leaves with exit status 1.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -15,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SELF  "/proc/self/exe"
@@ -99,6 +101,22 @@ static void call_on_pipe(void)
 	(void)close(ends[1]);
 }
 
+/* A tenth of a second by CLOCK_REALTIME, as QEMU waits. */
+static void call_wait(void)
+{
+	pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+	struct timespec until;
+
+	CHECK(clock_gettime(CLOCK_REALTIME, &until) == 0);
+	until.tv_nsec += 100000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	CHECK(pthread_mutex_lock(&mutex) == 0);
+	CHECK(pthread_cond_timedwait(&condition, &mutex, &until) == ETIMEDOUT);
+	CHECK(pthread_mutex_unlock(&mutex) == 0);
+}
+
 __attribute__((constructor)) static void early(void)
 {
 	const char *order = getenv("EARLY");
@@ -112,6 +130,8 @@ __attribute__((constructor)) static void early(void)
 		call_on_file();
 	if (order && strcmp(order, "pipe") == 0)
 		call_on_pipe();
+	if (order && strcmp(order, "wait") == 0)
+		call_wait();
 	call_from_threads();
 	call_stdio();
 	call_on_file();

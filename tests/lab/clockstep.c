@@ -7,7 +7,9 @@
  *
  * Not libfaketime: it looks at its file once in so many seconds, or at each call (QEMU reads
  * clocks many thousand times a second), and stands in for waits, files' times and fork as well.
- * Deadlines in CLOCK_REALTIME are not moved here; neither QEMU 7.2 nor vmft waits by that clock.
+ * Deadlines in CLOCK_REALTIME are not moved here: libc's waits see the true clock. A wait that QEMU
+ * begins while the clock is an hour ahead is therefore one that a clock which is set back by an
+ * hour makes longer. The agent stands in for pthread_cond_timedwait() so that none of QEMU's is.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

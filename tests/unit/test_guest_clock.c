@@ -3,6 +3,7 @@
 #include <CUnit/CUnit.h>
 #include <stdlib.h>
 
+#include "monitor/agent/wait.h"
 #include "monitor/common/guest-clock.h"
 #include "suites.h"
 
@@ -168,6 +169,38 @@ static void test_base(void)
 	CU_ASSERT_EQUAL(got, 5 - 1000 * MS);
 }
 
+static void is_time(struct timespec time, int64_t seconds, int64_t nanoseconds)
+{
+	CU_ASSERT_EQUAL(time.tv_sec, seconds);
+	CU_ASSERT_EQUAL(time.tv_nsec, nanoseconds);
+}
+
+/* Until a time of either clock; all that is said of a time is used, and nothing overflows. */
+static void test_wait_as_monotonic(void)
+{
+	const struct timespec real = {.tv_sec = 1800000000, .tv_nsec = 900000000};
+	const struct timespec monotonic = {.tv_sec = 5000, .tv_nsec = 200000000};
+	struct timespec until = {.tv_sec = 1800000001, .tv_nsec = 100000000};
+
+	is_time(vmft_wait_as_monotonic(&until, &real, &monotonic), 5000, 400000000);
+	until = (struct timespec){.tv_sec = 1800000000};
+	is_time(vmft_wait_as_monotonic(&until, &real, &monotonic), 4999, 300000000);
+	until = (struct timespec){.tv_sec = 5001, .tv_nsec = 7};
+	is_time(vmft_wait_as_monotonic(&until, &real, &monotonic), 5001, 7);
+	/* That it is cut is seen: as a wait that returned early. */
+	until = (struct timespec){.tv_sec = 1800000000 + 2 * VMFT_WAIT_MAX_S};
+	is_time(vmft_wait_as_monotonic(&until, &real, &monotonic), 5000 + VMFT_WAIT_MAX_S,
+		200000000);
+	until.tv_sec = INT64_MAX;
+	is_time(vmft_wait_as_monotonic(&until, &real, &monotonic), 5000 + VMFT_WAIT_MAX_S,
+		200000000);
+	until.tv_sec = 1800000000 - 2 * VMFT_WAIT_MAX_S;
+	is_time(vmft_wait_as_monotonic(&until, &real, &monotonic), 5000 - VMFT_WAIT_MAX_S,
+		200000000);
+	/* A host that was up for a minute: nothing before that. */
+	is_time(vmft_wait_as_monotonic(&until, &real, &(struct timespec){.tv_sec = 60}), 0, 0);
+}
+
 int vmft_suite_guest_clock(void)
 {
 	CU_pSuite suite = CU_add_suite("guest's clock", NULL, NULL);
@@ -175,7 +208,7 @@ int vmft_suite_guest_clock(void)
 	if (!suite || !CU_ADD_TEST(suite, test_any_speed) ||
 	    !CU_ADD_TEST(suite, test_speed_changes) || !CU_ADD_TEST(suite, test_stalls) ||
 	    !CU_ADD_TEST(suite, test_rests) || !CU_ADD_TEST(suite, test_short_runs_tell_nothing) ||
-	    !CU_ADD_TEST(suite, test_base))
+	    !CU_ADD_TEST(suite, test_base) || !CU_ADD_TEST(suite, test_wait_as_monotonic))
 		return -1;
 	return 0;
 }

@@ -104,18 +104,6 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* Waits by the clock that nobody sets. */
-static void init_locks(struct vmft_arbiter_worker *w)
-{
-	pthread_condattr_t attr;
-
-	(void)pthread_mutex_init(&w->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&w->moved, &attr);
-	(void)pthread_condattr_destroy(&attr);
-}
-
 int vmft_arbiter_worker_start(const struct vmft_arbiter_ops *ops, struct vmft_arbiter *arbiter,
 			      const char *owner, struct vmft_arbiter_worker **ret)
 {
@@ -128,7 +116,8 @@ int vmft_arbiter_worker_start(const struct vmft_arbiter_ops *ops, struct vmft_ar
 	w->ops = ops;
 	w->arbiter = arbiter;
 	(void)snprintf(w->owner, sizeof(w->owner), "%s", owner);
-	init_locks(w);
+	(void)pthread_mutex_init(&w->lock, NULL);
+	(void)pthread_cond_init(&w->moved, NULL);
 	w->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->done_fd < 0) {
 		rc = -errno;
@@ -196,7 +185,7 @@ bool vmft_arbiter_worker_wait(struct vmft_arbiter_worker *w, uint64_t millisecon
 	}
 	pthread_mutex_lock(&w->lock);
 	while (w->open > 0 && rc == 0)
-		rc = pthread_cond_timedwait(&w->moved, &w->lock, &until);
+		rc = pthread_cond_clockwait(&w->moved, &w->lock, CLOCK_MONOTONIC, &until);
 	done = w->open == 0;
 	pthread_mutex_unlock(&w->lock);
 	return done;

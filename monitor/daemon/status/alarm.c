@@ -352,11 +352,11 @@ void vmft_alarm_close(struct vmft_alarm *alarm)
 
 	if (!alarm)
 		return;
-	(void)clock_gettime(CLOCK_REALTIME, &until);
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += CLOSE_NS / 1000000000L;
 	pthread_mutex_lock(&alarm->lock);
 	while (alarm->count > 0 && rc == 0)
-		rc = pthread_cond_timedwait(&alarm->started, &alarm->lock, &until);
+		rc = pthread_cond_clockwait(&alarm->started, &alarm->lock, CLOCK_MONOTONIC, &until);
 	alarm->closing = true;
 	pthread_mutex_unlock(&alarm->lock);
 	ring(alarm);

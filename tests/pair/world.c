@@ -641,7 +641,7 @@ void world_down(unsigned index)
 		return;
 	/* One that did not start has done it. */
 	if (side->iface)
-		vmft_peer_fini(&side->m);
+		vmft_peer_fini(&side->m.peer);
 	close_fds(&side->m);
 	free_monitor(&side->m);
 	side->up = false;

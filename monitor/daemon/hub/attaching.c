@@ -64,8 +64,8 @@ static struct vmft_attach_backup on_backup(void *user, uint64_t now)
 	const uint64_t sent = m->strategy_ops->taken(m->strategy);
 
 	return (struct vmft_attach_backup){
-	    .replayed = m->peer.replayed,
-	    .lag_ms = vmft_lag_ms(&m->lag, m->peer.replayed, sent, now),
+	    .replayed = m->peer.liveness.replayed,
+	    .lag_ms = vmft_lag_ms(&m->lag, m->peer.liveness.replayed, sent, now),
 	    .stalled_ns = vmft_monitor_stalled_ns(m, now),
 	};
 }

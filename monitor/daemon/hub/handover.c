@@ -66,7 +66,7 @@ const char *vmft_handover_begin(struct vmft_monitor *m,
 	    .asked = true,
 	};
 	vmft_journal_say(&m->journal, "handing over to the backup at %s",
-			 m->config.host[m->peer.to].channel.text);
+			 m->config.host[m->peer.channel.to].channel.text);
 	vmft_arbiter_worker_ask(m->worker, &(struct vmft_arbiter_question){.ask = VMFT_ASK_LATEST});
 	return NULL;
 }
@@ -234,13 +234,13 @@ static void say_handed(struct vmft_monitor *m, const struct vmft_core *before)
 		(void)snprintf(text, sizeof(text),
 			       "handed over: the guest is live on %s as generation %llu, it stood "
 			       "still for %.1f ms",
-			       vmft_host_name(m->peer.to),
+			       vmft_host_name(m->peer.channel.to),
 			       (unsigned long long)m->core.generation + 1, (double)stood / 1e6);
 	else
 		(void)snprintf(text, sizeof(text),
 			       "handed over: %s has generation %llu; the connection to it was lost "
 			       "meanwhile",
-			       vmft_host_name(m->peer.to),
+			       vmft_host_name(m->peer.channel.to),
 			       (unsigned long long)m->core.generation + 1);
 	finish(m, true, text);
 }

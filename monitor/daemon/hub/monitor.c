@@ -15,7 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "frames.h"
 #include "monitor/common/exit-codes.h"
+#include "pairing.h"
 
 #define MS UINT64_C(1000000)
 
@@ -194,15 +196,12 @@ static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
 {
 	if (todo->set & VMFT_DO_FENCE_GUEST)
 		fence_guest(m);
-	if (todo->set & VMFT_DO_SEND_ACK) {
-		if (!m->peer.acks_held)
-			m->peer.ack = todo->ack;
-		m->peer.ack_due = true;
-	}
+	if (todo->set & VMFT_DO_SEND_ACK)
+		vmft_liveness_set_ack(&m->peer.liveness, todo->ack);
 	if (todo->set & VMFT_DO_SEND_BYE)
 		vmft_channel_bye(&m->peer.channel, todo->bye);
 	if (todo->set & VMFT_DO_CLOSE_PEER)
-		vmft_peer_close(m);
+		vmft_peer_close(&m->peer);
 	if (todo->set & VMFT_DO_CLAIM) {
 		m->claim = todo->generation;
 		ask_arbiter(m);
@@ -222,7 +221,8 @@ static void carry_out(struct vmft_monitor *m, const struct vmft_actions *todo)
 	if (todo->set & VMFT_DO_CLOSE_GATE)
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_RUN);
 	if (todo->set & VMFT_DO_FORM_PAIR) {
-		vmft_peer_form(m);
+		vmft_shown_pump(m);
+		vmft_peer_form(&m->peer);
 		vmft_attach_source_formed(&m->source);
 	}
 	if (todo->set & VMFT_DO_STOP)
@@ -318,7 +318,8 @@ static void step(struct vmft_monitor *m, const struct vmft_event_in *event)
 		vmft_attaching_state(m, before.state);
 		tell_saver(m);
 		vmft_handover_state(m, &before);
-		vmft_peer_look_for_backup(m);
+		if (vmft_monitor_is_primary(m))
+			vmft_peer_look_for_backup(&m->peer);
 	}
 }
 
@@ -403,9 +404,9 @@ int vmft_monitor_restart_log(struct vmft_monitor *m, uint64_t position)
 	memset(&m->lag, 0, sizeof(m->lag));
 	m->lag.window_bytes = m->strategy_ops->sent_bytes(m->strategy);
 	m->lag.window_ns = vmft_loop_now();
-	m->peer.replayed = position;
+	m->peer.liveness.replayed = position;
 	vmft_stall_begin(&m->stall, position, vmft_loop_now());
-	m->peer.ack = position;
+	m->peer.liveness.ack = position;
 	return 0;
 }
 
@@ -447,7 +448,7 @@ static void report_guest_ended(struct vmft_monitor *m)
 	vmft_journal_say(&m->journal, "the guest has ended in an orderly way");
 	m->strategy_ops->finish(m->strategy, true);
 	simple_event(m, VMFT_IN_GUEST_ENDED);
-	vmft_peer_pump(m);
+	vmft_frames_pump(m);
 }
 
 /* Everything the agent may have to say, in the order it matters. */
@@ -472,7 +473,7 @@ static void look_at_agent(struct vmft_monitor *m)
 	if (m->live_ns == 0 && atomic_load(&m->agent.iface->live_at_ns) != 0)
 		report_live(m);
 	if (m->core.side == VMFT_SIDE_PRIMARY)
-		vmft_peer_pump(m);
+		vmft_frames_pump(m);
 	if (state == VMFT_AGENT_ENDED && m->strategy_ops->ends_by_command)
 		report_guest_ended(m);
 }
@@ -497,7 +498,7 @@ static void report_guest_gone(struct vmft_monitor *m)
 	}
 	simple_event(m, guest_ended_in_order(m) ? VMFT_IN_GUEST_ENDED : VMFT_IN_GUEST_DIED);
 	if (m->core.state == VMFT_STATE_SHIPPING)
-		vmft_peer_pump(m);
+		vmft_frames_pump(m);
 	if (m->core.state == VMFT_STATE_FENCED)
 		m->stopping = true;
 }
@@ -591,6 +592,23 @@ static void report_end(struct vmft_monitor *m, const struct vmft_arbiter_answer 
 				 m->options.pair_file);
 }
 
+/* A primary has said hello, and this backup has asked which generation is the latest. */
+static void report_latest(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer)
+{
+	if (answer->rc < 0 && m->arbiter_error[0] == '\0')
+		vmft_journal_say(&m->journal, "no primary is taken until the arbiter answers: %s",
+				 answer->err.text);
+	vmft_monitor_arbiter_error(m, answer->rc < 0 ? answer->err.text : NULL);
+	vmft_handshake_got_latest(&m->peer.handshake, answer);
+}
+
+/* A backup has said hello, and this primary has looked for the mark that it left. */
+static void report_mark(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer)
+{
+	if (vmft_handshake_got_mark(&m->peer.handshake, answer))
+		vmft_monitor_arbiter_error(m, answer->rc < 0 ? answer->err.text : NULL);
+}
+
 static void take_answers(struct vmft_monitor *m)
 {
 	struct vmft_arbiter_answer answer;
@@ -601,9 +619,9 @@ static void take_answers(struct vmft_monitor *m)
 		else if (answer.ask == VMFT_ASK_LATEST && m->handover.asked)
 			vmft_handover_got_latest(m, &answer);
 		else if (answer.ask == VMFT_ASK_LATEST)
-			vmft_peer_got_latest(m, &answer);
+			report_latest(m, &answer);
 		else if (answer.ask == VMFT_ASK_MARK)
-			vmft_peer_got_mark(m, &answer);
+			report_mark(m, &answer);
 		else
 			report_end(m, &answer);
 	}
@@ -672,13 +690,13 @@ static void give_up_stalled(struct vmft_monitor *m)
 static void watch_replay(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 {
 	const struct vmft_stall_view view = {
-	    .replayed = m->peer.replayed,
+	    .replayed = m->peer.liveness.replayed,
 	    .taken = m->strategy_ops->taken(m->strategy),
 	    .logged_ns = vmft_lag_logged_ns(&m->lag),
-	    .connected = m->peer.stage != VMFT_PEER_NONE,
+	    .connected = m->peer.channel.stage != VMFT_PEER_NONE,
 	    .paired = m->core.side == VMFT_SIDE_PRIMARY && vmft_core_is_paired(&m->core),
-	    .heard =
-		m->strategy_ops->replays && vmft_loop_since(m->peer.heard_ns, now) < HEARD_FRESH_NS,
+	    .heard = m->strategy_ops->replays &&
+		     vmft_loop_since(m->peer.liveness.heard_ns, now) < HEARD_FRESH_NS,
 	};
 
 	switch (vmft_stall_look(&m->stall, &view, m->config.stall_ms, now, slept)) {
@@ -702,7 +720,8 @@ uint64_t vmft_monitor_lag_ms(struct vmft_monitor *m, uint64_t now)
 
 	if (!vmft_core_is_paired(&m->core) && !m->source.log_flows)
 		return 0;
-	lag = vmft_lag_ms(&m->lag, m->peer.replayed, m->strategy_ops->taken(m->strategy), now);
+	lag = vmft_lag_ms(&m->lag, m->peer.liveness.replayed, m->strategy_ops->taken(m->strategy),
+			  now);
 	backlog = m->strategy_ops->backlog_ns(m->strategy, now) / MS;
 	return lag > backlog ? lag : backlog;
 }
@@ -865,7 +884,7 @@ static void on_tick(struct vmft_op *op, int result)
 	watch_replay(m, now, slept);
 	vmft_faults_tick(m, now, slept, vmft_loop_since(m->beat_ns, now) < BEAT_FRESH_NS);
 	vmft_attach_source_tick(&m->source, now);
-	vmft_peer_tick(m, now, slept);
+	vmft_peer_tick(&m->peer, now, slept);
 	control_lag(m, now, slept);
 	watch_arbiter(m, now);
 	wait_for_goodbye(m, now);
@@ -1015,7 +1034,7 @@ static void on_strategy_moved(void *user)
 
 	report_replay(m);
 	if (vmft_monitor_is_primary(m))
-		vmft_peer_pump(m);
+		vmft_frames_pump(m);
 	else
 		vmft_channel_resume(&m->peer.channel);
 }
@@ -1148,7 +1167,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	rc = open_arbiter(m, err);
 	if (rc < 0)
 		goto err_control;
-	rc = vmft_peer_init(m, err);
+	rc = vmft_pairing_open(m, err);
 	if (rc < 0)
 		goto err_peer;
 	/* Last: a claim that was made is not taken back. */
@@ -1160,7 +1179,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	return 0;
 
 err_peer:
-	vmft_peer_fini(m);
+	vmft_peer_fini(&m->peer);
 err_control:
 	vmft_requests_close(m);
 	return rc;
@@ -1194,7 +1213,7 @@ int vmft_monitor_end(struct vmft_monitor *m)
 {
 	/* The socket file last: a successor that finds it waits until this process is gone, one
 	 * that does not finds the addresses free. */
-	vmft_peer_fini(m);
+	vmft_peer_fini(&m->peer);
 	vmft_requests_close(m);
 	vmft_alarm_close(m->alarm);
 	m->strategy_ops->close(m->strategy);

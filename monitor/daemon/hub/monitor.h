@@ -37,11 +37,7 @@
 #include "monitor/daemon/lockstep/lag.h"
 #include "monitor/daemon/lockstep/stall.h"
 #include "monitor/daemon/lockstep/throttle.h"
-#include "monitor/daemon/peer/channel.h"
-#include "monitor/daemon/peer/detection.h"
-#include "monitor/daemon/peer/heartbeat.h"
-#include "monitor/daemon/peer/reach.h"
-#include "monitor/daemon/peer/strangers.h"
+#include "monitor/daemon/peer/peer.h"
 #include "monitor/daemon/savedlog/saver.h"
 #include "monitor/daemon/status/alarm.h"
 #include "monitor/daemon/status/control.h"
@@ -69,50 +65,6 @@ struct vmft_monitor_options {
 	const char *replay; /* a saved log: see replay.h; NULL for a side of a pair */
 };
 
-enum vmft_peer_stage {
-	VMFT_PEER_NONE,	     /* no connection that counts */
-	VMFT_PEER_HELLO,     /* primary: our hello is out; backup: our answer is */
-	VMFT_PEER_ATTACHING, /* hellos accepted, the guest's state is on its way */
-	VMFT_PEER_FORMED,    /* there is a pair */
-};
-
-/* The one connection that is, or becomes, the pair's. */
-struct vmft_peer {
-	struct vmft_channel channel;
-	enum vmft_peer_stage stage;
-	struct vmft_listener *listener;	 /* of a side that was started as backup */
-	enum vmft_host to;		 /* primary: the host that is tried, or connected */
-	enum vmft_host host;		 /* of the other side, as its hello says */
-	struct vmft_strangers strangers; /* accepted, and not the pair's */
-	uint64_t heard_ns;		 /* last frame of the peer */
-	uint64_t echo_ns;		 /* primary: clock of our own last heartbeat that came back;
-					  * backup: the primary's clock in its last heartbeat */
-	uint64_t beat_sent_ns;		 /* primary: last heartbeat; backup: last ack frame */
-	uint64_t ack;			 /* backup: position to acknowledge */
-	uint64_t replayed;		 /* primary: what the backup says it has replayed */
-	bool ack_due;
-	bool acks_held;		 /* a drill's: see requests.c */
-	bool said_waiting;	 /* "waiting for the backup" has been printed */
-	bool in_grace;		 /* the channel is silent, the heartbeat path is not */
-	bool form_due;		 /* primary: the backup is still to be told of the pair */
-	char mismatch[201];	 /* what keeps the other side from being a peer */
-	char refusal[241];	 /* the last that was said, of those that come again and again */
-	char gave_up[161];	 /* why the peer of the last pair said it would give up; or "" */
-	bool connecting;	 /* primary: a connection is being tried */
-	struct vmft_op retry_op; /* primary: time to connect again */
-	/* Backup: whoever said hello while the arbiter is asked for the latest generation. */
-	struct vmft_conn *caller;
-	struct vmft_hello caller_hello;
-	uint64_t caller_generation;
-	bool latest_asked; /* a question is out */
-	bool latest_old;   /* it is older than that hello */
-	/* Primary: the backup's hello, while the arbiter is asked for the mark it left there. */
-	struct vmft_hello backup_hello;
-	bool marking;	 /* the connection is not read until the answer is there */
-	bool mark_asked; /* a question is out */
-	bool mark_old;	 /* it is older than that hello */
-};
-
 struct vmft_monitor {
 	struct vmft_monitor_options options;
 	struct vmft_pair_config config;
@@ -125,8 +77,6 @@ struct vmft_monitor {
 	struct vmft_strategy *strategy;
 	const struct vmft_transport_ops *transport;
 	struct vmft_peer peer;
-	struct vmft_reach reach;
-	struct vmft_heartbeat heartbeat;
 	struct vmft_hiccups hiccups;
 	const struct vmft_arbiter_ops *arbiter_ops;
 	struct vmft_arbiter *arbiter;
@@ -222,28 +172,5 @@ static inline bool vmft_monitor_is_primary(const struct vmft_monitor *m)
 {
 	return m->core.side == VMFT_SIDE_PRIMARY;
 }
-
-/* peer.c */
-int vmft_peer_init(struct vmft_monitor *m, struct vmft_error *err);
-/* Also behind an init that failed. The pair file's addresses are free when it returns. */
-void vmft_peer_fini(struct vmft_monitor *m);
-/* Primary: sends what the agent has logged, as much as there is room for. */
-void vmft_peer_pump(struct vmft_monitor *m);
-/* Heartbeats and acks that are due, silence, a paused channel; called every tick. slept: how
- * long this tick came too late. */
-void vmft_peer_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept);
-/* Backup: sends the ack that is due, if any. */
-void vmft_peer_flush_ack(struct vmft_monitor *m);
-/* The pair is formed: tells the backup (VMFT_DO_FORM_PAIR). */
-void vmft_peer_form(struct vmft_monitor *m);
-/* Primary: looks for a backup, now or in a while. */
-void vmft_peer_look_for_backup(struct vmft_monitor *m);
-/* Backup: the arbiter has said which generation is the latest, or why it does not. */
-void vmft_peer_got_latest(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer);
-/* Primary: the arbiter has shown the mark that its backup left, or why it does not. */
-void vmft_peer_got_mark(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer);
-void vmft_peer_close(struct vmft_monitor *m);
-/* For status: "channel ok", or for how long it has been silent, and what is known of the peer. */
-void vmft_peer_describe(const struct vmft_monitor *m, uint64_t now, char *text, size_t size);
 
 #endif

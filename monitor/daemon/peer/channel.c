@@ -12,6 +12,7 @@ void vmft_channel_init(struct vmft_channel *channel, const struct vmft_transport
 void vmft_channel_open(struct vmft_channel *channel, struct vmft_conn *conn)
 {
 	channel->conn = conn;
+	channel->stage = VMFT_PEER_HELLO;
 	channel->closing = false;
 	channel->paused = false;
 }
@@ -19,6 +20,7 @@ void vmft_channel_open(struct vmft_channel *channel, struct vmft_conn *conn)
 void vmft_channel_gone(struct vmft_channel *channel)
 {
 	channel->conn = NULL;
+	channel->stage = VMFT_PEER_NONE;
 	channel->paused = false;
 }
 

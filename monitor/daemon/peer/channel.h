@@ -15,20 +15,32 @@
 
 #include "logging-channel/frame.h"
 #include "logging-channel/transport.h"
+#include "monitor/common/pair-config.h"
 #include "monitor/core/core.h"
+
+/* How far the connection is on its way to a pair. */
+enum vmft_peer_stage {
+	VMFT_PEER_NONE,	     /* there is no connection */
+	VMFT_PEER_HELLO,     /* primary: its hello is sent; backup: its answer is */
+	VMFT_PEER_ATTACHING, /* hellos accepted, the guest's state is on its way */
+	VMFT_PEER_FORMED,    /* there is a pair */
+};
 
 struct vmft_channel {
 	const struct vmft_transport_ops *transport;
 	const struct vmft_core *core; /* borrowed; only read, for the generation */
 	struct vmft_conn *conn;	      /* NULL: there is none. Owned by the transport */
-	bool closing;		      /* vmft_channel_close() was called, on_close comes */
+	enum vmft_peer_stage stage;
+	enum vmft_host peer_host; /* of the peer, as its hello says */
+	enum vmft_host to;	  /* primary: the host that is tried, or connected */
+	bool closing;		  /* vmft_channel_close() was called, on_close comes */
 	bool paused; /* conn is not read: a frame that came found no room to be kept in */
 };
 
 /* transport and core must outlive the channel. */
 void vmft_channel_init(struct vmft_channel *channel, const struct vmft_transport_ops *transport,
 		       const struct vmft_core *core);
-/* conn is the connection of the pair from now on. There must be none. */
+/* conn is the connection of the pair from now on, in stage HELLO. There must be none. */
 void vmft_channel_open(struct vmft_channel *channel, struct vmft_conn *conn);
 /* The transport has closed conn. */
 void vmft_channel_gone(struct vmft_channel *channel);

@@ -8,22 +8,28 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "monitor/daemon/hub/monitor.h"
+#include "strangers.h"
 
-/* Said when it is new. Where no backup was started yet nobody listens: that is no fault. */
-void vmft_reach_note(struct vmft_monitor *m, int error)
+void vmft_reach_init(struct vmft_reach *reach, const struct vmft_pair_config *config,
+		     enum vmft_host host, struct vmft_journal *journal)
 {
-	const struct vmft_channel_address *own = &m->config.host[m->options.host].channel;
-	int *last = &m->reach.error[m->peer.to];
+	*reach = (struct vmft_reach){.config = config, .journal = journal, .host = host};
+}
+
+/* Where no backup was started yet nobody listens: a refused connection is no fault, and is not
+ * said. */
+void vmft_reach_note(struct vmft_reach *reach, enum vmft_host to, int error)
+{
+	const struct vmft_channel_address *own = &reach->config->host[reach->host].channel;
+	int *last = &reach->error[to];
 
 	if (error == *last)
 		return;
 	*last = error;
 	if (error < 0 && error != -ECONNREFUSED)
-		vmft_journal_say(&m->journal, "cannot connect to [%s] channel = %s from %s: %s",
-				 vmft_host_name(m->peer.to),
-				 m->config.host[m->peer.to].channel.text, own->text,
-				 strerror(-error));
+		vmft_journal_say(reach->journal, "cannot connect to [%s] channel = %s from %s: %s",
+				 vmft_host_name(to), reach->config->host[to].channel.text,
+				 own->text, strerror(-error));
 }
 
 /* The interface that has an address of this host, or "?". */
@@ -41,21 +47,23 @@ static void interface_of(const struct vmft_channel_address *own, char ret[static
 	freeifaddrs(all);
 }
 
-/* Small frames pass and large ones do not: nothing else would tell a person of it. */
-void vmft_reach_look(struct vmft_monitor *m)
+/* If small frames pass and large ones do not, nothing else tells a person of it. */
+void vmft_reach_look(struct vmft_reach *reach, const struct vmft_channel *channel)
 {
-	const struct vmft_channel_address *to = &m->config.host[m->peer.to].channel;
-	unsigned *lost = &m->reach.lost_mtu[m->peer.to];
+	const struct vmft_channel_address *to = &reach->config->host[channel->to].channel;
+	unsigned *lost = &reach->lost_mtu[channel->to];
 	char device[IF_NAMESIZE];
 	unsigned mtu;
 
-	switch (m->transport->large(m->peer.channel.conn, &mtu)) {
+	if (!channel->conn)
+		return;
+	switch (channel->transport->large(channel->conn, &mtu)) {
 	case VMFT_LARGE_LOST:
 		if (*lost == mtu)
 			return;
 		*lost = mtu;
-		interface_of(&m->config.host[m->options.host].channel, device);
-		vmft_journal_say(&m->journal,
+		interface_of(&reach->config->host[reach->host].channel, device);
+		vmft_journal_say(reach->journal,
 				 "channel to %s: small frames pass, large ones do not: something "
 				 "on the way carries less than the MTU of %s, %u: give all of the "
 				 "path the same MTU",
@@ -63,7 +71,7 @@ void vmft_reach_look(struct vmft_monitor *m)
 		return;
 	case VMFT_LARGE_PASSES:
 		if (*lost > 0)
-			vmft_journal_say(&m->journal, "channel to %s: large frames pass again",
+			vmft_journal_say(reach->journal, "channel to %s: large frames pass again",
 					 to->text);
 		*lost = 0;
 		return;
@@ -72,22 +80,22 @@ void vmft_reach_look(struct vmft_monitor *m)
 	}
 }
 
-void vmft_reach_describe(const struct vmft_monitor *m, char *text, size_t size)
+void vmft_reach_describe(const struct vmft_reach *reach, char *text, size_t size)
 {
 	size_t n = 0;
 
 	text[0] = '\0';
 	for (enum vmft_host host = 0; host < VMFT_HOST_COUNT && n < size; host++) {
-		const char *address = m->config.host[host].channel.text;
+		const char *address = reach->config->host[host].channel.text;
 		int more = 0;
 
-		if (m->reach.error[host] < 0)
+		if (reach->error[host] < 0)
 			more = snprintf(text + n, size - n, "%s%s: %s", n ? "; " : "", address,
-					strerror(-m->reach.error[host]));
-		else if (m->reach.lost_mtu[host] > 0)
+					strerror(-reach->error[host]));
+		else if (reach->lost_mtu[host] > 0)
 			more = snprintf(text + n, size - n,
 					"%s%s: small frames pass, large ones (MTU %u) do not",
-					n ? "; " : "", address, m->reach.lost_mtu[host]);
+					n ? "; " : "", address, reach->lost_mtu[host]);
 		n += more > 0 ? (size_t)more : 0;
 	}
 }

@@ -34,7 +34,7 @@ static void do_attach(struct vmft_monitor *m, struct vmft_control_client *client
 		return;
 	}
 	vmft_attach_source_ask(&m->source);
-	vmft_peer_look_for_backup(m);
+	vmft_peer_look_for_backup(&m->peer);
 	vmft_control_accept(client);
 }
 
@@ -43,7 +43,7 @@ static void do_start(struct vmft_monitor *m, struct vmft_control_client *client)
 	const struct vmft_event_in event = {.kind = VMFT_IN_START_ALONE};
 
 	if (!vmft_monitor_is_primary(m) || m->core.state != VMFT_STATE_FORMING ||
-	    m->peer.stage != VMFT_PEER_NONE) {
+	    m->peer.channel.stage != VMFT_PEER_NONE) {
 		vmft_control_refuse(client, "start: only for a primary that waits for its backup");
 		return;
 	}
@@ -64,7 +64,7 @@ static void switchover_done(void *user, bool handed, const char *text)
 	object = vmft_control_answer_new(true);
 	json_object_object_add(object, "result", json_object_new_string(text));
 	json_object_object_add(object, "live_on",
-			       json_object_new_string(vmft_host_name(m->peer.to)));
+			       json_object_new_string(vmft_host_name(m->peer.channel.to)));
 	json_object_object_add(object, "generation",
 			       json_object_new_uint64(m->core.generation + 1));
 	vmft_control_answer(client, object);
@@ -142,16 +142,14 @@ static void do_hold_acks(struct vmft_monitor *m, struct vmft_control_client *cli
 		vmft_control_refuse(client, "hold-acks: only the backup acknowledges");
 		return;
 	}
-	m->peer.acks_held = true;
+	vmft_liveness_hold_acks(&m->peer.liveness);
 	vmft_control_accept(client);
 }
 
 static void do_release_acks(struct vmft_monitor *m, struct vmft_control_client *client)
 {
-	m->peer.acks_held = false;
-	m->peer.ack = m->core.held;
-	m->peer.ack_due = true;
-	vmft_peer_flush_ack(m);
+	vmft_liveness_release_acks(&m->peer.liveness, m->core.held);
+	vmft_peer_flush_ack(&m->peer);
 	vmft_control_accept(client);
 }
 

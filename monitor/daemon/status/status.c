@@ -24,9 +24,9 @@ static uint64_t left(uint64_t until, uint64_t now)
 static enum vmft_reach_fault reach_fault(const struct vmft_monitor *m)
 {
 	for (int host = 0; host < VMFT_HOST_COUNT; host++)
-		switch (m->reach.error[host]) {
+		switch (m->peer.reach.error[host]) {
 		case 0:
-			if (m->reach.lost_mtu[host] == 0)
+			if (m->peer.reach.lost_mtu[host] == 0)
 				break;
 			return VMFT_REACH_MTU;
 		case -ECONNREFUSED:
@@ -45,7 +45,7 @@ static enum vmft_reach_fault reach_fault(const struct vmft_monitor *m)
 void vmft_status_situation(const struct vmft_monitor *m, uint64_t now, char *connect_error,
 			   size_t size, struct vmft_situation *ret)
 {
-	vmft_reach_describe(m, connect_error, size);
+	vmft_reach_describe(&m->peer.reach, connect_error, size);
 	*ret = (struct vmft_situation){
 	    .side = m->core.side,
 	    .state = m->core.state,
@@ -53,7 +53,7 @@ void vmft_status_situation(const struct vmft_monitor *m, uint64_t now, char *con
 	    .guest_pid = m->options.guest_pid,
 	    .arbiter = m->config.arbiter,
 	    .address = m->config.host[m->options.host].channel.text,
-	    .refusal = m->peer.refusal,
+	    .refusal = m->peer.handshake.refusal,
 	    .connect_error = connect_error,
 	    .reach = reach_fault(m),
 	    .manual = m->config.reprotect == VMFT_REPROTECT_MANUAL,
@@ -106,13 +106,14 @@ static void fill_side(const struct vmft_monitor *m, uint64_t now, struct vmft_st
 
 static void fill_peer(const struct vmft_monitor *m, uint64_t now, struct vmft_status *s)
 {
-	if (vmft_channel_is_up(&m->peer.channel) && m->peer.stage >= VMFT_PEER_ATTACHING) {
-		COPY(s->peer, vmft_host_name(m->peer.host));
-		COPY(s->peer_address, m->config.host[m->peer.host].channel.text);
+	if (vmft_channel_is_up(&m->peer.channel) && m->peer.channel.stage >= VMFT_PEER_ATTACHING) {
+		COPY(s->peer, vmft_host_name(m->peer.channel.peer_host));
+		COPY(s->peer_address, m->config.host[m->peer.channel.peer_host].channel.text);
 	}
-	vmft_peer_describe(m, now, s->detection, sizeof(s->detection));
-	vmft_heartbeat_describe(&m->heartbeat, now, s->heartbeat_path, sizeof(s->heartbeat_path));
-	s->heartbeats_refused = m->heartbeat.refused;
+	vmft_peer_describe(&m->peer, now, s->detection, sizeof(s->detection));
+	vmft_heartbeat_describe(&m->peer.liveness.heartbeat, now, s->heartbeat_path,
+				sizeof(s->heartbeat_path));
+	s->heartbeats_refused = m->peer.liveness.heartbeat.refused;
 	s->silence_ms = m->config.silence_ms;
 	s->grace_ms = m->config.grace_ms;
 	COPY(s->arbiter, m->config.arbiter);
@@ -153,7 +154,7 @@ static void fill_log(struct vmft_monitor *m, uint64_t now, struct vmft_status *s
 	if (vmft_monitor_is_primary(m)) {
 		s->log_sent = m->strategy_ops->taken(m->strategy);
 		s->log_acked = m->core.acked;
-		s->log_replayed = m->peer.replayed;
+		s->log_replayed = m->peer.liveness.replayed;
 		s->lag_ms = vmft_monitor_lag_ms(m, now);
 		s->replay_stands_ms = m->stall.stands ? vmft_monitor_stalled_ns(m, now) / MS : 0;
 		s->log_bytes_per_s = m->lag.bytes_per_s;
@@ -161,7 +162,7 @@ static void fill_log(struct vmft_monitor *m, uint64_t now, struct vmft_status *s
 		s->lag_dropped = m->source.dropped;
 	} else {
 		s->log_held = m->core.held;
-		s->log_acked = m->peer.ack;
+		s->log_acked = m->peer.liveness.ack;
 		s->log_replayed = m->core.replayed;
 	}
 	/* The agent writes the position + 1: 0 is no position. */

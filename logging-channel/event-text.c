@@ -11,7 +11,8 @@
 
 #define FIRST_BYTES 16u /* of a packet or of characters are shown */
 
-static const char *const kind_names[] = {
+static const char *const kind_names[VMFT_EVENT_KINDS] = {
+    [VMFT_EVENT_NONE] = "unknown",
     [VMFT_EVENT_INSTRUCTION] = "instruction",
     [VMFT_EVENT_INTERRUPT] = "interrupt",
     [VMFT_EVENT_EXCEPTION] = "exception",
@@ -23,6 +24,7 @@ static const char *const kind_names[] = {
     [VMFT_EVENT_BLOCK] = "block",
     [VMFT_EVENT_NET] = "net",
     [VMFT_EVENT_SHUTDOWN] = "shutdown",
+    [VMFT_EVENT_RESET] = "shutdown",
     [VMFT_EVENT_CHAR_WRITE] = "char-write",
     [VMFT_EVENT_CHAR_READ_ALL] = "char-read-all",
     [VMFT_EVENT_CHAR_READ_ALL_ERROR] = "char-read-all-error",
@@ -31,50 +33,35 @@ static const char *const kind_names[] = {
     [VMFT_EVENT_RANDOM] = "random",
     [VMFT_EVENT_CLOCK_HOST] = "clock",
     [VMFT_EVENT_CLOCK_VIRTUAL_RT] = "clock",
+    [VMFT_EVENT_CHECKPOINT_WARP_START] = "checkpoint",
+    [VMFT_EVENT_CHECKPOINT_WARP_ACCOUNT] = "checkpoint",
+    [VMFT_EVENT_CHECKPOINT_HOST] = "checkpoint",
+    [VMFT_EVENT_CHECKPOINT_VIRTUAL_RT] = "checkpoint",
+    [VMFT_EVENT_CHECKPOINT_RESET] = "checkpoint",
     [VMFT_EVENT_CHECKPOINT] = "checkpoint",
     [VMFT_EVENT_END] = "end",
 };
 
-static const char *const checkpoint_names[] = {
-    "clock-warp-start",
-    "clock-warp-account",
-    "reset-requested",
-    "suspend-requested",
-    "clock-virtual",
-    "clock-host",
-    "clock-virtual-rt",
-    "init",
-    "reset",
-};
+static const char *const entry_names[] = {"output", "digest", "clock-set"}; /* vmft's own */
 
-static const char *const shutdown_names[] = {
-    "none",	   "host-error",      "host-qmp-quit",	"host-qmp-system-reset",
-    "host-signal", "host-ui",	      "guest-shutdown", "guest-reset",
-    "guest-panic", "subsystem-reset", "snapshot-load",	"max",
-};
-
-static const char *const input_names[] = {"key", "button", "relative", "absolute"};
-
-/* The first of its range for a kind that stands for a number in it. */
-static uint8_t base_of(uint8_t kind)
+const char *vmft_event_kind_name(const struct vmft_log_format *format, uint8_t number)
 {
-	if (kind > VMFT_EVENT_SHUTDOWN && kind <= VMFT_EVENT_SHUTDOWN_LAST)
-		return VMFT_EVENT_SHUTDOWN;
-	if (kind > VMFT_EVENT_CHECKPOINT && kind <= VMFT_EVENT_CHECKPOINT_LAST)
-		return VMFT_EVENT_CHECKPOINT;
-	return kind;
+	return vmft_event_is_ours(number) ? entry_names[number - VMFT_ENTRY_OUTPUT]
+					  : kind_names[vmft_event_kind(format, number)];
 }
 
-const char *vmft_event_kind_name(uint8_t kind)
+static bool is_among(const char *const *names, size_t count, const char *name)
 {
-	const uint8_t base = base_of(kind);
-	const char *name = kind == VMFT_ENTRY_OUTPUT			       ? "output"
-			   : kind == VMFT_ENTRY_DIGEST			       ? "digest"
-			   : kind == VMFT_ENTRY_CLOCK			       ? "clock-set"
-			   : base < sizeof(kind_names) / sizeof(kind_names[0]) ? kind_names[base]
-									       : NULL;
+	for (size_t i = 0; i < count; i++)
+		if (names[i] && strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
 
-	return name ? name : "unknown";
+bool vmft_event_is_kind_name(const char *name)
+{
+	return is_among(kind_names + 1, sizeof(kind_names) / sizeof(kind_names[0]) - 1, name) ||
+	       is_among(entry_names, sizeof(entry_names) / sizeof(entry_names[0]), name);
 }
 
 struct fields {
@@ -208,7 +195,7 @@ static void digest_fields(struct fields *f, struct vmft_wire_reader *r)
 	add_number(f, "stride", (int64_t)vmft_wire_get(r, 4));
 }
 
-static void small_fields(struct fields *f, struct vmft_wire_reader *r, uint8_t kind)
+static void small_fields(struct fields *f, struct vmft_wire_reader *r, enum vmft_event_kind kind)
 {
 	switch (kind) {
 	case VMFT_EVENT_INSTRUCTION:
@@ -241,16 +228,37 @@ static void small_fields(struct fields *f, struct vmft_wire_reader *r, uint8_t k
 	}
 }
 
-size_t vmft_event_fields(const uint8_t *bytes, size_t n,
+static size_t our_fields(struct fields *f, struct vmft_wire_reader *r, uint8_t number)
+{
+	switch (number) {
+	case VMFT_ENTRY_OUTPUT:
+		output_fields(f, r);
+		break;
+	case VMFT_ENTRY_DIGEST:
+		digest_fields(f, r);
+		break;
+	default:
+		add_number(f, "shift", (int64_t)vmft_wire_get(r, 1));
+		add_number(f, "bias", (int64_t)vmft_wire_get(r, 8));
+		add_number(f, "host-ns", (int64_t)vmft_wire_get(r, 8));
+	}
+	return f->count;
+}
+
+size_t vmft_event_fields(const struct vmft_log_format *format, const uint8_t *bytes, size_t n,
 			 struct vmft_event_field ret[static VMFT_EVENT_FIELDS_MAX])
 {
 	struct vmft_wire_reader r = {.at = bytes + 1, .left = n - 1};
+	const struct vmft_event_type *type = vmft_event_type(format, bytes[0]);
 	struct fields f = {.at = ret};
-	const uint8_t kind = bytes[0], base = base_of(kind);
 
-	switch (base) {
+	if (vmft_event_is_ours(bytes[0]))
+		return our_fields(&f, &r, bytes[0]);
+	if (!type)
+		return 0;
+	switch (type->kind) {
 	case VMFT_EVENT_INPUT:
-		add_name(&f, "type", input_names, sizeof(input_names) / sizeof(input_names[0]),
+		add_name(&f, "type", format->input_name, format->input_name_count,
 			 (size_t)vmft_wire_get(&r, 4));
 		break;
 	case VMFT_EVENT_CHAR_READ:
@@ -268,35 +276,24 @@ size_t vmft_event_fields(const uint8_t *bytes, size_t n,
 		net_fields(&f, &r);
 		break;
 	case VMFT_EVENT_SHUTDOWN:
-		add_name(&f, "cause", shutdown_names,
-			 sizeof(shutdown_names) / sizeof(shutdown_names[0]), kind - base);
-		break;
-	case VMFT_EVENT_CHECKPOINT:
-		add_name(&f, "checkpoint", checkpoint_names,
-			 sizeof(checkpoint_names) / sizeof(checkpoint_names[0]), kind - base);
-		break;
-	case VMFT_ENTRY_OUTPUT:
-		output_fields(&f, &r);
-		break;
-	case VMFT_ENTRY_DIGEST:
-		digest_fields(&f, &r);
-		break;
-	case VMFT_ENTRY_CLOCK:
-		add_number(&f, "shift", (int64_t)vmft_wire_get(&r, 1));
-		add_number(&f, "bias", (int64_t)vmft_wire_get(&r, 8));
-		add_number(&f, "host-ns", (int64_t)vmft_wire_get(&r, 8));
+	case VMFT_EVENT_RESET:
+		add_text(&f, "cause", "%s", type->detail);
 		break;
 	default:
-		small_fields(&f, &r, kind);
+		if (type->detail)
+			add_text(&f, "checkpoint", "%s", type->detail);
+		else
+			small_fields(&f, &r, type->kind);
 	}
 	return f.count;
 }
 
-void vmft_event_line(const uint8_t *bytes, size_t n, char *text, size_t size)
+void vmft_event_line(const struct vmft_log_format *format, const uint8_t *bytes, size_t n,
+		     char *text, size_t size)
 {
 	struct vmft_event_field field[VMFT_EVENT_FIELDS_MAX];
-	const size_t count = vmft_event_fields(bytes, n, field);
-	int at = snprintf(text, size, "%s", vmft_event_kind_name(bytes[0]));
+	const size_t count = vmft_event_fields(format, bytes, n, field);
+	int at = snprintf(text, size, "%s", vmft_event_kind_name(format, bytes[0]));
 
 	for (size_t i = 0; i < count && at >= 0 && (size_t)at < size; i++) {
 		int more = field[i].is_text

@@ -17,61 +17,6 @@ static uint64_t get_be64(const uint8_t *p)
 	return (uint64_t)get_be32(p) << 32 | get_be32(p + 4);
 }
 
-static ssize_t capped(uint64_t length)
-{
-	return length <= VMFT_EVENT_MAX ? (ssize_t)length : -EBADMSG;
-}
-
-/* fixed bytes, the last four of which count the bytes that follow */
-static ssize_t counted(const uint8_t *head, size_t n, size_t fixed)
-{
-	if (n < fixed)
-		return 0;
-	return capped((uint64_t)fixed + get_be32(head + fixed - 4));
-}
-
-/* replay_save_input_event(): a type, then what the type asks for */
-static ssize_t input_length(const uint8_t *head, size_t n)
-{
-	enum { KEY, BUTTON, RELATIVE, ABSOLUTE };
-	enum { KEY_NUMBER, KEY_QCODE };
-
-	if (n < 5)
-		return 0;
-	switch (get_be32(head + 1)) {
-	case KEY:
-		if (n < 9)
-			return 0;
-		switch (get_be32(head + 5)) {
-		case KEY_NUMBER:
-			return 1 + 4 + 4 + 8 + 1;
-		case KEY_QCODE:
-			return 1 + 4 + 4 + 4 + 1;
-		default:
-			return -EBADMSG;
-		}
-	case BUTTON:
-		return 1 + 4 + 4 + 1;
-	case RELATIVE:
-	case ABSOLUTE:
-		return 1 + 4 + 4 + 8;
-	default:
-		return -EBADMSG;
-	}
-}
-
-static ssize_t audio_in_length(const uint8_t *head, size_t n)
-{
-	uint64_t samples;
-
-	if (n < 17)
-		return 0;
-	samples = get_be64(head + 1);
-	if (samples > VMFT_EVENT_MAX / 16)
-		return -EBADMSG;
-	return capped(17 + 16 * samples);
-}
-
 static ssize_t digest_length(const uint8_t *head, size_t n)
 {
 	unsigned count;
@@ -84,34 +29,22 @@ static ssize_t digest_length(const uint8_t *head, size_t n)
 	return VMFT_DIGEST_HEAD_BYTES + 4 * (ssize_t)count;
 }
 
-ssize_t vmft_event_length(const uint8_t *head, size_t n)
+enum vmft_event_kind vmft_event_kind(const struct vmft_log_format *format, uint8_t number)
 {
+	const struct vmft_event_type *type = vmft_event_type(format, number);
+
+	if (vmft_event_is_ours(number))
+		return VMFT_EVENT_OURS;
+	return type ? type->kind : VMFT_EVENT_NONE;
+}
+
+ssize_t vmft_event_length(const struct vmft_log_format *format, const uint8_t *head, size_t n)
+{
+	const struct vmft_event_type *type;
+
 	if (n == 0)
 		return 0;
 	switch (head[0]) {
-	case VMFT_EVENT_INSTRUCTION:
-	case VMFT_EVENT_CHAR_READ_ALL_ERROR:
-		return 1 + 4;
-	case VMFT_EVENT_BH:
-	case VMFT_EVENT_BH_ONESHOT:
-	case VMFT_EVENT_BLOCK:
-	case VMFT_EVENT_CHAR_WRITE:
-	case VMFT_EVENT_AUDIO_OUT:
-	case VMFT_EVENT_CLOCK_HOST:
-	case VMFT_EVENT_CLOCK_VIRTUAL_RT:
-		return 1 + 8;
-	case VMFT_EVENT_INPUT:
-		return input_length(head, n);
-	case VMFT_EVENT_CHAR_READ: /* driver id, array */
-		return counted(head, n, 1 + 1 + 4);
-	case VMFT_EVENT_NET: /* filter id, flags, array */
-		return counted(head, n, 1 + 1 + 4 + 4);
-	case VMFT_EVENT_CHAR_READ_ALL: /* array */
-		return counted(head, n, 1 + 4);
-	case VMFT_EVENT_RANDOM: /* result, array */
-		return counted(head, n, 1 + 4 + 4);
-	case VMFT_EVENT_AUDIO_IN:
-		return audio_in_length(head, n);
 	case VMFT_ENTRY_OUTPUT:
 		return VMFT_OUTPUT_ENTRY_BYTES;
 	case VMFT_ENTRY_DIGEST:
@@ -119,47 +52,41 @@ ssize_t vmft_event_length(const uint8_t *head, size_t n)
 	case VMFT_ENTRY_CLOCK:
 		return VMFT_CLOCK_ENTRY_BYTES;
 	default:
-		return head[0] < VMFT_EVENT_KINDS ? 1 : -EBADMSG;
+		break;
 	}
+	type = vmft_event_type(format, head[0]);
+	if (!type)
+		return -EBADMSG;
+	return type->length ? type->length(head, n) : type->bytes;
 }
 
-void vmft_log_cursor_init(struct vmft_log_cursor *cursor, uint64_t position)
+void vmft_log_cursor_init(struct vmft_log_cursor *cursor, const struct vmft_log_format *format,
+			  uint64_t position)
 {
-	*cursor =
-	    (struct vmft_log_cursor){.fed = position, .boundary = position, .begin = position};
-}
-
-/* enum ShutdownCause, qapi/run-state.json */
-static bool is_reset(uint8_t kind)
-{
-	enum { HOST_QMP_SYSTEM_RESET = 3, GUEST_RESET = 7, SUBSYSTEM_RESET = 9 };
-	const unsigned cause = kind - VMFT_EVENT_SHUTDOWN;
-
-	return cause == HOST_QMP_SYSTEM_RESET || cause == GUEST_RESET || cause == SUBSYSTEM_RESET;
+	*cursor = (struct vmft_log_cursor){
+	    .format = format, .fed = position, .boundary = position, .begin = position};
 }
 
 static void event_complete(struct vmft_log_cursor *c)
 {
-	const uint8_t kind = c->head[0];
-
 	c->have = 0;
-	if (vmft_event_is_ours(kind)) {
+	if (c->kind == VMFT_EVENT_OURS) {
 		if (c->boundary == c->begin)
 			c->boundary = c->fed;
-		if (kind == VMFT_ENTRY_CLOCK)
+		if (c->head[0] == VMFT_ENTRY_CLOCK)
 			c->host_ns = (int64_t)get_be64(c->head + 10);
 		return;
 	}
 	c->events++;
-	if (kind != VMFT_EVENT_INSTRUCTION)
+	if (c->kind != VMFT_EVENT_INSTRUCTION)
 		c->boundary = c->fed;
-	if (kind == VMFT_EVENT_BLOCK)
+	if (c->kind == VMFT_EVENT_BLOCK)
 		c->blocks++;
-	if (kind == VMFT_EVENT_CLOCK_VIRTUAL_RT)
+	if (c->kind == VMFT_EVENT_CLOCK_VIRTUAL_RT)
 		c->guest_ns = (int64_t)get_be64(c->head + 1);
-	if (kind == VMFT_EVENT_END)
+	if (c->kind == VMFT_EVENT_END)
 		c->ended = true;
-	if (kind >= VMFT_EVENT_SHUTDOWN && kind <= VMFT_EVENT_SHUTDOWN_LAST && !is_reset(kind))
+	if (c->kind == VMFT_EVENT_SHUTDOWN)
 		c->leaves = true;
 }
 
@@ -169,11 +96,13 @@ static int feed_head(struct vmft_log_cursor *c, uint8_t byte)
 
 	if (c->ended)
 		return -EBADMSG;
-	if (c->have == 0)
+	if (c->have == 0) {
 		c->begin = c->fed;
+		c->kind = vmft_event_kind(c->format, byte);
+	}
 	c->head[c->have++] = byte;
 	c->fed++;
-	length = vmft_event_length(c->head, c->have);
+	length = vmft_event_length(c->format, c->head, c->have);
 	if (length < 0)
 		return (int)length;
 	if (length == 0)

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Log entries as QEMU's record/replay writes them: where each begins and ends.
- *
- * Source: replay/replay-internal.h, replay-events.c, replay-input.c, replay-audio.c of
- * QEMU 7.2 (log version 0xe0200c). One byte of kind, then a body; numbers big-endian.
- * The enum shifts between QEMU versions: a table row per version is what a second
- * version will need, and every other version is refused before a guest starts.
+ * The entries of a log, QEMU's and vmft's own: where each begins and ends, and where a log may be
+ * cut. What QEMU's entries are is the business of the log's format (log-format.h).
  */
 #ifndef VMFT_EVENT_H
 #define VMFT_EVENT_H
@@ -14,41 +10,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define VMFT_LOG_VERSION_QEMU_7_2 0xe0200cu
+#include "log-format.h"
 
 /* QEMU writes this many bytes of header before the first event and skips them on reading. */
 #define VMFT_LOG_HEADER_BYTES 12
-
-enum vmft_event_kind {
-	VMFT_EVENT_INSTRUCTION = 0,
-	VMFT_EVENT_INTERRUPT = 1,
-	VMFT_EVENT_EXCEPTION = 2,
-	VMFT_EVENT_BH = 3,
-	VMFT_EVENT_BH_ONESHOT = 4,
-	VMFT_EVENT_INPUT = 5,
-	VMFT_EVENT_INPUT_SYNC = 6,
-	VMFT_EVENT_CHAR_READ = 7,
-	VMFT_EVENT_BLOCK = 8,
-	VMFT_EVENT_NET = 9,
-	VMFT_EVENT_SHUTDOWN = 10,
-	VMFT_EVENT_SHUTDOWN_LAST = 21,
-	VMFT_EVENT_CHAR_WRITE = 22,
-	VMFT_EVENT_CHAR_READ_ALL = 23,
-	VMFT_EVENT_CHAR_READ_ALL_ERROR = 24,
-	VMFT_EVENT_AUDIO_OUT = 25,
-	VMFT_EVENT_AUDIO_IN = 26,
-	VMFT_EVENT_RANDOM = 27,
-	VMFT_EVENT_CLOCK_HOST = 28,
-	VMFT_EVENT_CLOCK_VIRTUAL_RT = 29,
-	VMFT_EVENT_CHECKPOINT = 30,
-	VMFT_EVENT_CHECKPOINT_WARP_ACCOUNT = 31,
-	VMFT_EVENT_CHECKPOINT_HOST = 35,
-	VMFT_EVENT_CHECKPOINT_VIRTUAL_RT = 36,
-	VMFT_EVENT_CHECKPOINT_RESET = 38,
-	VMFT_EVENT_CHECKPOINT_LAST = VMFT_EVENT_CHECKPOINT_RESET,
-	VMFT_EVENT_END = 39,
-	VMFT_EVENT_KINDS = 40,
-};
 
 /*
  * Entries of our own, which QEMU never sees: the tap adds them, the feed takes them out. Far from
@@ -120,12 +85,14 @@ size_t vmft_clock_entry_encode(const struct vmft_clock_entry *entry, uint8_t *by
 /* A whole entry. 0, or -EBADMSG: QEMU knows no such shift. */
 int vmft_clock_entry_decode(const uint8_t *bytes, struct vmft_clock_entry *ret);
 
+/* What the entry is that begins with this byte. */
+enum vmft_event_kind vmft_event_kind(const struct vmft_log_format *format, uint8_t number);
+
 /*
- * The whole length in bytes of the event that begins at head, of which n bytes are
- * there. 0: more bytes are needed to tell. -EBADMSG: unknown kind, or longer than
- * VMFT_EVENT_MAX.
+ * The whole length in bytes of the entry that begins at head, of which n bytes are there. 0: more
+ * bytes are needed to tell. -EBADMSG: no entry begins so, or it is longer than VMFT_EVENT_MAX.
  */
-ssize_t vmft_event_length(const uint8_t *head, size_t n);
+ssize_t vmft_event_length(const struct vmft_log_format *format, const uint8_t *head, size_t n);
 
 /*
  * Follows a log fed in pieces of any size and knows at each moment up to where it may be
@@ -135,6 +102,9 @@ ssize_t vmft_event_length(const uint8_t *head, size_t n);
  * together. An entry of ours changes nothing of that: behind it a cut is as safe as before it.
  */
 struct vmft_log_cursor {
+	const struct vmft_log_format *format;
+	enum vmft_event_kind
+	    kind;	   /* of the entry that is, or was last, fed; NONE: there was none */
 	uint64_t fed;	   /* bytes fed so far, the log position */
 	uint64_t boundary; /* last safe cut, <= fed */
 	uint64_t begin;	   /* of the event that is, or was last, fed */
@@ -149,10 +119,11 @@ struct vmft_log_cursor {
 	_Bool leaves; /* a SHUTDOWN that is no reset was seen: QEMU goes, END is still to come */
 };
 
-void vmft_log_cursor_init(struct vmft_log_cursor *cursor, uint64_t position);
+void vmft_log_cursor_init(struct vmft_log_cursor *cursor, const struct vmft_log_format *format,
+			  uint64_t position);
 
 /*
- * 0, or -EBADMSG when the bytes are no log (unknown kind, oversized, bytes after END);
+ * 0, or -EBADMSG when the bytes are no log (no such entry, oversized, bytes after END);
  * the cursor is then of no more use.
  */
 int vmft_log_cursor_feed(struct vmft_log_cursor *cursor, const uint8_t *bytes, size_t n);

@@ -61,10 +61,8 @@ static void parse_position(const char *text, uint64_t *ret, struct argp_state *s
 
 static void parse_kind(const char *text, struct dump *dump, struct argp_state *state)
 {
-	for (unsigned kind = 0; kind < 256; kind++)
-		if (strcmp(vmft_event_kind_name((uint8_t)kind), text) == 0)
-			dump->kind = text;
-	if (!dump->kind)
+	dump->kind = text;
+	if (!vmft_event_is_kind_name(text))
 		argp_error(state, "%s: no kind of entry; --stats names those of a file", text);
 }
 
@@ -139,14 +137,14 @@ static struct json_object *json_head(uint64_t position, int64_t held_ns)
 	return object;
 }
 
-static void show_json(const struct vmft_savedlog_entry *entry)
+static void show_json(const struct vmft_log_format *format, const struct vmft_savedlog_entry *entry)
 {
 	struct json_object *object = json_head(entry->position, entry->held_ns);
 	struct vmft_event_field field[VMFT_EVENT_FIELDS_MAX];
-	const size_t count = vmft_event_fields(entry->bytes, entry->length, field);
+	const size_t count = vmft_event_fields(format, entry->bytes, entry->length, field);
 
 	add_number(object, "bytes", (int64_t)entry->length);
-	add_text(object, "kind", vmft_event_kind_name(entry->bytes[0]));
+	add_text(object, "kind", vmft_event_kind_name(format, entry->bytes[0]));
 	for (size_t i = 0; i < count; i++)
 		if (field[i].is_text)
 			add_text(object, field[i].name, field[i].text);
@@ -160,11 +158,11 @@ static void show(const struct dump *dump, const struct vmft_savedlog_entry *entr
 	char when[64], line[256];
 
 	if (dump->json) {
-		show_json(entry);
+		show_json(dump->reader.format, entry);
 		return;
 	}
 	format_time(entry->held_ns, when, sizeof(when));
-	vmft_event_line(entry->bytes, entry->length, line, sizeof(line));
+	vmft_event_line(dump->reader.format, entry->bytes, entry->length, line, sizeof(line));
 	printf("%12" PRIu64 "  %s  %s\n", entry->position, when, line);
 }
 
@@ -201,7 +199,8 @@ static bool is_asked(const struct dump *dump, uint64_t position)
 
 static bool is_kind(const struct dump *dump, uint8_t kind)
 {
-	return !dump->kind || strcmp(vmft_event_kind_name(kind), dump->kind) == 0;
+	return !dump->kind ||
+	       strcmp(vmft_event_kind_name(dump->reader.format, kind), dump->kind) == 0;
 }
 
 static int dump_entries(struct dump *dump)
@@ -242,13 +241,15 @@ static const char *row_name(const struct dump *dump, unsigned kind, char *text, 
 {
 	const uint8_t bytes[VMFT_EVENT_HEAD_MAX] = {(uint8_t)kind};
 	struct vmft_event_field field[VMFT_EVENT_FIELDS_MAX];
-	const char *name = vmft_event_kind_name(bytes[0]);
+	const struct vmft_log_format *format = dump->reader.format;
+	const char *name;
 
 	if (dump->reader.header.kind == VMFT_SAVEDLOG_CHECKPOINT)
 		return "epoch";
+	name = vmft_event_kind_name(format, bytes[0]);
 	/* Kinds that share a name have what tells them apart first. */
-	if (kind == VMFT_EVENT_INPUT || vmft_event_fields(bytes, sizeof(bytes), field) == 0 ||
-	    !field[0].is_text)
+	if (vmft_event_kind(format, bytes[0]) == VMFT_EVENT_INPUT ||
+	    vmft_event_fields(format, bytes, sizeof(bytes), field) == 0 || !field[0].is_text)
 		return name;
 	(void)snprintf(text, size, "%s %s", name, field[0].text);
 	return text;
@@ -305,10 +306,12 @@ static void stats_text(const struct dump *dump)
 
 static int refuse(const char *path, int rc)
 {
-	const char *why = rc == -EPROTO		   ? "not a log that vmft saved"
-			  : rc == -EPROTONOSUPPORT ? "saved by another version of vmft"
-			  : rc == -EBADMSG	   ? "its header is damaged"
-						   : strerror(-rc);
+	const char *why =
+	    rc == -EPROTO ? "not a log that vmft saved"
+	    : rc == -EPROTONOSUPPORT
+		? "saved by another version of vmft, or with a QEMU that this one does not know"
+	    : rc == -EBADMSG ? "its header is damaged"
+			     : strerror(-rc);
 
 	(void)fprintf(stderr, "vmft-logdump: %s: %s\n", path, why);
 	return VMFT_EXIT_CONFIG;

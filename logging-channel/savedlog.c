@@ -281,25 +281,34 @@ static void consume(struct vmft_savedlog_reader *r, size_t n)
 	r->offset += n;
 }
 
+/* Consumes the header. */
+static int read_header(struct vmft_savedlog_reader *r)
+{
+	const int rc = fill(r);
+	const ssize_t length =
+	    rc < 0 ? rc : vmft_savedlog_header_decode(r->buffer, r->have, &r->header);
+
+	if (length <= 0) {
+		r->header.cmdline = NULL;
+		return length == 0 ? -EBADMSG : (int)length;
+	}
+	consume(r, (size_t)length);
+	r->next = r->header.start;
+	r->format = vmft_log_format_find(r->header.id.log_version);
+	return r->header.kind == VMFT_SAVEDLOG_LOCKSTEP && !r->format ? -EPROTONOSUPPORT : 0;
+}
+
 int vmft_savedlog_open(struct vmft_savedlog_reader *r, int fd)
 {
-	ssize_t length;
 	int rc;
 
 	*r = (struct vmft_savedlog_reader){.fd = fd, .buffer = malloc(BUFFER_BYTES)};
 	if (!r->buffer)
 		return -ENOMEM;
-	rc = fill(r);
-	length = rc < 0 ? rc : vmft_savedlog_header_decode(r->buffer, r->have, &r->header);
-	if (length <= 0) {
-		r->header.cmdline = NULL;
-		free(r->buffer);
-		r->buffer = NULL;
-		return length == 0 ? -EBADMSG : (int)length;
-	}
-	consume(r, (size_t)length);
-	r->next = r->header.start;
-	return 0;
+	rc = read_header(r);
+	if (rc < 0)
+		vmft_savedlog_close(r);
+	return rc;
 }
 
 void vmft_savedlog_close(struct vmft_savedlog_reader *r)
@@ -438,7 +447,7 @@ int vmft_savedlog_entries_next(struct vmft_savedlog_entries *e, struct vmft_save
 {
 	for (;;) {
 		const size_t left = e->have - e->used;
-		ssize_t length = vmft_event_length(e->buffer + e->used, left);
+		ssize_t length = vmft_event_length(e->reader->format, e->buffer + e->used, left);
 		int rc;
 
 		if (length < 0)

@@ -90,16 +90,18 @@ ssize_t vmft_savedlog_record_decode(const uint8_t *bytes, size_t n,
 struct vmft_savedlog_reader {
 	int fd; /* the caller's */
 	struct vmft_savedlog_header header;
-	uint64_t next;	   /* lockstep: where the next record must begin */
-	uint64_t offset;   /* in the file, of the next record */
-	uint64_t records;  /* read so far */
+	const struct vmft_log_format *format; /* of a lockstep log's bytes; not NULL then */
+	uint64_t next;			      /* lockstep: where the next record must begin */
+	uint64_t offset;		      /* in the file, of the next record */
+	uint64_t records;		      /* read so far */
 	uint64_t torn;	   /* bytes at the end that are ignored; once the end is reached */
 	uint8_t *buffer;   /* owned */
 	size_t have, used; /* in buffer */
 };
 
 /* Reads the header from fd, a file open for reading. 0, or what header_decode() returns (-EBADMSG
- * also if the file ends within it), or a negative errno of reading. */
+ * also if the file ends within it, -EPROTONOSUPPORT also if the format of QEMU's log is not known),
+ * or a negative errno of reading. */
 int vmft_savedlog_open(struct vmft_savedlog_reader *reader, int fd);
 /* NULL and an all-zero struct are fine; fd stays open. */
 void vmft_savedlog_close(struct vmft_savedlog_reader *reader);

@@ -114,7 +114,7 @@ static bool take_ours(struct vmft_feed *feed, size_t ready)
 	vmft_ring_read(&vmft_agent.ring, position, bytes, n);
 	if (!vmft_event_is_ours(bytes[0]))
 		return false;
-	length = vmft_event_length(bytes, n);
+	length = vmft_event_length(feed->cursor.format, bytes, n);
 	/* It is published whole. */
 	if (length <= 0 || (size_t)length > n ||
 	    vmft_log_cursor_feed(&feed->cursor, bytes, (size_t)length) < 0) {
@@ -227,9 +227,9 @@ int vmft_feed_byte(void)
 	if (phase_of(feed) == VMFT_FEED_UNDECIDED)
 		decide(feed);
 	if (phase_of(feed) == VMFT_FEED_STUB)
-		return VMFT_EVENT_END; /* nothing in QEMU waits for this kind */
+		return vmft_qemu_log_format()->end; /* nothing in QEMU waits for it */
 	if (feed->handed == feed->staged && !refill(feed))
-		return VMFT_EVENT_END; /* nothing in QEMU waits for this kind */
+		return vmft_qemu_log_format()->end; /* nothing in QEMU waits for it */
 	atomic_fetch_add_explicit(&feed->bytes_handed, 1, memory_order_relaxed);
 	/* Where replay stands, should it go no further; the last byte counts when more is asked
 	 * for. */
@@ -243,12 +243,22 @@ int vmft_feed_byte(void)
  * Who has to act on the next event of the log: the main loop runs the timers of the real-time
  * clocks, starts warps and reads clocks for both; all else is the vCPU thread's.
  */
-static bool is_for_main_loop(uint32_t kind)
+static bool is_for_main_loop(enum vmft_event_kind kind)
 {
-	return (kind >= VMFT_EVENT_SHUTDOWN && kind <= VMFT_EVENT_SHUTDOWN_LAST) ||
-	       kind == VMFT_EVENT_CLOCK_HOST || kind == VMFT_EVENT_CLOCK_VIRTUAL_RT ||
-	       (kind >= VMFT_EVENT_CHECKPOINT && kind <= VMFT_EVENT_CHECKPOINT_LAST &&
-		kind != VMFT_EVENT_CHECKPOINT_WARP_ACCOUNT);
+	switch (kind) {
+	case VMFT_EVENT_SHUTDOWN:
+	case VMFT_EVENT_RESET:
+	case VMFT_EVENT_CLOCK_HOST:
+	case VMFT_EVENT_CLOCK_VIRTUAL_RT:
+	case VMFT_EVENT_CHECKPOINT_WARP_START:
+	case VMFT_EVENT_CHECKPOINT_HOST:
+	case VMFT_EVENT_CHECKPOINT_VIRTUAL_RT:
+	case VMFT_EVENT_CHECKPOINT_RESET:
+	case VMFT_EVENT_CHECKPOINT:
+		return true;
+	default:
+		return false;
+	}
 }
 
 bool vmft_feed_is_replaying(void)
@@ -335,7 +345,7 @@ static void attached(struct vmft_feed *feed, uint64_t saved_at)
 		vmft_agent_broken("the state that was loaded belongs to another log position");
 		return;
 	}
-	vmft_log_cursor_init(&feed->cursor, position);
+	vmft_log_cursor_init(&feed->cursor, feed->cursor.format, position);
 	feed->cursor.guest_ns = atomic_load(&area->load_guest_ns);
 	atomic_store(&vmft_agent.iface->log_position, position);
 	atomic_store(&feed->phase, VMFT_FEED_STREAM);
@@ -358,11 +368,12 @@ static int cookie_seek(void *cookie, off64_t *offset, int whence)
 FILE *vmft_feed_open(void)
 {
 	const cookie_io_functions_t io = {.read = cookie_read, .seek = cookie_seek};
+	const struct vmft_log_format *format = vmft_qemu_log_format();
 	struct vmft_feed *feed = &vmft_feed;
 
 	for (unsigned i = 0; i < sizeof(feed->header); i++)
-		feed->header[i] = (uint8_t)(vmft_qemu_log_version() >> (24 - 8 * i));
-	vmft_log_cursor_init(&feed->cursor, 0);
+		feed->header[i] = (uint8_t)(format->version >> (24 - 8 * i));
+	vmft_log_cursor_init(&feed->cursor, format, 0);
 	feed->stream = fopencookie(NULL, "r", io);
 	if (!feed->stream)
 		return NULL;

@@ -280,7 +280,7 @@ void vmft_icount_logged(const struct vmft_log_cursor *cursor)
 
 	if (!vmft_log_cursor_is_between(cursor))
 		return;
-	switch (cursor->head[0]) {
+	switch (cursor->kind) {
 	case VMFT_EVENT_CHECKPOINT_VIRTUAL_RT:
 		t->timers_run = true;
 		t->reads = 0;
@@ -297,7 +297,7 @@ void vmft_icount_logged(const struct vmft_log_cursor *cursor)
 		if (t->reads > READS_WITHOUT_TIMER)
 			leave_run();
 		return;
-	case VMFT_EVENT_CHECKPOINT:
+	case VMFT_EVENT_CHECKPOINT_WARP_START:
 		rest_begins(t);
 		break;
 	case VMFT_EVENT_CHECKPOINT_WARP_ACCOUNT:

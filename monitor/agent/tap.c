@@ -173,8 +173,8 @@ static bool is_over(const struct vmft_tap *tap)
 static bool is_digest_point(const struct vmft_tap *tap)
 {
 	return vmft_log_cursor_is_between(&tap->cursor) &&
-	       (tap->cursor.head[0] == VMFT_EVENT_CHECKPOINT_HOST ||
-		tap->cursor.head[0] == VMFT_EVENT_CHECKPOINT_VIRTUAL_RT);
+	       (tap->cursor.kind == VMFT_EVENT_CHECKPOINT_HOST ||
+		tap->cursor.kind == VMFT_EVENT_CHECKPOINT_VIRTUAL_RT);
 }
 
 /* QEMU logs events of its own start before the guest runs, and may end by an error there. */
@@ -182,7 +182,7 @@ static void note_ran(const struct vmft_tap *tap)
 {
 	struct vmft_iface *iface = vmft_agent.iface;
 
-	if (tap->cursor.head[0] == VMFT_EVENT_INSTRUCTION &&
+	if (tap->cursor.kind == VMFT_EVENT_INSTRUCTION &&
 	    !atomic_load_explicit(&iface->guest_ran, memory_order_relaxed))
 		atomic_store(&iface->guest_ran, 1);
 }
@@ -254,7 +254,7 @@ void vmft_tap_keep_from_here(void)
 	struct vmft_area *area = vmft_agent.area;
 	const struct vmft_log_cursor before = tap->cursor;
 
-	vmft_log_cursor_init(&tap->cursor, before.fed);
+	vmft_log_cursor_init(&tap->cursor, before.format, before.fed);
 	tap->cursor.events = before.events;
 	tap->cursor.guest_ns = before.guest_ns;
 	tap->requests = vmft_qemu_block_requests(); /* all done: they were waited for */
@@ -308,7 +308,7 @@ FILE *vmft_tap_open(uint64_t position)
 	if (!stream)
 		return NULL;
 	(void)setvbuf(stream, NULL, _IONBF, 0);
-	vmft_log_cursor_init(&vmft_tap.cursor, position);
+	vmft_log_cursor_init(&vmft_tap.cursor, vmft_qemu_log_format(), position);
 	vmft_tap.published = position;
 	vmft_tap.room_end = position;
 	vmft_tap.requests = vmft_qemu_block_requests();

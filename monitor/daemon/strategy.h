@@ -31,6 +31,7 @@ struct vmft_strategy_world {
 	struct vmft_loop *loop;
 	struct vmft_agent_link *link;
 	const struct vmft_pair_config *config;
+	uint32_t log_version;	 /* of QEMU's record/replay log */
 	struct vmft_image *disk; /* backup: open while there is something to apply to them */
 	uint32_t disk_count;
 	/* There is more to take, or more was applied, or there is room again. */

@@ -9,7 +9,7 @@ static int feed(struct vmft_log_cursor *c, const uint8_t *data, size_t size, siz
 {
 	int rc = 0;
 
-	vmft_log_cursor_init(c, 0);
+	vmft_log_cursor_init(c, vmft_log_format_find(VMFT_LOG_VERSION_QEMU_7_2), 0);
 	for (size_t at = 0; at < size && rc == 0; at += piece) {
 		rc = vmft_log_cursor_feed(c, data + at, size - at < piece ? size - at : piece);
 		if (c->boundary > c->fed || c->fed > at + piece)
@@ -25,7 +25,7 @@ static int feed_apart(struct vmft_log_cursor *c, const uint8_t *data, size_t siz
 	struct vmft_output_entry output;
 	size_t at = 0;
 
-	vmft_log_cursor_init(c, 0);
+	vmft_log_cursor_init(c, vmft_log_format_find(VMFT_LOG_VERSION_QEMU_7_2), 0);
 	while (at < size) {
 		ssize_t n = vmft_log_cursor_feed_qemu(c, data + at, size - at);
 
@@ -36,7 +36,8 @@ static int feed_apart(struct vmft_log_cursor *c, const uint8_t *data, size_t siz
 			break;
 		if (!vmft_event_is_ours(data[at]))
 			abort();
-		n = vmft_event_length(data + at, size - at);
+		n = vmft_event_length(vmft_log_format_find(VMFT_LOG_VERSION_QEMU_7_2), data + at,
+				      size - at);
 		if (n < 0)
 			return (int)n;
 		if (n == 0 || (size_t)n > size - at)

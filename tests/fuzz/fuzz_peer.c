@@ -160,7 +160,7 @@ static size_t put_ack(struct vmft_wire_reader *r, uint8_t *payload)
 /* Of a whole epoch the pieces or the commit, of a log one reading of a clock. */
 static size_t put_log(struct vmft_wire_reader *r, uint8_t *payload)
 {
-	static const uint8_t event[] = {VMFT_EVENT_CLOCK_HOST, 0, 0, 0, 0, 0, 0, 0, 1};
+	static const uint8_t event[] = {28 /* CLOCK_HOST */, 0, 0, 0, 0, 0, 0, 0, 1};
 	static uint8_t page[VMFT_EPOCH_PAGE];
 	struct vmft_epoch_commit commit = {.state_bytes = 100, .disk_count = WORLD_DISKS};
 	const uint8_t other = (uint8_t)vmft_wire_get(r, 1);

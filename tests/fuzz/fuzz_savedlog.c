@@ -54,8 +54,7 @@ static void read_records(int fd)
 	struct vmft_savedlog_record record;
 	uint64_t next;
 
-	if (vmft_savedlog_open(&reader, fd) < 0)
-		return;
+	must(vmft_savedlog_open(&reader, fd) == 0);
 	next = reader.header.start;
 	while (vmft_savedlog_next(&reader, &record) > 0) {
 		must(record.position >= next && record.length <= VMFT_SAVEDLOG_BYTES_MAX);
@@ -71,11 +70,10 @@ static void read_entries(int fd)
 	struct vmft_savedlog_entry entry;
 	char line[256];
 
-	if (vmft_savedlog_open(&reader, fd) < 0)
-		return;
+	must(vmft_savedlog_open(&reader, fd) == 0);
 	must(vmft_savedlog_entries_init(&entries, &reader) == 0);
 	while (vmft_savedlog_entries_next(&entries, &entry) > 0)
-		vmft_event_line(entry.bytes, entry.length, line, sizeof(line));
+		vmft_event_line(reader.format, entry.bytes, entry.length, line, sizeof(line));
 	vmft_savedlog_entries_fini(&entries);
 	vmft_savedlog_close(&reader);
 }
@@ -83,7 +81,11 @@ static void read_entries(int fd)
 /* Behind a good header, and as good records, else checksums would keep the fuzzer out. */
 static int make_file(const uint8_t *data, size_t size)
 {
-	static struct vmft_savedlog_header header = {.kind = VMFT_SAVEDLOG_LOCKSTEP};
+	static struct vmft_savedlog_header header = {
+	    .kind = VMFT_SAVEDLOG_LOCKSTEP,
+	    .id = {.log_version = VMFT_LOG_VERSION_QEMU_7_2, .name = "vm"},
+	    .qemu = "/qemu",
+	};
 	int fd = memfd_create("fuzz", MFD_CLOEXEC);
 	ssize_t n = vmft_savedlog_header_encode(&header, again);
 
@@ -105,10 +107,11 @@ static int make_file(const uint8_t *data, size_t size)
 static void try_line(const uint8_t *data, size_t size)
 {
 	char line[40];
-	ssize_t n = vmft_event_length(data, size);
+	const struct vmft_log_format *format = vmft_log_format_find(VMFT_LOG_VERSION_QEMU_7_2);
+	ssize_t n = vmft_event_length(format, data, size);
 
 	if (n > 0 && (size_t)n <= size)
-		vmft_event_line(data, (size_t)n, line, sizeof(line));
+		vmft_event_line(format, data, (size_t)n, line, sizeof(line));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -405,7 +405,7 @@ static void obey(struct world_side *side, uint32_t command)
 /* A reading of the host's clock, while the log is kept. */
 static void log_event(struct world_side *side)
 {
-	static const uint8_t event[] = {VMFT_EVENT_CLOCK_HOST, 0, 0, 0, 0, 0, 0, 0, 1};
+	static const uint8_t event[] = {28 /* CLOCK_HOST */, 0, 0, 0, 0, 0, 0, 0, 1};
 	struct vmft_iface *iface = side->iface;
 	const uint64_t at = atomic_load(&iface->log_position);
 
@@ -524,7 +524,7 @@ static void fill_options(struct world_side *side, unsigned index,
 	    .pair_file = pair_file,
 	    .role = index == WORLD_PRIMARY ? VMFT_ROLE_PRIMARY : VMFT_ROLE_BACKUP,
 	    .host = index == WORLD_PRIMARY ? VMFT_HOST_PRIMARY : VMFT_HOST_BACKUP,
-	    .identity = {.log_version = 1, .host = (uint8_t)index},
+	    .identity = {.log_version = VMFT_LOG_VERSION_QEMU_7_2, .host = (uint8_t)index},
 	    .disk_count = WORLD_DISKS,
 	    .strategy = strategy,
 	    .strategy_reason = "test",

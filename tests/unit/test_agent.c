@@ -131,7 +131,7 @@ static void log_random(size_t n)
 	uint8_t *event = calloc(1, n);
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(event);
-	event[0] = VMFT_EVENT_RANDOM;
+	event[0] = 27; /* RANDOM */
 	for (unsigned i = 0; i < 4; i++)
 		event[5 + i] = (uint8_t)(data >> (24 - 8 * i));
 	log_bytes(event, n);
@@ -768,7 +768,7 @@ static void test_feed_then_live(void)
 		CU_ASSERT_EQUAL(vmft_feed_byte(), clock_event[i]);
 	atomic_store(&vmft_agent.iface->log_end, sizeof(clock_event));
 	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_GO_LIVE);
-	CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), vmft_qemu_log_format()->end);
 	CU_ASSERT_EQUAL(world.replay_mode, 1);
 	CU_ASSERT_PTR_EQUAL(world.replay_file, vmft_tap.stream);
 	memcpy(&offset, world.timers_state + 56, sizeof(offset));
@@ -856,7 +856,7 @@ static void prepared(void)
 	feed_header();
 	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_HOLD);
 	world.sleep = command_prepare;
-	CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), vmft_qemu_log_format()->end);
 	world.sleep = NULL;
 	CU_ASSERT_EQUAL(atomic_load(&world.slept), 1);
 	atomic_store(&area->load_position, POINT);
@@ -895,7 +895,7 @@ static void test_feed_prepares(void)
 	CU_ASSERT_EQUAL(world.run_state, QEMU_RUN_STATE_INMIGRATE);
 	hold(checkpoint, 1);
 	for (int i = 0; i < 100; i++)
-		CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
+		CU_ASSERT_EQUAL(vmft_feed_byte(), vmft_qemu_log_format()->end);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_tail), POINT);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_position), 0);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->agent_state), VMFT_AGENT_REPLAYING);
@@ -923,7 +923,7 @@ static void test_feed_attached(void)
 	CU_ASSERT_EQUAL(vmft_feed_byte(), checkpoint[0]);
 	atomic_store(&iface->log_end, POINT + 6);
 	atomic_store(&iface->command, VMFT_COMMAND_GO_LIVE);
-	CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), vmft_qemu_log_format()->end);
 	CU_ASSERT_EQUAL(atomic_load(&iface->log_position), POINT + 6);
 	CU_ASSERT_EQUAL(atomic_load(&iface->log_tail), POINT + 6);
 	CU_ASSERT_EQUAL(atomic_load(&iface->agent_state), VMFT_AGENT_LIVE);
@@ -963,7 +963,7 @@ static void test_feed_attached_elsewhere(void)
 		hold(checkpoint, 1);
 		(void)seek_to(places[i]);
 		CU_ASSERT_EQUAL(world.broken, 1);
-		CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
+		CU_ASSERT_EQUAL(vmft_feed_byte(), vmft_qemu_log_format()->end);
 		CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->agent_state), VMFT_AGENT_BROKEN);
 		teardown();
 	}
@@ -1011,7 +1011,7 @@ static void test_feed_slices(void)
 	CU_ASSERT_EQUAL(slice_ns(), 20000);
 	atomic_store(&vmft_agent.iface->log_end, 3);
 	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_GO_LIVE);
-	CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), vmft_qemu_log_format()->end);
 	CU_ASSERT_EQUAL(slice_ns(), -1); /* live */
 	teardown();
 }

@@ -249,7 +249,7 @@ static void test_output_behind_the_log(void)
 	CU_ASSERT_EQUAL(replay(1), 1);
 	atomic_store(&vmft_agent.iface->log_end, log_size);
 	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_GO_LIVE);
-	CU_ASSERT_EQUAL(vmft_feed_byte(), VMFT_EVENT_END);
+	CU_ASSERT_EQUAL(vmft_feed_byte(), vmft_qemu_log_format()->end);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->agent_state), VMFT_AGENT_LIVE);
 	send_frame(0, "another");
 	CU_ASSERT_EQUAL(kind(), VMFT_DIVERGENCE_NONE);
@@ -504,7 +504,7 @@ static void test_index(void)
 	vmft_log_index_restart(&index, 0);
 	to = fmemopen(text, sizeof(text), "w");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(to);
-	vmft_log_index_print(&index, &vmft_agent.ring, log_size, 14, to);
+	vmft_log_index_print(&index, vmft_qemu_log_format(), &vmft_agent.ring, log_size, 14, to);
 	(void)fclose(to);
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, ">           14       13  output length"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "            28        5  instruction instructions 9"));
@@ -529,8 +529,9 @@ static void test_index_of_a_long_log(void)
 	}
 	to = fmemopen(text, sizeof(text), "w");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(to);
-	vmft_log_index_print(&index, &vmft_agent.ring, end, end - 9 * sizeof(block), to);
-	vmft_log_index_print(&index, &vmft_agent.ring, end, 100, to);
+	vmft_log_index_print(&index, vmft_qemu_log_format(), &vmft_agent.ring, end,
+			     end - 9 * sizeof(block), to);
+	vmft_log_index_print(&index, vmft_qemu_log_format(), &vmft_agent.ring, end, 100, to);
 	(void)fclose(to);
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "> "));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "block request"));

@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <CUnit/CUnit.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "logging-channel/event.h"
 #include "suites.h"
+
+static const struct vmft_log_format *format(void)
+{
+	return vmft_log_format_find(VMFT_LOG_VERSION_QEMU_7_2);
+}
 
 struct sample {
 	const char *what;
@@ -54,7 +60,7 @@ static const struct sample samples[] = {
 static void test_lengths(void)
 {
 	for (size_t i = 0; i < SAMPLES; i++)
-		CU_ASSERT_EQUAL(vmft_event_length(samples[i].bytes, samples[i].length),
+		CU_ASSERT_EQUAL(vmft_event_length(format(), samples[i].bytes, samples[i].length),
 				(ssize_t)samples[i].length);
 }
 
@@ -63,7 +69,7 @@ static void test_torn_lengths(void)
 {
 	for (size_t i = 0; i < SAMPLES; i++) {
 		for (size_t n = 0; n < samples[i].length; n++) {
-			ssize_t length = vmft_event_length(samples[i].bytes, n);
+			ssize_t length = vmft_event_length(format(), samples[i].bytes, n);
 
 			CU_ASSERT(length == 0 || length == (ssize_t)samples[i].length);
 		}
@@ -78,9 +84,8 @@ static void test_every_kind_is_known(void)
 		ssize_t length;
 
 		bytes[0] = (uint8_t)kind;
-		length = vmft_event_length(bytes, sizeof(bytes));
-		CU_ASSERT_EQUAL(length > 0,
-				kind < VMFT_EVENT_KINDS || (kind >= 0xe0 && kind <= 0xe2));
+		length = vmft_event_length(format(), bytes, sizeof(bytes));
+		CU_ASSERT_EQUAL(length > 0, kind < 40 || (kind >= 0xe0 && kind <= 0xe2));
 		CU_ASSERT_EQUAL(length == -EBADMSG, length <= 0);
 	}
 }
@@ -93,11 +98,11 @@ static void test_lengths_are_capped(void)
 	const uint8_t key[] = {5, 0, 0, 0, 0, 0, 0, 0, 9};
 	const uint8_t digest[] = {0xe1, 0x04, 0x01};
 
-	CU_ASSERT_EQUAL(vmft_event_length(net, sizeof(net)), -EBADMSG);
-	CU_ASSERT_EQUAL(vmft_event_length(audio, sizeof(audio)), -EBADMSG);
-	CU_ASSERT_EQUAL(vmft_event_length(input, sizeof(input)), -EBADMSG);
-	CU_ASSERT_EQUAL(vmft_event_length(key, sizeof(key)), -EBADMSG);
-	CU_ASSERT_EQUAL(vmft_event_length(digest, sizeof(digest)), -EBADMSG);
+	CU_ASSERT_EQUAL(vmft_event_length(format(), net, sizeof(net)), -EBADMSG);
+	CU_ASSERT_EQUAL(vmft_event_length(format(), audio, sizeof(audio)), -EBADMSG);
+	CU_ASSERT_EQUAL(vmft_event_length(format(), input, sizeof(input)), -EBADMSG);
+	CU_ASSERT_EQUAL(vmft_event_length(format(), key, sizeof(key)), -EBADMSG);
+	CU_ASSERT_EQUAL(vmft_event_length(format(), digest, sizeof(digest)), -EBADMSG);
 }
 
 /* All samples but END, one behind the other. */
@@ -132,7 +137,7 @@ static void test_cursor_torn_at_every_byte(void)
 	for (size_t cut = 0; cut <= n; cut++) {
 		struct vmft_log_cursor c;
 
-		vmft_log_cursor_init(&c, 100);
+		vmft_log_cursor_init(&c, format(), 100);
 		CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes, cut), 0);
 		CU_ASSERT(c.boundary <= c.fed);
 		CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes + cut, n - cut), 0);
@@ -146,7 +151,7 @@ static void test_cursor_byte_by_byte(void)
 	size_t n = stream(bytes);
 	struct vmft_log_cursor c;
 
-	vmft_log_cursor_init(&c, 100);
+	vmft_log_cursor_init(&c, format(), 100);
 	for (size_t i = 0; i < n; i++)
 		CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes + i, 1), 0);
 	check_whole(&c, n);
@@ -158,7 +163,7 @@ static void test_no_cut_behind_instruction(void)
 	const uint8_t bytes[] = {30, 0, 0, 0, 0, 9, 22, 0, 0, 0, 1, 0, 0, 0, 1};
 	struct vmft_log_cursor c;
 
-	vmft_log_cursor_init(&c, 0);
+	vmft_log_cursor_init(&c, format(), 0);
 	CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes, 6), 0);
 	CU_ASSERT_EQUAL(c.boundary, 1);
 	CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes + 6, sizeof(bytes) - 7), 0);
@@ -181,7 +186,7 @@ static void test_cuts_at_ours(void)
 	const uint8_t instruction[] = {0, 0, 0, 0, 9}, checkpoint[] = {30};
 	struct vmft_log_cursor c;
 
-	vmft_log_cursor_init(&c, 100);
+	vmft_log_cursor_init(&c, format(), 100);
 	CU_ASSERT_EQUAL(cursor_feed(&c, output, sizeof(output)), 0);
 	CU_ASSERT_EQUAL(c.boundary, 113); /* where a log may begin it may be cut too */
 	CU_ASSERT_EQUAL(cursor_feed(&c, instruction, sizeof(instruction)), 0);
@@ -206,7 +211,7 @@ static void test_cursor_stops_at_ours(void)
 	struct vmft_log_cursor c;
 
 	memcpy(bytes + 6, output, sizeof(output));
-	vmft_log_cursor_init(&c, 0);
+	vmft_log_cursor_init(&c, format(), 0);
 	CU_ASSERT_EQUAL(vmft_log_cursor_feed_qemu(&c, bytes, 3), 3);
 	CU_ASSERT_EQUAL(vmft_log_cursor_feed_qemu(&c, bytes + 3, sizeof(bytes) - 3), 3);
 	CU_ASSERT(vmft_log_cursor_is_between(&c));
@@ -236,7 +241,7 @@ static void test_clock_entry(void)
 	struct vmft_clock_entry got;
 
 	CU_ASSERT_EQUAL(vmft_clock_entry_encode(&entry, bytes), sizeof(bytes));
-	CU_ASSERT_EQUAL(vmft_event_length(bytes, sizeof(bytes)), sizeof(bytes));
+	CU_ASSERT_EQUAL(vmft_event_length(format(), bytes, sizeof(bytes)), sizeof(bytes));
 	CU_ASSERT_EQUAL(vmft_clock_entry_decode(bytes, &got), 0);
 	CU_ASSERT_EQUAL(got.shift, entry.shift);
 	CU_ASSERT_EQUAL(got.bias, entry.bias);
@@ -258,7 +263,7 @@ static void test_digest_entry(void)
 	for (unsigned i = 0; i < VMFT_DIGEST_PAGES_MAX; i++)
 		entry.digest[i] = 0xf0000000 + i;
 	CU_ASSERT_EQUAL(vmft_digest_entry_encode(&entry, bytes), sizeof(bytes));
-	CU_ASSERT_EQUAL(vmft_event_length(bytes, sizeof(bytes)), sizeof(bytes));
+	CU_ASSERT_EQUAL(vmft_event_length(format(), bytes, sizeof(bytes)), sizeof(bytes));
 	CU_ASSERT_EQUAL(vmft_digest_entry_decode(bytes, sizeof(bytes), &got), 0);
 	CU_ASSERT_EQUAL(memcmp(&got, &entry, sizeof(got)), 0);
 	CU_ASSERT_EQUAL(vmft_digest_entry_page(&got, 0), 0xffffffef);
@@ -273,7 +278,7 @@ static void test_nothing_after_end(void)
 	const uint8_t bytes[] = {16, 39, 30};
 	struct vmft_log_cursor c;
 
-	vmft_log_cursor_init(&c, 0);
+	vmft_log_cursor_init(&c, format(), 0);
 	CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes, 2), 0);
 	CU_ASSERT(c.ended);
 	CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes + 2, 1), -EBADMSG);
@@ -284,9 +289,44 @@ static void test_cursor_refuses_garbage(void)
 	const uint8_t bytes[] = {1, 40};
 	struct vmft_log_cursor c;
 
-	vmft_log_cursor_init(&c, 0);
+	vmft_log_cursor_init(&c, format(), 0);
 	CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, bytes, 2), -EBADMSG);
 	CU_ASSERT_EQUAL(c.boundary, 1);
+}
+
+static void test_formats(void)
+{
+	CU_ASSERT_PTR_NOT_NULL_FATAL(format());
+	CU_ASSERT_EQUAL(format()->version, 0xe0200c);
+	CU_ASSERT_EQUAL(vmft_event_kind(format(), format()->end), VMFT_EVENT_END);
+	CU_ASSERT_PTR_NULL(vmft_log_format_find(0xe0200b));
+	CU_ASSERT_PTR_NULL(vmft_log_format_find(0));
+}
+
+/* What is neither QEMU's nor ours has no kind; ours have one whatever the format is. */
+static void test_kinds(void)
+{
+	for (unsigned number = 0; number < 256; number++) {
+		const enum vmft_event_kind kind = vmft_event_kind(format(), (uint8_t)number);
+
+		CU_ASSERT_EQUAL(kind == VMFT_EVENT_OURS, number >= 0xe0 && number <= 0xe2);
+		CU_ASSERT_EQUAL(kind == VMFT_EVENT_NONE,
+				number >= 40 && (number < 0xe0 || number > 0xe2));
+	}
+}
+
+/* Three causes of QEMU's shutdown event reset the guest: after those the log goes on. */
+static void test_reset_is_no_end(void)
+{
+	for (uint8_t number = 10; number < 22; number++) {
+		const bool resets = number == 13 || number == 17 || number == 19;
+		struct vmft_log_cursor c;
+
+		vmft_log_cursor_init(&c, format(), 0);
+		CU_ASSERT_EQUAL(vmft_log_cursor_feed(&c, &number, 1), 0);
+		CU_ASSERT_EQUAL(c.leaves, !resets);
+		CU_ASSERT_EQUAL(c.kind, resets ? VMFT_EVENT_RESET : VMFT_EVENT_SHUTDOWN);
+	}
 }
 
 int vmft_suite_event(void)
@@ -303,7 +343,8 @@ int vmft_suite_event(void)
 	    !CU_ADD_TEST(suite, test_cursor_stops_at_ours) ||
 	    !CU_ADD_TEST(suite, test_output_entry) || !CU_ADD_TEST(suite, test_clock_entry) ||
 	    !CU_ADD_TEST(suite, test_digest_entry) || !CU_ADD_TEST(suite, test_nothing_after_end) ||
-	    !CU_ADD_TEST(suite, test_cursor_refuses_garbage))
+	    !CU_ADD_TEST(suite, test_cursor_refuses_garbage) || !CU_ADD_TEST(suite, test_formats) ||
+	    !CU_ADD_TEST(suite, test_kinds) || !CU_ADD_TEST(suite, test_reset_is_no_end))
 		return -1;
 	return 0;
 }

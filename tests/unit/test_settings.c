@@ -288,7 +288,7 @@ static void test_agent(void)
 	CU_ASSERT_EQUAL(vmft_agent.bell_agent, 7);
 	CU_ASSERT_EQUAL(vmft_agent.lifeline, 8);
 	CU_ASSERT_EQUAL(vmft_gate.limit, 1u << 20);
-	CU_ASSERT_EQUAL(vmft_qemu_log_version(), 0xe0200c);
+	CU_ASSERT_EQUAL(vmft_qemu_log_format()->version, 0xe0200c);
 	CU_ASSERT_EQUAL(vmft_track.disk_count, 2);
 	CU_ASSERT_EQUAL(vmft_track.disk[0].device, 0x801);
 	CU_ASSERT_EQUAL(vmft_track.disk[0].inode, 12);

@@ -34,6 +34,7 @@ struct vmft_qemu_symbols {
 
 struct vmft_qemu {
 	const struct vmft_qemu_series *series;
+	const struct vmft_log_format *format;
 	struct vmft_qemu_symbols symbols;
 	struct vmft_qemu_notifier notifier; /* of vmft_qemu_on_end() */
 	bool (*pauses_at_end)(void);

@@ -32,6 +32,9 @@ int vmft_qemu_choose(const char *version)
 
 	if (!series)
 		return -EPROTO;
+	vmft_qemu.format = vmft_log_format_find(series->log_version);
+	if (!vmft_qemu.format)
+		return -EPROTO;
 	vmft_qemu.series = series;
 	return 0;
 }
@@ -48,9 +51,9 @@ const char *vmft_qemu_name(void)
 	return vmft_qemu.series->name;
 }
 
-uint32_t vmft_qemu_log_version(void)
+const struct vmft_log_format *vmft_qemu_log_format(void)
 {
-	return vmft_qemu.series->log_version;
+	return vmft_qemu.format;
 }
 
 bool vmft_qemu_machine_is_made(void)

@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "logging-channel/event.h"
 #include "series.h"
 
 struct vmft_guest_clock;
@@ -36,8 +37,8 @@ struct vmft_guest_clock;
 int vmft_qemu_choose(const char *version); /* such as "7.2.22"; 0, -EPROTO: not known */
 /* lookup finds QEMU's symbols. NULL, or the name of one that this QEMU does not have. */
 const char *vmft_qemu_bind(vmft_qemu_lookup *lookup);
-const char *vmft_qemu_name(void);     /* of the series: "7.2" */
-uint32_t vmft_qemu_log_version(void); /* first word of its record/replay log */
+const char *vmft_qemu_name(void);			  /* of the series: "7.2" */
+const struct vmft_log_format *vmft_qemu_log_format(void); /* of its record/replay log */
 
 /* --- machine.c: the machine and its main loop ------------------------------------- */
 
@@ -146,9 +147,9 @@ bool vmft_qemu_idles_until_timer(void);
 /* In a read of the log, which is at its end: QEMU records from here on, into stream. The mode
  * changes last, as devices look at it whenever they run. */
 void vmft_qemu_record_into(FILE *stream);
-/* Any thread: the kind of the event that a replaying QEMU has read and not acted on, as in the log;
- * without the replay mutex it may be an old one. */
-uint8_t vmft_qemu_next_event(void);
+/* Any thread: the kind of the event that a replaying QEMU has read and not acted on; without the
+ * replay mutex it may be an old one. */
+enum vmft_event_kind vmft_qemu_next_event(void);
 /* Main loop. There is no such event: nothing in this QEMU waits for it any more. */
 void vmft_qemu_next_event_forget(void);
 /* Replay mutex. Block requests QEMU has made while it recorded or replayed. */

@@ -81,7 +81,7 @@ static int load_device_state(void *file)
 
 const struct vmft_qemu_series vmft_qemu_7_2 = {
     .name = "7.2",
-    .log_version = 0xe0200c, /* REPLAY_VERSION in replay/replay.c */
+    .log_version = VMFT_LOG_VERSION_QEMU_7_2,
     .symbols = symbols,
     .field =
 	{

@@ -15,9 +15,11 @@ void vmft_qemu_record_into(FILE *stream)
 	*vmft_qemu.symbols.replay_mode = vmft_qemu.series->numbers.replay_record;
 }
 
-uint8_t vmft_qemu_next_event(void)
+/* QEMU keeps the number that the log has. */
+enum vmft_event_kind vmft_qemu_next_event(void)
 {
-	return (uint8_t)vmft_qemu_field_get(state(), VMFT_QEMU_EVENT_KIND);
+	return vmft_event_kind(vmft_qemu.format,
+			       (uint8_t)vmft_qemu_field_get(state(), VMFT_QEMU_EVENT_KIND));
 }
 
 void vmft_qemu_next_event_forget(void)

@@ -1062,6 +1062,7 @@ static int open_strategy(struct vmft_monitor *m, struct vmft_error *err)
 	    .loop = m->loop,
 	    .link = &m->agent,
 	    .config = &m->config,
+	    .log_version = m->options.identity.log_version,
 	    .disk = m->options.disk,
 	    .disk_count = m->options.disk_count,
 	    .moved = on_strategy_moved,

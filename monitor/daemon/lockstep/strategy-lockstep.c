@@ -21,12 +21,16 @@ struct vmft_strategy {
 
 static int lockstep_open(const struct vmft_strategy_world *world, struct vmft_strategy **ret)
 {
-	struct vmft_strategy *s = calloc(1, sizeof(*s));
+	const struct vmft_log_format *format = vmft_log_format_find(world->log_version);
+	struct vmft_strategy *s;
 
+	if (!format)
+		return -EPROTO;
+	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
 	s->world = *world;
-	vmft_log_cursor_init(&s->arrived, 0);
+	vmft_log_cursor_init(&s->arrived, format, 0);
 	vmft_log_index_restart(&s->index, 0);
 	*ret = s;
 	return 0;
@@ -43,7 +47,7 @@ static int lockstep_restart(struct vmft_strategy *s, uint64_t position, bool pri
 	s->taken = position;
 	if (primary)
 		return 0;
-	vmft_log_cursor_init(&s->arrived, position);
+	vmft_log_cursor_init(&s->arrived, s->arrived.format, position);
 	vmft_log_index_restart(&s->index, position);
 	s->base = (struct vmft_clock_base){0};
 	atomic_store(&s->world.link->iface->clock_base, 0);
@@ -210,7 +214,8 @@ static void lockstep_go_live(struct vmft_strategy *s, uint64_t position)
 
 static void lockstep_around(const struct vmft_strategy *s, uint64_t position, FILE *to)
 {
-	vmft_log_index_print(&s->index, &s->world.link->ring, s->arrived.fed, position, to);
+	vmft_log_index_print(&s->index, s->arrived.format, &s->world.link->ring, s->arrived.fed,
+			     position, to);
 }
 
 const struct vmft_strategy_ops vmft_strategy_lockstep = {

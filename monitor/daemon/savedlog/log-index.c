@@ -59,29 +59,31 @@ struct line {
 	uint8_t head[SHOWN];
 };
 
-static void print(const struct line *line, uint64_t position, FILE *to)
+static void print(const struct vmft_log_format *format, const struct line *line, uint64_t position,
+		  FILE *to)
 {
 	char text[160];
 
-	vmft_event_line(line->head, line->have, text, sizeof(text));
+	vmft_event_line(format, line->head, line->have, text, sizeof(text));
 	(void)fprintf(to, "%c %12" PRIu64 " %8zd  %s\n", line->position == position ? '>' : ' ',
 		      line->position, line->length, text);
 }
 
-static bool read_line(const struct vmft_ring *ring, uint64_t at, uint64_t end, struct line *ret)
+static bool read_line(const struct vmft_log_format *format, const struct vmft_ring *ring,
+		      uint64_t at, uint64_t end, struct line *ret)
 {
 	const uint64_t left = end - at;
 	const size_t n = left < sizeof(ret->head) ? (size_t)left : sizeof(ret->head);
 
 	vmft_ring_read(ring, at, ret->head, n);
 	ret->position = at;
-	ret->length = vmft_event_length(ret->head, n);
+	ret->length = vmft_event_length(format, ret->head, n);
 	ret->have = ret->length > 0 && (size_t)ret->length < n ? (size_t)ret->length : n;
 	return ret->length > 0 && (uint64_t)ret->length <= left;
 }
 
-void vmft_log_index_print(const struct vmft_log_index *index, const struct vmft_ring *ring,
-			  uint64_t end, uint64_t position, FILE *to)
+void vmft_log_index_print(const struct vmft_log_index *index, const struct vmft_log_format *format,
+			  const struct vmft_ring *ring, uint64_t end, uint64_t position, FILE *to)
 {
 	const uint64_t oldest = end > ring->size ? end - ring->size : 0;
 	struct line line[BEFORE] = {0};
@@ -93,14 +95,15 @@ void vmft_log_index_print(const struct vmft_log_index *index, const struct vmft_
 		return;
 	}
 	for (; at < end && at < position; count++) {
-		if (!read_line(ring, at, end, &line[count % BEFORE]))
+		if (!read_line(format, ring, at, end, &line[count % BEFORE]))
 			break;
 		at += (uint64_t)line[count % BEFORE].length;
 	}
 	for (uint64_t i = count > BEFORE ? count - BEFORE : 0; i < count; i++)
-		print(&line[i % BEFORE], position, to);
-	for (; at < end && behind < BEHIND && read_line(ring, at, end, &line[0]); behind++) {
-		print(&line[0], position, to);
+		print(format, &line[i % BEFORE], position, to);
+	for (; at < end && behind < BEHIND && read_line(format, ring, at, end, &line[0]);
+	     behind++) {
+		print(format, &line[0], position, to);
 		at += (uint64_t)line[0].length;
 	}
 	if (at < end && behind < BEHIND)

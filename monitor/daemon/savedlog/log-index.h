@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "logging-channel/log-format.h"
 #include "logging-channel/ring.h"
 
 #define VMFT_LOG_MARKS 256u
@@ -27,7 +28,7 @@ void vmft_log_index_note(struct vmft_log_index *index, uint64_t position, uint64
  * Prints the events before and behind a position, a line each: position, kind, bytes, and what
  * there is to a kind. The ring has been written up to end.
  */
-void vmft_log_index_print(const struct vmft_log_index *index, const struct vmft_ring *ring,
-			  uint64_t end, uint64_t position, FILE *to);
+void vmft_log_index_print(const struct vmft_log_index *index, const struct vmft_log_format *format,
+			  const struct vmft_ring *ring, uint64_t end, uint64_t position, FILE *to);
 
 #endif

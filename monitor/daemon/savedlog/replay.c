@@ -90,7 +90,7 @@ static int check_header(const struct replay *r, struct vmft_error *err)
 
 static void look_at(struct replay *r, const struct vmft_savedlog_entry *entry, uint64_t count)
 {
-	const uint8_t kind = entry->bytes[0];
+	const enum vmft_event_kind kind = vmft_event_kind(r->reader.format, entry->bytes[0]);
 
 	/* No cut is made behind it: logging-channel/event.h. */
 	if (kind == VMFT_EVENT_INSTRUCTION)
@@ -98,7 +98,7 @@ static void look_at(struct replay *r, const struct vmft_savedlog_entry *entry, u
 	r->end = entry->position + entry->length;
 	r->entries = count;
 	r->ended = kind == VMFT_EVENT_END;
-	if (kind >= VMFT_EVENT_SHUTDOWN && kind <= VMFT_EVENT_SHUTDOWN_LAST && r->shutdown == 0) {
+	if ((kind == VMFT_EVENT_SHUTDOWN || kind == VMFT_EVENT_RESET) && r->shutdown == 0) {
 		r->shutdown = r->end;
 		r->shutdown_entries = count;
 	}
@@ -150,7 +150,11 @@ static int open_file(struct replay *r, struct vmft_error *err)
 static int begin(struct replay *r, struct vmft_error *err)
 {
 	const struct vmft_replay_options *o = r->options;
-	const struct vmft_strategy_world world = {.link = &r->link, .config = &r->config};
+	const struct vmft_strategy_world world = {
+	    .link = &r->link,
+	    .config = &r->config,
+	    .log_version = o->identity->log_version,
+	};
 	int rc = vmft_pair_config_load(o->pair_file, &r->config, err);
 
 	if (rc == 0)
@@ -241,15 +245,17 @@ static void tell_progress(struct replay *r, bool tty)
 
 /* --- how it went ----------------------------------------------------------- */
 
-static void print_entry(uint64_t position, bool here, const struct vmft_savedlog_entry *entry)
+static void print_entry(const struct vmft_log_format *format, uint64_t position, bool here,
+			const struct vmft_savedlog_entry *entry)
 {
 	char line[256];
 
-	vmft_event_line(entry->bytes, entry->length, line, sizeof(line));
+	vmft_event_line(format, entry->bytes, entry->length, line, sizeof(line));
 	printf("%s %12" PRIu64 "  %s\n", here ? "->" : "  ", position, line);
 }
 
 struct around {
+	const struct vmft_log_format *format;
 	uint64_t at;
 	unsigned behind; /* printed behind the entry that is looked for */
 	bool found;
@@ -301,7 +307,7 @@ static bool print_around(struct around *a, const struct vmft_savedlog_entry *ent
 {
 	if (entry->position < first_to_print(a))
 		return false;
-	print_entry(entry->position, is_at(a, entry), entry);
+	print_entry(a->format, entry->position, is_at(a, entry), entry);
 	if (a->found)
 		return ++a->behind == ENTRIES_BEHIND;
 	a->found = is_at(a, entry);
@@ -310,7 +316,7 @@ static bool print_around(struct around *a, const struct vmft_savedlog_entry *ent
 
 static void print_entries(const struct replay *r, uint64_t at)
 {
-	struct around around = {.at = at};
+	struct around around = {.format = r->reader.format, .at = at};
 
 	if (each_entry(r, &around, look_before) >= 0)
 		(void)each_entry(r, &around, print_around);

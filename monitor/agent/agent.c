@@ -9,13 +9,13 @@
 #include <unistd.h>
 
 #include "console.h"
-#include "feed.h"
 #include "ground.h"
 #include "monitor/agent/qemu/port.h"
 #include "monitor/common/error.h"
 #include "monitor/common/exit-codes.h"
 #include "settings.h"
 #include "signals.h"
+#include "strategy.h"
 
 struct vmft_agent vmft_agent = {.bell_monitor = -1, .bell_agent = -1, .lifeline = -1};
 
@@ -64,17 +64,10 @@ __attribute__((constructor)) static void agent_start(void)
 	bind_to_qemu();
 }
 
-/*
- * A replaying QEMU leaves at the SHUTDOWN in the log; what the primary's logged after it, END at
- * last, may not even have arrived. Left like this it has ended in order, and did not die. (An
- * error leaves by exit(), below.)
- */
 __attribute__((destructor)) static void agent_end(void)
 {
-	if (!vmft_agent.iface)
+	if (!vmft_agent.strategy)
 		return;
-	if (!atomic_load(&vmft_agent.crashed) && vmft_feed_is_replaying() &&
-	    vmft_feed.cursor.leaves)
-		vmft_agent_state_set(VMFT_AGENT_ENDED);
+	vmft_agent.strategy->process_ends();
 	vmft_console_flush();
 }

@@ -43,8 +43,13 @@
 #include "logging-channel/ring.h"
 #include "monitor/interface.h"
 
+struct vmft_agent_strategy_ops;
+
 /* What more than one file needs. */
 struct vmft_agent {
+	/* NULL: this process is not protected, or its constructor has not run yet. */
+	const struct vmft_agent_strategy_ops *strategy;
+
 	/* Set by the constructor and not changed after that. */
 	struct vmft_iface *iface; /* NULL: the library does nothing in this process */
 	struct vmft_ring ring;
@@ -54,7 +59,6 @@ struct vmft_agent {
 	int lifeline;	  /* a socket that hangs up when the monitor is gone */
 	int ram_fd;	  /* memfd of the guest's memory */
 	bool flush;	  /* an image keeps data in QEMU's memory: qcow2 */
-	bool checkpoint;  /* the strategy is checkpoint */
 
 	atomic_bool armed;    /* vmft_agent_arm() was called */
 	atomic_bool orphaned; /* the monitor is gone; set by the service thread */

@@ -14,8 +14,13 @@
 #include "checkpoint.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -25,11 +30,15 @@
 #include "ground.h"
 #include "input.h"
 #include "monitor/agent/qemu/port.h"
+#include "monitor/common/exit-codes.h"
+#include "monitor/interface.h"
 #include "nic.h"
 #include "power.h"
+#include "prove.h"
 #include "service.h"
 #include "stage.h"
 #include "state.h"
+#include "strategy.h"
 #include "track.h"
 
 #define THROTTLE_PERCENT_MAX 90
@@ -50,7 +59,7 @@ static struct vmft_checkpoint *self(void)
 	return &vmft_checkpoint;
 }
 
-uint64_t vmft_checkpoint_output_depends_on(void)
+uint64_t vmft_checkpoint_output_position(void)
 {
 	return atomic_load(&self()->epoch) + 1;
 }
@@ -143,10 +152,10 @@ static void freeze(struct vmft_checkpoint *c)
 static void end_epoch(struct vmft_area *area)
 {
 	struct vmft_checkpoint *c = self();
-	const uint64_t epoch = atomic_fetch_add(&c->epoch, 1) + 1;
+	const uint64_t number = atomic_fetch_add(&c->epoch, 1) + 1;
 
-	atomic_store(&vmft_agent.iface->log_position, epoch);
-	atomic_store(&area->point_position, epoch);
+	atomic_store(&vmft_agent.iface->log_position, number);
+	atomic_store(&area->point_position, number);
 	freeze(c);
 }
 
@@ -223,7 +232,7 @@ static int take(struct vmft_area *area, bool bounded)
 	return rc == -ENOBUFS ? vmft_track_fail(-E2BIG, "too much was written meanwhile") : rc;
 }
 
-int vmft_checkpoint_point(struct vmft_area *area)
+static int point(struct vmft_area *area)
 {
 	if (!vmft_qemu_guest_runs() && !vmft_power_is_asleep() && self()->stopped_by == 0)
 		return vmft_track_fail(-EAGAIN, "the guest is paused");
@@ -231,31 +240,34 @@ int vmft_checkpoint_point(struct vmft_area *area)
 	return take(area, true);
 }
 
-int vmft_checkpoint_epoch(struct vmft_area *area)
+static int epoch(struct vmft_area *area)
 {
 	return take(area, false);
 }
 
-void vmft_checkpoint_drop(struct vmft_area *area)
+static int drop(struct vmft_area *area)
 {
+	int rc = vmft_track_end();
+
 	atomic_store(&area->more, 0);
 	atomic_store(&vmft_agent.logging, false);
 	go_on_after(STOPPED_EPOCH);
+	return rc;
 }
 
 /* --- the backup goes live ------------------------------------------------- */
 
 /* The gate is open before the guest's first frame, and what piled up in the taps, seconds old,
  * is gone before it reads one. */
-int vmft_checkpoint_load(struct vmft_area *area)
+static int load(struct vmft_area *area)
 {
-	const uint64_t epoch = atomic_load(&area->load_position);
+	const uint64_t position = atomic_load(&area->load_position);
 	int rc = vmft_state_take_over(area);
 
 	if (rc < 0)
 		return rc;
-	atomic_store(&self()->epoch, epoch);
-	atomic_store(&vmft_agent.iface->log_position, epoch);
+	atomic_store(&self()->epoch, position);
+	atomic_store(&vmft_agent.iface->log_position, position);
 	vmft_nic_drain_all();
 	vmft_gate_open();
 	vmft_announce_live();
@@ -317,8 +329,7 @@ static void throttle_in_main_loop(void *unused)
 	vmft_qemu_throttle((int)percent);
 }
 
-/* Service thread. */
-void vmft_checkpoint_start(bool open)
+static void start(bool open)
 {
 	if (open)
 		vmft_gate_open();
@@ -326,8 +337,7 @@ void vmft_checkpoint_start(bool open)
 	schedule(start_in_main_loop);
 }
 
-/* Service thread. */
-void vmft_checkpoint_end(void)
+static void end_in_order(void)
 {
 	if (!atomic_exchange(&self()->ending, true))
 		schedule(end_in_main_loop);
@@ -336,32 +346,71 @@ void vmft_checkpoint_end(void)
 static void abandon_in_main_loop(void *unused)
 {
 	(void)unused;
-	(void)vmft_track_end();
-	vmft_checkpoint_drop(vmft_agent.area);
+	(void)drop(vmft_agent.area);
 	atomic_store(&self()->frozen, false);
 	go_on_after(STOPPED_FROZEN);
 	vmft_qemu_throttle(0);
 }
 
-/* Service thread. */
-void vmft_checkpoint_orphaned(void)
+/* A guest that is alone and whose monitor is gone is stopped and slowed for nobody. One that has
+ * ended keeps its last epoch to itself. */
+static void orphaned(uint32_t state)
 {
-	schedule(abandon_in_main_loop);
+	if (state == VMFT_AGENT_ENDED)
+		end_in_order();
+	else
+		schedule(abandon_in_main_loop);
 }
 
-/* Any thread: the gate has filled up, or has room again. */
-void vmft_checkpoint_gate_full(bool full)
+static void end(uint32_t exit_code)
 {
-	if (atomic_exchange(&self()->gate_full, full) != full)
+	if (exit_code != VMFT_EXIT_OK)
+		_exit((int)exit_code);
+	end_in_order();
+}
+
+/*
+ * The sending thread may be the one that takes the epoch which the gate waits for. So it goes on,
+ * and the main loop stops the guest as soon as it can. What the guest had given to its card until
+ * then, a ring of frames, is held over the limit.
+ */
+static bool gate_full(void)
+{
+	if (!atomic_exchange(&self()->gate_full, true)) {
+		atomic_fetch_add(&vmft_agent.iface->gate_stalls, 1);
+		schedule(settle_in_main_loop);
+	}
+	return false;
+}
+
+static void gate_has_room(void)
+{
+	if (atomic_exchange(&self()->gate_full, false))
 		schedule(settle_in_main_loop);
 }
 
-void vmft_checkpoint_flush_begins(void)
+static void frame_read(int fd, const void *bytes, size_t n)
+{
+	vmft_announce_got(fd, bytes, n);
+	vmft_input_taken(fd, bytes, n);
+}
+
+/*
+ * After the attach point, before there is a pair, the gate is still open. Then QEMU gets the error:
+ * an epoch that waits for the request would keep the end of the attach from being carried out.
+ */
+static enum vmft_disk_answer disk_answer(void)
+{
+	return atomic_load(&vmft_agent.logging) && !atomic_load(&vmft_agent.open) ? VMFT_DISK_HOLD
+										  : VMFT_DISK_TELL;
+}
+
+static void flush_begins(void)
 {
 	atomic_fetch_add(&self()->flushing, 1);
 }
 
-void vmft_checkpoint_flush_ends(void)
+static void flush_ends(void)
 {
 	const uint64_t one = 1;
 
@@ -373,7 +422,7 @@ void vmft_checkpoint_flush_ends(void)
  * Stopping the guest waits for its disk requests, and a flush takes as long as the disk wants.
  * Output that would leave with this epoch waits for it either way; the guest need not.
  */
-bool vmft_checkpoint_postpones(enum vmft_area_op op)
+static bool postpones(enum vmft_area_op op)
 {
 	struct vmft_checkpoint *c = self();
 	const bool flushing = op == VMFT_AREA_EPOCH && atomic_load(&c->flushing) > 0 &&
@@ -389,14 +438,11 @@ bool vmft_checkpoint_postpones(enum vmft_area_op op)
 	return false;
 }
 
-/* Service thread. */
-void vmft_checkpoint_service(void)
+static void service(void)
 {
 	struct vmft_checkpoint *c = self();
 	uint32_t throttle = atomic_load(&vmft_agent.iface->throttle);
 
-	if (!vmft_agent.checkpoint)
-		return;
 	if (atomic_load(&c->frozen) && !atomic_load(&vmft_agent.iface->freeze))
 		schedule(settle_in_main_loop);
 	if (throttle != atomic_load(&c->throttle)) {
@@ -406,6 +452,23 @@ void vmft_checkpoint_service(void)
 }
 
 /* --- coming up, and the guest's own end ----------------------------------- */
+
+/* The wrapper gives QEMU no log to open with this strategy. */
+static FILE *open_log(const char *mode)
+{
+	(void)mode;
+	errno = ENOENT;
+	return NULL;
+}
+
+static void process_ends(void)
+{
+}
+
+static void host_clock_read(struct timeval *tv)
+{
+	(void)tv;
+}
 
 /* An exit of QEMU that nobody forced is the guest's end (SIGTERM, quit). */
 static void at_exit(void)
@@ -442,13 +505,11 @@ static bool pauses_at_end(void)
  * up: its main loop's first wait does. A guest that has switched itself off has been paused
  * by QEMU (-action shutdown=pause), so that its last epoch can be taken.
  */
-void vmft_checkpoint_before_wait(void)
+static void before_wait(void)
 {
 	struct vmft_checkpoint *c = self();
 	uint32_t state;
 
-	if (!vmft_agent.checkpoint)
-		return;
 	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed)) {
 		if (getpid() != gettid() || !vmft_qemu_machine_is_made())
 			return;
@@ -468,3 +529,46 @@ void vmft_checkpoint_before_wait(void)
 	    (c->leaves || vmft_qemu_state_is(VMFT_QEMU_SWITCHED_OFF)))
 		vmft_agent_state_set(VMFT_AGENT_ENDED);
 }
+
+/* A frame that is to be handed to the guest makes its tap readable at once. */
+static int wait_for_events(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+			   const sigset_t *mask)
+{
+	const struct timespec at_once = {0};
+	struct pollfd *waits = vmft_input_waits(fds, count);
+	int ready;
+
+	if (!waits)
+		return vmft_libc_ppoll(fds, count, timeout, mask);
+	ready = vmft_libc_ppoll(fds, count, &at_once, mask);
+	if (ready >= 0 && waits->revents == 0)
+		ready++;
+	waits->revents |= POLLIN;
+	return ready;
+}
+
+const struct vmft_agent_strategy_ops vmft_agent_checkpoint = {
+    .open_log = open_log,
+    .start = start,
+    .end = end,
+    .orphaned = orphaned,
+    .service = service,
+    .process_ends = process_ends,
+    .before_wait = before_wait,
+    .wait = wait_for_events,
+    .output_position = vmft_checkpoint_output_position,
+    .gate_full = gate_full,
+    .gate_has_room = gate_has_room,
+    .frame_next = vmft_input_next,
+    .frame_read = frame_read,
+    .disk_answer = disk_answer,
+    .flush_begins = flush_begins,
+    .flush_ends = flush_ends,
+    .host_clock_read = host_clock_read,
+    .point = point,
+    .epoch = epoch,
+    .drop = drop,
+    .load = load,
+    .prove = vmft_prove_load,
+    .postpones = postpones,
+};

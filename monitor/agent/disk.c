@@ -18,14 +18,15 @@
 #include "disk.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <time.h>
 
 #include "agent.h"
 #include "clock.h"
-#include "feed.h"
 #include "ground.h"
 #include "monitor/agent/qemu/port.h"
+#include "strategy.h"
 #include "track.h"
 
 #define LOOK_NS	  50000000L
@@ -67,36 +68,16 @@ static void note(int disk, enum vmft_disk_call call, int error)
 	vmft_agent_ring_monitor();
 }
 
-static bool is_replica(void)
-{
-	return vmft_feed.stream && atomic_load(&vmft_feed.phase) != VMFT_FEED_LEFT;
-}
-
-/*
- * Behind an attach point, before there is a pair, the attach is given up for it. In lockstep its
- * log must be without the failure until then; with checkpoints an epoch that waits for the
- * request would keep the end of the attach from being carried out.
- */
-static bool is_kept(void)
-{
-	return atomic_load(&vmft_agent.logging) &&
-	       !(vmft_agent.checkpoint && atomic_load(&vmft_agent.open));
-}
-
-static bool is_depended_on(void)
-{
-	return !atomic_load(&vmft_agent.fenced) && (is_replica() || is_kept());
-}
-
 /* A flush that failed is not repeated: the kernel reports lost pages once, and the next call
  * would succeed without them. */
 bool vmft_disk_again(int fd, enum vmft_disk_call call, unsigned *tries)
 {
+	const struct vmft_agent_strategy_ops *strategy = vmft_agent.strategy;
 	const struct timespec look = {.tv_nsec = LOOK_NS};
 	const int error = errno;
 	int disk;
 
-	if (!vmft_agent.iface || !is_fault(error, call))
+	if (!strategy || !is_fault(error, call))
 		return false;
 	disk = vmft_track_disk_of(fd);
 	errno = error;
@@ -104,9 +85,9 @@ bool vmft_disk_again(int fd, enum vmft_disk_call call, unsigned *tries)
 		return false;
 	if ((*tries)++ == 0)
 		note(disk, call, error);
-	while (is_depended_on()) {
+	while (!atomic_load(&vmft_agent.fenced) && strategy->disk_answer() != VMFT_DISK_TELL) {
 		(void)nanosleep(&look, NULL);
-		if (is_replica() && call != VMFT_DISK_FLUSH)
+		if (call != VMFT_DISK_FLUSH && strategy->disk_answer() == VMFT_DISK_REPEAT)
 			return true;
 	}
 	errno = error;

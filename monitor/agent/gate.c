@@ -20,11 +20,10 @@
 
 #include "agent.h"
 #include "announce.h"
-#include "checkpoint.h"
 #include "ground.h"
 #include "monitor/interface.h"
 #include "nic.h"
-#include "tap.h"
+#include "strategy.h"
 
 struct vmft_gate vmft_gate;
 
@@ -92,7 +91,7 @@ static void report(const struct vmft_gate *gate)
 
 static uint64_t depends_on(void)
 {
-	return vmft_agent.checkpoint ? vmft_checkpoint_output_depends_on() : vmft_tap.cursor.fed;
+	return vmft_agent.strategy->output_position();
 }
 
 static void push(struct vmft_gate *gate, struct vmft_frame *frame)
@@ -126,24 +125,18 @@ static void left(struct vmft_gate *gate, uint64_t position)
 		gate->left_at = position;
 }
 
-/*
- * A full gate stops the guest. Lockstep: this thread holds the replay mutex, it waits. With
- * checkpoints it may be the one that takes the epoch the gate waits for: it goes on, and the
- * main loop stops the guest as soon as it can. What the guest had given to its card until
- * then, a ring of frames, is over the limit.
+static bool is_full(const struct vmft_gate *gate, size_t length)
+{
+	return gate->bytes > 0 && gate->bytes + length > gate->limit;
+}
+
+/* A full gate stops the guest: at once if its thread may wait here, else the strategy sees to it.
  */
 static void wait_for_room(struct vmft_gate *gate, size_t length)
 {
-	if (gate->bytes == 0 || gate->bytes + length <= gate->limit)
+	if (!is_full(gate, length) || !vmft_agent.strategy->gate_full())
 		return;
-	if (vmft_agent.checkpoint) {
-		if (!atomic_load(&vmft_checkpoint.gate_full))
-			atomic_fetch_add(&vmft_agent.iface->gate_stalls, 1);
-		vmft_checkpoint_gate_full(true);
-		return;
-	}
-	atomic_fetch_add(&vmft_agent.iface->gate_stalls, 1);
-	while (gate->bytes > 0 && gate->bytes + length > gate->limit && !is_fenced())
+	while (is_full(gate, length) && !is_fenced())
 		(void)pthread_cond_wait(&gate->room, &gate->lock);
 }
 
@@ -251,8 +244,8 @@ int vmft_gate_service(void)
 	}
 	if (moved)
 		(void)pthread_cond_broadcast(&gate->room);
-	if (moved && vmft_agent.checkpoint && gate->bytes <= gate->limit / 2)
-		vmft_checkpoint_gate_full(false);
+	if (moved && gate->bytes <= gate->limit / 2)
+		vmft_agent.strategy->gate_has_room();
 	pthread_mutex_unlock(&gate->lock);
 	return wait_on;
 }

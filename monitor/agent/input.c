@@ -65,7 +65,7 @@ void vmft_input_taken(int fd, const void *bytes, size_t n)
 	    atomic_load_explicit(&vmft_agent.fenced, memory_order_relaxed))
 		return;
 	head = (struct vmft_input){
-	    .epoch = vmft_checkpoint_output_depends_on(),
+	    .epoch = vmft_checkpoint_output_position(),
 	    .nic = (uint32_t)nic,
 	    .bytes = (uint32_t)n,
 	};

@@ -26,22 +26,18 @@
 #include <unistd.h>
 
 #include "agent.h"
-#include "announce.h"
-#include "checkpoint.h"
 #include "clock.h"
 #include "console.h"
 #include "disk.h"
 #include "feed.h"
 #include "gate.h"
 #include "ground.h"
-#include "icount.h"
-#include "input.h"
 #include "libc.h"
 #include "monitor/interface.h"
 #include "nic.h"
 #include "output.h"
-#include "service.h"
 #include "signals.h"
+#include "strategy.h"
 #include "tap.h"
 #include "track.h"
 #include "wait.h"
@@ -51,12 +47,9 @@
 
 EXPORT FILE *fopen64(const char *path, const char *mode)
 {
-	if (!vmft_agent.iface || strcmp(path, VMFT_LOG_NAME) != 0)
+	if (!vmft_agent.strategy || strcmp(path, VMFT_LOG_NAME) != 0)
 		return vmft_libc_fopen64(path, mode);
-	vmft_agent_arm();
-	vmft_service_start();
-	vmft_icount_serve();
-	return mode[0] == 'w' ? vmft_tap_open(0) : vmft_feed_open();
+	return vmft_agent.strategy->open_log(mode);
 }
 
 EXPORT int open64(const char *path, int flags, ...)
@@ -142,57 +135,27 @@ EXPORT ssize_t read(int fd, void *bytes, size_t n)
 
 	if (!atomic_load(&vmft_agent.armed))
 		return vmft_libc_read(fd, bytes, n);
-	if (vmft_agent.checkpoint && vmft_input_next(fd, bytes, n, &rc))
+	if (vmft_agent.strategy->frame_next(fd, bytes, n, &rc))
 		return rc;
 	rc = vmft_libc_read(fd, bytes, n);
-	if (rc <= 0)
-		return rc;
-	vmft_announce_got(fd, bytes, (size_t)rc);
-	if (vmft_agent.checkpoint)
-		vmft_input_taken(fd, bytes, (size_t)rc);
+	if (rc > 0)
+		vmft_agent.strategy->frame_read(fd, bytes, (size_t)rc);
 	return rc;
-}
-
-/* The main thread: whoever waits on another may do so while QEMU still makes its netdevs. */
-static void find_nics(void)
-{
-	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) &&
-	    !atomic_load_explicit(&vmft_nics.found, memory_order_relaxed) && getpid() == gettid())
-		vmft_nic_find_all();
 }
 
 /* The main loop's wait (qemu_poll_ns() in util/qemu-timer.c). */
 EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
 		 const sigset_t *mask)
 {
-	struct timespec slice;
-	struct pollfd *waits;
-	int ready;
+	const struct vmft_agent_strategy_ops *strategy = vmft_agent.strategy;
 
-	if (vmft_agent.iface && atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
-		vmft_signals_before_wait();
-	vmft_checkpoint_before_wait();
-	vmft_clock_before_wait();
-	find_nics();
-	waits = vmft_input_waits(fds, count);
-	if (waits) {
-		const struct timespec at_once = {0};
-
-		ready = vmft_libc_ppoll(fds, count, &at_once, mask);
-		if (ready >= 0 && waits->revents == 0)
-			ready++;
-		waits->revents |= POLLIN;
-		return ready;
-	}
-	if (vmft_agent.checkpoint || !atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
+	if (!strategy)
 		return vmft_libc_ppoll(fds, count, timeout, mask);
-	vmft_tap_before_wait();
-	slice = (struct timespec){0};
-	if (vmft_feed_shortens_wait(timeout, &slice) || vmft_icount_ends_wait())
-		timeout = &slice;
-	ready = vmft_libc_ppoll(fds, count, timeout, mask);
-	vmft_feed_hold_main_loop();
-	return ready;
+	vmft_signals_before_wait();
+	strategy->before_wait();
+	vmft_clock_before_wait();
+	vmft_nic_before_wait();
+	return strategy->wait(fds, count, timeout, mask);
 }
 
 /*
@@ -216,8 +179,8 @@ EXPORT int gettimeofday(struct timeval *tv, void *tz)
 {
 	const int rc = vmft_libc_gettimeofday(tv, tz);
 
-	if (rc == 0 && vmft_tap.stream)
-		vmft_icount_time_of_day(tv);
+	if (rc == 0 && vmft_agent.strategy)
+		vmft_agent.strategy->host_clock_read(tv);
 	return rc;
 }
 
@@ -293,12 +256,15 @@ EXPORT ssize_t preadv64(int fd, const struct iovec *iov, int count, off64_t offs
 
 EXPORT int fdatasync(int fd)
 {
+	const struct vmft_agent_strategy_ops *strategy = vmft_agent.strategy;
 	unsigned tries = 0;
 	int rc;
 
-	vmft_checkpoint_flush_begins();
+	if (!strategy)
+		return vmft_libc_fdatasync(fd);
+	strategy->flush_begins();
 	rc = vmft_libc_fdatasync(fd);
-	vmft_checkpoint_flush_ends();
+	strategy->flush_ends();
 	if (rc < 0)
 		(void)vmft_disk_again(fd, VMFT_DISK_FLUSH, &tries);
 	return rc;

@@ -84,6 +84,14 @@ void vmft_nic_find_all(void)
 	vmft_announce_begin();
 }
 
+/* Another thread may wait while QEMU still makes its netdevs: only the main one looks. */
+void vmft_nic_before_wait(void)
+{
+	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) &&
+	    !atomic_load_explicit(&vmft_nics.found, memory_order_relaxed) && getpid() == gettid())
+		vmft_nic_find_all();
+}
+
 int vmft_nic_of(int fd)
 {
 	const struct vmft_nics *nics = &vmft_nics;

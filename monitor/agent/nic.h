@@ -39,6 +39,8 @@ extern struct vmft_nics vmft_nics;
  * QEMU has not made all of them. Main thread, or a thread that holds the replay mutex.
  */
 void vmft_nic_find_all(void);
+/* Any thread of QEMU is about to wait in ppoll(). */
+void vmft_nic_before_wait(void);
 /* Which card a descriptor belongs to, or -1. Any thread. */
 int vmft_nic_of(int fd);
 /* The card's descriptor, or -1. Any thread. */

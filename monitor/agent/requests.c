@@ -12,20 +12,17 @@
 #include <stdatomic.h>
 
 #include "agent.h"
-#include "attach.h"
-#include "checkpoint.h"
 #include "ground.h"
 #include "monitor/agent/qemu/port.h"
 #include "monitor/interface.h"
-#include "prove.h"
-#include "tap.h"
+#include "strategy.h"
 #include "track.h"
 
 struct vmft_requests vmft_requests;
 
 static int perform(struct vmft_area *area)
 {
-	int rc;
+	const struct vmft_agent_strategy_ops *strategy = vmft_agent.strategy;
 
 	switch (atomic_load(&area->op)) {
 	case VMFT_AREA_DESCRIBE:
@@ -35,22 +32,15 @@ static int perform(struct vmft_area *area)
 	case VMFT_AREA_SCAN:
 		return vmft_track_scan(area);
 	case VMFT_AREA_POINT:
-		if (vmft_agent.checkpoint)
-			return vmft_checkpoint_point(area);
-		atomic_store(&vmft_tap.busy, true);
-		rc = vmft_attach_point(area);
-		atomic_store(&vmft_tap.busy, false);
-		return rc;
+		return strategy->point(area);
 	case VMFT_AREA_EPOCH:
-		return vmft_checkpoint_epoch(area);
+		return strategy->epoch(area);
 	case VMFT_AREA_DROP:
-		rc = vmft_track_end();
-		vmft_checkpoint_drop(area);
-		return rc;
+		return strategy->drop(area);
 	case VMFT_AREA_LOAD:
-		return vmft_agent.checkpoint ? vmft_checkpoint_load(area) : vmft_attach_load(area);
+		return strategy->load(area);
 	case VMFT_AREA_PROVE:
-		return vmft_prove_load(area);
+		return strategy->prove(area);
 	default:
 		return vmft_track_fail(-EINVAL, "unknown operation");
 	}
@@ -91,7 +81,8 @@ void vmft_requests_service(void)
 	if (!area)
 		return;
 	request = atomic_load_explicit(&area->request, memory_order_acquire);
-	if (request == vmft_requests.scheduled || vmft_checkpoint_postpones(atomic_load(&area->op)))
+	if (request == vmft_requests.scheduled ||
+	    vmft_agent.strategy->postpones(atomic_load(&area->op)))
 		return;
 	vmft_requests.scheduled = request;
 	/* At once, not in the main loop: that may wait for a vCPU which waits for room. */

@@ -16,7 +16,6 @@
 
 #include "agent.h"
 #include "announce.h"
-#include "checkpoint.h"
 #include "disk.h"
 #include "gate.h"
 #include "ground.h"
@@ -26,6 +25,7 @@
 #include "power.h"
 #include "requests.h"
 #include "signals.h"
+#include "strategy.h"
 
 #define SERVICE_TICK_MS 20
 
@@ -67,16 +67,13 @@ static void orphaned(void)
 		return;
 	vmft_signals_orphaned();
 	if (state == VMFT_AGENT_ENDED) {
-		/* The last of it stays here. */
-		if (vmft_agent.checkpoint)
-			vmft_checkpoint_end();
+		vmft_agent.strategy->orphaned(state);
 		return;
 	}
 	if (atomic_load(&vmft_agent.open)) {
 		/* Nobody takes the log of an attach under way out of the ring any more. */
 		vmft_agent_stop_keeping();
-		if (vmft_agent.checkpoint)
-			vmft_checkpoint_orphaned();
+		vmft_agent.strategy->orphaned(state);
 		vmft_agent_say("the monitor is gone: the guest goes on, unprotected");
 		return;
 	}
@@ -88,19 +85,11 @@ static void orphaned(void)
 	fence("the monitor is gone");
 }
 
-/*
- * A replaying QEMU sleeps in here, a frozen one holds locks: neither hears of an orderly end, and
- * nothing they have in memory is of use to anybody.
- */
 static void end(void)
 {
-	const uint32_t code = atomic_load(&vmft_agent.iface->exit_code);
-
 	/* What the guest said last, and the backup has acknowledged, leaves before. */
 	(void)vmft_gate_service();
-	if (!vmft_agent.checkpoint || code != VMFT_EXIT_OK)
-		_exit((int)code);
-	vmft_checkpoint_end();
+	vmft_agent.strategy->end(atomic_load(&vmft_agent.iface->exit_code));
 }
 
 /* By the step from one command to the next: behind an attach point the log is kept though
@@ -118,11 +107,10 @@ static void obey(void)
 		fence("the other side is live");
 	else if (command == VMFT_COMMAND_END)
 		end();
-	else if (vmft_agent.checkpoint && state == VMFT_AGENT_WAITING &&
+	else if (state == VMFT_AGENT_WAITING &&
 		 (command == VMFT_COMMAND_OPEN || command == VMFT_COMMAND_RUN))
-		vmft_checkpoint_start(command == VMFT_COMMAND_OPEN);
-	else if (command == VMFT_COMMAND_OPEN && state != VMFT_AGENT_WAITING &&
-		 state != VMFT_AGENT_STANDBY)
+		vmft_agent.strategy->start(command == VMFT_COMMAND_OPEN);
+	else if (command == VMFT_COMMAND_OPEN && state != VMFT_AGENT_STANDBY)
 		open_gate();
 	else if (command == VMFT_COMMAND_RUN && atomic_load(&vmft_agent.logging) &&
 		 atomic_load(&vmft_agent.open))
@@ -153,7 +141,7 @@ static void *service(void *unused)
 			orphaned();
 		obey();
 		vmft_announce_service();
-		vmft_checkpoint_service();
+		vmft_agent.strategy->service();
 		vmft_requests_service();
 		vmft_disk_service();
 		vmft_signals_service();

@@ -21,6 +21,7 @@
 #include "monitor/common/settings.h"
 #include "monitor/common/strategy-kind.h"
 #include "nic.h"
+#include "strategy.h"
 #include "track.h"
 
 static int parse_fd(const char *text, struct vmft_error *err)
@@ -82,7 +83,9 @@ int vmft_agent_settings_take(const struct vmft_settings *settings, struct vmft_e
 	vmft_agent.bell_agent = settings->bell_agent_fd;
 	vmft_agent.lifeline = settings->lifeline_agent_fd;
 	vmft_agent.ram_fd = settings->ram_fd;
-	vmft_agent.checkpoint = settings->strategy == VMFT_STRATEGY_CHECKPOINT;
+	vmft_agent.strategy = settings->strategy == VMFT_STRATEGY_CHECKPOINT
+				  ? &vmft_agent_checkpoint
+				  : &vmft_agent_lockstep;
 	take_disks(settings);
 	take_nics(settings);
 	vmft_gate_init(&vmft_gate, settings->gate_bytes);

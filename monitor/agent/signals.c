@@ -75,7 +75,8 @@ void vmft_signals_arm(void)
 /* QEMU sets its handlers late, when the machine is there (qemu_init_displays()). */
 void vmft_signals_before_wait(void)
 {
-	if (!vmft_signals.taken && getpid() == gettid())
+	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) && !vmft_signals.taken &&
+	    getpid() == gettid())
 		vmft_signals.taken = take();
 }
 

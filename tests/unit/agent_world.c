@@ -27,6 +27,7 @@
 #include "monitor/agent/service.h"
 #include "monitor/agent/signals.h"
 #include "monitor/agent/state.h"
+#include "monitor/agent/strategy.h"
 #include "monitor/agent/tap.h"
 #include "monitor/agent/track.h"
 #include "monitor/common/area-setup.h"
@@ -322,6 +323,7 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	memset(&world, 0, sizeof(world));
 	world_reset_agent();
 	map_memory(ram_bytes, disk_bytes, disk_count);
+	vmft_agent.strategy = &vmft_agent_lockstep;
 	CU_ASSERT_EQUAL_FATAL(pipe2(world.tap, O_NONBLOCK), 0);
 	stand_in_for_libc();
 	vmft_nics.count = 1;

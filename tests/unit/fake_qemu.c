@@ -18,6 +18,7 @@
 
 #include "monitor/agent/checkpoint.h"
 #include "monitor/agent/requests.h"
+#include "monitor/agent/strategy.h"
 #include "monitor/agent/tap.h"
 #include "monitor/agent/track.h"
 #include "monitor/common/area-setup.h"
@@ -759,7 +760,7 @@ void qemu_up_with(uint64_t ram_bytes)
 void qemu_up_checkpoint(uint64_t ram_bytes)
 {
 	up(ram_bytes);
-	vmft_agent.checkpoint = true;
+	vmft_agent.strategy = &vmft_agent_checkpoint;
 	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_RECORDING);
 	world.run_state = QEMU_RUNNING;
 	qemu.ticks = true;

@@ -12,6 +12,7 @@ int main(void)
 	     * process has threads. Other suites leave some. */
 	    vmft_suite_checkpoint_agent,
 	    vmft_suite_agent,
+	    vmft_suite_strategy,
 	    vmft_suite_divergence,
 	    vmft_suite_attach,
 	    vmft_suite_disk,

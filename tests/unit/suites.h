@@ -25,6 +25,7 @@ int vmft_suite_strangers(void);
 int vmft_suite_socket_name(void);
 int vmft_suite_transport(void);
 int vmft_suite_image(void);
+int vmft_suite_strategy(void);
 int vmft_suite_epoch(void);
 int vmft_suite_event(void);
 int vmft_suite_ring(void);

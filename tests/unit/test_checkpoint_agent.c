@@ -23,8 +23,10 @@
 #include "monitor/agent/input.h"
 #include "monitor/agent/requests.h"
 #include "monitor/agent/signals.h"
+#include "monitor/agent/strategy.h"
 #include "monitor/agent/track.h"
 #include "monitor/common/area-setup.h"
+#include "monitor/common/exit-codes.h"
 #include "suites.h"
 
 #define PAUSED	"runstate:7 ticks-off pause notify:0:7 "
@@ -589,7 +591,7 @@ static void test_frozen(void)
 	attached();
 	memset(world.timers_state, 0, sizeof(world.timers_state));
 	atomic_store(&vmft_agent.iface->freeze, 1);
-	vmft_checkpoint_service();
+	vmft_agent.strategy->service();
 	CU_ASSERT(qemu.running);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->frozen_at), 0);
 	rung = atomic_load(&world.rung);
@@ -599,14 +601,14 @@ static void test_frozen(void)
 	CU_ASSERT_EQUAL(epochs(), 2);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->frozen_at), 3);
 	world.now += 1000;
-	vmft_checkpoint_service();
+	vmft_agent.strategy->service();
 	calls_are("");
 	atomic_store(&vmft_agent.iface->freeze, 0);
-	vmft_checkpoint_service();
+	vmft_agent.strategy->service();
 	calls_are(WENT_ON);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->frozen_at), 0);
 	clocks_ran_on(began);
-	vmft_checkpoint_service();
+	vmft_agent.strategy->service();
 	calls_are("");
 	qemu_down();
 }
@@ -625,7 +627,7 @@ static void test_frozen_stays(void)
 	calls_are("");
 	CU_ASSERT(!qemu.running);
 	atomic_store(&vmft_agent.iface->freeze, 0);
-	vmft_checkpoint_service();
+	vmft_agent.strategy->service();
 	calls_are(WENT_ON);
 	qemu_down();
 }
@@ -645,7 +647,7 @@ static void test_frozen_and_cont(void)
 	qemu.calls[0] = '\0';
 	memset(world.timers_state, 0, sizeof(world.timers_state));
 	atomic_store(&vmft_agent.iface->freeze, 0);
-	vmft_checkpoint_service();
+	vmft_agent.strategy->service();
 	calls_are("");
 	CU_ASSERT_EQUAL(timer(CLOCK_OFFSET), 0);
 	qemu_down();
@@ -677,7 +679,7 @@ static void test_fenced_stays(void)
 	qemu.calls[0] = '\0';
 	fence();
 	atomic_store(&vmft_agent.iface->freeze, 0);
-	vmft_checkpoint_service();
+	vmft_agent.strategy->service();
 	calls_are("");
 	CU_ASSERT(!qemu.running);
 	qemu_down();
@@ -690,7 +692,7 @@ static void test_fenced_before_start(void)
 	setup();
 	qemu.running = false;
 	qemu.deferred = true;
-	vmft_checkpoint_start(false);
+	vmft_agent.strategy->start(false);
 	fence();
 	main_loop_runs();
 	calls_are("");
@@ -989,7 +991,7 @@ static void test_gate_full_and_frozen(void)
 	acked(2);
 	calls_are("");
 	atomic_store(&vmft_agent.iface->freeze, 0);
-	vmft_checkpoint_service();
+	vmft_agent.strategy->service();
 	calls_are(WENT_ON);
 	qemu_down();
 }
@@ -1330,7 +1332,7 @@ static void test_start(void)
 	setup();
 	qemu.running = false;
 	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_WAITING);
-	vmft_checkpoint_start(false);
+	vmft_agent.strategy->start(false);
 	calls_are("vm-start ");
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->agent_state), VMFT_AGENT_RECORDING);
 	CU_ASSERT(!atomic_load(&vmft_agent.open));
@@ -1338,7 +1340,7 @@ static void test_start(void)
 
 	setup();
 	qemu.running = false;
-	vmft_checkpoint_start(true);
+	vmft_agent.strategy->start(true);
 	calls_are("vm-start ");
 	CU_ASSERT(atomic_load(&vmft_agent.open));
 	qemu_down();
@@ -1347,8 +1349,8 @@ static void test_start(void)
 static void test_end(void)
 {
 	attached();
-	vmft_checkpoint_end();
-	vmft_checkpoint_end();
+	vmft_agent.strategy->end(VMFT_EXIT_OK);
+	vmft_agent.strategy->end(VMFT_EXIT_OK);
 	calls_are("quit ");
 	qemu_down();
 }
@@ -1373,13 +1375,13 @@ static void test_throttle(void)
 	attached();
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		atomic_store(&vmft_agent.iface->throttle, steps[i].permille);
-		vmft_checkpoint_service();
+		vmft_agent.strategy->service();
 		calls_are(steps[i].calls);
 	}
 	/* It is lockstep's tap that slows a guest which is logged. */
-	vmft_agent.checkpoint = false;
+	vmft_agent.strategy = &vmft_agent_lockstep;
 	atomic_store(&vmft_agent.iface->throttle, 500);
-	vmft_checkpoint_service();
+	vmft_agent.strategy->service();
 	calls_are("");
 	qemu_down();
 }
@@ -1390,11 +1392,11 @@ static void test_orphaned(void)
 	many_written();
 	vmft_gate_open();
 	atomic_store(&vmft_agent.iface->throttle, 500);
-	vmft_checkpoint_service();
+	vmft_agent.strategy->service();
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
 	CU_ASSERT_EQUAL(atomic_load(&area->more), 1);
 	qemu.calls[0] = '\0';
-	vmft_checkpoint_orphaned();
+	vmft_agent.strategy->orphaned(VMFT_AGENT_LIVE);
 	calls_are(WENT_ON "throttle-off ");
 	CU_ASSERT_EQUAL(qemu.log_stops, 1);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), -EINVAL);
@@ -1405,8 +1407,8 @@ static void test_orphaned(void)
 	atomic_store(&vmft_agent.iface->freeze, 1);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
 	qemu.calls[0] = '\0';
-	vmft_checkpoint_orphaned();
-	vmft_checkpoint_service();
+	vmft_agent.strategy->orphaned(VMFT_AGENT_LIVE);
+	vmft_agent.strategy->service();
 	calls_are(WENT_ON "throttle-off ");
 	qemu_down();
 }
@@ -1420,11 +1422,11 @@ static uint32_t agent_state(void)
 static void test_comes_up(void)
 {
 	setup();
-	vmft_agent.checkpoint = false;
-	vmft_checkpoint_before_wait();
-	vmft_agent.checkpoint = true;
+	vmft_agent.strategy = &vmft_agent_lockstep;
+	vmft_agent.strategy->before_wait();
+	vmft_agent.strategy = &vmft_agent_checkpoint;
 	qemu.phase = 3;
-	vmft_checkpoint_before_wait();
+	vmft_agent.strategy->before_wait();
 	CU_ASSERT(!atomic_load(&vmft_agent.armed));
 	qemu_down();
 }
@@ -1438,14 +1440,14 @@ static void test_powered_off(void)
 		attached();
 		atomic_store(&vmft_agent.armed, true);
 		atomic_store(&vmft_agent.iface->agent_state, states[i]);
-		vmft_checkpoint_before_wait();
+		vmft_agent.strategy->before_wait();
 		CU_ASSERT_EQUAL(agent_state(), states[i]);
 		qemu.running = false;
 		world.run_state = QEMU_PAUSED;
-		vmft_checkpoint_before_wait();
+		vmft_agent.strategy->before_wait();
 		CU_ASSERT_EQUAL(agent_state(), states[i]);
 		world.run_state = QEMU_SHUTDOWN;
-		vmft_checkpoint_before_wait();
+		vmft_agent.strategy->before_wait();
 		CU_ASSERT_EQUAL(agent_state(), VMFT_AGENT_ENDED);
 		/* What it did last is there to be taken. */
 		CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
@@ -1456,7 +1458,7 @@ static void test_powered_off(void)
 	atomic_store(&vmft_agent.armed, true);
 	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_FENCED);
 	world.run_state = QEMU_SHUTDOWN;
-	vmft_checkpoint_before_wait();
+	vmft_agent.strategy->before_wait();
 	CU_ASSERT_EQUAL(agent_state(), VMFT_AGENT_FENCED);
 	qemu_down();
 }
@@ -1493,20 +1495,20 @@ static bool pauses_until_its_end(void)
 {
 	bool good;
 
-	vmft_checkpoint_before_wait();
+	vmft_agent.strategy->before_wait();
 	good = !pauses_when_told_to_end(); /* its guest has not run */
 	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_LIVE);
 	good &= pauses_when_told_to_end();
 	/* Also one that was stopped at that moment, which leaves its run state as it is. */
-	vmft_checkpoint_before_wait();
+	vmft_agent.strategy->before_wait();
 	good &= agent_state() == VMFT_AGENT_ENDED && pauses_when_told_to_end();
-	vmft_checkpoint_end();
+	vmft_agent.strategy->end(VMFT_EXIT_OK);
 	return good && !pauses_when_told_to_end();
 }
 
 static bool orphan_ends_at_once(void)
 {
-	vmft_checkpoint_before_wait();
+	vmft_agent.strategy->before_wait();
 	atomic_store(&vmft_agent.iface->agent_state, VMFT_AGENT_RECORDING);
 	atomic_store(&vmft_agent.orphaned, true);
 	/* Also where the command line says pause. */
@@ -1530,6 +1532,7 @@ static bool monitor_decides_on_signals(void)
 	bool good;
 
 	(void)sigaction(SIGTERM, &qemus, NULL);
+	atomic_store(&vmft_agent.armed, true);
 	vmft_signals_before_wait();
 	qemu.calls[0] = '\0';
 	(void)raise(SIGTERM);
@@ -1547,6 +1550,7 @@ static bool orphan_hears_signals(void)
 	struct sigaction qemus = {.sa_sigaction = qemus_handler, .sa_flags = SA_SIGINFO};
 
 	(void)sigaction(SIGHUP, &qemus, NULL);
+	atomic_store(&vmft_agent.armed, true);
 	vmft_signals_before_wait();
 	(void)raise(SIGHUP);
 	qemu.calls[0] = '\0';
@@ -1578,7 +1582,7 @@ static void comes_up_and_exits(int run_state, uint32_t goes_to)
 		const uint32_t want =
 		    run_state == QEMU_INMIGRATE ? VMFT_AGENT_STANDBY : VMFT_AGENT_WAITING;
 
-		vmft_checkpoint_before_wait();
+		vmft_agent.strategy->before_wait();
 		if (!atomic_load(&vmft_agent.armed) || agent_state() != want)
 			_exit(1);
 		atomic_store(&vmft_agent.iface->agent_state, goes_to);

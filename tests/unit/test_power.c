@@ -11,6 +11,7 @@
 #include "monitor/agent/checkpoint.h"
 #include "monitor/agent/power.h"
 #include "monitor/agent/requests.h"
+#include "monitor/agent/strategy.h"
 #include "monitor/agent/tap.h"
 
 #define HELD	  "store-state clock:2:0 runstate:7 ticks-off notify:0:7 "
@@ -78,7 +79,7 @@ static void test_frozen(void)
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
 	calls_are("save close ");
 	atomic_store(&vmft_agent.iface->freeze, 0);
-	vmft_checkpoint_service();
+	vmft_agent.strategy->service();
 	calls_are(RELEASED);
 	sleeps();
 	qemu_down();

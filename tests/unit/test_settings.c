@@ -12,6 +12,7 @@
 #include "monitor/agent/nic.h"
 #include "monitor/agent/qemu/port.h"
 #include "monitor/agent/settings.h"
+#include "monitor/agent/strategy.h"
 #include "monitor/agent/track.h"
 #include "monitor/common/iface-setup.h"
 #include "monitor/common/settings.h"
@@ -282,7 +283,7 @@ static void test_agent(void)
 	reset();
 	forget_agent();
 	CU_ASSERT_EQUAL(vmft_agent_settings_take(&settings, &err), 0);
-	CU_ASSERT(vmft_agent.checkpoint);
+	CU_ASSERT_PTR_EQUAL(vmft_agent.strategy, &vmft_agent_checkpoint);
 	CU_ASSERT_EQUAL(vmft_agent.ram_fd, 5);
 	CU_ASSERT_EQUAL(vmft_agent.bell_monitor, 6);
 	CU_ASSERT_EQUAL(vmft_agent.bell_agent, 7);
@@ -300,7 +301,7 @@ static void test_agent(void)
 	settings.strategy = VMFT_STRATEGY_LOCKSTEP;
 	CU_ASSERT_EQUAL(vmft_agent_settings_take(&settings, &err), 0);
 	CU_ASSERT(!vmft_agent.flush);
-	CU_ASSERT(!vmft_agent.checkpoint);
+	CU_ASSERT_PTR_EQUAL(vmft_agent.strategy, &vmft_agent_lockstep);
 	strcpy(settings.qemu_version, "6.1.0");
 	CU_ASSERT_EQUAL(vmft_agent_settings_take(&settings, &err), -EPROTO);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the guest shows of itself on its networks is noted as its frames come to the gate, and told
- * to the network when the guest has gone live here (monitor/common/presence.h, announcement.h).
+ * What the guest shows of itself on its networks (addresses, VLANs, multicast groups) is noted when
+ * its frames pass the gate, and announced to the networks when the guest has gone live here
+ * (monitor/common/presence.h, announcement.h).
  *
- * The table is the gate's: changed under its lock, by whichever thread sends or takes in frames.
- * The monitor reads each change of it from shared memory, and sends it to the backup before it
- * sends what the frame depends on; so what has left is known there.
+ * The table is protected by the gate's lock. Threads that send or receive frames change it. The
+ * monitor reads each change from shared memory, and sends it to the backup before the position that
+ * the frame depends on. So the backup knows everything that frames which have left have shown.
  */
 #define _GNU_SOURCE
 #include "announce.h"
@@ -20,8 +21,8 @@
 #include "monitor/common/exchange.h"
 #include "nic.h"
 
-/* A guest that changes what it shows with each frame costs no more than this for each turn of the
- * service thread; what is left is told with the next. */
+/* A guest may change what it shows with each frame. At most so many changes are published in each
+ * turn of the service thread; the rest is published together in the next turn. */
 #define PUBLISH_MAX 16u
 #define EXPIRE_NS   UINT64_C(60000000000)
 
@@ -32,7 +33,7 @@ static struct vmft_announcer *self(void)
 	return &vmft_announcer;
 }
 
-/* The three below hold the gate's lock. */
+/* The callers of the next three functions hold the gate's lock. */
 static void publish(struct vmft_announcer *a)
 {
 	uint8_t bytes[VMFT_PRESENCE_BYTES_MAX];
@@ -59,7 +60,7 @@ static void add_own(struct vmft_announcer *a)
 		publish(a);
 }
 
-/* What the monitor was told by the side that ran this guest. */
+/* What the side that ran this guest before has told the monitor. */
 static void add_told(struct vmft_announcer *a)
 {
 	uint8_t bytes[VMFT_EXCHANGE_MAX];
@@ -73,7 +74,7 @@ static void add_told(struct vmft_announcer *a)
 
 /* --- noting --------------------------------------------------------------- */
 
-/* The first max bytes of the frame, without the header before it. */
+/* Copies the first max bytes of the frame, without the header before it. Returns how many. */
 static size_t head_of(unsigned nic, const struct iovec *iov, int count, uint8_t *ret, size_t max)
 {
 	size_t skip = atomic_load_explicit(&vmft_nics.nic[nic].header, memory_order_relaxed);
@@ -92,7 +93,7 @@ static size_t head_of(unsigned nic, const struct iovec *iov, int count, uint8_t 
 	return n;
 }
 
-/* With the gate's lock. Of most frames only the source is looked at. */
+/* With the gate's lock. Only the source of a frame is looked at, unless the frame is multicast. */
 void vmft_announce_sent(int fd, const struct iovec *iov, int count)
 {
 	struct vmft_announcer *a = self();
@@ -138,14 +139,16 @@ static void send(unsigned nic, const uint8_t *frame, size_t n)
 	    {.iov_base = (void *)frame, .iov_len = n},
 	};
 
-	/* An interface that is down loses it: a link that comes up is announced to. */
+	/* An interface that is down loses the frame. When its link comes up, all is announced
+	 * again. */
 	if (fd >= 0)
 		(void)!vmft_libc_writev(fd, iov, 2);
 }
 
 /*
- * By one thread at a time: the one that goes live, from then on the service thread. That one asks
- * the gate before each frame: this process may have been stopped since the last.
+ * Called by one thread at a time: the thread that goes live, after that the service thread. The
+ * service thread asks the gate before each frame: this process may have been stopped since the
+ * frame before.
  */
 static void announce_all(struct vmft_announcer *a, bool (*may_speak)(void))
 {
@@ -170,7 +173,6 @@ static void announce_all(struct vmft_announcer *a, bool (*may_speak)(void))
 	a->made++;
 }
 
-/* The cards are known: what is theirs is. */
 void vmft_announce_begin(void)
 {
 	pthread_mutex_lock(&vmft_gate.lock);
@@ -178,13 +180,13 @@ void vmft_announce_begin(void)
 	pthread_mutex_unlock(&vmft_gate.lock);
 }
 
-/* The arbiter has been won: whoever calls this may speak. */
+/* The thread that goes live has won the arbitration: it may send. */
 static bool is_live(void)
 {
 	return true;
 }
 
-/* Before the guest's own first frame; the service thread repeats it. */
+/* Announces before the guest's own first frame. The service thread repeats it. */
 void vmft_announce_live(void)
 {
 	struct vmft_announcer *a = self();
@@ -228,7 +230,7 @@ void vmft_announce_service(void)
 		a->begin_ns = now;
 		a->made = 0;
 	}
-	/* While the lease does not run, it stays due. */
+	/* Without the lease nothing is announced, and it is due until there is a lease again. */
 	if (vmft_announcement_is_due(now - a->begin_ns, a->made) && vmft_gate_may_speak())
 		announce_all(a, vmft_gate_may_speak);
 }

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The serial console's output. Nobody may be reading it: the pty or the pipe is full, the disk
- * under the file too.
+ * The output of the serial console. It may be that nobody reads it: a pty or pipe that is full, a
+ * file on a disk that is full.
  *
- * QEMU tells its device of that (EAGAIN), which tries again when the host says that there is room:
- * a wish of the host's in the guest, and in no log. A replaying QEMU writes again and again until
- * all is written, with the replay mutex held (qemu_chr_write_buffer() in chardev/char.c). And the
- * errno by which serial_xmit() (hw/char/serial.c) decides is not in the log at all. So a write to a
- * console always succeeds, at once and in full: it goes to memory, a thread of the console's own
- * writes it out, and what does not fit is dropped and counted.
+ * Without this file QEMU's device would get EAGAIN and try again when the host says that there is
+ * room. That breaks lockstep in three ways: the moment of the second try comes from the host and is
+ * in no log; a replaying QEMU writes again and again until all is written, and holds the replay
+ * mutex meanwhile (qemu_chr_write_buffer() in chardev/char.c); and the errno by which serial_xmit()
+ * (hw/char/serial.c) decides is not in the log. So a write to a console always succeeds, at once
+ * and in full: it goes to memory, a thread for each console writes it out, and bytes that do not
+ * fit are dropped and counted.
  *
- * A console is known by how QEMU came by its descriptor: a file's by its name, which the wrapper
- * has marked, a pty's by openpty(), stdio's by its number.
+ * How a console's descriptor is recognised: a file by its name, which the wrapper has marked; a pty
+ * because openpty() returned it; stdio by its number.
  */
 #define _GNU_SOURCE
 #include "console.h"
@@ -33,17 +34,17 @@
 #define BUFFER_BYTES (64u * 1024) /* a power of two */
 #define CHUNK_BYTES  4096u
 #define RETRY_NS     10000000L
-#define FLUSH_NS     200000000L /* an end of QEMU waits so long for a reader to move */
+#define FLUSH_NS     200000000L /* QEMU's end waits so long for a reader that reads nothing */
 #define SECOND_NS    1000000000L
 
 struct vmft_consoles vmft_consoles;
 
 struct vmft_console {
-	int fd;			/* a duplicate: QEMU closes its own before it ends */
+	int fd;			/* a duplicate: QEMU closes its own before the last flush */
 	pthread_mutex_t lock;	/* never held across a call that may wait */
-	pthread_cond_t filled;	/* there is something, or: */
-	pthread_cond_t written; /* there is less */
-	uint64_t head, tail;	/* counted since the start */
+	pthread_cond_t filled;	/* bytes were added */
+	pthread_cond_t written; /* bytes were taken out */
+	uint64_t head, tail;	/* bytes since the start: added, taken out */
 	uint8_t bytes[BUFFER_BYTES];
 };
 
@@ -67,7 +68,8 @@ static void count_dropped(size_t n, int why)
 
 /* --- the thread that writes ----------------------------------------------- */
 
-/* Waits for something; it stays in the buffer until it is written, so that a flush sees it. */
+/* Waits for bytes and copies them. They stay in the buffer until they are written, so that a flush
+ * waits for them. */
 static size_t peek(struct vmft_console *c, uint8_t chunk[static CHUNK_BYTES])
 {
 	size_t at, n;
@@ -96,9 +98,10 @@ static void take(struct vmft_console *c, size_t n)
 }
 
 /*
- * How much of it is done with: written, or lost by an error. ENOSPC may be over with the next
- * byte, a pty's hangup with the next reader: nothing is remembered of either. A pty that nobody
- * has open would still take some, for whoever opens it in an hour.
+ * Returns how many of the bytes are written, or lost by an error. An error is not remembered: a
+ * full disk may have room for the next byte, and a pty may get a reader. A pty that nobody has open
+ * would accept some bytes and show them to whoever opens it an hour later, so POLLHUP is asked for
+ * first.
  */
 static size_t put(const struct vmft_console *c, const uint8_t *bytes, size_t n)
 {
@@ -193,7 +196,7 @@ bool vmft_console_is_name(const char *path)
 	       strncmp(path, VMFT_CONSOLE_FD_NAME, sizeof(VMFT_CONSOLE_FD_NAME) - 1) == 0;
 }
 
-/* The flags QEMU opens it with are for the file that the name stands for. */
+/* flags and mode are meant for the file that the name stands for. */
 static int open_by_name(const char *name, int flags, mode_t mode)
 {
 	const size_t n = sizeof(VMFT_CONSOLE_NAME) - 1;
@@ -224,7 +227,7 @@ int vmft_console_add_pty(int master)
 	return add(master);
 }
 
-/* QEMU has it from the start. Before the guest runs nothing is written there by writev(). */
+/* QEMU does not open stdout. Before the guest runs QEMU does not write to it with writev(). */
 struct vmft_console *vmft_console_stdio(int fd)
 {
 	if (fd != STDOUT_FILENO || add(fd) < 0)
@@ -243,7 +246,6 @@ static void fill(struct vmft_console *c, const uint8_t *bytes, size_t n)
 	atomic_fetch_add(&vmft_agent.iface->console_waiting, (uint32_t)n);
 }
 
-/* By whatever thread of QEMU's, with whatever locks. */
 ssize_t vmft_console_writev(struct vmft_console *c, const struct iovec *iov, int count)
 {
 	size_t all = 0, dropped = 0;

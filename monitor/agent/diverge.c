@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A backup whose guest is not what the primary's is: how it is told to the monitor.
+ * How a backup whose guest differs from the primary's tells its monitor.
  *
- * Whoever finds it holds QEMU's replay mutex. The guest gets no further event, so it stands
- * where it was found, and never goes live: feed.c.
+ * The thread that finds the difference holds QEMU's replay mutex. The feed gives the guest no
+ * further event (feed.c): the guest stays at this position and never goes live.
  */
 #define _GNU_SOURCE
 #include "diverge.h"

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The output gate: a frame leaves only after the backup has acknowledged the log position
- * it depends on (VM-FT 2.2, the output rule), in order, none dropped.
+ * The output gate: a frame leaves only after the backup has acknowledged the position that it
+ * depends on (VM-FT 2.2, the output rule). Frames leave in order and none is dropped. The strategy
+ * says which position a frame depends on.
  *
- * Lockstep: QEMU sends a frame under its replay mutex, right behind the event that licensed it
- * (virtio-net with tx=timer), so everything logged up to now is what the frame depends on.
- * Checkpoint: it depends on the epoch it is sent in. To QEMU every frame is sent at once: an answer
- * that came later, or "try again", would reach the guest at a moment the log does not carry, and
- * the backup would diverge.
+ * QEMU is told at once that a frame has been sent. A later answer, or "try again", would reach the
+ * guest at a moment that is not in the log, and the backup would diverge.
  */
 #define _GNU_SOURCE
 #include "gate.h"
@@ -29,7 +27,7 @@ struct vmft_gate vmft_gate;
 
 struct vmft_frame {
 	struct vmft_frame *next;
-	uint64_t position; /* the log position that licenses it */
+	uint64_t position; /* it may leave when this is acknowledged */
 	int fd;
 	size_t length;
 	uint8_t data[];
@@ -130,8 +128,8 @@ static bool is_full(const struct vmft_gate *gate, size_t length)
 	return gate->bytes > 0 && gate->bytes + length > gate->limit;
 }
 
-/* A full gate stops the guest: at once if its thread may wait here, else the strategy sees to it.
- */
+/* A full gate stops the guest. The strategy says whether the sending thread waits here for that, or
+ * stops the guest by itself. */
 static void wait_for_room(struct vmft_gate *gate, size_t length)
 {
 	if (!is_full(gate, length) || !vmft_agent.strategy->gate_full())
@@ -173,9 +171,10 @@ out:
 }
 
 /*
- * The lease: the monitor lets frames out only as long as it has lately heard from a backup
- * that heard from it. A primary that was stopped and goes on later, after the backup went
- * live on its silence, finds it run out before it has done anything.
+ * Besides the acknowledgement a frame needs the lease, release_until. The monitor extends it each
+ * time it hears from a backup that has heard from it. If this process was stopped, and the backup
+ * went live because of the silence, the lease has expired when the process goes on: no frame
+ * leaves then.
  */
 static bool may_leave(const struct vmft_frame *frame)
 {
@@ -184,7 +183,7 @@ static bool may_leave(const struct vmft_frame *frame)
 
 	if (is_open())
 		return true;
-	/* They are the other side's to send, or leave when the gate is open. */
+	/* A hand-over: the other side sends the held frames, or they leave when the gate opens. */
 	if (atomic_load(&iface->keep_output))
 		return false;
 	acked = atomic_load_explicit(&iface->acked, memory_order_acquire);
@@ -196,8 +195,9 @@ static bool may_leave(const struct vmft_frame *frame)
 }
 
 /*
- * The lease alone: an announcement depends on no log. But one from a primary that was stopped, and
- * goes on after its backup went live, would lead the network back to it.
+ * An announcement depends on no position of the log, so it needs only the lease. Without the lease
+ * a primary that was stopped, and goes on after its backup went live, would direct the network back
+ * to itself.
  */
 bool vmft_gate_may_speak(void)
 {
@@ -216,7 +216,7 @@ static bool emit(const struct vmft_frame *frame)
 	do
 		rc = vmft_libc_writev(frame->fd, &iov, 1);
 	while (rc < 0 && errno == EINTR);
-	/* Any other error is the network's: an interface that is down loses frames. */
+	/* After any other error the frame is lost, as on a network: the interface may be down. */
 	return rc >= 0 || errno != EAGAIN;
 }
 
@@ -257,7 +257,7 @@ static size_t record_bytes(size_t length)
 	return sizeof(struct vmft_held_output) + (length + 7) / 8 * 8;
 }
 
-/* What does not fit is lost, as on a network. */
+/* Copies all held frames. A frame that does not fit is lost, as on a network. */
 static uint64_t copy_all(const struct vmft_gate *gate, uint8_t *to, uint64_t room)
 {
 	uint64_t at = 0;
@@ -297,7 +297,8 @@ void vmft_gate_keep_service(void)
 	vmft_agent_ring_monitor();
 }
 
-/* Not more than the tap takes at once: it would be as late as a frame sent again. */
+/* A frame that the tap does not take at once is dropped: later it would be as late as one that its
+ * sender repeats. */
 void vmft_gate_take_output(void)
 {
 	const struct vmft_area *area = vmft_agent.area;
@@ -338,7 +339,7 @@ void vmft_gate_open(void)
 	pthread_mutex_unlock(&vmft_gate.lock);
 }
 
-/* Under the lock, so that no frame is on its way out that the answer does not count. */
+/* Under the lock: so no frame is being sent that left_at does not count yet. */
 void vmft_gate_close(void)
 {
 	pthread_mutex_lock(&vmft_gate.lock);

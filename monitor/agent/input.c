@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Frames that come in for a checkpointed guest. What reached it after its last whole epoch died
- * with the primary, and a client that is not answered sends it again only after a fifth of a
- * second: longer than all the rest of a takeover. So they go to the backup too, which keeps
- * those that no whole epoch has seen, and hands them to its guest when that goes live. The guest
- * has not seen them, nor has the outside seen any answer to them. A frame that is lost on
- * this way, or comes twice, is no more than a network may do: all here is best effort.
+ * Frames that arrive for a checkpointed guest. Frames that reached the guest after its last whole
+ * epoch are lost when the primary dies, and a TCP client repeats them only after 200 ms: longer
+ * than the rest of a takeover. So the primary sends these frames to the backup too. The backup
+ * keeps the frames that are in no whole epoch, and hands them to its guest when the guest goes
+ * live. That is safe: the guest, as it is in the last whole epoch, has not seen them, and nobody
+ * outside has seen an answer to them. All of this is best effort: a frame may be lost or arrive
+ * twice, as on a network.
  *
- * QEMU reads its taps in the main loop only. The ring is not used for a log with this strategy:
- * on the primary the agent writes records into it, on a backup going live the monitor.
+ * QEMU reads its taps in the main loop only. With this strategy there is no log in the ring: on the
+ * primary the agent writes records into it, and on a backup that goes live the monitor does.
  */
 #define _GNU_SOURCE
 #include "input.h"
@@ -25,9 +26,10 @@
 #include "monitor/interface.h"
 #include "nic.h"
 
-/* Of an epoch: a bulk transfer helps itself, and should not go over the channel too. */
+/* Bytes for each epoch. TCP repairs a bulk transfer by itself; it should not go over the channel a
+ * second time. */
 #define EPOCH_MAX (1u << 20)
-/* A guest whose card takes nothing for so long after going live gets the rest no more. */
+/* If the guest's card takes no frame for so long after going live, the rest is dropped. */
 #define INJECT_NS UINT64_C(2000000000)
 
 struct vmft_input_state vmft_input_state;
@@ -76,7 +78,8 @@ void vmft_input_taken(int fd, const void *bytes, size_t n)
 	in->at += record_bytes(head.bytes);
 	in->bytes += n;
 	vmft_ring_publish(&vmft_agent.ring, in->at);
-	/* The monitor's word for "I am about to sleep": monitor/agent/tap.c, publish(). */
+	/* The monitor stores monitor_sleeps, then reads the ring's head; the head was stored here
+	 * first. The same pair as in publish() of tap.c. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_exchange(&vmft_agent.iface->monitor_sleeps, 0))
 		vmft_agent_ring_monitor();
@@ -84,7 +87,7 @@ void vmft_input_taken(int fd, const void *bytes, size_t n)
 
 /* --- a backup that goes live ---------------------------------------------- */
 
-/* What the monitor wrote: not trusted further than the guest's own network. */
+/* The next record that the monitor has written. It is checked like anything from the network. */
 static bool next_record(struct vmft_input_state *in, struct vmft_input *ret)
 {
 	const int64_t ready = vmft_ring_ready(&vmft_agent.ring, in->at);
@@ -96,7 +99,7 @@ static bool next_record(struct vmft_input_state *in, struct vmft_input *ret)
 	       record_bytes(ret->bytes) <= (uint64_t)ready;
 }
 
-/* What is left is never handed out; the ring is the primary's from now on. */
+/* Records that are left are dropped: from now on this side is the primary, and writes the ring. */
 static void end(struct vmft_input_state *in)
 {
 	in->handing_out = false;
@@ -134,7 +137,6 @@ bool vmft_input_next(int fd, void *bytes, size_t n, ssize_t *ret)
 	return true;
 }
 
-/* Whether QEMU is about to wait for a tap that has a frame here. */
 struct pollfd *vmft_input_waits(struct pollfd *fds, nfds_t count)
 {
 	struct vmft_input_state *in = self();

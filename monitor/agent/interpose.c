@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What QEMU, and every library in its process, calls in libc: each function that this library
- * stands in for, and nothing else. What is done for a call is in the other files.
+ * The functions of libc that this library replaces in QEMU's process: all of them, and nothing
+ * else. Each decides whom a call concerns; the other files do the work.
  *
- * Other libraries' constructors call these too, before this library's constructor has run: each
- * does then what libc does.
+ * Constructors of other libraries call these functions before this library's constructor has run.
+ * Each function then does what libc does.
  */
 #define _GNU_SOURCE
 #define VMFT_CALLS_STOOD_IN_NAMES
@@ -69,7 +69,7 @@ EXPORT int open64(const char *path, int flags, ...)
 	return vmft_libc_open64(path, flags, mode);
 }
 
-/* A console is a pty for QEMU's chardev of that name only (chardev/char-pty.c). */
+/* In QEMU only the chardev "pty" calls this (chardev/char-pty.c): the pty is a console's. */
 EXPORT int openpty(int *master, int *slave, char *name, const struct termios *termios,
 		   const struct winsize *size)
 {
@@ -86,7 +86,8 @@ EXPORT int openpty(int *master, int *slave, char *name, const struct termios *te
 	return -1;
 }
 
-/* replay_put_byte() and replay_get_byte() are one libc call a byte: here they skip stdio. */
+/* replay_put_byte() and replay_get_byte() call these once a byte. They do not go through stdio
+ * here: it would take the stream's lock each time. */
 EXPORT int putc(int c, FILE *stream)
 {
 	const uint8_t byte = (uint8_t)c;
@@ -120,7 +121,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 	return vmft_gate_writev(fd, iov, count);
 }
 
-/* A chardev's logfile= (qemu_chr_write_log() in chardev/char.c). */
+/* QEMU writes a chardev's logfile= with write() (qemu_chr_write_log() in chardev/char.c). */
 EXPORT ssize_t write(int fd, const void *bytes, size_t n)
 {
 	const struct iovec all = {.iov_base = (void *)bytes, .iov_len = n};
@@ -143,7 +144,7 @@ EXPORT ssize_t read(int fd, void *bytes, size_t n)
 	return rc;
 }
 
-/* The main loop's wait (qemu_poll_ns() in util/qemu-timer.c). */
+/* QEMU's main loop waits in ppoll() (qemu_poll_ns() in util/qemu-timer.c). */
 EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
 		 const sigset_t *mask)
 {
@@ -159,10 +160,10 @@ EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeou
 }
 
 /*
- * QEMU leaves through exit(1) when it finds something wrong with itself, and its atexit
- * handler then ends the log just as after an orderly shutdown: the backup would shut down
- * too instead of taking over. An orderly end returns from main(), which does not come by
- * here.
+ * QEMU calls exit(1) when it finds an error in itself. Its atexit handler then ends the log as
+ * after an orderly shutdown, and the backup would shut down instead of taking over. So the end is
+ * noted as a crash before the handlers run. After an orderly end QEMU returns from main(), which
+ * does not call this function.
  */
 EXPORT void exit(int status)
 {
@@ -174,7 +175,7 @@ EXPORT void exit(int status)
 	_exit(status);
 }
 
-/* The host's clock as QEMU reads it (get_clock_realtime()). */
+/* QEMU reads the host's clock with this function (get_clock_realtime()). */
 EXPORT int gettimeofday(struct timeval *tv, void *tz)
 {
 	const int rc = vmft_libc_gettimeofday(tv, tz);
@@ -282,8 +283,11 @@ EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t n)
 	return rc;
 }
 
-/* Of a block device: BLKZEROOUT and BLKDISCARD, a range of two numbers. Of KVM: its clock. Of a
- * tap: how long the header before each frame is. */
+/*
+ * Four kinds of request matter: BLKZEROOUT and BLKDISCARD change a block device (the argument is
+ * an offset and a length); KVM_GET_CLOCK and KVM_SET_CLOCK read and set KVM's clock;
+ * TUNSETVNETHDRSZ sets the length of the header before each frame of a tap.
+ */
 EXPORT int ioctl(int fd, unsigned long request, ...)
 {
 	unsigned tries = 0;

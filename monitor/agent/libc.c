@@ -9,9 +9,9 @@
 struct vmft_libc vmft_libc_table;
 
 /*
- * The next library's function of that name, after this one's. dlsym() may be called from a
- * constructor: it takes the dynamic linker's lock, which the thread that runs constructors may
- * take again, and glibc allocates memory there only for the text of an error.
+ * The function of this name in the next library after this one. dlsym() may be called from a
+ * constructor: it takes the dynamic linker's lock, which is recursive, and glibc allocates memory
+ * in it only for the text of an error.
  */
 static void *next(const char *name)
 {

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What every file of the agent stands on: libc as it is without this library.
+ * libc as it is without this library.
  *
- * interpose.c defines functions of libc's names, so that QEMU calls them. A call of such a name
- * from within the agent would come to interpose.c too. The agent calls vmft_libc_name()
- * instead; the plain names do not compile (at the end of this file).
+ * interpose.c defines functions with names of libc, so that QEMU calls them. A call by such a name
+ * from within the agent would go to interpose.c too. The agent calls vmft_libc_NAME() instead. The
+ * plain names do not compile, in all files that include agent.h: see the end of this file.
  */
 #ifndef VMFT_AGENT_LIBC_H
 #define VMFT_AGENT_LIBC_H
 
-/* All headers that declare one of the names. Included here because after the end of this file
- * they could not be included any more. */
+/* All headers that declare one of the names. They are included here because they cannot be included
+ * after the macros at the end of this file. */
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* type, name, parameters, arguments. open64(), ioctl() and exit() are written out below: two take
+/* Type, name, parameters, arguments. open64(), ioctl() and exit() are not in this list: two take
  * variable arguments, one returns nothing. */
 #define VMFT_LIBC_FUNCTIONS(X)                                                                     \
 	X(FILE *, fopen64, (const char *path, const char *mode), (path, mode))                     \
@@ -55,7 +55,8 @@
 	X(int, fdatasync, (int fd), (fd))                                                          \
 	X(int, gettimeofday, (struct timeval * tv, void *tz), (tv, tz))
 
-/* Atomic because two threads may look the functions up at a time; both store the same. */
+/* The fields are atomic because two threads may look the functions up at the same time; both store
+ * the same values. */
 struct vmft_libc {
 /* NOLINTNEXTLINE(bugprone-macro-parentheses): these are declarations */
 #define VMFT_LIBC_FIELD(type, name, parameters, arguments) type(*_Atomic name) parameters;
@@ -69,12 +70,12 @@ struct vmft_libc {
 
 extern struct vmft_libc vmft_libc_table __attribute__((visibility("hidden")));
 
-/* Fills the table. Any thread, at any time, also twice. */
+/* Fills the table. Any thread, at any time; may be called more than once. */
 __attribute__((visibility("hidden"))) void vmft_libc_look_up(void);
 
 /*
- * The functions are looked up at the first use, whoever makes it: the constructors of other
- * libraries run before this one's and call libc (libselinux's reads files with fopen()).
+ * The functions are looked up at the first use. It cannot be left to the constructor: constructors
+ * of other libraries run before this one's and call libc (libselinux's reads files with fopen()).
  */
 static inline struct vmft_libc *vmft_libc(void)
 {
@@ -107,9 +108,10 @@ static inline void vmft_libc_exit(int status)
 }
 
 /*
- * With 64-bit file offsets the names without "64" are the ones with it. Function-like macros: a
- * field of such a name is no call. interpose.c, which defines the functions, and the unit tests,
- * which play QEMU, are the only ones to set VMFT_CALLS_STOOD_IN_NAMES.
+ * The names without "64" are listed too: with 64-bit file offsets they mean the functions with
+ * "64". The macros are function-like, so that a struct's field may have such a name. Only
+ * interpose.c, which defines the functions, and the unit tests, which play QEMU, define
+ * VMFT_CALLS_STOOD_IN_NAMES.
  */
 #ifndef VMFT_CALLS_STOOD_IN_NAMES
 #define fopen(...)	 call_vmft_libc_fopen64_instead

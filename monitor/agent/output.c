@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Would-be output: each frame the guest sends leaves its digest in the log, and the backup
- * compares it with the frame its own guest sends there.
+ * Would-be output: the primary logs a digest of each frame that its guest sends. The backup
+ * compares the digest with the frame that its own guest sends at this position.
  *
- * While QEMU replays, its filter-replay drops frames before they reach the tap. So the wrapper
- * puts a filter-dump in front of it (behind it on the command line: net/net.c goes through the
- * filters of frames to a netdev from the last to the first), which "writes" each frame to a
- * file that is opened here. That is one writev() a frame, by the thread that holds the replay
- * mutex, the frame behind a header with a time in it (dump_receive_iov() in net/dump.c).
+ * While QEMU replays, its filter-replay drops frames before they reach the tap. So the wrapper adds
+ * a filter-dump that sees each frame first. (On the command line it comes after filter-replay:
+ * net/net.c passes frames for a netdev through the filters from the last to the first.) The
+ * filter-dump writes each frame to a file that is opened here: one writev() for each frame, by the
+ * thread that holds the replay mutex, with a header that contains a time before the frame
+ * (dump_receive_iov() in net/dump.c).
  *
- * The primary's guest sends a frame as an effect of the event before OUTPUT, or of an
- * instruction that is counted in an INSTRUCTION right behind it. The backup's feed meets
- * OUTPUT before it hands out the event behind it. So a frame is never sent before it is
- * expected, and not later than while the event behind is carried out.
+ * The order: the primary's guest sends a frame as an effect of the event before the OUTPUT entry,
+ * or of an instruction that the INSTRUCTION event directly after it counts. The backup's feed reads
+ * OUTPUT before it hands out the event after it. So the backup's guest never sends a frame before
+ * it is expected, and sends it at the latest while the event after OUTPUT is carried out.
  */
 #define _GNU_SOURCE
 #include "output.h"
@@ -34,8 +35,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* More than the one event it may take, so that a frame that is late in a way nobody has thought
- * of is not taken for one that is missing: with the next one sent it is known anyway. */
+/* A frame is due within one event. It is reported as missing only after 64, in case a frame can be
+ * late for a reason that is not known here. If the guest sends another frame first, that one
+ * differs and is reported at once. */
 #define SLACK_EVENTS 64u
 
 struct vmft_output vmft_output;
@@ -56,7 +58,7 @@ int vmft_output_open(const char *path)
 		errno = EINVAL;
 		return -1;
 	}
-	/* QEMU writes a file's header to it by itself. */
+	/* QEMU writes the header of its file format to this descriptor itself. */
 	fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return fd;
@@ -76,7 +78,7 @@ int vmft_output_nic(int fd)
 	return -1;
 }
 
-/* Another card's frame is another frame. */
+/* The card is part of the digest: the same bytes sent by another card are another frame. */
 static void digest(unsigned nic, const struct iovec *iov, int count, struct vmft_output_entry *ret)
 {
 	XXH3_state_t state;
@@ -143,7 +145,7 @@ void vmft_output_expect(uint64_t position, const struct vmft_output_entry *frame
 	struct vmft_output *output = &vmft_output;
 	struct vmft_expected *expected;
 
-	/* Between two events there is not time for so many frames: none of them comes. */
+	/* A guest cannot send so many frames between two events: it does not send them at all. */
 	if (output->count == VMFT_EXPECTED_MAX) {
 		vmft_output_miss();
 		return;

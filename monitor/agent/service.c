@@ -54,9 +54,10 @@ static void open_gate(void)
 }
 
 /*
- * Without its monitor a protected primary can neither be acknowledged nor ask the arbiter,
- * and the backup, seeing the connection go, takes over: so it stops. One that is alone has
- * won its generation, nobody else can: it goes on. A backup's QEMU is of no more use.
+ * The monitor is gone. A protected primary gets no acknowledgements any more and cannot ask the
+ * arbiter, and the backup takes over when it sees that the connection is closed: so the primary
+ * stops. A guest that is alone has won its generation, and nobody else can win it: it goes on. A
+ * backup's QEMU cannot go live without a monitor: it ends.
  */
 static void orphaned(void)
 {
@@ -71,7 +72,7 @@ static void orphaned(void)
 		return;
 	}
 	if (atomic_load(&vmft_agent.open)) {
-		/* Nobody takes the log of an attach under way out of the ring any more. */
+		/* The log of an attach that is under way would fill the ring: nobody reads it. */
 		vmft_agent_stop_keeping();
 		vmft_agent.strategy->orphaned(state);
 		vmft_agent_say("the monitor is gone: the guest goes on, unprotected");
@@ -87,13 +88,13 @@ static void orphaned(void)
 
 static void end(void)
 {
-	/* What the guest said last, and the backup has acknowledged, leaves before. */
+	/* The guest's last output that the backup has acknowledged leaves first. */
 	(void)vmft_gate_service();
 	vmft_agent.strategy->end(atomic_load(&vmft_agent.iface->exit_code));
 }
 
-/* By the step from one command to the next: behind an attach point the log is kept though
- * the command is still OPEN. */
+/* Carries out a command when it changes, not whenever it has a value: after an attach point the log
+ * is kept although the command is still OPEN. */
 static void obey(void)
 {
 	uint32_t command = vmft_agent_command();
@@ -101,7 +102,7 @@ static void obey(void)
 
 	if (command == vmft_service.obeyed)
 		return;
-	/* A backup's guest emits nothing; its monitor ends it. */
+	/* A backup's guest emits nothing and its monitor ends it: nothing to fence. */
 	if (command == VMFT_COMMAND_FENCE && state != VMFT_AGENT_REPLAYING &&
 	    state != VMFT_AGENT_STANDBY)
 		fence("the other side is live");
@@ -135,8 +136,8 @@ static void *service(void *unused)
 		(void)poll(fds, 3, SERVICE_TICK_MS);
 		if (fds[0].revents & POLLIN)
 			(void)!vmft_libc_read(vmft_agent.bell_agent, &rung, sizeof(rung));
-		/* Before anything leaves: a monitor that is gone may mean a backup that is
-		 * about to go live. */
+		/* Before frames leave: if the monitor is gone, the backup may be about to go
+		 * live. */
 		if (fds[2].revents & (POLLHUP | POLLERR))
 			orphaned();
 		obey();

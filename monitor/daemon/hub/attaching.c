@@ -73,8 +73,12 @@ static struct vmft_attach_backup on_backup(void *user, uint64_t now)
 static void on_caught_up(void *user)
 {
 	const struct vmft_event_in event = {.kind = VMFT_IN_CAUGHT_UP};
+	struct vmft_monitor *m = user;
 
-	vmft_monitor_event(user, &event);
+	/* The guest may have died since the attach point: then this side has ended, and only waits
+	 * for its last bytes to leave. */
+	if (m->core.state == VMFT_STATE_ATTACHING)
+		vmft_monitor_event(m, &event);
 }
 
 static void on_gate_closed(void *user, uint64_t position)

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What goes wrong, and when: at a random time, or as a core enters a state. */
+#include "shell.h"
+
+#include <errno.h>
+
+enum { LAST_MS = 3000, SHORT_MS = 150, LONG_MS = 900, HEAL_MS = 400 };
+
+static const char *const names[FAULT_COUNT] = {
+    [FAULT_KILL_QEMU] = "kill-qemu",
+    [FAULT_KILL_MONITOR] = "kill-monitor",
+    [FAULT_KILL_HOST] = "kill-host",
+    [FAULT_KILL_AT_CALL] = "kill-at-call",
+    [FAULT_STOP_HOST] = "stop-host",
+    [FAULT_STOP_MONITOR] = "stop-monitor",
+    [FAULT_STOP_QEMU] = "stop-qemu",
+    [FAULT_LINK_CUT] = "link-cut",
+    [FAULT_LINK_ONE_WAY] = "link-one-way",
+    [FAULT_LINK_RESET] = "link-reset",
+    [FAULT_LINK_SLOW] = "link-slow",
+    [FAULT_LINK_DAMAGED] = "link-damaged",
+    [FAULT_PATH_CUT] = "path-cut",
+    [FAULT_ARBITER_DOWN] = "arbiter-down",
+    [FAULT_ARBITER_SLOW] = "arbiter-slow",
+    [FAULT_ARBITER_ANSWER_LOST] = "arbiter-answer-lost",
+    [FAULT_ARBITER_OTHER] = "arbiter-other",
+    [FAULT_DECLARED] = "declared-dead",
+    [FAULT_AGENT_ERROR] = "agent-error",
+    [FAULT_AGENT_BROKEN] = "agent-broken",
+    [FAULT_DIVERGE] = "diverge",
+    [FAULT_DISK_FULL] = "disk-full",
+    [FAULT_DISK_BROKEN] = "disk-broken",
+    [FAULT_MEMORY] = "memory",
+    [FAULT_SLOW_BACKUP] = "slow-backup",
+    [FAULT_SWITCHOVER] = "switchover",
+    [FAULT_TERM_MONITOR] = "term-monitor",
+    [FAULT_TERM_QEMU] = "term-qemu",
+    [FAULT_SHUTDOWN] = "shutdown",
+};
+
+const char *fault_name(enum fault fault)
+{
+	return names[fault];
+}
+
+/* --- each of them ------------------------------------------------------------------- */
+
+static void hand_over(void *m)
+{
+	(void)vmft_handover_begin(m, NULL, NULL);
+}
+
+static void diverge(int host)
+{
+	const struct vmft_monitor *m = &world.host[host].m;
+
+	if (world.lockstep && world.host[host].q.replays &&
+	    (m->core.state == VMFT_STATE_PROTECTED || m->core.state == VMFT_STATE_ATTACHING))
+		agent_now_diverged(host);
+}
+
+static void shut_down(int host)
+{
+	if (world.host[host].q.runs && !world.host[host].q.frozen && !world.host[host].q.blocked)
+		guest_shut_down(host);
+}
+
+static void term_qemu(int host)
+{
+	struct host *h = &world.host[host];
+	struct vmft_iface *iface = (void *)h->iface.bytes;
+
+	if (!h->q.up)
+		return;
+	atomic_fetch_add(&iface->stop_asked, 1);
+	if (h->q.orphaned)
+		guest_shut_down(host);
+	else
+		fd_ring(h->bell_monitor);
+}
+
+static void break_agent(int host)
+{
+	struct vmft_iface *iface = (void *)world.host[host].iface.bytes;
+
+	if (!is_alive(host) || world.host[host].q.boots_at > 0)
+		return;
+	atomic_store(&iface->agent_state, VMFT_AGENT_BROKEN);
+	fd_ring(world.host[host].bell_monitor);
+}
+
+static void apply(const struct plan *f, int host)
+{
+	struct host *h = &world.host[host];
+	const uint64_t until = world.now + f->length;
+
+	switch (f->fault) {
+	case FAULT_KILL_QEMU:
+		qemu_end(host);
+		break;
+	case FAULT_KILL_MONITOR:
+		host_kill_monitor(host, false);
+		break;
+	case FAULT_KILL_HOST:
+		host_kill(host, f->length);
+		break;
+	case FAULT_STOP_HOST:
+		h->stopped_until = h->qemu_stopped_until = until;
+		break;
+	case FAULT_STOP_MONITOR:
+		h->stopped_until = until;
+		break;
+	case FAULT_STOP_QEMU:
+		h->qemu_stopped_until = until;
+		break;
+	case FAULT_LINK_RESET:
+		sock_break();
+		break;
+	case FAULT_LINK_SLOW:
+		world.slow_until = until;
+		break;
+	case FAULT_LINK_DAMAGED:
+		world.damage = true;
+		break;
+	case FAULT_PATH_CUT:
+		world.path_cut_until[host] = until;
+		break;
+	case FAULT_ARBITER_DOWN:
+		for (int i = 0; i < world.hosts; i++)
+			if (i == host || one_in(2))
+				world.arbiter_down_until[i] = until;
+		break;
+	case FAULT_ARBITER_SLOW:
+		world.arbiter_slow_until = until;
+		break;
+	case FAULT_ARBITER_ANSWER_LOST:
+		world.answer_lost[host] = true;
+		break;
+	case FAULT_ARBITER_OTHER:
+		world.arbiter_other_until[host] = until;
+		break;
+	case FAULT_DECLARED:
+		arbiter_declare();
+		world.declared = true;
+		break;
+	case FAULT_AGENT_ERROR:
+		h->q.requests_fail = true;
+		break;
+	case FAULT_AGENT_BROKEN:
+		break_agent(host);
+		break;
+	case FAULT_DIVERGE:
+		diverge(host);
+		break;
+	case FAULT_DISK_FULL:
+		h->disk.broken = ENOSPC;
+		break;
+	case FAULT_DISK_BROKEN:
+		h->disk.broken = EIO;
+		break;
+	case FAULT_MEMORY:
+		h->ran_out = true;
+		break;
+	case FAULT_SLOW_BACKUP:
+		world.apply_slow_until = until;
+		break;
+	case FAULT_SWITCHOVER:
+		if (h->stopped_until <= world.now)
+			enter(host, hand_over, &h->m);
+		break;
+	case FAULT_TERM_MONITOR:
+		if (h->up)
+			fd_ring(h->m.stop.fd);
+		break;
+	case FAULT_TERM_QEMU:
+		term_qemu(host);
+		break;
+	case FAULT_SHUTDOWN:
+		shut_down(host);
+		break;
+	default:
+		break;
+	}
+}
+
+static bool applies(const struct plan *f, int host)
+{
+	const struct host *h = &world.host[host];
+
+	switch (f->fault) {
+	case FAULT_KILL_QEMU:
+	case FAULT_AGENT_ERROR:
+		return h->q.up;
+	case FAULT_KILL_MONITOR:
+	case FAULT_KILL_AT_CALL:
+	case FAULT_STOP_HOST:
+	case FAULT_STOP_MONITOR:
+	case FAULT_STOP_QEMU:
+		return h->up;
+	case FAULT_SWITCHOVER:
+		return h->up && vmft_core_may_hand_over(&h->m.core);
+	case FAULT_ARBITER_OTHER:
+		return world.ran; /* or the VM would begin there */
+	case FAULT_DECLARED:
+		return world.ran && !world.declared && one_in(4);
+	case FAULT_TERM_MONITOR:
+	case FAULT_TERM_QEMU:
+	case FAULT_SHUTDOWN:
+		return h->up && one_in(3); /* or there would be no long runs */
+	default:
+		return true;
+	}
+}
+
+static int victim_of(const struct plan *f)
+{
+	if (f->fault == FAULT_SWITCHOVER || f->fault == FAULT_SHUTDOWN || f->role == 0)
+		return world.recorder;
+	for (int i = 0; i < world.hosts; i++)
+		if (i != world.recorder && world.host[i].up &&
+		    world.host[i].m.core.state != VMFT_STATE_FORMING)
+			return i;
+	return (world.recorder + 1 + (int)chance((uint64_t)world.hosts - 1)) % world.hosts;
+}
+
+static void heal(const struct plan *f)
+{
+	const uint64_t over = world.now + f->length + HEAL_MS * MS;
+
+	if (over > world.healed_at)
+		world.healed_at = over;
+}
+
+/* Called a second time when what a fault has broken works again. */
+void fault_do(unsigned which)
+{
+	struct plan *f = &world.plan[which % FAULTS_MAX];
+	const int host = which >= FAULTS_MAX ? (int)(which / FAULTS_MAX) - 1 : victim_of(f);
+	struct host *h = &world.host[host];
+
+	if (which >= FAULTS_MAX) {
+		h->disk.broken = 0;
+		h->ran_out = false;
+		h->q.requests_fail = false;
+		world.answer_lost[host] = false;
+		/* A backup whose mark is at the wrong place says so, and a person starts it anew.
+		 */
+		if (f->fault == FAULT_ARBITER_OTHER && h->opened_other)
+			host_kill_monitor(host, false);
+		return;
+	}
+	if (world.mask >> which & 1 || !applies(f, host))
+		return;
+	world.single = is_protected() && !world.declared && world.now >= world.healed_at &&
+		       f->fault != FAULT_DECLARED;
+	note("FAULT %u, %s, host %d, %.1f ms%s", which, names[f->fault], host,
+	     (double)f->length / 1e6, world.single ? ", a protected pair" : "");
+	world.struck++;
+	world.tally->faults[f->fault]++;
+	heal(f);
+	if (f->fault == FAULT_LINK_CUT || f->fault == FAULT_LINK_ONE_WAY) {
+		const uint64_t until = world.now + f->length;
+
+		for (int i = 0; i < world.hosts; i++) {
+			world.cut_until[host][i] = until;
+			if (f->fault == FAULT_LINK_CUT)
+				world.cut_until[i][host] = until;
+		}
+	} else if (f->fault == FAULT_KILL_AT_CALL) {
+		world.kill_host = host;
+		world.kill_calls = 1 + chance(200);
+	} else {
+		apply(f, host);
+	}
+	later(f->length, DO_FAULT, 0, (uint64_t)(host + 1) * FAULTS_MAX + which, 0);
+}
+
+/* --- plans ------------------------------------------------------------------------------ */
+
+static struct plan *plan_one(uint64_t at, uint8_t on)
+{
+	struct plan *f = &world.plan[world.plans];
+
+	f->fault = (enum fault)chance(FAULT_COUNT);
+	f->role = (int)chance(2);
+	f->at = at;
+	f->on = on;
+	f->struck = false;
+	f->length = (1 + chance(one_in(3) ? LONG_MS : SHORT_MS)) * MS;
+	if (on == VMFT_STATE_COUNT)
+		later(at, DO_FAULT, 0, world.plans, 0);
+	world.plans++;
+	return f;
+}
+
+/* Those that wait for a core to enter a state strike soon afterwards. */
+void faults_entered(int host, uint8_t state)
+{
+	(void)host;
+	for (unsigned i = 0; i < world.plans; i++) {
+		struct plan *f = &world.plan[i];
+
+		if (f->struck || f->on != state || world.now < f->at)
+			continue;
+		f->struck = true;
+		later(chance((20 * US) << chance(12)), DO_FAULT, 0, i, 0);
+	}
+}
+
+/* A pair has to form first, mostly; then one after the other, or close together. */
+void faults_plan(void)
+{
+	static const enum fault losses[] = {FAULT_KILL_HOST,  FAULT_KILL_QEMU, FAULT_LINK_CUT,
+					    FAULT_LINK_RESET, FAULT_STOP_HOST, FAULT_KILL_MONITOR};
+	const unsigned n = (unsigned)chance(FAULTS_MAX - 4);
+	const uint64_t first = one_in(8) ? 0 : 500 * MS;
+	const uint64_t span = one_in(3) ? 200 * MS : (1 + n) * LAST_MS / 6 * MS;
+
+	for (unsigned i = 0; i < n; i++)
+		(void)plan_one(first + chance(span), VMFT_STATE_COUNT);
+	for (unsigned i = 0; i < 2; i++) {
+		(void)plan_one(chance(first + span), (uint8_t)chance(VMFT_STATE_FENCED));
+		if (one_in(2))
+			plan_one(first + chance(span), VMFT_STATE_COUNT)->fault = losses[chance(6)];
+	}
+	world.faults_end = world.now + first + span;
+}

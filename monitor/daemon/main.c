@@ -11,7 +11,7 @@
 #include "monitor/common/exit-codes.h"
 #include "monitor/daemon/hub/monitor.h"
 #include "monitor/daemon/savedlog/replay.h"
-#include "monitor/daemon/settings.h"
+#include "settings.h"
 
 enum { KEY_PAIR = 1, KEY_IFACE_FD };
 

@@ -84,7 +84,7 @@ static struct vmft_savedlog_header *header_new(const struct vmft_saver *s, uint6
 
 	if (!h)
 		return NULL;
-	h->kind = from->kind;
+	h->kind = (uint8_t)from->kind;
 	h->attached = attached;
 	h->disks_by_size = from->config->disk_check == VMFT_DISK_CHECK_SIZE;
 	h->generation = generation;

@@ -150,8 +150,8 @@ static const char *const reach_text[VMFT_REACH_FAULTS] = {
     [VMFT_REACH_MTU] = ": give all interfaces and switches of the channel one MTU",
     [VMFT_REACH_ADDRESS] = ": give this host the address that its section of the pair file has",
     [VMFT_REACH_FILES] = ": raise the limit of open files",
-    [VMFT_REACH_NETWORK] = ": repair the network between the two hosts, or the address in the "
-			   "pair file",
+    [VMFT_REACH_NETWORK] = (": repair the network between the two hosts, or the address in "
+			    "the pair file"),
 };
 
 /* --- words in braces ------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The verbs of port.h on the guest's clocks. */
+/* port.h: the guest's clocks. */
 #include "inside.h"
 
 #include "monitor/common/guest-clock.h"

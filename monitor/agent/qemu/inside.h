@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The running QEMU as the files of this folder see it. Nobody else includes it, but the unit tests,
- * which play QEMU.
+ * The running QEMU, as the files of this folder see it. No other file of the agent includes this;
+ * the unit tests do, because they play QEMU.
  */
 #ifndef VMFT_QEMU_INSIDE_H
 #define VMFT_QEMU_INSIDE_H
@@ -34,14 +34,16 @@ struct vmft_qemu_symbols {
 
 struct vmft_qemu {
 	const struct vmft_qemu_series *series;
+	const struct vmft_qemu_field
+	    *field; /* VMFT_QEMU_FIELDS of them: where they are in this build */
 	const struct vmft_log_format *format;
 	struct vmft_qemu_symbols symbols;
 	struct vmft_qemu_notifier notifier; /* of vmft_qemu_on_end() */
 	bool (*pauses_at_end)(void);
 };
 
-/* Written by vmft_qemu_choose(), vmft_qemu_bind() and vmft_qemu_on_end(), before there is a second
- * thread that reads. */
+/* vmft_qemu_choose() and vmft_qemu_bind() write it in the constructor, vmft_qemu_on_end() in the
+ * main thread. Nothing changes after that. */
 extern struct vmft_qemu vmft_qemu __attribute__((visibility("hidden")));
 
 static inline int vmft_qemu_state_number(enum vmft_qemu_state state)
@@ -49,10 +51,11 @@ static inline int vmft_qemu_state_number(enum vmft_qemu_state state)
 	return vmft_qemu.series->numbers.state[state];
 }
 
-/* A field of up to eight bytes of the struct at base, without a sign. */
+/* A field of the struct at base, of up to eight bytes, as an unsigned number. x86 has the lowest
+ * byte first. */
 static inline uint64_t vmft_qemu_field_get(const void *base, enum vmft_qemu_field_id id)
 {
-	const struct vmft_qemu_field *field = &vmft_qemu.series->field[id];
+	const struct vmft_qemu_field *field = &vmft_qemu.field[id];
 	uint64_t value = 0;
 
 	memcpy(&value, (const uint8_t *)base + field->offset, field->bytes);
@@ -61,7 +64,7 @@ static inline uint64_t vmft_qemu_field_get(const void *base, enum vmft_qemu_fiel
 
 static inline void vmft_qemu_field_set(void *base, enum vmft_qemu_field_id id, uint64_t value)
 {
-	const struct vmft_qemu_field *field = &vmft_qemu.series->field[id];
+	const struct vmft_qemu_field *field = &vmft_qemu.field[id];
 
 	memcpy((uint8_t *)base + field->offset, &value, field->bytes);
 }

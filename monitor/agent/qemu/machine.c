@@ -1,60 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The verbs of port.h on the machine, its main loop and its run state, and what QEMU this is. */
+/* port.h: the machine, its main loop and its run state. */
 #include "inside.h"
-
-#include <errno.h>
-
-struct vmft_qemu vmft_qemu;
-
-static const char *bind_symbols(struct vmft_qemu_symbols *s, vmft_qemu_lookup *lookup)
-{
-#define VMFT_QEMU_BIND(name)                                                                       \
-	do {                                                                                       \
-		void *found = lookup(#name);                                                       \
-                                                                                                   \
-		if (!found)                                                                        \
-			return #name;                                                              \
-		memcpy(&s->name, &found, sizeof(found));                                           \
-	} while (0);
-#define VMFT_QEMU_OBJECT(type, name, size)	    VMFT_QEMU_BIND(name)
-#define VMFT_QEMU_FUNCTION(result, name, arguments) VMFT_QEMU_BIND(name)
-#define VMFT_GLIB_FUNCTION			    VMFT_QEMU_FUNCTION
-#include "symbols.def"
-#undef VMFT_QEMU_OBJECT
-#undef VMFT_QEMU_FUNCTION
-#undef VMFT_QEMU_BIND
-	return NULL;
-}
-
-int vmft_qemu_choose(const char *version)
-{
-	const struct vmft_qemu_series *series = vmft_qemu_series_find(version);
-
-	if (!series)
-		return -EPROTO;
-	vmft_qemu.format = vmft_log_format_find(series->log_version);
-	if (!vmft_qemu.format)
-		return -EPROTO;
-	vmft_qemu.series = series;
-	return 0;
-}
-
-const char *vmft_qemu_bind(vmft_qemu_lookup *lookup)
-{
-	const char *missing = bind_symbols(&vmft_qemu.symbols, lookup);
-
-	return missing ? missing : vmft_qemu.series->ops.bind(lookup);
-}
-
-const char *vmft_qemu_name(void)
-{
-	return vmft_qemu.series->name;
-}
-
-const struct vmft_log_format *vmft_qemu_log_format(void)
-{
-	return vmft_qemu.format;
-}
 
 bool vmft_qemu_machine_is_made(void)
 {
@@ -78,7 +24,7 @@ static void state_set(enum vmft_qemu_state state)
 
 /* --- the main loop --------------------------------------------------------------- */
 
-/* The context that the main loop polls with both locks held; a nested aio_poll() does not run its
+/* The main loop polls this context with both locks held. A nested aio_poll() does not run its
  * bottom halves. */
 void vmft_qemu_in_main_loop(void (*call)(void *user), void *user, const char *name)
 {
@@ -97,7 +43,7 @@ void vmft_qemu_bottom_halves_run(void)
 		;
 }
 
-/* QEMU is in replay_configure(): there is no second thread yet that could look at either. */
+/* QEMU is in replay_configure(). No second thread exists that could look at the two. */
 void vmft_qemu_expect_state(void)
 {
 	state_set(VMFT_QEMU_AWAITS_STATE);
@@ -116,7 +62,7 @@ void vmft_qemu_stop_for_save(void)
 	(void)vmft_qemu.symbols.vm_stop(vmft_qemu_state_number(VMFT_QEMU_SAVING));
 }
 
-/* Made for any thread: the main loop does the stop (softmmu/runstate.c). */
+/* QEMU made these for any thread: its main loop stops the guest (softmmu/runstate.c). */
 void vmft_qemu_stop_for_good(void)
 {
 	vmft_qemu.symbols.qemu_system_vmstop_request_prepare();
@@ -208,7 +154,7 @@ void vmft_qemu_sleeper_hold(void)
 	vmft_qemu.symbols.qemu_clock_enable(vmft_qemu.series->numbers.clock_host, false);
 }
 
-/* QEMU goes to this state from RUNNING only. Its devices go on. */
+/* QEMU allows the step to SUSPENDED from RUNNING only. Devices of a sleeper go on. */
 void vmft_qemu_sleeper_release(void)
 {
 	state_set(VMFT_QEMU_SLEEPS);
@@ -253,7 +199,7 @@ void vmft_qemu_wake_by(bool clock_alarm, bool timer)
 
 /* --- cards -------------------------------------------------------------------------- */
 
-/* Both only read what was made before the guest ran. */
+/* Both functions only read what QEMU has made before the guest ran. */
 int vmft_qemu_nic_fd(const char *id)
 {
 	void *netdev = vmft_qemu.symbols.qemu_find_netdev(id);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The verbs of port.h on guest memory, on what is written to it, and on images. */
+/* port.h: guest memory, what is written to it, and images. */
 #include "inside.h"
 
 #include <errno.h>
@@ -7,8 +7,8 @@
 #define PAGES_OF_A_WORD 64u
 #define PAGE_BYTES	4096u /* TARGET_PAGE_SIZE of x86 */
 
-/* struct DirtyBitmapSnapshot (softmmu/physmem.c). A RAMBlock begins at a multiple of 64 pages
- * (find_ram_offset()), so the first bit is its first page. */
+/* DirtyBitmapSnapshot (softmmu/physmem.c). A RAMBlock begins at a multiple of 64 pages
+ * (find_ram_offset()), so the first bit is the block's first page. */
 struct snapshot {
 	uint64_t start, end;
 	uint64_t dirty[];
@@ -81,7 +81,7 @@ int vmft_qemu_dirty_take(uint8_t *host, uint64_t bytes,
 	for (uint64_t word = 0; visit && word * PAGES_OF_A_WORD < pages; word++) {
 		uint64_t bits = snapshot->dirty[word];
 
-		/* The snapshot is of whole words: what follows is of the next block. */
+		/* The last word has pages of the next block. */
 		if (pages - word * PAGES_OF_A_WORD < PAGES_OF_A_WORD)
 			bits &= (UINT64_C(1) << (pages - word * PAGES_OF_A_WORD)) - 1;
 		if (bits)

@@ -1,21 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QEMU, in the agent's words: what the agent asks of it, whatever its version is. The files of this
- * folder are the only ones that know a symbol, a signature, a struct's layout or a number of QEMU.
- * docs/qemu.md has how a series is added.
+ * What the agent asks of QEMU, in the agent's words and for each version of QEMU. Only the files of
+ * this folder know QEMU's symbols, signatures, structs and numbers. docs/qemu.md says how a series
+ * of QEMU is added.
  *
- * Where a verb may be called is said by these words:
+ * Each function, or the heading before it, says where it may be called:
  *
- *   any thread    QEMU takes no lock in it that another thread keeps for long, or none at all
- *   main loop     a bottom half of vmft_qemu_in_main_loop(): both of QEMU's locks are held, the
- *                 replay mutex and the big lock, and no vCPU of a lockstep guest executes
- *   main thread   the thread of the main loop, also where it holds no lock
- *   replay mutex  any thread that holds it: between two events of the log, and in a read of it
+ *   words         | the caller                               | why this is safe
+ *   --------------+------------------------------------------+-------------------------------------
+ *   any thread    | any thread of this process               | QEMU's function is made for it, or
+ *                 |                                          | only reads, or sets a flag
+ *   replay mutex  | a thread that holds QEMU's replay mutex: | the function takes no lock of QEMU's
+ *                 | it writes or reads the log               | and stores to variables directly
+ *   before wait   | the main loop before its wait; it holds  | a function that takes a lock cannot
+ *                 | neither lock                             | wait for its own thread
+ *   main loop     | a bottom half of vmft_qemu_in_main_loop; | to QEMU it is a call of its own main
+ *                 | it holds the replay mutex and the big    | loop; no vCPU of a lockstep guest
+ *                 | lock                                     | executes
  *
- * Under the replay mutex QEMU may also hold its big lock, even the write side of the virtual
- * clock's seqlock (icount_warp_rt() reads the log under it). QEMU's functions that take either
- * would wait for themselves there. So the verbs for it call nothing of QEMU but what takes no lock,
- * and store to its variables directly; the reason stands beside each.
+ * A thread that holds the replay mutex may also hold the big lock, and even the write side of the
+ * virtual clock's seqlock, because icount_warp_rt() reads the log under it. A function of QEMU that
+ * takes one of these would wait for ever there.
+ *
+ * Functions that change a variable of QEMU's say so by "sets".
  */
 #ifndef VMFT_QEMU_PORT_H
 #define VMFT_QEMU_PORT_H
@@ -31,203 +38,209 @@
 
 struct vmft_guest_clock;
 
-/* --- which QEMU this is ---------------------------------------------------------- */
+/* --- bind.c: which QEMU this is --------------------------------------------------- */
 
-/* The two that are called before all others, in this order, by the library's constructor. */
-int vmft_qemu_choose(const char *version); /* such as "7.2.22"; 0, -EPROTO: not known */
-/* lookup finds QEMU's symbols. NULL, or the name of one that this QEMU does not have. */
+/* The constructor calls these two, in this order, before any other function of this file. */
+int vmft_qemu_choose(const char *version); /* such as "7.2.22". 0; -EPROTO: not known */
+/* lookup finds QEMU's symbols. Returns NULL, or the name of a symbol that this QEMU lacks. */
 const char *vmft_qemu_bind(vmft_qemu_lookup *lookup);
+
+/* Any thread. */
 const char *vmft_qemu_name(void);			  /* of the series: "7.2" */
 const struct vmft_log_format *vmft_qemu_log_format(void); /* of its record/replay log */
 
-/* --- machine.c: the machine and its main loop ------------------------------------- */
+/* --- machine.c: the machine, its main loop and its run state ------------------------ */
 
-/* Main thread. The machine is there and its devices are made; the main loop comes next. */
+/* Before wait. Whether QEMU has made all devices, so that its main loop is next. */
 bool vmft_qemu_machine_is_made(void);
-/* Any thread; the answer may be old when it is there, but in the main loop. */
+/* Any thread. Only in the main loop the state cannot change before the caller uses the answer. */
 bool vmft_qemu_guest_runs(void);
 bool vmft_qemu_state_is(enum vmft_qemu_state state);
-/* Any thread: call(user) is called in the main loop, once. name is for QEMU's traces. A poll of
- * QEMU within something else does not call it. */
+
+/* Any thread. The main loop calls call(user) once. It does not do so while it waits for something
+ * else, such as a disk. name is for QEMU's traces. */
 void vmft_qemu_in_main_loop(void (*call)(void *user), void *user, const char *name);
-void vmft_qemu_main_loop_wake(void); /* any thread: ends its wait */
-/* Main loop, the guest stopped. Runs what is due of what devices have put off. */
+/* Any thread. Ends the wait of the main loop. */
+void vmft_qemu_main_loop_wake(void);
+/* Main loop, the guest is stopped. Runs the bottom halves of devices that are due. */
 void vmft_qemu_bottom_halves_run(void);
 
 /*
- * While QEMU waits for the first event of a replay, before it makes the machine: it comes up as for
- * a migration, its guest not started and its images not locked. That is what -S -incoming defer
- * does, said late.
+ * In the first read of the log, before QEMU makes the machine. QEMU comes up as for a migration: it
+ * does not start the guest and does not lock the images. -S -incoming defer does the same, but must
+ * be known when QEMU is started. Sets the run state and the autostart flag.
  */
 void vmft_qemu_expect_state(void);
 
-/* Main loop. QEMU's own start and stop of a guest: devices and processors, ticks, and what else
- * QEMU does at it. The stop makes the images durable, and is for the attach point. */
+/* Main loop. QEMU's own start and stop of a guest that is awake. The stop also makes the images
+ * durable. */
 void vmft_qemu_start(void);
 void vmft_qemu_stop_for_save(void);
-/* Any thread: the main loop stops the guest, and nothing of the agent starts it again. */
+/* Any thread. The main loop stops the guest; nothing of the agent starts it again. */
 void vmft_qemu_stop_for_good(void);
 
 /*
- * Main loop. The parts of such a stop one by one, without what QEMU would do besides; an epoch is
- * some of it many times a second. _halt() stops clocks, devices and, if vcpus, the processors; the
- * start is made of three steps in this order, of which a sleeper gets only the first.
+ * Main loop. QEMU's stop and start in parts, without what an epoch does not need. vmft_qemu_halt()
+ * stops the clocks, the devices and, if vcpus is true, the processors; the run state is
+ * VMFT_QEMU_HALTED then. The start is the three functions below in this order. For a guest that
+ * sleeps vmft_qemu_sleeper_release() takes the place of the last two.
  */
 void vmft_qemu_halt(bool vcpus);
-void vmft_qemu_clocks_go_on(void); /* clocks run, and the state is VMFT_QEMU_RUNS */
+void vmft_qemu_clocks_go_on(void); /* and the run state is VMFT_QEMU_RUNS */
 void vmft_qemu_devices_go_on(void);
 void vmft_qemu_vcpus_go_on(void);
 
-/*
- * Main loop, the guest stopped. As QEMU does before it loads a snapshot into a machine that has
- * run. Guest memory stays as it is.
- */
+/* Main loop, the guest is stopped. Resets the machine, but not its memory, as QEMU does before it
+ * loads a snapshot. */
 void vmft_qemu_reset_for_load(void);
 
-/* Main loop. A vCPU or somebody outside has asked for a reset or a power-off that the main loop has
- * not come to. */
+/* Main loop. Whether a vCPU or an outsider has asked for a reset or a power-off, and the main loop
+ * has not acted on it. */
 bool vmft_qemu_wish_pending(void);
 
-/* Any thread but a signal handler's... */
-void vmft_qemu_quit(void); /* main loop: QEMU ends in order */
-/* Any thread, also in a signal handler: what QEMU's own handler of the signal does. */
+/* Main loop. QEMU ends in order. */
+void vmft_qemu_quit(void);
+/* Any thread, and a signal handler. Does what QEMU's own handler of this signal does. */
 void vmft_qemu_end_by_signal(int signal, pid_t sender);
-/* Main thread, once. pauses() is called in the main loop each time QEMU is about to end, whatever
- * the reason: true, it pauses its guest instead. */
+/* Main thread, once. Each time QEMU is about to end, for whatever reason, its main loop calls
+ * pauses(). If that returns true QEMU pauses its guest instead. Sets shutdown_action. */
 void vmft_qemu_on_end(bool (*pauses)(void));
 
-/* Main loop. percent of its time that a vCPU does not execute, 1 to 99; 0: not slowed. */
+/* Main loop. Keeps vCPUs from executing for percent of the time: 1 to 99, or 0 for none. */
 void vmft_qemu_throttle(int percent);
 
-/* --- a guest that sleeps (ACPI S3). All in the main loop ----------------------------- */
+/* --- a guest that sleeps (ACPI S3): main loop ---------------------------------------- */
 
-/* Its state is saved as a sleeper's from now on; QEMU's timers of the host's clock wait, among them
- * the alarm that wakes it. It is to be in VMFT_QEMU_SLEEPS. */
+/* The guest is in VMFT_QEMU_SLEEPS. Its state will be saved as a sleeper's, and QEMU's timers of
+ * the host's clock wait; one of them is the alarm that wakes the guest. */
 void vmft_qemu_sleeper_hold(void);
-/* It is in VMFT_QEMU_RUNS and its vCPUs are paused: it sleeps on. */
+/* The guest is in VMFT_QEMU_RUNS and its vCPUs are paused. It sleeps on. */
 void vmft_qemu_sleeper_release(void);
-void vmft_qemu_sleeper_pause(void); /* for good: no alarm wakes it */
+/* The guest sleeps. It is paused, and no alarm wakes it. */
+void vmft_qemu_sleeper_pause(void);
 void vmft_qemu_vcpus_pause(void);
 
-/* The device with the power management registers: NULL, a board without. Goes through all objects.
+/* The device that has the power management registers, or NULL. Looks at all objects of the machine.
  */
 void *vmft_qemu_power_device(void);
-/* The port of the first of its registers; 0: the guest's firmware has not set it up. */
+/* The port of the device's first register; 0: the guest's firmware has not chosen one yet. */
 uint32_t vmft_qemu_power_registers(void *device);
 uint16_t vmft_qemu_port_read(uint32_t port);
-/* Of a QEMU that has just loaded a state: what may wake its guest. */
+/* After a state was loaded: what may wake the guest. */
 void vmft_qemu_wake_by(bool clock_alarm, bool timer);
 
-/* --- clocks.c: what time it is for the guest ----------------------------------------- */
+/* --- clocks.c: the guest's clocks ---------------------------------------------------- */
 
 /*
- * TimersState as QEMU's clocks are computed of it, as struct vmft_qemu_field_id says. Read by any
- * thread; a value that changes beside is then half as likely as it is on the machine, so that only
- * the main loop, or who holds the replay mutex, may rely on it.
+ * Replay mutex, or main loop, or before wait. A field of timers_state (enum vmft_qemu_field_id).
  *
- * Stored directly, not by QEMU's functions: where they are stored under the replay mutex the thread
- * may be inside the seqlock's write side. Who stores has to know that nobody reads meanwhile.
+ * Setting stores directly, because QEMU's functions for it take the seqlock. The caller makes sure
+ * that no other thread reads the field meanwhile.
  */
 int64_t vmft_qemu_time_get(enum vmft_qemu_field_id field);
 void vmft_qemu_time_set(enum vmft_qemu_field_id field, int64_t value);
 
-/* Replay mutex. The guest's clock of -icount, as bias and shift of what it has executed. Whoever
- * reads that clock holds the replay mutex or the big lock. */
+/*
+ * Replay mutex. The guest's clock under -icount: instructions, bias and shift. Setting is safe
+ * because each reader of that clock holds the replay mutex or the big lock.
+ */
 struct vmft_guest_clock vmft_qemu_guest_clock(void);
 void vmft_qemu_guest_clock_set(int64_t bias, uint8_t shift);
-int64_t vmft_qemu_guest_ns(void); /* what that clock reads now */
+/* Replay mutex, but not inside a write of that clock. Its reading in ns. */
+int64_t vmft_qemu_guest_ns(void);
 
-/* Replay mutex. The vCPU's idle time is to end at now (ns of QEMU's own clock), the guest runs. */
+/* Replay mutex. Whether the guest runs and the timer that ends the vCPU's idle time is due at now,
+ * in ns of QEMU's own clock. */
 bool vmft_qemu_idle_time_is_over(int64_t now);
-/* Main thread, without locks. All vCPUs have nothing to do, and a timer of the guest's is set. */
+/* Before wait. Whether no vCPU has anything to do and a timer of the guest is set. */
 bool vmft_qemu_idles_until_timer(void);
 
-/* --- replay.c: record/replay and the vCPU ------------------------------------------- */
+/* --- replay.c: record/replay, and the vCPU --------------------------------------------- */
 
-/* In a read of the log, which is at its end: QEMU records from here on, into stream. The mode
- * changes last, as devices look at it whenever they run. */
+/* In a read at the log's end. QEMU records into stream from now on. Sets the log's file and, last,
+ * the mode, which devices look at whenever they run. */
 void vmft_qemu_record_into(FILE *stream);
-/* Any thread: the kind of the event that a replaying QEMU has read and not acted on; without the
- * replay mutex it may be an old one. */
+/* Any thread. The event that a replaying QEMU has read and not acted on. A thread without the
+ * replay mutex may get an older one. */
 enum vmft_event_kind vmft_qemu_next_event(void);
-/* Main loop. There is no such event: nothing in this QEMU waits for it any more. */
+/* Main loop. Sets that there is no such event. */
 void vmft_qemu_next_event_forget(void);
-/* Replay mutex. Block requests QEMU has made while it recorded or replayed. */
+/* Replay mutex. How many block requests QEMU has made while it recorded or replayed. */
 uint64_t vmft_qemu_block_requests(void);
 void vmft_qemu_block_requests_set(uint64_t count);
-/* Main loop, recording. What completes in between takes effect at once and outside the log, and
- * vmft_qemu_disks_drain() waits, which it does not while events are on. */
+
+/* Main loop, recording. While events are off, packets and disk completions take effect at once and
+ * are not logged, and vmft_qemu_disks_drain() waits. */
 void vmft_qemu_events_off(void);
 void vmft_qemu_events_on(void);
-/* Main loop, recording: the instructions since the last event are logged. */
+/* Main loop, recording. Logs the instructions since the last event. */
 void vmft_qemu_instructions_log(void);
-/* Main thread, without locks: something waits to be logged and run by the vCPU thread. The queue is
- * read without its lock. */
+/* Before wait. Whether packets or disk completions wait for the vCPU thread to log and run them. It
+ * reads the head of QEMU's queue without the queue's lock. */
 bool vmft_qemu_events_are_queued(void);
-/*
- * Main thread, with or without the big lock: a vCPU that sleeps comes round. By work that is queued
- * for it, which takes the big lock: without, the vCPU may have found nothing to do and not sleep
- * yet, and would miss the call.
- */
+
+/* Before wait. Ends the sleep of a vCPU that has nothing to do, by work that is queued for it. */
 void vmft_qemu_vcpu_wake(void);
-/* Any thread. A vCPU that executes comes out of it; one that is about to asks for its limit anew.
- */
+/* Any thread. A vCPU that executes stops; one that is about to execute asks again for how long. */
 void vmft_qemu_vcpu_leave_run(void);
 /*
- * Replay mutex, the vCPU in no run. Its registers as text, the same for equal registers: general,
- * segment, control and debug registers and flags. Returns the length, 0: no memory.
+ * Replay mutex, the vCPU does not execute. Writes its registers as text, which is the same for the
+ * same registers: general, segment, control and debug registers and flags. Returns the length; 0:
+ * out of memory.
  */
 size_t vmft_qemu_registers(char *text, size_t size);
 
-/* --- memory.c: guest memory, what is written to it, and images. All in the main loop --- */
+/* --- memory.c: guest memory, what is written to it, and images: main loop --------------- */
 
-/* A block of guest memory. */
+/* A block of guest memory. Valid during the call of visit. */
 struct vmft_qemu_ram {
 	const char *name;
-	uint8_t *host; /* where it is in this process */
+	uint8_t *host; /* its address in this process */
 	uint64_t bytes;
-	bool is_shared; /* it has a descriptor of its own */
+	bool is_shared; /* it is a file's memory */
 };
 
-/* Calls visit for each block, in QEMU's order; what is not 0 ends it and is returned. */
+/* Calls visit for each block, in QEMU's order. A result that is not 0 ends it and is returned. */
 int vmft_qemu_ram_each(int (*visit)(const struct vmft_qemu_ram *ram, void *user), void *user);
 
-/* QEMU marks the pages that are written to, of all memory, by vCPUs and by devices. 0 or a negative
- * errno. */
+/* QEMU marks the pages of all blocks that vCPUs and devices write to. 0 or a negative errno. */
 int vmft_qemu_dirty_log_start(void);
 void vmft_qemu_dirty_log_stop(void);
-/* Fetches the marks from where they are made, KVM for one. */
+/* Collects the marks, which KVM has for one. Comes before vmft_qemu_dirty_take(). */
 void vmft_qemu_dirty_log_sync(void);
-/* After the marks were taken, the guest running: waits until every vCPU has made the stores that
- * were marked. */
+/* Comes after vmft_qemu_dirty_take() if the guest runs. Waits until each vCPU has made the stores
+ * that are marked. */
 void vmft_qemu_dirty_log_settle(void);
 /*
- * Takes the marks of the block at host and clears them. visit is called for each 64 pages of 4 KiB
- * of which one is marked, with word * 64 the first page's number; NULL: they are only cleared.
- * Returns 0, -ENOENT: QEMU does not find the memory.
+ * Takes the marks of the block at host and clears them. Calls visit for each group of 64 pages of 4
+ * KiB that has a mark: bit i of pages is page word * 64 + i. visit may be NULL. Returns 0; -ENOENT:
+ * QEMU has no memory there.
  */
 int vmft_qemu_dirty_take(uint8_t *host, uint64_t bytes,
 			 void (*visit)(uint64_t word, uint64_t pages, void *user), void *user);
 
-void vmft_qemu_disks_drain(void); /* waits for all requests under way */
-void vmft_qemu_disks_flush(void); /* what QEMU keeps of images in memory is written */
-/* Of a QEMU that came up to be loaded: takes the images' locks and reads what it keeps of them.
- * NULL, or why not, which stays QEMU's. */
+/* Waits until no disk request is under way. */
+void vmft_qemu_disks_drain(void);
+/* Writes what QEMU keeps of images in memory. */
+void vmft_qemu_disks_flush(void);
+/* After vmft_qemu_expect_state(): takes the images' locks and reads what QEMU keeps of them in
+ * memory. Returns NULL, or the reason of a failure, which QEMU owns. */
 const char *vmft_qemu_disks_activate(void);
 
-/* --- state.c: device state. Main loop, the guest stopped ------------------------------- */
+/* --- state.c: device state: main loop, the guest is stopped ------------------------------ */
 
 /*
- * Writes the state of all devices to fd, which stays the caller's, from where its offset is.
- * Whether asleep goes into it. 0; -ENOMEM; -EIO: QEMU has said why on its stderr.
+ * Writes the state of all devices to fd, or reads it from fd, from fd's offset on. fd stays open.
+ * asleep: the state says that the guest sleeps. 0; -ENOMEM; -EIO, of which QEMU has written the
+ * reason to its stderr. After -EIO of the load, devices may be half loaded.
  */
 int vmft_qemu_device_state_save(int fd, bool asleep);
-/* Reads it. The same results; after -EIO devices may be half loaded. */
 int vmft_qemu_device_state_load(int fd);
-/* What the state that was loaded last says of the guest; it came from outside. */
+/* What the state that was loaded last says of the guest: VMFT_QEMU_RUNS, VMFT_QEMU_SLEEPS, or
+ * VMFT_QEMU_OTHER_STATE, which only a wrong or a forged state says. */
 enum vmft_qemu_state vmft_qemu_loaded_state(void);
 
-/* --- unsaved.c: what devices keep that is in no state and that no reset touches ---------- */
+/* --- unsaved.c: what no state has and no reset changes: main loop -------------------------- */
 
 #define VMFT_QEMU_UNSAVED_MAX 64u
 
@@ -237,18 +250,19 @@ struct vmft_qemu_unsaved {
 	void *device[VMFT_QEMU_UNSAVED_MAX];
 };
 
-/* Main loop. The devices that keep such things. 0; -E2BIG: too many; -ENOTSUP: one of them is not
- * laid out as the series says. */
+/* Finds the devices that keep such things. 0; -E2BIG: too many; -ENOTSUP: a device's struct is not
+ * as the series has it. */
 int vmft_qemu_unsaved_find(struct vmft_qemu_unsaved *ret);
-/* Main loop, the guest stopped, the machine reset: as in a QEMU that has just started. */
+/* The guest is stopped and the machine was reset. Sets these things as they are in a QEMU that has
+ * just started. */
 void vmft_qemu_unsaved_forget(const struct vmft_qemu_unsaved *found);
 
-/* --- cards ---------------------------------------------------------------------------- */
+/* --- cards ---------------------------------------------------------------------------------- */
 
 #define VMFT_QEMU_FRAME_MAX (69u * 1024) /* NET_BUFSIZE: a frame and the header before it */
 
-/* Any thread that holds the replay mutex, and the main thread. The descriptor of the tap that the
- * netdev of this id has; -1: there is none (yet). */
+/* Replay mutex, or before wait. The descriptor of the tap of the netdev with this id; -1: QEMU has
+ * not made it yet. */
 int vmft_qemu_nic_fd(const char *id);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QEMU 7.2, log version 0xe0200c: its symbols, its numbers, and what it does in its own way. The
- * rest of what stands in its source and is relied on is in docs/qemu.md.
+ * QEMU 7.2: its symbols, fields and numbers, and the calls that another series makes in another
+ * way. docs/qemu.md says what else of its source the agent relies on.
  */
 #include "inside.h"
 
@@ -17,7 +17,7 @@ static const struct vmft_qemu_symbol symbols[] = {
     {NULL, 0},
 };
 
-/* What is not in symbols.def. */
+/* The functions of the series' own list; bind() sets them. */
 static struct {
 /* NOLINTNEXTLINE(bugprone-macro-parentheses): these are declarations */
 #define VMFT_QEMU_FUNCTION(result, name, arguments) result(*name) arguments;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The verbs of port.h on record/replay and on the vCPU. */
+/* port.h: record/replay, and the vCPU. */
 #include "inside.h"
 
 #include <stdio.h>
@@ -63,7 +63,11 @@ static void no_work(void *cpu, uint64_t data)
 	(void)data;
 }
 
-/* A main loop that waits within something else (aio_poll()) has the big lock. */
+/*
+ * The work is queued under the big lock. Without it the vCPU thread may have found nothing to do
+ * and not sleep yet, and would miss the call. A main loop that waits inside aio_poll() has the lock
+ * already.
+ */
 void vmft_qemu_vcpu_wake(void)
 {
 	const struct vmft_qemu_ops *ops = &vmft_qemu.series->ops;
@@ -79,8 +83,8 @@ void vmft_qemu_vcpu_wake(void)
 		ops->unlock();
 }
 
-/* Neither takes a lock; cpu_exit() sets two flags that any thread may set, as QEMU's RCU thread
- * does. */
+/* qemu_get_cpu() walks a list that does not change once the machine is made. cpu_exit() sets two
+ * flags, which any thread may do; QEMU's RCU thread does. */
 void vmft_qemu_vcpu_leave_run(void)
 {
 	void *cpu = vmft_qemu.symbols.qemu_get_cpu(0);
@@ -90,9 +94,9 @@ void vmft_qemu_vcpu_leave_run(void)
 }
 
 /*
- * As QEMU prints them (x86_cpu_dump_state()), which takes no lock. Not the floating point unit's
- * registers: to print those it changes them. Nor whether the vCPU is halted: it finds out that it
- * is not whenever its thread comes round.
+ * QEMU prints them (x86_cpu_dump_state()), without a lock. Left out are the registers of the
+ * floating point unit, because QEMU changes them to print them, and whether the vCPU is halted,
+ * because its thread notices at no fixed moment that it is not.
  */
 size_t vmft_qemu_registers(char *text, size_t size)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What one series of QEMU releases is: everything that the agent and the wrapper must know of it
- * and that another series may have otherwise. One constant of struct vmft_qemu_series per series,
- * in the file of that series; series.c has the list of them.
+ * A series of QEMU releases, such as 7.2: what the agent and the wrapper know of it and what may be
+ * different in another series. Each series is one constant of struct vmft_qemu_series in a file of
+ * its own. series.c lists them.
  *
- * The wrapper reads the symbols, to check a binary before it starts, and the log's version. The
- * rest is for the verbs of port.h, which are written once for all series.
+ * The wrapper uses the symbols, to check a binary before it starts it, and the log's version. The
+ * functions of port.h, which are written once for all series, use the rest.
  */
 #ifndef VMFT_QEMU_SERIES_H
 #define VMFT_QEMU_SERIES_H
@@ -49,7 +49,7 @@ struct vmft_qemu_field {
 	uint16_t bytes;	    /* 0 to 8 */
 };
 
-/* Run states in which the agent is interested. */
+/* The run states that the agent uses. */
 enum vmft_qemu_state {
 	VMFT_QEMU_RUNS,
 	VMFT_QEMU_SLEEPS,	/* suspend to RAM */
@@ -57,8 +57,8 @@ enum vmft_qemu_state {
 	VMFT_QEMU_DISK_FAILED,	/* QEMU has paused it for an error of a disk */
 	VMFT_QEMU_SWITCHED_OFF,
 	VMFT_QEMU_PAUSED,
-	VMFT_QEMU_SAVING, /* stopped by QEMU's own stop, to be saved */
-	VMFT_QEMU_HALTED, /* stopped part by part: the one state that a reset leaves alone */
+	VMFT_QEMU_SAVING, /* vmft_qemu_stop_for_save() has stopped it */
+	VMFT_QEMU_HALTED, /* vmft_qemu_halt() has; a reset does not change this state */
 	VMFT_QEMU_OTHER_STATE,
 };
 
@@ -80,11 +80,11 @@ struct vmft_qemu_numbers {
 typedef void *vmft_qemu_lookup(const char *name);
 
 /*
- * What the series do differently: the same thing under another name or with another signature.
- * Where each may be called is said beside the verb of port.h that calls it.
+ * What another series has under another name or with another signature. The functions of port.h
+ * that call these say where they may be called.
  */
 struct vmft_qemu_ops {
-	/* Looks up the symbols that only the series has. NULL, or the name of the one that is
+	/* Looks up the symbols of the series' own list. NULL, or the name of one that is
 	 * missing. */
 	const char *(*bind)(vmft_qemu_lookup *lookup);
 	bool (*is_locked)(void); /* the big lock, by this thread */

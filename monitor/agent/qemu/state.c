@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The verbs of port.h on device state: QEMU's functions for it write to and read from a descriptor.
- */
+/* port.h: device state. */
 #include "inside.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-/* NULL: no memory. The file has a descriptor of its own, which goes with it. */
+/* QEMU's file on a copy of fd, which is closed with it. NULL: out of memory. */
 static void *open_file(int fd, void *(*make)(void *channel))
 {
 	const struct vmft_qemu_symbols *q = &vmft_qemu.symbols;
@@ -42,7 +41,7 @@ int vmft_qemu_device_state_load(int fd)
 
 	if (!file)
 		return -ENOMEM;
-	/* Else the processors' registers, as KVM has them, would come over what is loaded. */
+	/* Otherwise KVM's registers of the processors would overwrite what is loaded. */
 	q->cpu_synchronize_all_pre_loadvm();
 	/* "QEVM" and a version, which qemu_load_device_state() does not expect. */
 	(void)q->qemu_get_be32(file);
@@ -52,7 +51,7 @@ int vmft_qemu_device_state_load(int fd)
 	return rc < 0 ? -EIO : 0;
 }
 
-/* Without the section that says it, it runs. */
+/* A state without the section that says it is of a guest that runs. */
 enum vmft_qemu_state vmft_qemu_loaded_state(void)
 {
 	int number;

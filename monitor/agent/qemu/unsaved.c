@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What devices keep that is in no saved state, and that a reset leaves as it is. docs/qemu.md has
- * the list of all devices.
+ * port.h: what devices keep that is in no saved state and that a reset does not change.
+ * docs/qemu.md has the list of all devices.
  */
 #include "inside.h"
 
@@ -26,7 +26,7 @@ struct ioapic_storm {
 
 static void *at_field(void *device, enum vmft_qemu_field_id id)
 {
-	return (uint8_t *)device + vmft_qemu.series->field[id].offset;
+	return (uint8_t *)device + vmft_qemu.field[id].offset;
 }
 
 static struct rng_limit *rng_limit(void *rng)
@@ -39,8 +39,8 @@ static struct ioapic_storm *ioapic_storm(void *ioapic)
 	return at_field(ioapic, VMFT_QEMU_IOAPIC_STORM);
 }
 
-/* That a pointer is where this build is expected to have it is known by what it points back to: a
- * timer's callback is given its device. */
+/* Whether a pointer is where the series has it: it points to a timer, and the timer's callback is
+ * given the device. */
 static bool is_timer_of(const void *timer, const void *device)
 {
 	return timer && vmft_qemu_field_get(timer, VMFT_QEMU_TIMER_OPAQUE) == (uintptr_t)device;
@@ -51,7 +51,7 @@ static bool rng_is_known(void *rng)
 	return is_timer_of(rng_limit(rng)->timer, rng);
 }
 
-/* The timer that gives the guest its quota anew; armed by the first request after it has fired
+/* The timer gives the guest its quota again. The first request after the timer has fired arms it
  * (virtio_rng_process(), check_rate_limit()). */
 static void rng_forget(void *rng)
 {
@@ -67,7 +67,7 @@ static bool ioapic_is_known(void *ioapic)
 	return is_timer_of(ioapic_storm(ioapic)->timer, ioapic);
 }
 
-/* Interrupts that came again at once are counted; after 10000 in a row a timer delays them
+/* The device counts interrupts that come again at once. After 10000 in a row a timer delays them
  * (ioapic_eoi_broadcast()). */
 static void ioapic_forget(void *ioapic)
 {
@@ -77,8 +77,8 @@ static void ioapic_forget(void *ioapic)
 	memset(storm->irq_eoi, 0, sizeof(storm->irq_eoi));
 }
 
-/* A device that is addressed is added to those that are as its state is loaded
- * (i2c_slave_post_load()); it is one of them already. */
+/* The load adds a device that is addressed to the list of those devices (i2c_slave_post_load()),
+ * where it is already. */
 static void i2c_forget(void *bus)
 {
 	vmft_qemu.symbols.i2c_end_transfer(bus);
@@ -86,7 +86,7 @@ static void i2c_forget(void *bus)
 
 static const struct kind {
 	const char *type;
-	bool (*is_known)(void *device); /* what forget() relies on is there */
+	bool (*is_known)(void *device); /* whether forget() finds what it needs */
 	void (*forget)(void *device);
 } kinds[] = {
     {"virtio-rng-device", rng_is_known, rng_forget},

@@ -48,7 +48,10 @@ static struct io_uring_sqe *sqe_get(struct vmft_loop *loop)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
 
 	if (!sqe) {
-		/* The kernel takes all entries on submit, so there is room afterwards. */
+		/*
+		 * The kernel takes all entries when they are submitted, so there is room after
+		 * that.
+		 */
 		(void)io_uring_submit(&loop->ring);
 		sqe = io_uring_get_sqe(&loop->ring);
 	}
@@ -187,7 +190,10 @@ int vmft_loop_run(struct vmft_loop *loop)
 		while (!loop->stopped && io_uring_peek_cqe(&loop->ring, &cqe) == 0) {
 			struct io_uring_cqe copy = *cqe;
 
-			/* Seen first: the callback may submit and wait for room. */
+			/*
+			 * The completion is marked as seen first, because the callback may submit
+			 * and wait for room.
+			 */
 			io_uring_cqe_seen(&loop->ring, cqe);
 			complete(&copy);
 		}

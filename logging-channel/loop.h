@@ -53,29 +53,34 @@ void vmft_loop_write(struct vmft_loop *loop, struct vmft_op *op, int fd, const v
 /* path must live until completion; the result is the descriptor. */
 void vmft_loop_open(struct vmft_loop *loop, struct vmft_op *op, const char *path, int flags,
 		    unsigned mode);
-/* What was written to a file becomes durable, as by fdatasync(). */
+/* Makes what was written to a file durable, as fdatasync() does. */
 void vmft_loop_sync(struct vmft_loop *loop, struct vmft_op *op, int fd);
 /* nanoseconds from now, CLOCK_MONOTONIC. */
 void vmft_loop_timer(struct vmft_loop *loop, struct vmft_op *op, uint64_t nanoseconds);
-/* What was started is the kernel's from here on: a descriptor of it may be closed. Before, its
- * number would be looked up when the kernel comes to it, and may be another file's by then. */
+/*
+ * Hands all operations that were started to the kernel. After that a descriptor they use may be
+ * closed. Before that the kernel has not looked the number up yet, and might find another file
+ * there.
+ */
 void vmft_loop_submit(struct vmft_loop *loop);
 /* Asks for an early completion; nothing happens if op is not pending. */
 void vmft_loop_cancel(struct vmft_loop *loop, struct vmft_op *op);
 
 /*
- * For the end, when the loop runs no more: cancels op and waits until the kernel has let go of its
- * descriptor, which a closed ring does only a while after the process is gone
- * (io_ring_exit_work()). Callbacks do not run, also not those of what completes meanwhile.
- * Returns op's result, -ECANCELED if it was not pending.
+ * For the end, when the loop does not run any more. Cancels op and waits until the kernel has
+ * released its descriptor; closing the ring does that only some time after the process is gone
+ * (io_ring_exit_work()). No callback runs, not even of operations that complete meanwhile. Returns
+ * op's result, or -ECANCELED if it was not pending.
  */
 int vmft_loop_withdraw(struct vmft_loop *loop, struct vmft_op *op);
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t vmft_loop_now(void);
 
-/* How long ago then was at now; 0 if then is later: a callback that read the clock first may
- * have called what read it again and noted that. */
+/*
+ * The time from then to now, ns; 0 if then is later. It can be later: a callback that read the
+ * clock may have called a function that read it again and stored the result.
+ */
 static inline uint64_t vmft_loop_since(uint64_t then, uint64_t now)
 {
 	return now > then ? now - then : 0;

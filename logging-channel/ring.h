@@ -33,8 +33,8 @@ void vmft_ring_write(const struct vmft_ring *ring, uint64_t fill, const uint8_t 
 void vmft_ring_publish(const struct vmft_ring *ring, uint64_t position);
 
 /*
- * Bytes ready behind the consumer's own position, or -EBADMSG. The consumer keeps its
- * position itself: the shared tail only tells the producer.
+ * Bytes ready after the consumer's own position, or -EBADMSG. The consumer keeps its position
+ * itself; the shared tail is only for the producer.
  */
 int64_t vmft_ring_ready(const struct vmft_ring *ring, uint64_t position);
 

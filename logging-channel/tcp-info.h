@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the kernel knows of a TCP connection. A file of its own: linux/tcp.h, which has all of it,
- * and netinet/tcp.h, which has the options' names, cannot be included together. */
+/*
+ * What the kernel knows of a TCP connection. This is a file of its own because linux/tcp.h, which
+ * has all of it, and netinet/tcp.h, which has the names of the options, cannot be included
+ * together.
+ */
 #ifndef VMFT_TCP_INFO_H
 #define VMFT_TCP_INFO_H
 

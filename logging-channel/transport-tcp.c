@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * TCP. Two send buffers: one is under way while the other fills, so that what is logged
- * during a send leaves as one batch with the next.
+ * TCP. There are two send buffers: one is being sent while the other fills. What is logged during a
+ * send leaves as one batch with the next one.
  */
 #define _GNU_SOURCE
 #include "transport.h"
@@ -20,17 +20,19 @@
 
 #define BUFFER_BYTES (256u * 1024)
 #define BACKLOG	     16
-/* What is smaller fills no packet on any network that is worth having. */
+/* Less than this does not fill a packet on any usual network. */
 #define SMALL_BYTES    1200u
 #define LARGE_RESENDS  2u
 #define STUCK_NS       500000000u
 #define STUCK_AGAIN_NS 150000000u
-/* A host that is gone answers nothing: give it up after about three seconds, not the kernel's
- * two minutes, another may be waiting to be tried (tcp(7), TCP_SYNCNT). */
+/*
+ * A host that is gone does not answer. It is given up after about three seconds instead of the
+ * kernel's two minutes, as another host may wait to be tried (tcp(7), TCP_SYNCNT).
+ */
 #define SYN_RETRIES 1
-/* How long a connection is closed for that is to be flushed first. */
+/* How long a close waits for what is to be flushed. */
 #define LINGER_NS 1000000000u
-/* Without a descriptor to spare accept fails at once, each time, also when nobody wants in. */
+/* Without a free descriptor accept fails at once, also when nobody connects. */
 #define ACCEPT_AGAIN_NS 200000000u
 
 struct vmft_conn {
@@ -42,7 +44,7 @@ struct vmft_conn {
 	bool open; /* on_open ran */
 	bool accepted;
 	bool paused;	   /* the user wants no bytes now */
-	bool handing_over; /* on_bytes is running: what it looks at stays where it is */
+	bool handing_over; /* on_bytes is running: the bytes it looks at must not move */
 	bool closing;	   /* on_close is due once no operation is pending */
 	bool flush; /* close once all is sent and the peer has closed, or LINGER_NS are over */
 	bool ended; /* flush: all is sent, our end is shut */
@@ -128,9 +130,9 @@ static void fail(struct vmft_conn *conn, int error)
 }
 
 /*
- * A close with bytes unread resets the connection, and a reset throws away what the peer has
- * not read yet: the last frame, which says why. So our end is shut, and what still comes is
- * read away until the peer closes too.
+ * Closing while bytes are unread resets the connection. A reset throws away what the peer has not
+ * read yet, such as the last frame, which says why. So this end is shut down for writing, and what
+ * still arrives is read and dropped until the peer closes too.
  */
 static void end_if_flushed(struct vmft_conn *conn)
 {
@@ -175,16 +177,19 @@ static void hand_over(struct vmft_conn *conn)
 	}
 	conn->in_bytes -= (size_t)used;
 	memmove(conn->in, conn->in + used, conn->in_bytes);
-	/* A user that paused left bytes on purpose; else a full buffer it cannot use is a
-	 * frame over the cap. */
+	/*
+	 * A user that paused left bytes on purpose. Otherwise a full buffer that it cannot use is a
+	 * frame over the cap.
+	 */
 	if (conn->in_bytes == sizeof(conn->in) && !conn->paused && !conn->flush)
 		fail(conn, -EMSGSIZE);
 }
 
 /*
- * Unacknowledged for long, seen twice with a while between: a machine that stood still as a whole
- * has its peer's words first and the acknowledgement a moment later. What a device drops on this
- * host is not counted as sent again (tcp_write_xmit()).
+ * It must have been unacknowledged for long, and be seen so twice with some time in between: after
+ * this whole machine stood still, the peer's data arrives first and the acknowledgement a moment
+ * later. The kernel does not count what a device of this host drops as sent again
+ * (tcp_write_xmit()).
  */
 static bool is_stuck(struct vmft_conn *conn, uint64_t now)
 {
@@ -195,7 +200,7 @@ static bool is_stuck(struct vmft_conn *conn, uint64_t now)
 	return now - conn->stuck_ns >= STUCK_AGAIN_NS;
 }
 
-/* The peer speaks, so it would have acknowledged what it has. */
+/* The peer was heard, so it would have acknowledged what it has received. */
 static void look_at_large(struct vmft_conn *conn)
 {
 	struct vmft_tcp_info info;
@@ -226,7 +231,9 @@ static void on_recv(struct vmft_op *op, int result)
 	finish_if_quiet(conn);
 }
 
-/* n bytes are about to be sent: what fills the first packet of it is watched, if none was as long.
+/*
+ * n bytes are about to be sent. The first packet of them is watched, if no other as long was
+ * acknowledged yet.
  */
 static void probe_large(struct vmft_conn *conn, size_t n)
 {
@@ -296,11 +303,14 @@ static struct vmft_conn *conn_new(struct vmft_loop *loop, int fd,
 	conn->recv_op = (struct vmft_op){.done = on_recv, .owner = conn};
 	conn->send_op = (struct vmft_op){.done = on_send, .owner = conn};
 	conn->linger_op = (struct vmft_op){.done = on_linger, .owner = conn};
-	/* A batch is complete when it is sent: waiting for more only delays the ack. */
+	/* A batch is complete when it is sent. Waiting for more would only delay the ack. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	/* After a loss try again each 200 ms instead of half as often each time, as long as less
-	 * than four packets are under way, which is what the backup says, mostly (tcp_timer.c,
-	 * tcp_stream_is_thin(); no difference with bbr, which sets no threshold). */
+	/*
+	 * After a loss the kernel then tries again every 200 ms instead of half as often each time,
+	 * while less than four packets are under way. This is mostly so for what the backup sends
+	 * (tcp_timer.c, tcp_stream_is_thin(); it makes no difference with bbr, which sets no
+	 * threshold).
+	 */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, &on, sizeof(on));
 	return conn;
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A byte stream to a peer, behind an operations table: TCP over io_uring today, TLS or an
- * in-memory pair can take its place without a change above.
- *
- * A connection is owned by the transport; its user holds a pointer until on_close ran,
- * which happens exactly once for each connection that was handed out.
+ * A byte stream to a peer, as an operations table. The product has TCP over io_uring, tests/pair
+ * has one in memory; TLS can be another. The transport owns a connection. Its user may use the
+ * pointer until on_close has run, which happens exactly once for each connection that was handed
+ * out.
  */
 #ifndef VMFT_TRANSPORT_H
 #define VMFT_TRANSPORT_H
@@ -22,13 +21,17 @@ struct vmft_conn;
 struct vmft_conn_events {
 	/* Connected or accepted. */
 	void (*on_open)(void *user, struct vmft_conn *conn);
-	/* n bytes are here; returns how many were used (the rest comes again with more), or a
-	 * negative errno to close the connection. */
+	/*
+	 * n bytes have arrived. Returns how many were used; the rest is handed over again, with
+	 * more. A negative errno closes the connection.
+	 */
 	ssize_t (*on_bytes)(void *user, struct vmft_conn *conn, const uint8_t *bytes, size_t n);
 	/* What was queued has been handed to the network: there is room again. */
 	void (*on_sent)(void *user, struct vmft_conn *conn);
-	/* A listener: nobody can be accepted, for want of descriptors or memory (error is a
-	 * negative errno). It goes on trying; called when that begins. May be NULL. */
+	/*
+	 * Of a listener: it cannot accept, because descriptors or memory are short (error is a
+	 * negative errno). Called once when that begins; the listener keeps trying. May be NULL.
+	 */
 	void (*on_full)(void *user, int error);
 	/* The last call. error: 0 when the peer closed, else a negative errno. */
 	void (*on_close)(void *user, struct vmft_conn *conn, int error);
@@ -49,14 +52,18 @@ struct vmft_transport_ops {
 	int (*listen)(struct vmft_loop *loop, const struct sockaddr *addr, socklen_t addr_len,
 		      const struct vmft_conn_events *events, void *user,
 		      struct vmft_listener **ret);
-	/* Behind it the address is free, as far as connections that are still there go. Only once
-	 * the loop runs no more: vmft_loop_withdraw(). NULL is fine. */
+	/*
+	 * After that the address is free, except for connections that still exist. Only when the
+	 * loop does not run any more: it uses vmft_loop_withdraw(). NULL is fine.
+	 */
 	void (*unlisten)(struct vmft_listener *listener);
 	/* Whether connections may come from that address (the port does not count): 0, or
 	 * -EADDRNOTAVAIL, ... */
 	int (*is_own)(const struct sockaddr *addr, socklen_t addr_len);
-	/* Comes back through on_open or on_close. from may be NULL (any address). addr and
-	 * from are copied. */
+	/*
+	 * The answer is on_open or on_close. from may be NULL (any address). addr and from are
+	 * copied.
+	 */
 	int (*connect)(struct vmft_loop *loop, const struct sockaddr *from, socklen_t from_len,
 		       const struct sockaddr *addr, socklen_t addr_len,
 		       const struct vmft_conn_events *events, void *user);
@@ -64,10 +71,12 @@ struct vmft_transport_ops {
 	uint8_t *(*reserve)(struct vmft_conn *conn, size_t n);
 	void (*commit)(struct vmft_conn *conn, size_t n);
 	bool (*idle)(const struct vmft_conn *conn); /* nothing queued or under way */
-	/* Stops and starts reading: the peer is slowed by the network's own flow control. */
+	/* Stops and starts reading. The network's flow control slows the peer down. */
 	void (*pause)(struct vmft_conn *conn, bool paused);
-	/* on_close follows. flush: what is queued is sent first and the peer waited for until it
-	 * closes too, a second at most; no more bytes are handed over. */
+	/*
+	 * on_close follows. flush: what is queued is sent first, and the connection is kept until
+	 * the peer closes too, for a second at most. No more bytes are handed over.
+	 */
 	void (*close)(struct vmft_conn *conn, bool flush);
 	bool (*is_accepted)(const struct vmft_conn *conn);	/* the peer connected, not we */
 	const char *(*peer_name)(const struct vmft_conn *conn); /* "ADDRESS:PORT" */

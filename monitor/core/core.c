@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 /*
- * A handler fills the actions and returns the state to be in afterwards. It writes the
- * positions, core->why and core->lost, never core->state: vmft_core_step does.
+ * A handler fills in the actions and returns the next state. It writes the positions, core->why and
+ * core->lost. Only vmft_core_step() writes core->state.
  */
 typedef enum vmft_state handler_fn(struct vmft_core *core, const struct vmft_event_in *event,
 				   struct vmft_actions *ret);
@@ -60,7 +60,7 @@ static enum vmft_why peer_why(const struct vmft_core *core, const struct vmft_ev
 	}
 }
 
-/* This side's part is over: its guest is gone, or can't be trusted any longer. */
+/* This side has nothing more to do: its guest is gone, or cannot be trusted any longer. */
 static enum vmft_state end(struct vmft_core *core, enum vmft_why why, struct vmft_actions *ret)
 {
 	core->why = why;
@@ -93,7 +93,7 @@ static enum vmft_state on_pair_formed(struct vmft_core *core, const struct vmft_
 	return VMFT_STATE_PROTECTED;
 }
 
-/* No guest has run, so there is nothing to arbitrate about: wait for the next hello. */
+/* No guest has run, so no side has to be chosen. This side waits for the next hello. */
 static enum vmft_state on_forming_failed(struct vmft_core *core, const struct vmft_event_in *event,
 					 struct vmft_actions *ret)
 {
@@ -140,8 +140,8 @@ static enum vmft_state on_attach_point(struct vmft_core *core, const struct vmft
 }
 
 /*
- * The peer was told of no pair, so it will not go live: nobody has to be asked. What is
- * held in the gate leaves; to the outside it is output of a guest that was never protected.
+ * The peer was not told of a pair, so it will not go live and the arbiter need not be asked. The
+ * gate lets go what it holds: the guest was not protected when it sent that.
  */
 static enum vmft_state attach_failed(struct vmft_core *core, enum vmft_why why,
 				     struct vmft_actions *ret)
@@ -166,9 +166,9 @@ static enum vmft_state on_attach_gone(struct vmft_core *core, const struct vmft_
 }
 
 /*
- * Output was open up to now: until there is a pair it promises nothing. From here on it is
- * held, and once the backup has acked all that was seen outside, the pair is formed: whatever
- * was seen, the backup can take over behind it.
+ * Output was not held until now, because there was no pair to promise anything. It is held from
+ * here on. The pair is formed when the backup has acknowledged everything that was seen outside:
+ * then the backup can take over after anything that anybody has seen.
  */
 static enum vmft_state on_caught_up(struct vmft_core *core, const struct vmft_event_in *event,
 				    struct vmft_actions *ret)
@@ -214,7 +214,10 @@ static enum vmft_state on_backup_lost(struct vmft_core *core, const struct vmft_
 	return primary_alone(core, peer_why(core, event), ret);
 }
 
-/* Cumulative acks may repeat (heartbeats carry them); going back or ahead of the log is a lie. */
+/*
+ * Acks are cumulative and may repeat, as heartbeats carry them. An ack that goes back, or beyond
+ * what was sent, is a fault of the peer.
+ */
 static bool ack_is_sane(const struct vmft_core *core, const struct vmft_event_in *event)
 {
 	if (event->sent < core->acked)
@@ -228,7 +231,7 @@ static enum vmft_state on_ack(struct vmft_core *core, const struct vmft_event_in
 	if (!ack_is_sane(core, event))
 		return primary_alone(core, VMFT_WHY_PEER_FAULT, ret);
 	core->acked = event->position;
-	/* A backup that is not yet told of the pair would not take over with it. */
+	/* A backup that has not been told of the pair yet would not take over. */
 	if (!event->formed || event->position == core->released)
 		return core->state;
 	core->released = event->position;
@@ -237,7 +240,7 @@ static enum vmft_state on_ack(struct vmft_core *core, const struct vmft_event_in
 	return core->state;
 }
 
-/* Seen from outside nothing changes: the output rule holds whatever the lag is. */
+/* Nothing changes outside: the output rule does not depend on the lag. */
 static enum vmft_state on_lags(struct vmft_core *core, const struct vmft_event_in *event,
 			       struct vmft_actions *ret)
 {
@@ -268,8 +271,11 @@ static enum vmft_state on_hand_over(struct vmft_core *core, const struct vmft_ev
 	return VMFT_STATE_HANDING_OVER;
 }
 
-/* The backup may claim from the moment it hears this: the guest goes on here only if this side
- * wins the same number. It stands still, and what it still holds is the backup's to send. */
+/*
+ * The backup may claim as soon as it hears this. So the guest may go on here only if this side wins
+ * the same generation. The guest stands still, and the backup sends the output that this side still
+ * holds.
+ */
 static enum vmft_state on_all_handed(struct vmft_core *core, const struct vmft_event_in *event,
 				     struct vmft_actions *ret)
 {
@@ -287,7 +293,7 @@ static void thaw(struct vmft_core *core, struct vmft_actions *ret)
 	core->frozen = false;
 }
 
-/* The backup was not told to take over: it is a pair as before. */
+/* The backup was not told to take over, so the two are a pair as before. */
 static enum vmft_state on_hand_back(struct vmft_core *core, const struct vmft_event_in *event,
 				    struct vmft_actions *ret)
 {
@@ -303,7 +309,7 @@ static enum vmft_state on_took_over(struct vmft_core *core, const struct vmft_ev
 	return end(core, VMFT_WHY_HANDED_OVER, ret);
 }
 
-/* Nothing is left to be released. */
+/* No output is left to release. */
 static enum vmft_state on_ack_handed(struct vmft_core *core, const struct vmft_event_in *event,
 				     struct vmft_actions *ret)
 {
@@ -311,7 +317,10 @@ static enum vmft_state on_ack_handed(struct vmft_core *core, const struct vmft_e
 					: primary_alone(core, VMFT_WHY_PEER_FAULT, ret);
 }
 
-/* The backup has all of the guest: it need not be told, and the end is not this guest's. */
+/*
+ * The backup has the whole guest and need not be told. The end of QEMU here is not the end of the
+ * guest.
+ */
 static enum vmft_state on_handed_gone(struct vmft_core *core, const struct vmft_event_in *event,
 				      struct vmft_actions *ret)
 {
@@ -319,7 +328,7 @@ static enum vmft_state on_handed_gone(struct vmft_core *core, const struct vmft_
 	return end(core, VMFT_WHY_GUEST_DIED, ret);
 }
 
-/* Nothing is released by it yet. Before the attach point there was nothing to acknowledge. */
+/* This ack releases nothing yet. Before the attach point there was nothing to acknowledge. */
 static enum vmft_state on_ack_attaching(struct vmft_core *core, const struct vmft_event_in *event,
 					struct vmft_actions *ret)
 {
@@ -329,7 +338,10 @@ static enum vmft_state on_ack_attaching(struct vmft_core *core, const struct vmf
 	return core->state == VMFT_STATE_SEALING ? seal(core, ret) : VMFT_STATE_ATTACHING;
 }
 
-/* The gate went with the guest: nothing to release, but a lying peer is still hung up on. */
+/*
+ * QEMU is gone and its gate with it, so there is nothing to release. A wrong ack still closes the
+ * connection.
+ */
 static enum vmft_state on_ack_shipping(struct vmft_core *core, const struct vmft_event_in *event,
 				       struct vmft_actions *ret)
 {
@@ -341,7 +353,9 @@ static enum vmft_state on_ack_shipping(struct vmft_core *core, const struct vmft
 	return VMFT_STATE_SHIPPING;
 }
 
-/* The ring outlives QEMU: what it logged before its end must reach the backup before the bye. */
+/*
+ * The ring outlives QEMU. What QEMU logged before its end must reach the backup before the goodbye.
+ */
 static enum vmft_state on_primary_gone(struct vmft_core *core, const struct vmft_event_in *event,
 				       struct vmft_actions *ret)
 {
@@ -358,7 +372,7 @@ static enum vmft_state on_log_shipped(struct vmft_core *core, const struct vmft_
 	return end(core, core->why, ret);
 }
 
-/* No claim: with no guest to run, winning would only keep the backup from going live. */
+/* This side does not claim. It has no guest to run, and if it won, the backup could not go live. */
 static enum vmft_state on_shipping_lost(struct vmft_core *core, const struct vmft_event_in *event,
 					struct vmft_actions *ret)
 {
@@ -368,7 +382,10 @@ static enum vmft_state on_shipping_lost(struct vmft_core *core, const struct vmf
 
 /* PROTECTED, DRAINING and ENDING, backup */
 
-/* Held means acked, and acked means output may leave: only this backup can still know it. */
+/*
+ * What is held was acknowledged, so output that depends on it may have left. Only this backup still
+ * has it.
+ */
 static enum vmft_state on_log_held(struct vmft_core *core, const struct vmft_event_in *event,
 				   struct vmft_actions *ret)
 {
@@ -405,7 +422,9 @@ static enum vmft_state on_primary_lost(struct vmft_core *core, const struct vmft
 	return drain(core, ret);
 }
 
-/* The connection stays: the primary goes on with its guest if this side is gone before it is live.
+/*
+ * The connection stays open. If this side is gone before it is live, the primary goes on with its
+ * guest.
  */
 static enum vmft_state on_primary_hands_over(struct vmft_core *core,
 					     const struct vmft_event_in *event,
@@ -426,8 +445,8 @@ static enum vmft_state on_primary_ended(struct vmft_core *core, const struct vmf
 }
 
 /*
- * An agent that went live unasked, or replayed what was never given to it, is stopped before
- * anything else. In a formed pair the primary hears of it and goes on alone.
+ * An agent that went live without being told, or replayed what it was never given, is stopped
+ * first. In a formed pair the primary is told, and goes on alone.
  */
 static enum vmft_state on_agent_fault(struct vmft_core *core, const struct vmft_event_in *event,
 				      struct vmft_actions *ret)
@@ -454,9 +473,9 @@ static enum vmft_state on_replayed(struct vmft_core *core, const struct vmft_eve
 }
 
 /*
- * A backup that is not what the primary was may have answered differently to what the primary
- * was asked: it never goes live, not even when the primary is gone and nobody else is there. A
- * claim that is outstanding may be won with nobody to use it, as when the guest dies then.
+ * A backup whose guest differs from the primary's could contradict what the primary's guest told
+ * its clients. So it never goes live, even if the primary is gone and nobody else has the guest. A
+ * claim under way may still be won and then serves nobody, as when the guest dies at that moment.
  */
 static enum vmft_state on_diverged(struct vmft_core *core, const struct vmft_event_in *event,
 				   struct vmft_actions *ret)
@@ -479,7 +498,7 @@ static enum vmft_state on_backup_gone(struct vmft_core *core, const struct vmft_
 	return end(core, guest_why(event), ret);
 }
 
-/* The primary hears of it before the connection goes: it need not wait for silence. */
+/* The primary is told before the connection is closed, so it does not have to wait for silence. */
 static enum vmft_state on_stopped(struct vmft_core *core, const struct vmft_event_in *event,
 				  struct vmft_actions *ret)
 {
@@ -500,8 +519,11 @@ static enum vmft_state on_log_held_attaching(struct vmft_core *core,
 	return on_log_held(core, event, ret);
 }
 
-/* Half a state is thrown away, and a whole one too if nobody said that there is a pair: the
- * primary goes on without asking. Before the attach point nothing has run here: wait again. */
+/*
+ * A part of a state is thrown away. So is a whole one if the primary did not say that there is a
+ * pair, because such a primary goes on without asking the arbiter. Before the attach point nothing
+ * has run here, so this side waits for the next attach.
+ */
 static enum vmft_state attach_abandoned(struct vmft_core *core, enum vmft_why why,
 					struct vmft_actions *ret)
 {
@@ -534,8 +556,10 @@ static enum vmft_state on_attached(struct vmft_core *core, const struct vmft_eve
 
 /* ARBITRATING and after, both sides */
 
-/* A claim still outstanding may be won with nobody to use it: docs/failover.md, double faults. A
- * primary that has handed over may win it yet, and hears of this at once. */
+/*
+ * A claim under way may still be won and then serves nobody (docs/failover.md, double faults). A
+ * primary that has handed over may still win; it is told at once.
+ */
 static enum vmft_state on_guest_gone(struct vmft_core *core, const struct vmft_event_in *event,
 				     struct vmft_actions *ret)
 {
@@ -557,8 +581,8 @@ static enum vmft_state on_won_primary(struct vmft_core *core, const struct vmft_
 }
 
 /*
- * The gate opens with the order to go live, not after the agent's answer: nothing is left to
- * replay, and waiting would add a round trip to the outage.
+ * The gate opens together with the order to go live, not after the agent's answer. Nothing is left
+ * to replay, and waiting would make the outage longer by a round trip.
  */
 static enum vmft_state on_won_backup(struct vmft_core *core, const struct vmft_event_in *event,
 				     struct vmft_actions *ret)
@@ -576,7 +600,7 @@ static enum vmft_state on_claim_lost(struct vmft_core *core, const struct vmft_e
 				     struct vmft_actions *ret)
 {
 	(void)event;
-	/* To nobody else than the backup that was told to take over. */
+	/* Only to the backup that was told to take over. */
 	if (core->side == VMFT_SIDE_PRIMARY && core->handed)
 		return end(core, VMFT_WHY_HANDED_OVER, ret);
 	if (core->handed)
@@ -604,7 +628,7 @@ static enum vmft_state on_retry(struct vmft_core *core, const struct vmft_event_
 	return VMFT_STATE_ARBITRATING;
 }
 
-/* It records now, and may be attached to. */
+/* This side records now, and a backup may be attached to it. */
 static enum vmft_state on_live(struct vmft_core *core, const struct vmft_event_in *event,
 			       struct vmft_actions *ret)
 {
@@ -619,9 +643,9 @@ static enum vmft_state on_live(struct vmft_core *core, const struct vmft_event_i
 }
 
 /*
- * What is not listed is forbidden. STALE is what a closed connection, a dead guest or an
- * abandoned claim may still deliver. After PEER_LOST nothing of the peer counts any more: a
- * position taken in then would move the log's end behind a claim's back.
+ * An event that is not listed is forbidden. STALE marks what a closed connection, a dead guest or
+ * an abandoned claim may still deliver. After PEER_LOST nothing from the peer counts: a position
+ * accepted then would move the end of the log after the claim was made.
  */
 #define S(state) (1U << VMFT_STATE_##state)
 #define ON(handler, next)                                                                          \

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Prints the table in core.c as Graphviz draws it: docs/failover.dot is what this prints, checked
- * by a test; scripts/draw-failover makes the picture of it.
+ * Prints the table in core.c for Graphviz. docs/failover.dot is its output, which a test compares;
+ * scripts/draw-failover makes the picture.
  */
 #include <stdio.h>
 
 #include "core.h"
 
-/* Not drawn: what leads back to the state it came from. */
+/* A transition that leads back to its own state is not drawn. */
 static uint32_t targets(enum vmft_side side, enum vmft_state from, enum vmft_in in)
 {
 	uint32_t next;
@@ -17,7 +17,7 @@ static uint32_t targets(enum vmft_side side, enum vmft_state from, enum vmft_in 
 	return next & ~(1u << from);
 }
 
-/* What leads out of a state, or into one: bits of states. */
+/* The states that transitions out of a state lead to, or into it come from; bits of states. */
 static uint32_t all_targets(enum vmft_side side, enum vmft_state from)
 {
 	uint32_t all = 0;
@@ -27,14 +27,16 @@ static uint32_t all_targets(enum vmft_side side, enum vmft_state from)
 	return all;
 }
 
-/* Live makes a primary of a backup. */
+/* A backup that is live becomes a primary. */
 static enum vmft_side side_of(enum vmft_side side, enum vmft_state to)
 {
 	return to == VMFT_STATE_ALONE ? VMFT_SIDE_PRIMARY : side;
 }
 
-/* Nearly every state may end, or be found to have diverged, so these would be half of all lines:
- * each state gets an end of its own. */
+/*
+ * Nearly every state may end or be found to have diverged. Drawn to one node, these would be half
+ * of all lines, so each state gets an end of its own.
+ */
 static bool is_end(enum vmft_state state)
 {
 	return state == VMFT_STATE_ENDED || state == VMFT_STATE_DIVERGED;
@@ -122,7 +124,7 @@ static void print_edge(enum vmft_side side, enum vmft_state from, enum vmft_stat
 	printf("\"");
 	if (is_end(to))
 		printf(", color=\"%s\", fontcolor=\"%s\"", ink_of(to), ink_of(to));
-	/* Or all of one side would be drawn below the other. */
+	/* Without it Graphviz would draw one side below the other. */
 	else if (side_of(side, to) != side)
 		printf(", constraint=false, penwidth=2");
 	printf("];\n");

@@ -15,13 +15,13 @@
 
 #include "core.h"
 
-/* One step's actions cause a handful of events at most; more is a loop, and aborts. */
+/* The actions of one step cause a handful of events at most. More are a loop: the queue aborts. */
 #define VMFT_CORE_QUEUE_MAX 32u
 
 struct vmft_core_queue {
 	struct {
 		struct vmft_event_in event;
-		enum vmft_side side; /* of the core when the event was put in */
+		enum vmft_side side; /* of the core, when the event was put in */
 		enum vmft_state state;
 	} entry[VMFT_CORE_QUEUE_MAX];
 	unsigned first, count;

@@ -4,11 +4,14 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "monitor/common/status-json.h"
 
 static int set_patience(int fd, unsigned seconds)
 {
@@ -20,7 +23,7 @@ static int set_patience(int fd, unsigned seconds)
 	return 0;
 }
 
-/* What the kernel says of a call that was given up. */
+/* A call whose time is over fails with EAGAIN. */
 static int negative_errno(void)
 {
 	return errno == EAGAIN || errno == EWOULDBLOCK ? -ETIMEDOUT : -errno;
@@ -106,6 +109,42 @@ void vmft_cli_explain(const char *path, int fd, int rc, unsigned seconds)
 			      path, seconds);
 }
 
+int vmft_cli_status(const char *path, unsigned seconds, struct vmft_status *ret)
+{
+	char *answer = malloc(VMFT_CLI_ANSWER_MAX);
+	int fd = vmft_cli_connect(path, seconds);
+	int rc = fd;
+
+	if (!answer)
+		rc = -ENOMEM;
+	else if (fd >= 0)
+		rc = vmft_cli_ask(fd, "status", answer, VMFT_CLI_ANSWER_MAX);
+	if (rc == 0)
+		rc = vmft_cli_read_status(answer, ret);
+	if (fd >= 0)
+		close(fd);
+	free(answer);
+	return rc;
+}
+
+int vmft_cli_read_status(const char *answer, struct vmft_status *ret)
+{
+	struct json_object *object = vmft_cli_parse(answer);
+	const bool good = object && vmft_cli_is_ok(object);
+
+	if (good)
+		vmft_status_decode(object, ret);
+	json_object_put(object);
+	return good ? 0 : -EBADMSG;
+}
+
+bool vmft_cli_is_ok(struct json_object *answer)
+{
+	struct json_object *ok = NULL;
+
+	return json_object_object_get_ex(answer, "ok", &ok) && json_object_get_boolean(ok);
+}
+
 const char *vmft_cli_text(struct json_object *answer, const char *key, const char *missing)
 {
 	struct json_object *value = NULL;
@@ -113,18 +152,4 @@ const char *vmft_cli_text(struct json_object *answer, const char *key, const cha
 	return json_object_object_get_ex(answer, key, &value) && value
 		   ? json_object_get_string(value)
 		   : missing;
-}
-
-double vmft_cli_number(struct json_object *answer, const char *key)
-{
-	struct json_object *value = NULL;
-	double number;
-
-	if (!json_object_object_get_ex(answer, key, &value))
-		return 0;
-	number = json_object_get_double(value);
-	/* Also not a number at all. */
-	if (!(number > 0))
-		return 0;
-	return number < VMFT_CLI_NUMBER_MAX ? number : VMFT_CLI_NUMBER_MAX;
 }

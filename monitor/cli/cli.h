@@ -4,7 +4,12 @@
 #define VMFT_CLI_H
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
+
+#include "monitor/common/status-fields.h"
+#include "sides.h"
 
 #define VMFT_CLI_ANSWER_MAX (256u * 1024)
 
@@ -19,22 +24,53 @@ int vmft_cli_connect(const char *path, unsigned seconds);
  * when the answer is longer than size; -ETIMEDOUT. */
 int vmft_cli_ask(int fd, const char *verb, char *answer, size_t size);
 
-/* Says on stderr, in one line, why connect (fd is negative) or ask failed, and what to do. */
+/* Prints on stderr, in one line, why connect (fd is negative) or ask failed, and what to do. */
 void vmft_cli_explain(const char *path, int fd, int rc, unsigned seconds);
 
 /* The answer as an object, owned by the caller; NULL: it is none. */
 struct json_object *vmft_cli_parse(const char *answer);
-
-/* A field of an answer, into which the text points; missing, 0 if it is not there or null. A
- * number is from 0 to VMFT_CLI_NUMBER_MAX, whatever it says: it fits into 64 bits. */
-#define VMFT_CLI_NUMBER_MAX 9e18
+/* Whether it says that what was asked was done. */
+bool vmft_cli_is_ok(struct json_object *answer);
+/* A field of an answer, into which the text points; missing if it is not there or null. */
 const char *vmft_cli_text(struct json_object *answer, const char *key, const char *missing);
-double vmft_cli_number(struct json_object *answer, const char *key);
 
-/* The larger commands, a file each, with options of their own. argv[0] is what the command is
- * called in messages, "vmft replay". They return the exit code. */
-int vmft_cli_declare_dead(int argc, char *argv[]);
-int vmft_cli_drill(int argc, char *argv[]);
-int vmft_cli_replay(int argc, char *argv[]);
+/* The status of a side: connects, asks and reads the answer. 0, or why not: as connect and ask;
+ * -EBADMSG when the answer is no status. */
+int vmft_cli_status(const char *path, unsigned seconds, struct vmft_status *ret);
+/* The last part of it, for an answer that is there already. 0 or -EBADMSG. */
+int vmft_cli_read_status(const char *answer, struct vmft_status *ret);
+
+/* Prints an answer for a person, what was refused on err. The exit code of the command. */
+int vmft_cli_print_answer(const char *answer, FILE *to, FILE *err);
+
+/* --- commands that talk to the monitor of one side -------------------------------- */
+
+struct vmft_call {
+	const char *name;		   /* "vmft freeze", for messages */
+	const char *verb;		   /* "freeze" */
+	const char *side;		   /* as given: a VM's name or a socket; NULL: none */
+	char socket[VMFT_SOCKET_PATH_MAX]; /* of side */
+	unsigned seconds;		   /* to wait for an answer */
+	bool json;
+};
+
+/* Options that these commands share: --json and --timeout. help: what the command does. many: the
+ * VM may be left out, which stands for all of this host. Ends the program if they are wrong. */
+void vmft_call_parse(int argc, char *argv[], const char *help, bool many, unsigned patience_s,
+		     struct vmft_call *ret);
+/* Finds the socket. 0, or the exit code, and why is printed. */
+int vmft_call_find(struct vmft_call *call);
+/* Prints the monitor's answer, as it is with --json. The exit code. */
+int vmft_call_print(const struct vmft_call *call, const char *answer);
+
+/* The commands. argv[0] is what the command is called in messages, "vmft replay"; help is its line
+ * in the table of commands. They return the exit code. */
+int vmft_cli_tell(int argc, char *argv[], const char *help);
+int vmft_cli_show_status(int argc, char *argv[], const char *help);
+int vmft_cli_watch(int argc, char *argv[], const char *help);
+int vmft_cli_switchover(int argc, char *argv[], const char *help);
+int vmft_cli_declare_dead(int argc, char *argv[], const char *help);
+int vmft_cli_drill(int argc, char *argv[], const char *help);
+int vmft_cli_replay(int argc, char *argv[], const char *help);
 
 #endif

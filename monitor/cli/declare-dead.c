@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "cli.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/pair-config.h"
@@ -37,9 +38,9 @@ static const char doc[] =
     "Say that a VM runs nowhere, so that it may be started again.\v"
     "NAME stands for the pair file " PAIR_DIRECTORY "/NAME.conf; a pair file may be named "
     "instead.\n\n"
-    "The arbiter's latest generation gets an end on record. Nothing is removed: whichever side "
-    "of the VM still sleeps somewhere finds that it has lost. If the guest is running all the "
-    "same and you start the VM anew, there are two of it. Look at each host of the pair file "
+    "This records at the arbiter that the latest generation has ended. It removes nothing: a side "
+    "of the VM that is only stopped somewhere finds that it has lost. If the guest is running "
+    "after all and you start the VM anew, there are two of it. Look at each host of the pair file "
     "first.\n\n"
     "Exit status: 0 done, or there was nothing to do; 1 not done; 2 wrong usage or pair file; 7 "
     "a side of the VM runs on this host; 8 the arbiter gives no answer.";
@@ -63,14 +64,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_ARG:
 		if (state->arg_num > 0)
-			argp_error(state, "one VM: %s is too much", arg);
+			vmft_arguments_wrong(state, "one VM: %s is too much", arg);
 		r->vm = arg;
 		return 0;
 	case ARGP_KEY_END:
 		if (!r->vm)
-			argp_error(state, "needs the name of a VM, or its pair file");
+			vmft_arguments_wrong(state, "needs the name of a VM, or its pair file");
 		if (!r->yes && (r->json || !isatty(STDIN_FILENO)))
-			argp_error(state, "nobody can be asked here: give --yes");
+			vmft_arguments_wrong(state, "nobody can be asked here: give --yes");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -96,7 +97,7 @@ static int load(struct request *r, struct vmft_error *err)
 	return vmft_pair_config_load(r->pair_file, &r->config, err);
 }
 
-/* A monitor whose side is over answers too: its QEMU is kept for inspection. */
+/* The monitor of a side that is over answers too: its QEMU is kept so that it can be looked at. */
 static bool is_over(const char *state)
 {
 	return strcmp(state, "fenced") == 0 || strcmp(state, "ended") == 0 ||
@@ -118,36 +119,35 @@ static bool is_local(const struct vmft_channel_address *address)
 	return local;
 }
 
-/* What can be seen from here: no side of the VM runs on this host. */
+/* NULL: nobody listens there, or that side has no guest (one in forming waits for a primary). */
+static const char *running_state(const char *path)
+{
+	static struct vmft_status status;
+	int rc = vmft_cli_status(path, VMFT_CLI_PATIENCE_S, &status);
+
+	if (rc == -ENOENT || rc == -ECONNREFUSED)
+		return NULL;
+	/* A monitor that is there and gives no answer may be stopped. */
+	if (rc < 0)
+		return "not known";
+	return is_over(status.state) || strcmp(status.state, "forming") == 0 ? NULL : status.state;
+}
+
+/* All that can be found out from here: whether a side of the VM runs on this host. */
 static int check_host(const struct request *r, struct vmft_error *err)
 {
-	static char answer[VMFT_CLI_ANSWER_MAX];
-
 	for (int host = 0; host < VMFT_HOST_COUNT; host++) {
 		const char *path = r->config.host[host].control;
-		struct json_object *object;
 		const char *state;
-		int fd, rc;
 
-		if (!r->config.has_host[host] || !is_local(&r->config.host[host].channel) ||
-		    (fd = vmft_cli_connect(path, VMFT_CLI_PATIENCE_S)) < 0)
+		if (!r->config.has_host[host] || !is_local(&r->config.host[host].channel))
 			continue;
-		rc = vmft_cli_ask(fd, "status", answer, sizeof(answer));
-		close(fd);
-		object = rc == 0 ? vmft_cli_parse(answer) : NULL;
-		state = vmft_cli_text(object, "state", "running");
-		/* One that waits for a primary has no guest. */
-		if (!is_over(state) && strcmp(state, "forming") != 0)
-			(void)vmft_error_set(err, -EBUSY, VMFT_EXIT_PEER,
-					     "%s runs on this host, its state is %s (%s): end it "
-					     "first",
-					     r->config.name, state, path);
-		else
-			state = NULL;
-		if (object)
-			json_object_put(object);
+		state = running_state(path);
 		if (state)
-			return -EBUSY;
+			return vmft_error_set(err, -EBUSY, VMFT_EXIT_PEER,
+					      "%s runs on this host, its state is %s (%s): end it "
+					      "first",
+					      r->config.name, state, path);
 	}
 	return 0;
 }
@@ -157,7 +157,7 @@ static void explain(const struct request *r, const struct vmft_arbiter_latest *l
 	printf("%s, arbiter %s\n"
 	       "  generation %llu is held by \"%s\" and has not ended.\n"
 	       "  This adds a record that it is over. The VM can then be started again, as\n"
-	       "  generation %llu; a side that still sleeps somewhere loses.\n"
+	       "  generation %llu; a side that is only stopped somewhere loses.\n"
 	       "  If the guest is still running on one of these hosts, there will be two of it:\n",
 	       r->config.name, r->config.arbiter, (unsigned long long)latest->generation,
 	       latest->owner, (unsigned long long)latest->generation + 1);
@@ -249,7 +249,7 @@ static int open_and_declare(const struct request *r, struct vmft_error *err)
 	return rc;
 }
 
-int vmft_cli_declare_dead(int argc, char *argv[])
+int vmft_cli_declare_dead(int argc, char *argv[], const char *help)
 {
 	const struct argp argp = {
 	    .options = option_table, .parser = parse_option, .args_doc = "NAME", .doc = doc};
@@ -257,7 +257,8 @@ int vmft_cli_declare_dead(int argc, char *argv[])
 	static struct request r;
 	int rc;
 
-	argp_parse(&argp, argc, argv, 0, NULL, &r);
+	(void)help;
+	vmft_arguments_parse(&argp, argc, argv, &r);
 	rc = load(&r, &err);
 	if (rc == 0)
 		rc = check_host(&r, &err);

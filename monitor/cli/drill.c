@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vmft drill: a fault done on purpose to a protected VM, on the host it runs on, and what its
- * clients saw of it. It refuses to begin where the fault would cost the guest: the pair must be
+ * vmft drill: does a fault to a protected VM on purpose, on the host it runs on, and reports what
+ * a client saw of it. It refuses to begin where the fault would cost the guest: the pair must be
  * protected, and a client must be served.
  */
 #define _GNU_SOURCE
@@ -20,15 +20,19 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "cli.h"
 #include "monitor/common/exit-codes.h"
+#include "peer-command.h"
 #include "probe.h"
-#include "socket-name.h"
 
 #define MS UINT64_C(1000000)
 
 /* Long enough for two keep-alives of the connection that is kept. */
 #define KEPT_MS 2500
+
+/* How long a command for the other side may take: ssh to a host that is slow to answer. */
+#define PEER_MS 10000u
 
 enum fault {
 	FAULT_KILL_QEMU,
@@ -41,31 +45,33 @@ enum fault {
 static const struct {
 	const char *name;
 	const char *text;
-	bool stops; /* SIGSTOP, SIGCONT afterwards: its processes must be found fenced */
+	bool stops; /* by SIGSTOP; after SIGCONT its processes must be fenced */
 } faults[FAULTS] = {
     [FAULT_KILL_QEMU] = {"kill-qemu", "QEMU is killed (SIGKILL)", false},
     [FAULT_KILL_MONITOR] = {"kill-monitor", "the monitor is killed (SIGKILL)", false},
-    [FAULT_STOP_QEMU] = {"stop-qemu", "QEMU is stopped (SIGSTOP), and let go on afterwards", true},
+    [FAULT_STOP_QEMU] = {"stop-qemu", "QEMU is stopped (SIGSTOP), and continued afterwards", true},
     [FAULT_STOP_BOTH] = {"stop-host",
-			 "QEMU and monitor are stopped (SIGSTOP), and let go on afterwards", true},
+			 "QEMU and monitor are stopped (SIGSTOP), and continued afterwards", true},
 };
 
 static const char doc[] =
     "Do a fault to the live side of a protected VM, on its host, and report what a client saw of "
     "it. NAME is the VM's, SOCKET the control socket of the primary.\v"
     "Faults (--fault): kill-qemu, kill-monitor, stop-qemu, stop-host; random picks one.\n\n"
-    "The drill begins only if the pair is protected and ADDRESS answers. Afterwards this host's "
-    "processes are to be started anew as backup.\n\n"
+    "The drill begins only if the pair is protected and ADDRESS answers. Afterwards start this "
+    "host's side anew, as backup.\n\n"
     "Exit status: 0 the guest was carried on, 1 it was not, or the drill could not begin, 2 wrong "
     "usage, 6 nobody answers there.";
 
 static const struct argp_option option_table[] = {
-    {"probe", 'p', "ADDRESS:PORT", 0, "a TCP service of the guest: connected to all the time", 0},
+    {"probe", 'p', "ADDRESS:PORT", 0, "a TCP service of the guest, to be connected to", 0},
     {"fault", 'f', "KIND", 0, "default kill-qemu; random: one of them, by --seed", 0},
     {"seed", 'S', "N", 0, "of a random fault; the same seed gives the same fault", 0},
     {"peer", 'P', "COMMAND", 0,
-     "prints the status of the backup's side, say 'ssh HOST vmft --json status SOCKET'", 0},
-    {"seconds", 's', "N", 0, "of probing before the fault and after it, default 3", 0},
+     "prints the status of the backup's side: 'ssh HOST vmft --json status NAME'; given up after "
+     "10 s",
+     0},
+    {"seconds", 's', "N", 0, "how long to probe before the fault and after it, default 3", 0},
     {"timeout", 't', "N", 0, "seconds until the guest counts as lost, default 60", 0},
     {"yes", 'y', NULL, 0, "do not ask", 0},
     {"json", 'j', "FILE", 0, "write the result there", 0},
@@ -81,7 +87,7 @@ struct options {
 	bool yes, random;
 };
 
-/* What the backup's side says of itself, asked by a thread: ssh takes its time. */
+/* What the backup's side says of itself. A thread asks it: ssh may take long. */
 struct peer {
 	const char *command;
 	atomic_bool over;
@@ -100,10 +106,10 @@ struct drill {
 	uint64_t generation;
 	uint64_t lag_ms;
 	uint64_t fault_ns;
-	uint64_t served_ns; /* first success behind the fault that counts */
-	int kept;	    /* of the connection that was kept: 0 or a negative errno */
+	uint64_t served_ns; /* first success after the fault that counts */
+	int kept;	    /* the connection that was kept: 0 or a negative errno */
 	bool verified;
-	char fenced[64]; /* state of a side that was stopped, after it went on; "" else */
+	char fenced[64]; /* state of a side that was stopped and continued; "": none was */
 };
 
 static bool parse_count(const char *text, int *ret)
@@ -161,26 +167,28 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case 'f':
 		o->random = strcmp(arg, "random") == 0;
 		if (!o->random && !parse_fault(arg, &o->fault))
-			argp_error(state, "no such fault: %s", arg);
+			vmft_arguments_wrong(state, "no such fault: %s", arg);
 		return 0;
 	case 'S':
 		if (!parse_seed(arg, &o->seed))
-			argp_error(state, "%s: write a whole number for --seed", arg);
+			vmft_arguments_wrong(state, "%s: write a whole number for --seed", arg);
 		return 0;
 	case 's':
 	case 't':
 		if (!parse_count(arg, key == 's' ? &o->seconds : &o->timeout))
-			argp_error(state, "%s: write a number of seconds from 1 to 3600", arg);
+			vmft_arguments_wrong(state, "%s: write a number of seconds from 1 to 3600",
+					     arg);
 		return 0;
 	case ARGP_KEY_ARG:
 		if (state->arg_num > 0)
-			argp_error(state, "one VM: %s is too much", arg);
+			vmft_arguments_wrong(state, "one VM: %s is too much", arg);
 		o->side = arg;
 		return 0;
 	case ARGP_KEY_END:
 		if (!o->side || !o->probe)
-			argp_error(state, "needs the VM's name or the control socket of the "
-					  "primary, and --probe");
+			vmft_arguments_wrong(state,
+					     "needs the VM's name or the control socket of the "
+					     "primary, and --probe");
 		if (o->random)
 			o->fault = (enum fault)(o->seed % FAULTS);
 		return 0;
@@ -189,7 +197,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	}
 }
 
-/* The status of this host's side, owned by the caller; NULL: nobody answers. */
 static int find_side(struct options *o)
 {
 	struct vmft_error err = {0};
@@ -201,18 +208,10 @@ static int find_side(struct options *o)
 	return err.exit_code;
 }
 
-static struct json_object *own_status(const struct options *o)
+/* Of this host's side. */
+static int own_status(const struct options *o, struct vmft_status *ret)
 {
-	char *answer = malloc(VMFT_CLI_ANSWER_MAX);
-	int fd = vmft_cli_connect(o->socket, VMFT_CLI_PATIENCE_S);
-	struct json_object *object = NULL;
-
-	if (answer && fd >= 0 && vmft_cli_ask(fd, "status", answer, VMFT_CLI_ANSWER_MAX) == 0)
-		object = vmft_cli_parse(answer);
-	if (fd >= 0)
-		close(fd);
-	free(answer);
-	return object;
+	return vmft_cli_status(o->socket, VMFT_CLI_PATIENCE_S, ret);
 }
 
 static int fail(const char *text, const char *detail)
@@ -221,52 +220,54 @@ static int fail(const char *text, const char *detail)
 	return VMFT_EXIT_INTERNAL;
 }
 
-/* A backup that lags replays what it lags by before it goes live: that would be a long outage, and
- * no measure of the pair. */
+/* A backup that lags first replays all that it is behind: the outage would be long, and would not
+ * show how the pair is otherwise. */
 static int refuse_state(const char *state)
 {
 	if (strcmp(state, "lagging") == 0)
-		return fail("the backup lags behind, clients would wait until it caught up: drill "
-			    "when the state is protected again, not ",
-			    state);
+		return fail(
+		    "the backup lags, clients would wait until it has caught up: drill when "
+		    "the state is protected again, not ",
+		    state);
 	return fail("the guest is not protected, a fault would cost it: its state is ", state);
 }
 
 /* 0: it is not there, or cannot be one. */
-static pid_t pid_of(struct json_object *status, const char *key)
+static pid_t pid_of(uint64_t number)
 {
-	const double number = vmft_cli_number(status, key);
-
 	return number <= INT32_MAX ? (pid_t)number : 0;
 }
 
-/* Reads what the fault will be done to; refuses a pair that would not survive it. */
+static int check(const struct drill *d, const struct vmft_status *status)
+{
+	if (strcmp(status->role, "primary") != 0)
+		return fail("the guest is not live here: drill its primary; this side is ",
+			    status->role);
+	if (strcmp(status->state, "protected") != 0)
+		return refuse_state(status->state);
+	if (d->qemu <= 1 || d->monitor <= 1)
+		return fail("the monitor does not say which processes are the VM's", "");
+	return VMFT_EXIT_OK;
+}
+
+/* Reads which processes the fault is for; refuses a pair that would not survive it. */
 static int look(struct drill *d)
 {
-	struct json_object *status = own_status(&d->options);
-	int code = VMFT_EXIT_OK;
+	static struct vmft_status status;
 
-	if (!status) {
+	if (own_status(&d->options, &status) < 0) {
 		(void)fprintf(stderr,
 			      "vmft drill: %s: nobody answers; is this side of the VM "
 			      "running?\n",
 			      d->options.socket);
 		return VMFT_EXIT_ADDRESS;
 	}
-	(void)snprintf(d->name, sizeof(d->name), "%s", vmft_cli_text(status, "name", ""));
-	d->qemu = pid_of(status, "guest_pid");
-	d->monitor = pid_of(status, "monitor_pid");
-	d->generation = (uint64_t)vmft_cli_number(status, "generation");
-	d->lag_ms = (uint64_t)vmft_cli_number(status, "lag_ms");
-	if (strcmp(vmft_cli_text(status, "role", ""), "primary") != 0)
-		code = fail("the guest is not live here: drill its primary; this side is ",
-			    vmft_cli_text(status, "role", ""));
-	else if (strcmp(vmft_cli_text(status, "state", ""), "protected") != 0)
-		code = refuse_state(vmft_cli_text(status, "state", ""));
-	else if (d->qemu <= 1 || d->monitor <= 1)
-		code = fail("the monitor does not say which processes are the VM's", "");
-	json_object_put(status);
-	return code;
+	(void)snprintf(d->name, sizeof(d->name), "%s", status.name);
+	d->qemu = pid_of(status.guest_pid);
+	d->monitor = pid_of(status.monitor_pid);
+	d->generation = status.generation;
+	d->lag_ms = status.lag_ms;
+	return check(d, &status);
 }
 
 static bool confirmed(const struct drill *d)
@@ -280,51 +281,33 @@ static bool confirmed(const struct drill *d)
 
 /* --- the other side ---------------------------------------------------------- */
 
-static struct json_object *peer_status(const char *command)
-{
-	char *answer = malloc(VMFT_CLI_ANSWER_MAX);
-	FILE *output = popen(command, "re");
-	struct json_object *object = NULL;
-	size_t n;
-
-	if (answer && output) {
-		n = fread(answer, 1, VMFT_CLI_ANSWER_MAX - 1, output);
-		answer[n] = '\0';
-		object = vmft_cli_parse(answer);
-	}
-	if (output)
-		(void)pclose(output);
-	free(answer);
-	return object;
-}
-
 static void *follow_peer(void *arg)
 {
+	static struct vmft_status status;
 	struct peer *peer = arg;
 
 	while (!atomic_load(&peer->over) && atomic_load(&peer->live_seen_ns) == 0) {
-		struct json_object *status = peer_status(peer->command);
-
-		if (status && strcmp(vmft_cli_text(status, "role", ""), "primary") == 0) {
-			atomic_store(&peer->generation,
-				     (uint64_t)vmft_cli_number(status, "generation"));
+		if (vmft_peer_command(peer->command, PEER_MS, &peer->over, &status) == 0 &&
+		    strcmp(status.role, "primary") == 0) {
+			atomic_store(&peer->generation, status.generation);
 			atomic_store(&peer->live_seen_ns, vmft_probe_now());
 		}
-		json_object_put(status);
 		(void)usleep(50000);
 	}
 	return NULL;
 }
 
-static int check_peer(const struct options *o)
+static int check_peer(const struct drill *d)
 {
-	struct json_object *status = o->peer ? peer_status(o->peer) : NULL;
-	const bool good =
-	    !o->peer || (status && strcmp(vmft_cli_text(status, "role", ""), "backup") == 0);
+	const char *command = d->options.peer;
+	static struct vmft_status status;
+	int rc = command ? vmft_peer_command(command, PEER_MS, &d->peer.over, &status) : 0;
 
-	json_object_put(status);
-	return good ? VMFT_EXIT_OK
-		    : fail("this does not print the status of the backup: ", o->peer);
+	if (rc == -ETIMEDOUT)
+		return fail("this has not printed the status of the backup within 10 s: ", command);
+	if (rc < 0 || (command && strcmp(status.role, "backup") != 0))
+		return fail("this does not print the status of the backup: ", command);
+	return VMFT_EXIT_OK;
 }
 
 /* --- the fault --------------------------------------------------------------- */
@@ -387,9 +370,9 @@ static bool peer_is_live(const struct drill *d)
 }
 
 /*
- * Connections under way at the fault may still be answered by what had left the host before. So
- * the guest counts as served again when it has answered behind the longest gap there was, and
- * the other side, if it can be asked, is live.
+ * Connections that were being made at the fault may still be answered by frames that had left the
+ * host before it. So the guest counts as served again when it has answered after the longest gap
+ * there was, and the other side, if it can be asked, is live.
  */
 static bool is_carried_on(struct drill *d)
 {
@@ -398,7 +381,7 @@ static bool is_carried_on(struct drill *d)
 
 	if (!peer_is_live(d) || p->gap_from_ns + p->gap_ns < d->fault_ns)
 		return false;
-	/* One that has just been answered may be the last for a while. */
+	/* An answer that has just come may be the last one for a while. */
 	d->served_ns = p->gap_from_ns + p->gap_ns;
 	return now - d->served_ns > 500 * MS && now - p->last_good_ns < 200 * MS;
 }
@@ -410,7 +393,8 @@ static int wait_carried_on(struct drill *d)
 
 	while (!is_carried_on(d)) {
 		if (vmft_probe_now() > until)
-			return fail("the guest was not carried on in the time given", "");
+			return fail("the guest was not carried on in the time given (--timeout)",
+				    "");
 		if (vmft_probe_now() > told) {
 			(void)fprintf(stderr,
 				      "... %llu s since the fault, the guest does not answer "
@@ -424,19 +408,20 @@ static int wait_carried_on(struct drill *d)
 	return VMFT_EXIT_OK;
 }
 
-/* A side that slept through a failover must find that it has lost, and say so. */
-static int let_go_on(struct drill *d)
+/* A side that was stopped during a failover must find that it has lost, and say so. */
+static int continue_side(struct drill *d)
 {
+	static struct vmft_status status;
+
 	if (!faults[d->options.fault].stops)
 		return VMFT_EXIT_OK;
 	(void)kill(d->monitor, SIGCONT);
 	(void)kill(d->qemu, SIGCONT);
 	for (int i = 0; i < 100; i++) {
-		struct json_object *status = own_status(&d->options);
+		const bool answers = own_status(&d->options, &status) == 0;
 
 		(void)snprintf(d->fenced, sizeof(d->fenced), "%s",
-			       status ? vmft_cli_text(status, "state", "") : "ended");
-		json_object_put(status);
+			       answers ? status.state : "ended");
 		if (strcmp(d->fenced, "fenced") == 0 || strcmp(d->fenced, "ended") == 0)
 			return VMFT_EXIT_OK;
 		vmft_probe_run(&d->probe, 100);
@@ -455,7 +440,7 @@ static const char *kept_text(const struct drill *d)
 {
 	if (d->kept == 0)
 		return "still open";
-	return d->kept == -EPIPE ? "closed by the service, in order" : strerror(-d->kept);
+	return d->kept == -EPIPE ? "closed by the service in an orderly way" : strerror(-d->kept);
 }
 
 static void print_report(const struct drill *d)
@@ -478,7 +463,7 @@ static void print_report(const struct drill *d)
 	       (unsigned long long)d->probe.bad);
 	printf("  one from before it   %s\n", kept_text(d));
 	if (d->fenced[0])
-		printf("  the side let go on   %s\n", d->fenced);
+		printf("  the stopped side     %s, after it was continued\n", d->fenced);
 }
 
 static void add(struct json_object *object, const char *key, struct json_object *value)
@@ -531,7 +516,7 @@ static int begin(struct drill *d)
 			return fail("cannot start a thread", "");
 		d->peer.started = true;
 	}
-	/* Gaps from here on: those before the fault are the service's own. */
+	/* Gaps count from here on: those before the fault have other causes. */
 	d->probe.gap_ns = d->probe.gap_from_ns = 0;
 	return VMFT_EXIT_OK;
 }
@@ -545,12 +530,12 @@ static int run(struct drill *d)
 	if (rc == VMFT_EXIT_OK)
 		rc = wait_carried_on(d);
 	if (rc == VMFT_EXIT_OK)
-		rc = let_go_on(d);
+		rc = continue_side(d);
 	if (d->fault_ns == 0)
 		return rc;
 	vmft_probe_run(&d->probe, KEPT_MS);
 	d->kept = vmft_probe_kept(&d->probe);
-	/* One that broke means a guest that does not know it: it was started anew. */
+	/* A connection that is reset is not known to the guest: it was started anew. */
 	if (rc == VMFT_EXIT_OK && d->kept < 0 && d->kept != -EPIPE)
 		rc = fail("a connection from before the fault broke: ", strerror(-d->kept));
 	print_report(d);
@@ -559,7 +544,7 @@ static int run(struct drill *d)
 	return rc;
 }
 
-int vmft_cli_drill(int argc, char *argv[])
+int vmft_cli_drill(int argc, char *argv[], const char *help)
 {
 	const struct argp argp = {
 	    .options = option_table,
@@ -570,16 +555,17 @@ int vmft_cli_drill(int argc, char *argv[])
 	struct drill *d = calloc(1, sizeof(*d));
 	int code;
 
+	(void)help;
 	if (!d)
 		return fail("no memory", "");
 	d->options = (struct options){
 	    .fault = FAULT_KILL_QEMU, .seed = (unsigned)time(NULL), .seconds = 3, .timeout = 60};
-	argp_parse(&argp, argc, argv, 0, NULL, &d->options);
+	vmft_arguments_parse(&argp, argc, argv, &d->options);
 	code = find_side(&d->options);
 	if (code == VMFT_EXIT_OK)
 		code = look(d);
 	if (code == VMFT_EXIT_OK)
-		code = check_peer(&d->options);
+		code = check_peer(d);
 	if (code == VMFT_EXIT_OK && !confirmed(d))
 		code = fail("nothing was done", "");
 	else if (code == VMFT_EXIT_OK)

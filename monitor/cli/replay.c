@@ -2,13 +2,13 @@
 /*
  * vmft replay: runs a log that a backup saved once more, offline.
  *
- * The log may come from anybody: what it says is checked, and nothing it names is executed. Which
- * QEMU it is says this host or the user, and that must be the build the log was made with.
+ * The log may come from anybody: what it says is checked, and no program it names is executed.
+ * This host or the user says which QEMU runs; it must be the build the log was made with.
  *
- * The saved command line is checked as one given to vmft-qemu is, given other disks, taps and
- * consoles (monitor/wrapper/offline.h) and started through vmft-qemu as a backup in a network
- * namespace of its own; the monitor beside it reads the log from the file
- * (monitor/daemon/savedlog/replay.h) and says how it went.
+ * The saved command line is checked as a command line of vmft-qemu is. It is given other disks,
+ * taps and consoles (monitor/wrapper/offline.h) and is started through vmft-qemu, as a backup in
+ * a network namespace of its own. The monitor beside it reads the log from the file
+ * (monitor/daemon/savedlog/replay.h) and reports how it went.
  */
 #define _GNU_SOURCE
 #include <argp.h>
@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "cli.h"
 #include "logging-channel/savedlog.h"
 #include "monitor/common/exit-codes.h"
@@ -40,8 +41,8 @@
 static const char doc[] =
     "Replay a log that the backup of a VM saved (save-log in the pair file), in a network of its "
     "own and on copies of the disks, to its end or to where the guest differs.\v"
-    "The images are to be what they were before the VM was started. Copies of them are made in "
-    "TMPDIR, /var/tmp by default, and removed in the end.\n\n"
+    "Give the images as they were before the VM was started. They are copied to TMPDIR, /var/tmp "
+    "by default; the copies are removed in the end.\n\n"
     "Exit status: 0 replayed to the end without a difference, 12 there is one (or replay stands "
     "still), 2 wrong usage or a log that cannot be replayed, 4 another QEMU, 5 other disk images, "
     "10 QEMU died.";
@@ -63,12 +64,12 @@ struct replay {
 	const char *console, *qemu;
 	unsigned stall_ms;
 
-	struct vmft_arena *arena; /* of what the strings below are in */
+	struct vmft_arena *arena; /* has the strings below */
 	struct vmft_savedlog_header header;
 	char log_path[PATH_MAX];  /* absolute */
 	char qemu_path[PATH_MAX]; /* absolute */
 	char self[PATH_MAX];	  /* directory of the programs */
-	char dir[PATH_MAX];	  /* what is removed in the end; "": not made yet */
+	char dir[PATH_MAX];	  /* removed in the end; "": not made yet */
 	const char *copy[VMFT_AREA_DISKS_MAX];
 	const char *pair; /* the pair file in dir */
 	char **argv;	  /* of vmft-qemu */
@@ -82,7 +83,8 @@ static unsigned parse_stall(const char *text, struct argp_state *state)
 	errno = 0;
 	value = strtoul(text, &end, 10);
 	if (errno || end == text || *end || value < STALL_MS_MIN || value > STALL_MS_MAX)
-		argp_error(state, "--stall-ms=%s: from %d to %d", text, STALL_MS_MIN, STALL_MS_MAX);
+		vmft_arguments_wrong(state, "--stall-ms=%s: from %d to %d", text, STALL_MS_MIN,
+				     STALL_MS_MAX);
 	return (unsigned)value;
 }
 
@@ -93,7 +95,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case KEY_DISK:
 		if (r->disk_count == VMFT_AREA_DISKS_MAX)
-			argp_error(state, "at most %u disks", VMFT_AREA_DISKS_MAX);
+			vmft_arguments_wrong(state, "at most %u disks", VMFT_AREA_DISKS_MAX);
 		r->disk[r->disk_count++] = arg;
 		return 0;
 	case KEY_CONSOLE:
@@ -107,12 +109,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_ARG:
 		if (r->log)
-			argp_error(state, "one log: %s is too much", arg);
+			vmft_arguments_wrong(state, "one log: %s is too much", arg);
 		r->log = arg;
 		return 0;
 	case ARGP_KEY_END:
 		if (!r->log)
-			argp_error(state, "needs the path of a saved log");
+			vmft_arguments_wrong(state, "needs the path of a saved log");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -164,12 +166,12 @@ static int read_header(struct replay *r, struct vmft_error *err)
 		return refuse(err, r->log, why_not_read(rc));
 	if (r->header.kind == VMFT_SAVEDLOG_CHECKPOINT)
 		return refuse(err, r->log,
-			      "of a guest that was sent as checkpoints: it has no "
-			      "entries that could be replayed");
+			      "of a guest that was protected by checkpoints: it has no "
+			      "entries to be replayed");
 	if (r->header.attached)
 		return refuse(err, r->log,
-			      "begins where a running guest was attached: the state "
-			      "it goes on from is not in it; only a log from a VM's "
+			      "begins where a running guest was attached, and does not "
+			      "have the guest's state of then; only a log from a VM's "
 			      "start can be replayed");
 	if (!realpath(r->log, r->log_path))
 		return refuse(err, r->log, strerror(errno));
@@ -185,7 +187,7 @@ static bool is_build(const struct vmft_hello *id, const struct vmft_qemu_binary 
 	return strcmp(hex, binary->build_id) == 0 && id->log_version == binary->series->log_version;
 }
 
-/* Here it is not the pair file that says which QEMU it is. */
+/* The message tells to change the pair file, which does not say here which QEMU runs. */
 static void advise(struct vmft_error *err)
 {
 	char *todo = strrchr(err->text, ';');
@@ -195,7 +197,7 @@ static void advise(struct vmft_error *err)
 			       "; name another with --qemu");
 }
 
-/* Before anything of the log is used. */
+/* Called before anything else of the log is used. */
 static int check_qemu(struct replay *r, struct vmft_error *err)
 {
 	struct vmft_qemu_binary binary;
@@ -218,7 +220,7 @@ static int check_qemu(struct replay *r, struct vmft_error *err)
 			      r->log, r->qemu_path, r->header.qemu);
 }
 
-/* argv of the saved line, argv[0] included; the words stay the header's. */
+/* argv of the saved line, argv[0] included; the words are owned by the header. */
 static char **saved_words(struct replay *r, int *ret_argc)
 {
 	char **argv = vmft_arena_alloc(r->arena, VMFT_SAVEDLOG_WORDS_MAX + 2, sizeof(*argv));
@@ -252,8 +254,8 @@ static int check_disks(const struct replay *r, const struct vmft_cmdline *line,
 	return 0;
 }
 
-/* The line with its files changed. What is checked here is checked again by vmft-qemu, with the
- * contents of kernel and initrd. */
+/* The line with its files changed. vmft-qemu checks it again, and the contents of kernel and
+ * initrd as well. */
 static int make_line(struct replay *r, struct vmft_error *err)
 {
 	const struct vmft_rewrite_options opt = {
@@ -269,7 +271,7 @@ static int make_line(struct replay *r, struct vmft_error *err)
 	int argc, rc;
 	char **argv = saved_words(r, &argc);
 
-	/* vmft-qemu would hand it to QEMU as it is. */
+	/* vmft-qemu would pass such a line on to QEMU unchanged. */
 	if (vmft_cmdline_is_probe(argc, argv))
 		return refuse(err, r->log, "its command line only asks QEMU something");
 	rc = vmft_cmdline_rewrite(argc, argv, &opt, &line, err);
@@ -318,7 +320,7 @@ static void remove_dir(const struct replay *r)
 	(void)rmdir(r->dir);
 }
 
-/* What was written reads as what was meant: no path in it ends a line, or begins a comment. */
+/* The file reads as it was meant: no path in it ends a line or begins a comment. */
 static int check_pair(const struct replay *r, struct vmft_error *err)
 {
 	struct vmft_pair_config *config = calloc(1, sizeof(*config));
@@ -332,7 +334,7 @@ static int check_pair(const struct replay *r, struct vmft_error *err)
 	return rc;
 }
 
-/* What vmft-qemu and the monitor take for their pair file. Nobody listens on its addresses. */
+/* The pair file of vmft-qemu and the monitor. Nobody listens on its addresses. */
 static int write_pair(struct replay *r, struct vmft_error *err)
 {
 	FILE *file;
@@ -364,7 +366,7 @@ static void caught_signals(sigset_t *set)
 	sigaddset(set, SIGHUP);
 }
 
-/* In the child. A process group of its own: Ctrl-C is for vmft, which ends it. */
+/* In the child. It has a process group of its own: Ctrl-C goes to vmft, which ends the child. */
 static void become_child(pid_t parent)
 {
 	sigset_t none;
@@ -378,14 +380,14 @@ static void become_child(pid_t parent)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* What a child and the child it left to us ended with. */
+/* How a child ended, and the grandchild that became ours when it did. */
 struct ends {
 	int first, other;
 	bool has_other;
-	bool stopped; /* a signal asked for an end */
+	bool stopped; /* a signal asked us to end */
 };
 
-/* Until all children are gone. */
+/* Returns when all children are gone. */
 static void wait_children(pid_t first, struct ends *ret)
 {
 	sigset_t set;
@@ -431,20 +433,23 @@ static int copy_disk(const struct replay *r, size_t i, struct vmft_error *err)
 			      r->disk[i], r->dir);
 }
 
-/* In the child; returns only if it cannot. */
+/* In the child; returns only if QEMU cannot be started. */
 static void exec_qemu(const struct replay *r)
 {
 	const char *program = vmft_arena_printf(r->arena, "%s/vmft-qemu", r->self);
 
-	/* With no network of its own it would use the taps of a VM that runs. */
+	/* In this host's network it would use the taps of a VM that runs. */
 	if (unshare(CLONE_NEWNET) < 0) {
-		(void)fprintf(stderr, "vmft replay: a network of its own: %s; be root\n",
+		(void)fprintf(stderr,
+			      "vmft replay: cannot make a network namespace: %s; run it as root\n",
 			      strerror(errno));
 		return;
 	}
 	if (r->header.directory[0] && chdir(r->header.directory) < 0) {
-		(void)fprintf(stderr, "vmft replay: %s: %s; the saved command line is of there\n",
-			      r->header.directory, strerror(errno));
+		(void)fprintf(
+		    stderr,
+		    "vmft replay: %s: %s; the saved command line was used in this directory\n",
+		    r->header.directory, strerror(errno));
 		return;
 	}
 	if (setenv("VMFT_PAIR", r->pair, 1) < 0 || setenv("VMFT_ROLE", "backup", 1) < 0 ||
@@ -455,7 +460,7 @@ static void exec_qemu(const struct replay *r)
 		      strerror(errno));
 }
 
-/* The monitor is a child of what becomes QEMU, and comes to us when that is gone. */
+/* The monitor is a child of the process that becomes QEMU; when that ends, it becomes ours. */
 static int run_qemu(const struct replay *r, struct vmft_error *err)
 {
 	const pid_t self = getpid();
@@ -528,7 +533,7 @@ static int prepare(struct replay *r, struct vmft_error *err)
 	return rc;
 }
 
-int vmft_cli_replay(int argc, char *argv[])
+int vmft_cli_replay(int argc, char *argv[], const char *help)
 {
 	static const struct argp argp = {
 	    .options = option_table,
@@ -540,9 +545,10 @@ int vmft_cli_replay(int argc, char *argv[])
 	struct vmft_error err = {.exit_code = VMFT_EXIT_INTERNAL};
 	sigset_t set;
 
-	argp_parse(&argp, argc, argv, 0, NULL, &replay);
+	(void)help;
+	vmft_arguments_parse(&argp, argc, argv, &replay);
 	replay.arena = vmft_arena_new();
-	/* From here on they are waited for, so that what is made is removed again. */
+	/* From here on signals are waited for, so that the copies are removed again. */
 	caught_signals(&set);
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	if (prepare(&replay, &err) == 0)

@@ -19,6 +19,13 @@ enum vmft_exit {
 	VMFT_EXIT_DIVERGED = 12,   /* this backup is not what the primary is: start it again */
 	VMFT_EXIT_HANDED_OVER =
 	    13, /* the guest goes on on the other host: start this one as backup */
+
+	/* What vmft status says of a side beside these; 0: protected (also lagging, handing-over).
+	 */
+	VMFT_EXIT_ALONE = 14,	  /* the guest runs, and nothing protects it */
+	VMFT_EXIT_ATTACHING = 15, /* a backup is being attached */
+	VMFT_EXIT_WAITING = 16,	  /* no guest runs here yet, or which side goes on is undecided */
+	VMFT_EXIT_ENDED = 17,	  /* this side's guest is gone */
 };
 
 #endif

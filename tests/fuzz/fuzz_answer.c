@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a monitor answers, or whoever sits behind the socket: read and printed by every command
- * that shows it. Nothing in it may end the command otherwise than by an exit code.
+ * The answer of a monitor, or of whoever sits behind the socket: every command that shows it reads
+ * and prints it. Nothing in it may end the command otherwise than by an exit code.
  */
-int vmft_main(int argc, char *argv[]);
-#define main vmft_main
-#include "monitor/cli/vmft.c"
-#undef main
-
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "driver.h"
+#include "monitor/cli/cli.h"
+#include "monitor/cli/status-text.h"
+#include "monitor/cli/watch.h"
 
 static void must(bool good)
 {
@@ -35,30 +36,34 @@ static int ask(const uint8_t *data, size_t size, char *answer, size_t answer_siz
 	return rc;
 }
 
+static void show(const char *answer, FILE *nowhere)
+{
+	static struct vmft_status status;
+	bool over;
+	int code = vmft_cli_print_answer(answer, nowhere, nowhere);
+
+	must(code == VMFT_EXIT_OK || code == VMFT_EXIT_INTERNAL);
+	(void)vmft_watch_once(answer, VMFT_WATCH_TTY, nowhere, &over);
+	if (vmft_cli_read_status(answer, &status) < 0)
+		return;
+	must(code == VMFT_EXIT_OK);
+	vmft_status_print(&status, 1796050000000, nowhere);
+	vmft_status_print_line("vm.primary", &status, nowhere);
+	(void)vmft_status_exit_code(status.state);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static char answer[4096];
-	const struct call call = {.verb = "status"};
 	static FILE *nowhere;
-	FILE *kept[2];
-	bool over;
-	int code;
 
-	/* What is printed is not looked at; the fuzzer's own words are kept. */
 	if (!nowhere)
 		nowhere = fopen("/dev/null", "w");
 	must(nowhere != NULL);
 	if (size > sizeof(answer) || ask(data, size, answer, sizeof(answer)) < 0)
 		return 0;
 	must(strlen(answer) < size);
-	kept[0] = stdout;
-	kept[1] = stderr;
-	stdout = stderr = nowhere;
-	code = print(&call, answer);
-	must(code == VMFT_EXIT_OK || code == VMFT_EXIT_INTERNAL);
-	(void)watch_once(answer, false, &over);
-	stdout = kept[0];
-	stderr = kept[1];
+	show(answer, nowhere);
 	return 0;
 }
 

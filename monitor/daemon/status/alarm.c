@@ -22,11 +22,11 @@
 #include "monitor/common/exit-codes.h"
 
 #define CLOSE_NS   1000000000L
-#define WORDS	   4u /* the program is told, as arguments and in the environment */
+#define WORDS	   4u /* for the program, as arguments and in the environment */
 #define OURS	   "VMFT_ALARM_"
 #define ENTRY_MAX  (VMFT_ALARM_TEXT_MAX + 32u)
-#define ENV_MAX	   1024u /* variables handed on */
-#define FIRST_FREE 3	 /* descriptor behind stderr */
+#define ENV_MAX	   1024u /* variables of ours that it gets */
+#define FIRST_FREE 3	 /* the descriptor after stderr */
 
 struct alarm_item {
 	enum vmft_alarm_event event;
@@ -37,15 +37,15 @@ struct vmft_alarm {
 	const char *program, *name, *host;
 	pthread_t thread;
 	int bell;  /* eventfd: an item, or the end */
-	bool told; /* the monitor's: since all was well last */
+	bool told; /* something, since all was well; used by the monitor's thread only */
 
-	pthread_mutex_t lock; /* of what follows; held for no more than a copy */
+	pthread_mutex_t lock; /* protects what follows; held no longer than a copy takes */
 	pthread_cond_t started;
 	struct alarm_item item[VMFT_ALARM_WAIT_MAX];
 	unsigned first, count;
 	bool closing;
 
-	/* the thread's own */
+	/* used by the alarm's thread only */
 	struct {
 		pid_t pid;
 		int pidfd;
@@ -87,7 +87,7 @@ enum vmft_alarm_event vmft_alarm_of(const struct vmft_core *before, const struct
 	case VMFT_STATE_DIVERGED:
 		return VMFT_ALARM_DIVERGED;
 	case VMFT_STATE_WAITING_ARBITER:
-		/* It is asked over and over, and told once. */
+		/* The arbiter is asked again and again; the person is told once. */
 		return before->why == VMFT_WHY_ARBITER_UNREACHABLE ? VMFT_ALARM_NONE
 								   : VMFT_ALARM_ARBITER;
 	case VMFT_STATE_ARBITRATING:
@@ -106,7 +106,8 @@ enum vmft_alarm_event vmft_alarm_of(const struct vmft_core *before, const struct
 
 /* --- the thread ------------------------------------------------------------- */
 
-/* Ours is not handed on: a program that is run by another alarm must not see the wrong words. */
+/* VMFT_ALARM_ variables of our own environment are left out: this monitor may itself have been
+ * started by an alarm's program. */
 static size_t copy_environment(char *env[], size_t n)
 {
 	size_t count = 0;
@@ -124,10 +125,11 @@ static int prepare(posix_spawn_file_actions_t *files, posix_spawnattr_t *attr)
 	(void)sigfillset(&all);
 	if (posix_spawn_file_actions_addopen(files, STDIN_FILENO, "/dev/null", O_RDONLY, 0) != 0 ||
 	    posix_spawn_file_actions_addopen(files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0) != 0 ||
-	    /* The lifeline among them: QEMU would not see that its monitor is gone. */
+	    /* The lifeline is among them: with a copy of it open, QEMU would not notice that its
+	     * monitor is gone. */
 	    posix_spawn_file_actions_addclosefrom_np(files, FIRST_FREE) != 0)
 		return -ENOMEM;
-	/* The monitor ignores SIGPIPE; its thread here has everything blocked. */
+	/* The monitor ignores SIGPIPE, and this thread blocks all signals. */
 	(void)posix_spawnattr_setsigdefault(attr, &all);
 	(void)sigemptyset(&all);
 	(void)posix_spawnattr_setsigmask(attr, &all);
@@ -173,7 +175,7 @@ static void start(struct vmft_alarm *alarm, const struct alarm_item *item)
 			      vmft_alarm_name(item->event), strerror(-rc));
 		return;
 	}
-	/* The monitor's own priority is for heartbeats. */
+	/* The monitor has a higher priority for its heartbeats. */
 	(void)setpriority(PRIO_PROCESS, (id_t)pid, 0);
 	alarm->child[alarm->children].pid = pid;
 	alarm->child[alarm->children].pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -206,7 +208,7 @@ static bool next(struct vmft_alarm *alarm, struct alarm_item *ret)
 	return is;
 }
 
-/* Taken out only now: whoever closes waits until it was started. */
+/* An item is taken out only after it was started: vmft_alarm_close() waits for that. */
 static void done(struct vmft_alarm *alarm)
 {
 	pthread_mutex_lock(&alarm->lock);
@@ -270,9 +272,9 @@ void vmft_alarm_raise(struct vmft_alarm *alarm, enum vmft_alarm_event event, con
 	}
 	pthread_mutex_unlock(&alarm->lock);
 	if (full)
-		(void)fprintf(stderr,
-			      "vmft-monitor: alarm = %s: %s not told: it does not come to an end\n",
-			      alarm->program, vmft_alarm_name(event));
+		(void)fprintf(
+		    stderr, "vmft-monitor: alarm = %s: %s not told: earlier runs have not ended\n",
+		    alarm->program, vmft_alarm_name(event));
 	ring(alarm);
 }
 
@@ -291,7 +293,7 @@ static int check(const char *where, const char *program, struct vmft_error *err)
 		      : 0;
 }
 
-/* Signals are for the monitor's own thread. */
+/* Signals must go to the monitor's main thread. */
 static int start_thread(struct vmft_alarm *alarm)
 {
 	sigset_t all, before;
@@ -360,8 +362,8 @@ void vmft_alarm_close(struct vmft_alarm *alarm)
 	alarm->closing = true;
 	pthread_mutex_unlock(&alarm->lock);
 	ring(alarm);
-	/* One that could not start what it had, for a disk that does not answer, is left: the
-	 * process is about to end. */
+	/* A thread that waits for a disk that does not answer is left behind: the process is about
+	 * to end. */
 	if (rc != 0) {
 		(void)pthread_detach(alarm->thread);
 		return;

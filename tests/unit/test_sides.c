@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "monitor/cli/socket-name.h"
+#include "monitor/cli/sides.h"
 #include "suites.h"
 
 static void make_socket(const char *directory, const char *name)
@@ -39,6 +39,29 @@ static void finds(const char *directory, const char *word, const char *want, con
 	CU_ASSERT_STRING_EQUAL(found, path);
 }
 
+/* All of them, sorted; a file that is no socket, and a name that is no side's, are left out. */
+static void check_list(const char *directory)
+{
+	struct vmft_side_socket side[8];
+	char path[128];
+	FILE *file;
+
+	make_socket(directory, "other");
+	(void)snprintf(path, sizeof(path), "%s/file.sock", directory);
+	file = fopen(path, "w");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+	(void)fclose(file);
+	CU_ASSERT_EQUAL(vmft_sides_list(directory, side, 8), 4);
+	CU_ASSERT_STRING_EQUAL(side[0].name, "a.b.backup");
+	CU_ASSERT_STRING_EQUAL(side[3].name, "web1.primary");
+	CU_ASSERT_EQUAL(strncmp(side[3].path, directory, strlen(directory)), 0);
+	CU_ASSERT_EQUAL(vmft_sides_list(directory, side, 2), 2);
+	CU_ASSERT_EQUAL(vmft_sides_list("/nowhere", side, 8), 0);
+	CU_ASSERT_EQUAL(unlink(path), 0);
+	(void)snprintf(path, sizeof(path), "%s/other", directory);
+	CU_ASSERT_EQUAL(unlink(path), 0);
+}
+
 static void test_find(void)
 {
 	static const char *const names[] = {"web1.primary.sock", "db.primary.sock", "db.spare.sock",
@@ -55,14 +78,16 @@ static void test_find(void)
 	finds(directory, "db", NULL, "db: more than one side");
 	finds(directory, "web", NULL, "web: no side of a VM of that name");
 	finds(directory, "web1.backup", NULL, "no side of a VM");
+	finds(directory, "a", NULL, "no side of a VM");
 	finds(directory, "", NULL, "no side of a VM");
-	/* A path is taken as it is: whether somebody listens there is seen when he is asked. */
+	/* A path is taken as it is. Whether somebody listens there is found out later. */
 	finds(directory, "/nowhere/x.sock", "/nowhere/x.sock", NULL);
 	memset(longest, 'x', sizeof(longest) - 1);
 	longest[sizeof(longest) - 1] = '\0';
 	finds(directory, longest, NULL, "no side of a VM");
 	longest[0] = '/';
 	finds(directory, longest, NULL, "path too long");
+	check_list(directory);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		(void)snprintf(path, sizeof(path), "%s/%s", directory, names[i]);
 		CU_ASSERT_EQUAL(unlink(path), 0);
@@ -70,9 +95,9 @@ static void test_find(void)
 	CU_ASSERT_EQUAL(rmdir(directory), 0);
 }
 
-int vmft_suite_socket_name(void)
+int vmft_suite_sides(void)
 {
-	CU_pSuite suite = CU_add_suite("socket names", NULL, NULL);
+	CU_pSuite suite = CU_add_suite("sides", NULL, NULL);
 
 	return suite && CU_add_test(suite, "find", test_find) ? 0 : -1;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which control socket a person means. */
-#ifndef VMFT_SOCKET_NAME_H
-#define VMFT_SOCKET_NAME_H
+/* The sides of VMs that run on this host, by their control sockets. */
+#ifndef VMFT_SIDES_H
+#define VMFT_SIDES_H
 
 #include <stddef.h>
 #include <sys/un.h>
@@ -18,5 +18,16 @@
  */
 int vmft_socket_find(const char *directory, const char *word, char *ret, size_t size,
 		     struct vmft_error *err);
+
+#define VMFT_SIDES_MAX 256u /* looked at */
+
+struct vmft_side_socket {
+	char name[VMFT_SOCKET_PATH_MAX]; /* "web1.primary" */
+	char path[VMFT_SOCKET_PATH_MAX];
+};
+
+/* All sockets of sides in directory, sorted by name; at most max of them. Returns how many; a
+ * directory that is not there has none. */
+size_t vmft_sides_list(const char *directory, struct vmft_side_socket *ret, size_t max);
 
 #endif

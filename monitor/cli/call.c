@@ -93,6 +93,17 @@ int vmft_cli_print_answer(const char *answer, FILE *to, FILE *err)
 	return done ? VMFT_EXIT_OK : VMFT_EXIT_INTERNAL;
 }
 
+void vmft_cli_print_silent(const char *side, const char *why, FILE *to)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_object_object_add(object, "ok", json_object_new_boolean(false));
+	json_object_object_add(object, "side", json_object_new_string(side));
+	json_object_object_add(object, "error", json_object_new_string(why));
+	(void)fprintf(to, "%s\n", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
+	json_object_put(object);
+}
+
 int vmft_call_print(const struct vmft_call *call, const char *answer)
 {
 	struct json_object *object;

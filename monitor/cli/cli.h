@@ -40,6 +40,9 @@ int vmft_cli_status(const char *path, unsigned seconds, struct vmft_status *ret)
 /* The last part of it, for an answer that is there already. 0 or -EBADMSG. */
 int vmft_cli_read_status(const char *answer, struct vmft_status *ret);
 
+/* Prints, as JSON on a line, that a side gave no answer. */
+void vmft_cli_print_silent(const char *side, const char *why, FILE *to);
+
 /* Prints an answer for a person, what was refused on err. The exit code of the command. */
 int vmft_cli_print_answer(const char *answer, FILE *to, FILE *err);
 
@@ -67,6 +70,7 @@ int vmft_call_print(const struct vmft_call *call, const char *answer);
  * in the table of commands. They return the exit code. */
 int vmft_cli_tell(int argc, char *argv[], const char *help);
 int vmft_cli_show_status(int argc, char *argv[], const char *help);
+int vmft_cli_events(int argc, char *argv[], const char *help);
 int vmft_cli_watch(int argc, char *argv[], const char *help);
 int vmft_cli_switchover(int argc, char *argv[], const char *help);
 int vmft_cli_declare_dead(int argc, char *argv[], const char *help);

@@ -52,18 +52,10 @@ static int show_one(const struct vmft_call *call)
 
 static void print_silent(const struct vmft_side_socket *side, int rc, bool json)
 {
-	struct json_object *object;
-
-	if (!json) {
+	if (json)
+		vmft_cli_print_silent(side->name, strerror(-rc), stdout);
+	else
 		printf("%-22s no answer: %s\n", side->name, strerror(-rc));
-		return;
-	}
-	object = json_object_new_object();
-	json_object_object_add(object, "ok", json_object_new_boolean(false));
-	json_object_object_add(object, "side", json_object_new_string(side->name));
-	json_object_object_add(object, "error", json_object_new_string(strerror(-rc)));
-	printf("%s\n", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
-	json_object_put(object);
 }
 
 static enum vmft_exit show_line(const struct vmft_side_socket *side, const struct vmft_call *call)

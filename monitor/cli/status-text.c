@@ -144,7 +144,8 @@ static void print_state(const struct vmft_status *s, int64_t wall_ms, FILE *to)
 	vmft_duration_print(ago_ms(s, s->since_ms), since, sizeof(since));
 	(void)snprintf(text, sizeof(text), "%s for %s, since %s", s->state, since, when);
 	print_field(to, "state", text);
-	if (s->reason[0])
+	/* The text of no reason. */
+	if (s->reason[0] && strcmp(s->reason, "none") != 0)
 		print_field(to, "because", s->reason);
 }
 
@@ -179,10 +180,10 @@ static void print_strategy(const struct vmft_status *s, FILE *to)
 
 	(void)snprintf(text, sizeof(text), "%s: %s", s->strategy, s->strategy_reason);
 	print_field(to, "strategy", text);
-	if (!(s->parts & VMFT_STATUS_EPOCHS))
+	if (!(s->parts & VMFT_STATUS_EPOCHS) || !s->peer[0])
 		return;
 	(void)snprintf(text, sizeof(text),
-		       "median of %.0f ms, the guest is stopped for %.1f ms at the end of each",
+		       "of %.0f ms, the guest is stopped for %.1f ms after each (medians)",
 		       (double)s->length.p50 / 1e6, (double)s->pause.p50 / 1e6);
 	print_field(to, "epochs", text);
 }
@@ -193,16 +194,16 @@ static void print_lag(const struct vmft_status *s, FILE *to)
 	int n;
 
 	if (!is_primary(s)) {
-		(void)snprintf(text, sizeof(text), "replayed up to %llu of %llu that it holds",
-			       (unsigned long long)s->log_replayed,
-			       (unsigned long long)s->log_held);
+		(void)snprintf(text, sizeof(text), "held up to %llu, replayed up to %llu",
+			       (unsigned long long)s->log_held,
+			       (unsigned long long)s->log_replayed);
 		print_field(to, "log", text);
 		return;
 	}
 	if (!s->peer[0])
 		return;
 	print_bytes(s->log_bytes_per_s, rate, sizeof(rate));
-	n = snprintf(text, sizeof(text), "the backup is %llu ms behind; %s a second are sent",
+	n = snprintf(text, sizeof(text), "the backup is %llu ms behind; %s/s of log",
 		     (unsigned long long)s->lag_ms, rate);
 	if (s->throttle_permille > 0)
 		n +=
@@ -252,7 +253,12 @@ static void print_attach(const struct vmft_status *s, FILE *to)
 	char text[256];
 
 	if (vmft_status_is_attaching(s) && is_primary(s)) {
-		vmft_status_print_attach(s, text, sizeof(text));
+		(void)snprintf(
+		    text, sizeof(text), "%s, round %llu: %.0f of %.0f MB, %.0f MB/s, %.1f s to go",
+		    s->attach_phase, (unsigned long long)s->attach_round,
+		    (double)s->attach_done_bytes / 1e6,
+		    ((double)s->attach_done_bytes + (double)s->attach_left_bytes) / 1e6,
+		    (double)s->attach_bytes_per_s / 1e6, (double)s->attach_expected_ms / 1000);
 		print_field(to, "attach", text);
 	} else if (s->parts & VMFT_STATUS_ATTACHED) {
 		(void)snprintf(text, sizeof(text),

@@ -27,6 +27,12 @@ static const struct command {
 	 "diverged, 13 handed over, 17 ended, 6 nobody answers there, 1 the answer cannot be "
 	 "understood, 2 wrong usage. Of several sides the worst."),
      vmft_cli_show_status},
+    {"vmft events", "[NAME]", "what happens to a side, or to each on this host, as it happens",
+     DETAILS(
+	 "State changes with their reasons, and the lines of the monitor's journal. With --json "
+	 "an object a line. It runs until it is interrupted.\n\n"
+	 "Exit status: 6 nobody answers there, or not any more; 2 wrong usage."),
+     vmft_cli_events},
     {"vmft watch", "NAME", "follow an attach with a progress bar until it is done",
      DETAILS("Exit status: 0 protected, 1 the guest ended, 2 wrong usage, 6 nobody answers there."),
      vmft_cli_watch},

@@ -11,6 +11,7 @@
 
 #include "driver.h"
 #include "monitor/cli/cli.h"
+#include "monitor/cli/events.h"
 #include "monitor/cli/status-text.h"
 #include "monitor/cli/watch.h"
 
@@ -43,6 +44,7 @@ static void show(const char *answer, FILE *nowhere)
 	int code = vmft_cli_print_answer(answer, nowhere, nowhere);
 
 	must(code == VMFT_EXIT_OK || code == VMFT_EXIT_INTERNAL);
+	(void)vmft_event_print(answer, false, false, nowhere);
 	(void)vmft_watch_once(answer, VMFT_WATCH_TTY, nowhere, &over);
 	if (vmft_cli_read_status(answer, &status) < 0)
 		return;
@@ -75,12 +77,13 @@ static const char status[] =
     "\"events\":[{\"ms\":7,\"text\":\"alone\"},{\"ms\":9}]}\n";
 static const char refusal[] = "{\"ok\":false,\"error\":\"the guest is paused\"}\n";
 static const char list[] = "[1]\n";
+static const char event[] =
+    "{\"side\":\"vm.primary\",\"time_ms\":1796050000000,\"ms\":5,\"state\":\"alone\",\"was\":"
+    "\"protected\",\"generation\":3,\"reason\":\"the peer fell "
+    "silent\",\"text\":\"\",\"lost\":4}\n";
 static const char events[] = "{\"ok\":true,\"events\":{\"state\":\"protected\"}}\n";
 
 const struct vmft_fuzz_seed vmft_fuzz_seeds[] = {
-    {status, sizeof(status) - 1},
-    {refusal, sizeof(refusal) - 1},
-    {list, sizeof(list) - 1},
-    {events, sizeof(events) - 1},
-    {0},
+    {status, sizeof(status) - 1}, {refusal, sizeof(refusal) - 1}, {list, sizeof(list) - 1},
+    {events, sizeof(events) - 1}, {event, sizeof(event) - 1},	  {0},
 };

@@ -61,6 +61,16 @@ void vmft_journal_say(struct vmft_journal *journal, const char *format, ...)
 	strcat(side->journal, "\n");
 }
 
+void vmft_journal_state(struct vmft_journal *journal, const struct vmft_core *before,
+			const struct vmft_core *now, bool quiet)
+{
+	if (before && !quiet)
+		vmft_journal_say(journal, "%s, generation %llu%s%s", vmft_state_name(now->state),
+				 (unsigned long long)now->generation,
+				 now->why == VMFT_WHY_NONE ? "" : ": ",
+				 now->why == VMFT_WHY_NONE ? "" : vmft_why_text(now->why));
+}
+
 int vmft_requests_open(struct vmft_monitor *m, struct vmft_error *err)
 {
 	(void)m;

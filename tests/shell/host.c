@@ -56,6 +56,14 @@ void vmft_journal_say(struct vmft_journal *journal, const char *format, ...)
 	note("[%s] %s", journal->who, text);
 }
 
+void vmft_journal_state(struct vmft_journal *journal, const struct vmft_core *before,
+			const struct vmft_core *now, bool quiet)
+{
+	if (before && !quiet)
+		vmft_journal_say(journal, "%s, generation %llu: %s", vmft_state_name(now->state),
+				 (unsigned long long)now->generation, vmft_why_text(now->why));
+}
+
 /* --- memory, once -------------------------------------------------------------------- */
 
 static void file_map(struct file *file, uint64_t size)

@@ -29,6 +29,8 @@ static void obey(void *user, struct vmft_control_client *client, enum vmft_contr
 	CU_ASSERT_PTR_EQUAL(vmft_control_user(client), user);
 	if (verb == VMFT_CONTROL_STATUS)
 		vmft_control_accept(client);
+	else if (verb == VMFT_CONTROL_EVENTS)
+		vmft_control_follow(client);
 	else if (verb == VMFT_CONTROL_DIGEST && waits < VMFT_CONTROL_CLIENTS)
 		waiting[waits++] = client;
 	else
@@ -44,11 +46,16 @@ static void forget(void *user, struct vmft_control_client *client)
 
 static void up(void)
 {
-	const struct vmft_control_world world = {
-	    .loop = NULL, .journal = &journal, .obey = obey, .forget = forget, .user = &control};
+	const struct vmft_control_world world = {.loop = NULL,
+						 .journal = &journal,
+						 .side = "vm.primary",
+						 .obey = obey,
+						 .forget = forget,
+						 .user = &control};
 	struct vmft_control_world full = world;
 
 	waits = forgotten = 0;
+	memset(&journal, 0, sizeof(journal));
 	(void)snprintf(directory, sizeof(directory), "/tmp/vmft-unit-XXXXXX");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
 	(void)snprintf(path, sizeof(path), "%s/run/x.sock", directory);
@@ -255,6 +262,133 @@ static void test_left_over(void)
 	down();
 }
 
+/* --- events ---------------------------------------------------------------------- */
+
+static const struct vmft_core formed = {.state = VMFT_STATE_PROTECTED, .generation = 2};
+static const struct vmft_core lost = {
+    .state = VMFT_STATE_ALONE, .generation = 3, .why = VMFT_WHY_SILENCE};
+
+static int follow(void)
+{
+	int fd = connect_one();
+	const char *answer;
+
+	say(fd, "{\"cmd\":\"events\"}\n");
+	answer = heard(fd);
+	CU_ASSERT_FATAL(answer != NULL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\"side\":\"vm.primary\""));
+	CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\"ok\":true}\n"));
+	return fd;
+}
+
+/* Lines and changes come as they happen, each with the state of then. */
+static void test_events(void)
+{
+	const char *answer;
+	int fd;
+
+	up();
+	vmft_journal_state(&journal, NULL, &formed, true);
+	vmft_journal_say(&journal, "before");
+	fd = follow();
+	run(100);
+	CU_ASSERT_PTR_NULL(heard(fd));
+	vmft_journal_say(&journal, "a line\n");
+	vmft_journal_state(&journal, &formed, &lost, false);
+	vmft_journal_state(&journal, &lost, &formed, true);
+	run(100);
+	answer = heard(fd);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(answer);
+	CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\"state\":\"protected\",\"generation\":2,\"reason\":"
+					      "\"\",\"text\":\"a line?\"}\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(answer,
+				      "\"state\":\"alone\",\"was\":\"protected\","
+				      "\"generation\":3,\"reason\":\"the peer fell silent\","
+				      "\"text\":\"alone, generation 3: "));
+	CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\"was\":\"alone\",\"generation\":2,\"reason\":\"\","
+					      "\"text\":\"\"}\n"));
+	CU_ASSERT_PTR_NULL(strstr(answer, "before"));
+	/* The quiet one is no line of the journal. */
+	CU_ASSERT_EQUAL(journal.written, 3);
+	/* Whoever follows says nothing more. */
+	say(fd, "{\"cmd\":\"status\"}\n");
+	CU_ASSERT_STRING_EQUAL(heard(fd), "");
+	close(fd);
+	down();
+}
+
+/* Of what comes faster than it is read the oldest is lost, and the reader is told. */
+static void test_lost_events(void)
+{
+	const char *answer;
+	int fd;
+
+	up();
+	fd = follow();
+	for (unsigned i = 0; i < VMFT_JOURNAL_EVENTS + 7; i++)
+		vmft_journal_say(&journal, "line %u", i);
+	run(100);
+	answer = heard(fd);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(answer);
+	CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\"text\":\"line 7\",\"lost\":7}\n"));
+	CU_ASSERT_PTR_NULL(strstr(answer, "line 6\""));
+	close(fd);
+	down();
+}
+
+/* They leave places for others, and give theirs up when they go. */
+static void test_followers(void)
+{
+	int fd[VMFT_CONTROL_FOLLOWERS], more[VMFT_CONTROL_CLIENTS];
+
+	up();
+	for (size_t i = 0; i < VMFT_CONTROL_FOLLOWERS; i++)
+		fd[i] = follow();
+	for (size_t i = 0; i < VMFT_CONTROL_CLIENTS; i++)
+		more[i] = connect_one();
+	CU_ASSERT(answers(more[VMFT_CONTROL_CLIENTS - 1]));
+	say(more[VMFT_CONTROL_CLIENTS - 1], "{\"cmd\":\"events\"}\n");
+	CU_ASSERT_PTR_NOT_NULL(strstr(heard(more[VMFT_CONTROL_CLIENTS - 1]), "too many"));
+	for (size_t i = 0; i < VMFT_CONTROL_CLIENTS; i++)
+		close(more[i]);
+	close(fd[0]);
+	run(5);
+	fd[0] = follow();
+	vmft_journal_say(&journal, "the last word");
+	down();
+	/* The loop ran no more: it is sent as the monitor ends. */
+	for (size_t i = 0; i < VMFT_CONTROL_FOLLOWERS; i++) {
+		CU_ASSERT_PTR_NOT_NULL(strstr(heard(fd[i]), "the last word\"}\n"));
+		CU_ASSERT_STRING_EQUAL(heard(fd[i]), "");
+		close(fd[i]);
+	}
+}
+
+/* One that does not read holds up nobody, and gives its place up to the next. */
+static void test_deaf_follower(void)
+{
+	int fd, more[VMFT_CONTROL_CLIENTS];
+	const int least = 1;
+
+	up();
+	fd = follow();
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
+	/* Changes that are no lines: they are not printed. */
+	for (unsigned i = 0; i < 40; i++) {
+		for (unsigned j = 0; j < VMFT_JOURNAL_EVENTS; j++)
+			vmft_journal_state(&journal, &formed, &lost, true);
+		run(55);
+	}
+	for (size_t i = 0; i < VMFT_CONTROL_CLIENTS; i++)
+		more[i] = connect_one();
+	for (size_t i = 0; i < VMFT_CONTROL_CLIENTS; i++) {
+		CU_ASSERT(answers(more[i]));
+		close(more[i]);
+	}
+	close(fd);
+	down();
+}
+
 int vmft_suite_control_socket(void)
 {
 	CU_pSuite suite = CU_add_suite("control socket", NULL, NULL);
@@ -263,7 +397,11 @@ int vmft_suite_control_socket(void)
 	    !CU_add_test(suite, "idle clients", test_idle_clients) ||
 	    !CU_add_test(suite, "deaf clients", test_deaf_clients) ||
 	    !CU_add_test(suite, "all working", test_all_working) ||
-	    !CU_add_test(suite, "left over", test_left_over))
+	    !CU_add_test(suite, "left over", test_left_over) ||
+	    !CU_add_test(suite, "events", test_events) ||
+	    !CU_add_test(suite, "lost events", test_lost_events) ||
+	    !CU_add_test(suite, "followers", test_followers) ||
+	    !CU_add_test(suite, "deaf follower", test_deaf_follower))
 		return -1;
 	return 0;
 }

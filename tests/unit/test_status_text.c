@@ -83,7 +83,7 @@ static void test_protected(void)
 	CU_ASSERT(has("  state       protected for 3 min 20 s, since 20"));
 	CU_ASSERT(
 	    has("  peer        host backup at 10.9.0.2:7700; channel ok; heartbeat path: ok\n"));
-	CU_ASSERT(has("  lag         the backup is 12 ms behind; 0 bytes a second are sent\n"));
+	CU_ASSERT(has("  lag         the backup is 12 ms behind; 0 bytes/s of log\n"));
 	CU_ASSERT(has("  next        nothing needs to be done\n"));
 	CU_ASSERT(!has("because"));
 	CU_ASSERT(!has("disk errors"));
@@ -130,7 +130,7 @@ static void test_backup(void)
 	PUT(role, "backup");
 	s.log_held = 20;
 	s.log_replayed = 10;
-	CU_ASSERT(has("  log         replayed up to 10 of 20 that it holds\n"));
+	CU_ASSERT(has("  log         held up to 20, replayed up to 10\n"));
 	CU_ASSERT(!has("  lag ") && !has("  output "));
 	CU_ASSERT(lines() > 6);
 }

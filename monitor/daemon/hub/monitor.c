@@ -239,13 +239,9 @@ static void announce_state(struct vmft_monitor *m, const struct vmft_core *befor
 	const struct vmft_core *core = &m->core;
 
 	m->state_ns = vmft_loop_now();
-	/* That one lags is for control_lag() to say, of a hand-over what becomes of it. */
-	if (vmft_core_is_paired(core) && vmft_core_is_paired(before))
-		return;
-	vmft_journal_say(&m->journal, "%s, generation %llu%s%s", vmft_state_name(core->state),
-			 (unsigned long long)core->generation,
-			 core->why == VMFT_WHY_NONE ? "" : ": ",
-			 core->why == VMFT_WHY_NONE ? "" : vmft_why_text(core->why));
+	/* Of a pair that lags or hands over, others write a line that says more. */
+	vmft_journal_state(&m->journal, before, core,
+			   vmft_core_is_paired(core) && vmft_core_is_paired(before));
 }
 
 static void raise_alarm(struct vmft_monitor *m, const struct vmft_core *before)
@@ -1177,6 +1173,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 		goto err_peer;
 	m->state_ns = m->tick_ns = vmft_loop_now();
 	vmft_stall_begin(&m->stall, 0, m->tick_ns);
+	vmft_journal_state(&m->journal, NULL, &m->core, true);
 	return 0;
 
 err_peer:

@@ -24,6 +24,7 @@ const char *vmft_control_verb_name(enum vmft_control_verb verb)
 	    [VMFT_CONTROL_STEP_ATTACH] = "step-attach",
 	    [VMFT_CONTROL_RELEASE_ATTACH] = "release-attach",
 	    [VMFT_CONTROL_SWITCHOVER] = "switchover",
+	    [VMFT_CONTROL_EVENTS] = "events",
 	};
 
 	return (unsigned)verb < VMFT_CONTROL_VERBS ? names[verb] : NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What may be asked on the control socket. A byte parser of its own, so that it is fuzzed. */
+/* What may be asked on the control socket. It is parsed in a file of its own, which is fuzzed. */
 #ifndef VMFT_CONTROL_REQUEST_H
 #define VMFT_CONTROL_REQUEST_H
 
@@ -20,6 +20,7 @@ enum vmft_control_verb {
 	VMFT_CONTROL_STEP_ATTACH,
 	VMFT_CONTROL_RELEASE_ATTACH,
 	VMFT_CONTROL_SWITCHOVER, /* answered when it is over */
+	VMFT_CONTROL_EVENTS,	 /* answered by a line, then a line for each event */
 	VMFT_CONTROL_VERBS,
 };
 

@@ -11,9 +11,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "follow.h"
+
 #define MS		UINT64_C(1000000)
 #define ACCEPT_AGAIN_NS (200 * MS) /* without a descriptor accept fails at once, each time */
 #define DYING_MS	500	   /* how long a killed monitor may keep its socket */
+#define FOLLOW_NS	(50 * MS)  /* how often events are looked for */
 
 #define PLACES (sizeof(((struct vmft_control *)0)->client) / sizeof(struct vmft_control_client *))
 
@@ -25,7 +28,9 @@ struct vmft_control_client {
 	struct vmft_op send_op;
 	uint64_t moved_ns; /* when a byte last came or went */
 	bool working;	   /* a request is being carried out: no operation is pending */
-	bool leaving;	   /* hung up on; its operation is about to complete */
+	bool leaving;	   /* hung up on; what is pending is about to complete */
+	bool follows;	   /* the journal; it is read from all the time, to see it go */
+	struct vmft_follower follower;
 	size_t in_bytes;
 	char *out; /* the answer being sent, owned */
 	size_t out_bytes, out_sent;
@@ -33,6 +38,7 @@ struct vmft_control_client {
 };
 
 static void receive(struct vmft_control_client *client);
+static void send_events(struct vmft_control_client *client);
 
 static void client_free(struct vmft_control_client *client)
 {
@@ -46,27 +52,45 @@ static void client_free(struct vmft_control_client *client)
 	free(client);
 }
 
+/* What is pending of a client completes at once when its socket is shut down; the last callback
+ * frees it. */
+static void hang_up(struct vmft_control_client *client)
+{
+	client->leaving = true;
+	if (client->recv_op.pending || client->send_op.pending)
+		(void)shutdown(client->fd, SHUT_RDWR);
+	else
+		client_free(client);
+}
+
 /* --- answers ---------------------------------------------------------------- */
+
+static void send_rest(struct vmft_control_client *client)
+{
+	vmft_loop_send(client->control->world.loop, &client->send_op, client->fd,
+		       client->out + client->out_sent, client->out_bytes - client->out_sent);
+}
 
 static void on_sent(struct vmft_op *op, int result)
 {
 	struct vmft_control_client *client = op->owner;
 
 	if (result <= 0 || client->leaving) {
-		client_free(client);
+		hang_up(client);
 		return;
 	}
 	client->moved_ns = vmft_loop_now();
 	client->out_sent += (size_t)result;
 	if (client->out_sent < client->out_bytes) {
-		vmft_loop_send(client->control->world.loop, op, client->fd,
-			       client->out + client->out_sent,
-			       client->out_bytes - client->out_sent);
+		send_rest(client);
 		return;
 	}
 	free(client->out);
 	client->out = NULL;
-	receive(client);
+	if (client->follows)
+		send_events(client);
+	else
+		receive(client);
 }
 
 void vmft_control_answer(struct vmft_control_client *client, struct json_object *object)
@@ -78,14 +102,13 @@ void vmft_control_answer(struct vmft_control_client *client, struct json_object 
 	client->working = false;
 	if (n < 0) {
 		client->out = NULL;
-		client_free(client);
+		hang_up(client);
 		return;
 	}
 	client->out_bytes = (size_t)n;
 	client->out_sent = 0;
 	client->moved_ns = vmft_loop_now();
-	vmft_loop_send(client->control->world.loop, &client->send_op, client->fd, client->out,
-		       client->out_bytes);
+	send_rest(client);
 }
 
 void *vmft_control_user(const struct vmft_control_client *client)
@@ -114,6 +137,82 @@ void vmft_control_refuse(struct vmft_control_client *client, const char *why)
 	vmft_control_answer(client, object);
 }
 
+/* --- followers --------------------------------------------------------------- */
+
+/* The next one; the ones after it when this is sent. */
+static void send_events(struct vmft_control_client *client)
+{
+	const struct vmft_control_world *world = &client->control->world;
+	struct json_object *event =
+	    vmft_follow_next(&client->follower, world->journal, world->side);
+
+	if (event)
+		vmft_control_answer(client, event);
+}
+
+static void on_follow(struct vmft_op *op, int result)
+{
+	struct vmft_control *control = op->owner;
+	bool any = false;
+
+	(void)result;
+	for (size_t i = 0; i < PLACES; i++) {
+		struct vmft_control_client *client = control->client[i];
+
+		if (!client || !client->follows || client->leaving)
+			continue;
+		any = true;
+		if (!client->send_op.pending)
+			send_events(client);
+	}
+	if (any)
+		vmft_loop_timer(control->world.loop, op, FOLLOW_NS);
+}
+
+static unsigned count_followers(const struct vmft_control *control)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < PLACES; i++)
+		if (control->client[i] && !control->client[i]->leaving)
+			n += control->client[i]->follows;
+	return n;
+}
+
+void vmft_control_follow(struct vmft_control_client *client)
+{
+	struct vmft_control *control = client->control;
+	const struct vmft_control_world *world = &control->world;
+	struct json_object *now;
+
+	if (count_followers(control) == VMFT_CONTROL_FOLLOWERS) {
+		vmft_control_refuse(client, "events: too many follow them already");
+		return;
+	}
+	client->follows = true;
+	now = vmft_follow_begin(&client->follower, world->journal, world->side);
+	json_object_object_add(now, "ok", json_object_new_boolean(true));
+	vmft_control_answer(client, now);
+	receive(client);
+	if (!control->follow_op.pending)
+		vmft_loop_timer(world->loop, &control->follow_op, FOLLOW_NS);
+}
+
+/* At the monitor's end: what happened last, as far as there is room for it. */
+static void send_last_events(struct vmft_control_client *client)
+{
+	const struct vmft_control_world *world = &client->control->world;
+	struct json_object *event;
+
+	while ((event = vmft_follow_next(&client->follower, world->journal, world->side))) {
+		const char *text = json_object_to_json_string_ext(event, JSON_C_TO_STRING_PLAIN);
+
+		(void)send(client->fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
+		(void)send(client->fd, "\n", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		json_object_put(event);
+	}
+}
+
 /* --- requests ---------------------------------------------------------------- */
 
 static void handle_line(struct vmft_control_client *client, size_t line_bytes)
@@ -135,8 +234,9 @@ static void on_recv(struct vmft_op *op, int result)
 {
 	struct vmft_control_client *client = op->owner;
 
-	if (result <= 0 || client->leaving) {
-		client_free(client);
+	/* A follower has nothing more to say. */
+	if (result <= 0 || client->leaving || client->follows) {
+		hang_up(client);
 		return;
 	}
 	client->moved_ns = vmft_loop_now();
@@ -148,12 +248,12 @@ static void receive(struct vmft_control_client *client)
 {
 	char *newline = memchr(client->in, '\n', client->in_bytes);
 
-	if (newline) {
+	if (newline && !client->follows) {
 		handle_line(client, (size_t)(newline - client->in));
 		return;
 	}
 	if (client->in_bytes == sizeof(client->in)) {
-		client_free(client);
+		hang_up(client);
 		return;
 	}
 	vmft_loop_recv(client->control->world.loop, &client->recv_op, client->fd,
@@ -162,8 +262,14 @@ static void receive(struct vmft_control_client *client)
 
 /* --- clients ---------------------------------------------------------------- */
 
-/* Whether there is, or soon will be, a place for one more. The operation of a client that is hung
- * up on completes at once, as its socket is shut down: it keeps its place only until then. */
+/* A request is carried out for it, or it follows and takes what it is sent. */
+static bool is_busy(const struct vmft_control_client *client)
+{
+	return client->working || (client->follows && !client->send_op.pending);
+}
+
+/* Whether there is, or soon will be, a place for one more: a client that is hung up on keeps its
+ * place for a moment only. */
 static bool make_room(struct vmft_control *control)
 {
 	struct vmft_control_client *oldest = NULL;
@@ -175,15 +281,14 @@ static bool make_room(struct vmft_control *control)
 		if (!client || client->leaving)
 			continue;
 		staying++;
-		if (!client->working && (!oldest || client->moved_ns < oldest->moved_ns))
+		if (!is_busy(client) && (!oldest || client->moved_ns < oldest->moved_ns))
 			oldest = client;
 	}
 	if (staying < VMFT_CONTROL_CLIENTS)
 		return true;
 	if (!oldest)
 		return false;
-	oldest->leaving = true;
-	(void)shutdown(oldest->fd, SHUT_RDWR);
+	hang_up(oldest);
 	return true;
 }
 
@@ -333,17 +438,25 @@ int vmft_control_open(struct vmft_control *control, const char *path,
 	(void)snprintf(control->path, sizeof(control->path), "%s", path);
 	control->accept_op = (struct vmft_op){.done = on_accept, .owner = control};
 	control->retry_op = (struct vmft_op){.done = on_accept_again, .owner = control};
+	control->follow_op = (struct vmft_op){.done = on_follow, .owner = control};
 	vmft_loop_accept(control->world.loop, &control->accept_op, control->fd);
 	return 0;
 }
 
-/* A client whose request was still being carried out when the monitor came to its end. */
+/* The monitor has come to its end. A line that was being sent stays cut off. */
 static void drop(struct vmft_control_client *client)
 {
+	struct vmft_loop *loop;
+	bool sending;
+
 	if (!client)
 		return;
-	(void)vmft_loop_withdraw(client->control->world.loop, &client->recv_op);
-	(void)vmft_loop_withdraw(client->control->world.loop, &client->send_op);
+	loop = client->control->world.loop;
+	sending = client->send_op.pending;
+	(void)vmft_loop_withdraw(loop, &client->recv_op);
+	(void)vmft_loop_withdraw(loop, &client->send_op);
+	if (client->follows && !client->leaving && !sending)
+		send_last_events(client);
 	client_free(client);
 }
 

@@ -7,6 +7,10 @@
  * on for a new one. A client whose request is being carried out is not idle.
  *
  * What the requests do is not known here: the world carries them out (requests.c).
+ *
+ * A client may follow the journal: it gets each event as a line of its own, and sends nothing any
+ * more. No more than VMFT_CONTROL_FOLLOWERS may, so that places are left for others. One that
+ * reads too slowly loses events, and its place when others need it.
  */
 #ifndef VMFT_CONTROL_H
 #define VMFT_CONTROL_H
@@ -22,7 +26,8 @@
 #include "monitor/common/error.h"
 
 /* At the same time. Each may be followed by another that is just being hung up on. */
-#define VMFT_CONTROL_CLIENTS 8u
+#define VMFT_CONTROL_CLIENTS   8u
+#define VMFT_CONTROL_FOLLOWERS 4u /* of these */
 
 struct vmft_control_client;
 
@@ -30,6 +35,7 @@ struct vmft_control_client;
 struct vmft_control_world {
 	struct vmft_loop *loop;
 	struct vmft_journal *journal;
+	const char *side; /* who speaks in events: "web1.primary" */
 	/* Carries a request out. Answers client once, now or later, by one of the functions
 	 * below. */
 	void (*obey)(void *user, struct vmft_control_client *client, enum vmft_control_verb verb);
@@ -43,7 +49,8 @@ struct vmft_control {
 	int fd;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct vmft_op accept_op, retry_op;
-	bool full; /* the last accept failed, and it was said */
+	struct vmft_op follow_op; /* looks for events while somebody follows them */
+	bool full;		  /* the last accept failed, and it was said */
 	struct vmft_control_client *client[2 * VMFT_CONTROL_CLIENTS]; /* NULL: free */
 	bool left_over; /* a monitor of this side was killed: its sockets may still be open */
 };
@@ -66,5 +73,8 @@ struct json_object *vmft_control_answer_new(bool ok);
 void vmft_control_answer(struct vmft_control_client *client, struct json_object *object);
 void vmft_control_accept(struct vmft_control_client *client); /* {"ok":true} */
 void vmft_control_refuse(struct vmft_control_client *client, const char *why);
+/* Answers with what the side is now; from then on the client follows the journal. Refuses when too
+ * many do. */
+void vmft_control_follow(struct vmft_control_client *client);
 
 #endif

@@ -25,6 +25,12 @@ static void do_status(struct vmft_monitor *m, struct vmft_control_client *client
 	vmft_control_answer(client, object);
 }
 
+static void do_events(struct vmft_monitor *m, struct vmft_control_client *client)
+{
+	(void)m;
+	vmft_control_follow(client);
+}
+
 /* --- what an administrator tells a pair -------------------------------------- */
 
 static void do_attach(struct vmft_monitor *m, struct vmft_control_client *client)
@@ -222,6 +228,7 @@ static void obey(void *user, struct vmft_control_client *client, enum vmft_contr
 	    [VMFT_CONTROL_STEP_ATTACH] = do_step_attach,
 	    [VMFT_CONTROL_RELEASE_ATTACH] = do_release_attach,
 	    [VMFT_CONTROL_SWITCHOVER] = do_switchover,
+	    [VMFT_CONTROL_EVENTS] = do_events,
 	};
 
 	verbs[verb](user, client);
@@ -244,13 +251,17 @@ int vmft_requests_open(struct vmft_monitor *m, struct vmft_error *err)
 	const struct vmft_control_world world = {
 	    .loop = m->loop,
 	    .journal = &m->journal,
+	    .side = m->requests.side,
 	    .obey = obey,
 	    .forget = forget,
 	    .user = m,
 	};
 	const char *path = m->config.host[m->options.host].control;
-	int rc = vmft_control_open(&m->control, path, &world);
+	int rc;
 
+	(void)snprintf(m->requests.side, sizeof(m->requests.side), "%s.%s", m->config.name,
+		       vmft_host_name(m->options.host));
+	rc = vmft_control_open(&m->control, path, &world);
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_ADDRESS,
 				      "%s: [%s] control = %s: %s; is this side of %s running "

@@ -17,8 +17,9 @@
 struct vmft_monitor;
 struct vmft_ram_hash;
 
-/* Digests that are being made, and who waits for each. */
 struct vmft_requests {
+	char side[96]; /* "web1.primary" */
+	/* Digests that are being made, and who waits for each. */
 	struct vmft_request_digest {
 		struct vmft_monitor *m;
 		struct vmft_control_client *client; /* NULL: free */

@@ -45,9 +45,10 @@ static uint64_t checksum(const uint8_t *frame, uint32_t length)
 
 void vmft_frame_seal(uint8_t *buffer, const struct vmft_frame_info *info)
 {
-	uint8_t *sum = vmft_wire_put_u16(
-	    vmft_wire_put_u16(vmft_wire_put_u32(buffer, VMFT_FRAME_MAGIC), VMFT_FRAME_VERSION),
-	    info->type);
+	uint8_t *sum =
+	    vmft_wire_put_u16(vmft_wire_put_u16(vmft_wire_put_u32(buffer, VMFT_FRAME_MAGIC),
+						info->version ? info->version : VMFT_FRAME_VERSION),
+			      info->type);
 	uint8_t *p =
 	    vmft_wire_put_u64(vmft_wire_put_u64(sum + 8, info->generation), info->position);
 
@@ -55,10 +56,36 @@ void vmft_frame_seal(uint8_t *buffer, const struct vmft_frame_info *info)
 	(void)vmft_wire_put_u64(sum, checksum(buffer, info->length));
 }
 
+/* HELLO and REFUSE have the same form in every version: two sides that speak different ones can
+ * tell each other so. */
+static bool is_for_all_versions(uint16_t type)
+{
+	return type == VMFT_FRAME_HELLO || type == VMFT_FRAME_REFUSE;
+}
+
+static bool is_spoken(uint16_t version)
+{
+	return version >= VMFT_FRAME_VERSION_LOWEST && version <= VMFT_FRAME_VERSION;
+}
+
+/* The header without its magic, from r; false: it cannot be. */
+static bool get_header(struct vmft_wire_reader *r, struct vmft_frame_info *ret, uint64_t *ret_sum)
+{
+	ret->version = (uint16_t)vmft_wire_get(r, 2);
+	ret->type = (uint16_t)vmft_wire_get(r, 2);
+	*ret_sum = vmft_wire_get(r, 8);
+	ret->generation = vmft_wire_get(r, 8);
+	ret->position = vmft_wire_get(r, 8);
+	ret->length = (uint32_t)vmft_wire_get(r, 4);
+	return ret->length <= VMFT_FRAME_PAYLOAD_MAX && vmft_wire_get(r, 4) == 0;
+}
+
 ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info *ret)
 {
 	struct vmft_wire_reader r = {.at = bytes, .left = n};
 	uint64_t sum;
+	bool good;
+	int bad;
 
 	if (n < 4)
 		return 0;
@@ -66,136 +93,23 @@ ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info
 		return -EPROTO;
 	if (n < VMFT_FRAME_HEADER)
 		return 0;
-	ret->version = (uint16_t)vmft_wire_get(&r, 2);
-	if (ret->version != VMFT_FRAME_VERSION)
+	good = get_header(&r, ret, &sum);
+	/* What another version sends cannot be judged: it is not damaged. */
+	bad = is_spoken(ret->version) ? -EBADMSG : -EPROTONOSUPPORT;
+	if (!is_spoken(ret->version) &&
+	    (!is_for_all_versions(ret->type) || ret->length > VMFT_FRAME_FOREIGN_MAX))
 		return -EPROTONOSUPPORT;
-	ret->type = (uint16_t)vmft_wire_get(&r, 2);
-	sum = vmft_wire_get(&r, 8);
-	ret->generation = vmft_wire_get(&r, 8);
-	ret->position = vmft_wire_get(&r, 8);
-	ret->length = (uint32_t)vmft_wire_get(&r, 4);
-	if (ret->length > VMFT_FRAME_PAYLOAD_MAX || vmft_wire_get(&r, 4) != 0)
-		return -EBADMSG;
+	if (!good)
+		return bad;
 	if (r.left < ret->length)
 		return 0;
 	if (checksum(bytes, ret->length) != sum)
-		return -EBADMSG;
+		return bad;
 	ret->payload = r.at;
 	return (ssize_t)(VMFT_FRAME_HEADER + ret->length);
 }
 
 /* --- payloads ------------------------------------------------------------ */
-
-static uint8_t *put_tap(uint8_t *p, const struct vmft_tap_facts *tap)
-{
-	p = put_block(p, tap->netdev, (uint8_t)strnlen(tap->netdev, VMFT_TAP_NETDEV_MAX));
-	p = vmft_wire_put_u8(vmft_wire_put_u8(p, tap->vnet_hdr), tap->header);
-	p = vmft_wire_put_u8(vmft_wire_put_u8(p, tap->offloads), tap->multi_queue);
-	return vmft_wire_put_u32(p, tap->mtu);
-}
-
-size_t vmft_hello_encode(const struct vmft_hello *hello, uint8_t *payload)
-{
-	uint8_t *p = vmft_wire_put_u8(vmft_wire_put_u8(payload, hello->role), hello->attach);
-
-	p = vmft_wire_put_u32(p, hello->log_version);
-	p = vmft_wire_put_u32(p, hello->silence_ms);
-	p = put_block(p, hello->build_id, hello->build_id_bytes);
-	p = put_block(p, hello->machine, hello->machine_bytes);
-	p = put_block(p, hello->disk, hello->disk_bytes);
-	p = put_block(p, hello->name, (uint8_t)strnlen(hello->name, VMFT_HELLO_NAME_MAX));
-	p = vmft_wire_put_u32(vmft_wire_put_u8(p, hello->host), hello->grace_ms);
-	p = put_block(p, hello->ticket, hello->ticket_bytes);
-	p = put_block(p, hello->record, (uint8_t)strnlen(hello->record, VMFT_HELLO_RECORD_MAX));
-	p = vmft_wire_put_u8(p, hello->tap_count);
-	for (uint8_t i = 0; i < hello->tap_count; i++)
-		p = put_tap(p, &hello->tap[i]);
-	p = vmft_wire_put_u8(p, hello->image_count);
-	for (uint8_t i = 0; i < hello->image_count; i++)
-		p = vmft_wire_put_u64(p, hello->image_sum[i]);
-	return (size_t)(p - payload);
-}
-
-/* Without a control character or a zero byte: it goes into messages and records. */
-static bool is_printable(const char *text, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (text[i] < 0x20 || text[i] > 0x7e)
-			return false;
-	return true;
-}
-
-static bool is_flag(uint8_t value)
-{
-	return value <= 1 || value == VMFT_TAP_UNKNOWN;
-}
-
-static bool get_tap(struct vmft_wire_reader *r, struct vmft_tap_facts *tap)
-{
-	const uint8_t n = get_block(r, tap->netdev, VMFT_TAP_NETDEV_MAX);
-
-	tap->vnet_hdr = (uint8_t)vmft_wire_get(r, 1);
-	tap->header = (uint8_t)vmft_wire_get(r, 1);
-	tap->offloads = (uint8_t)vmft_wire_get(r, 1);
-	tap->multi_queue = (uint8_t)vmft_wire_get(r, 1);
-	tap->mtu = (uint32_t)vmft_wire_get(r, 4);
-	return n > 0 && is_printable(tap->netdev, n) && is_flag(tap->vnet_hdr) &&
-	       is_flag(tap->multi_queue) &&
-	       (tap->offloads <= VMFT_TAP_OFFLOADS || tap->offloads == VMFT_TAP_UNKNOWN);
-}
-
-static bool get_taps(struct vmft_wire_reader *r, struct vmft_hello *hello)
-{
-	hello->tap_count = (uint8_t)vmft_wire_get(r, 1);
-	if (hello->tap_count > VMFT_HELLO_TAPS_MAX)
-		return false;
-	for (uint8_t i = 0; i < hello->tap_count; i++)
-		if (!get_tap(r, &hello->tap[i]))
-			return false;
-	return true;
-}
-
-static bool get_images(struct vmft_wire_reader *r, struct vmft_hello *hello)
-{
-	hello->image_count = (uint8_t)vmft_wire_get(r, 1);
-	if (hello->image_count > VMFT_HELLO_IMAGES_MAX)
-		return false;
-	for (uint8_t i = 0; i < hello->image_count; i++)
-		hello->image_sum[i] = vmft_wire_get(r, 8);
-	return true;
-}
-
-int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret)
-{
-	struct vmft_wire_reader r = {.at = payload, .left = n};
-	struct vmft_hello hello = {0};
-	uint8_t name_bytes, record_bytes;
-	int rc;
-
-	hello.role = (uint8_t)vmft_wire_get(&r, 1);
-	hello.attach = (uint8_t)vmft_wire_get(&r, 1);
-	hello.log_version = (uint32_t)vmft_wire_get(&r, 4);
-	hello.silence_ms = (uint32_t)vmft_wire_get(&r, 4);
-	hello.build_id_bytes = get_block(&r, hello.build_id, sizeof(hello.build_id));
-	hello.machine_bytes = get_block(&r, hello.machine, sizeof(hello.machine));
-	hello.disk_bytes = get_block(&r, hello.disk, sizeof(hello.disk));
-	name_bytes = get_block(&r, hello.name, VMFT_HELLO_NAME_MAX);
-	hello.host = (uint8_t)vmft_wire_get(&r, 1);
-	hello.grace_ms = (uint32_t)vmft_wire_get(&r, 4);
-	hello.ticket_bytes = get_block(&r, hello.ticket, sizeof(hello.ticket));
-	record_bytes = get_block(&r, hello.record, VMFT_HELLO_RECORD_MAX);
-	if (!get_taps(&r, &hello) || !get_images(&r, &hello))
-		return -EBADMSG;
-	rc = vmft_wire_finish(&r);
-	if (rc < 0)
-		return rc;
-	if (strlen(hello.name) != name_bytes || hello.attach > 1 ||
-	    !is_printable(hello.record, record_bytes) ||
-	    (hello.ticket_bytes != 0 && hello.ticket_bytes != VMFT_TICKET_BYTES))
-		return -EBADMSG;
-	*ret = hello;
-	return 0;
-}
 
 size_t vmft_ack_encode(const struct vmft_ack *ack, uint8_t *payload)
 {

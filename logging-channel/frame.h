@@ -6,6 +6,9 @@
  *   0 u32 magic   4 u16 version   6 u16 type      8 u64 checksum
  *  16 u64 generation             24 u64 position 32 u32 length   36 u32 zero
  *
+ * This header, and HELLO and REFUSE, are the same in every version: two sides that speak different
+ * versions tell each other so.
+ *
  * The checksum (XXH3) is seeded with the eight bytes before it. It guards against torn and
  * damaged bytes, not against an enemy: that is what TLS will be for.
  */
@@ -16,13 +19,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define VMFT_FRAME_MAGIC       0x564d4654u /* "VMFT" */
-#define VMFT_FRAME_VERSION     4u
-#define VMFT_FRAME_HEADER      40u
+#define VMFT_FRAME_MAGIC	  0x564d4654u /* "VMFT" */
+#define VMFT_FRAME_VERSION	  5u	      /* the highest that this vmft speaks */
+#define VMFT_FRAME_VERSION_LOWEST 5u
+#define VMFT_FRAME_HEADER	  40u
+/* Payload of a HELLO or REFUSE of a version that is not spoken here. */
+#define VMFT_FRAME_FOREIGN_MAX 4096u
 #define VMFT_FRAME_PAYLOAD_MAX (64u * 1024 + 64) /* a disk block and what says which */
 
 enum vmft_frame_type {
-	VMFT_FRAME_HELLO = 1,	  /* both ways, first: struct vmft_hello */
+	VMFT_FRAME_HELLO = 1,	  /* both ways, first: hello.h */
 	VMFT_FRAME_REFUSE = 2,	  /* text: why the hello was refused; in a pair, why BYE comes */
 	VMFT_FRAME_LOG = 3,	  /* primary: log bytes that begin at position */
 	VMFT_FRAME_ACK = 4,	  /* backup: all log before position is held; struct vmft_ack */
@@ -63,7 +69,7 @@ enum vmft_bye {
 };
 
 struct vmft_frame_info {
-	uint16_t version;
+	uint16_t version; /* sealing: 0 is VMFT_FRAME_VERSION */
 	uint16_t type;
 	uint64_t generation;
 	uint64_t position;
@@ -73,7 +79,7 @@ struct vmft_frame_info {
 
 /*
  * Writes the header of a frame whose payload of info->length bytes already stands behind
- * it, at buffer + VMFT_FRAME_HEADER. info->payload and info->version are not looked at.
+ * it, at buffer + VMFT_FRAME_HEADER. info->payload is not looked at.
  */
 void vmft_frame_seal(uint8_t *buffer, const struct vmft_frame_info *info);
 
@@ -81,61 +87,14 @@ void vmft_frame_seal(uint8_t *buffer, const struct vmft_frame_info *info);
  * Looks at the frame that begins at bytes. Returns its whole length and fills *ret, or 0
  * when more bytes are needed, or
  *   -EPROTO           not a vmft peer at all (wrong magic)
- *   -EPROTONOSUPPORT  a vmft peer of another version (ret->version says which)
+ *   -EPROTONOSUPPORT  a vmft peer of another version (ret->version says which). A HELLO and a
+ *                     REFUSE are decoded all the same, if they are whole and not too long
  *   -EBADMSG          damaged: checksum, length over the cap, bits that must be zero
  */
 ssize_t vmft_frame_decode(const uint8_t *bytes, size_t n, struct vmft_frame_info *ret);
 
-#define VMFT_HELLO_NAME_MAX   64u
-#define VMFT_HELLO_DIGEST_MAX 32u
-#define VMFT_TICKET_BYTES     16u
-#define VMFT_HELLO_RECORD_MAX 127u
-
-#define VMFT_HELLO_TAPS_MAX   8u
-#define VMFT_HELLO_IMAGES_MAX 16u
-#define VMFT_TAP_NETDEV_MAX   63u
-#define VMFT_TAP_UNKNOWN      0xffu
-#define VMFT_TAP_OFFLOADS     0x1fu /* TUN_F_CSUM to TUN_F_UFO (linux/if_tun.h): QEMU 7.2's */
-
-/* What the tap behind a network card can do, of which some is in the state of QEMU's card. */
-struct vmft_tap_facts {
-	char netdev[VMFT_TAP_NETDEV_MAX + 1]; /* its id on the command line */
-	uint8_t vnet_hdr;		      /* IFF_VNET_HDR: 0, 1 or VMFT_TAP_UNKNOWN */
-	uint8_t header;	     /* the longest such header it takes, bytes; or VMFT_TAP_UNKNOWN */
-	uint8_t offloads;    /* TUN_F_*; or VMFT_TAP_UNKNOWN */
-	uint8_t multi_queue; /* IFF_MULTI_QUEUE: 0, 1 or VMFT_TAP_UNKNOWN */
-	uint32_t mtu;	     /* 0: unknown */
-};
-
-/* What both sides must agree on before a byte of log is sent. */
-struct vmft_hello {
-	uint8_t role;	      /* enum vmft_role of the sender */
-	uint8_t attach;	      /* 1: primary: its guest runs, the state will be sent */
-	uint32_t log_version; /* of QEMU's record/replay */
-	uint32_t silence_ms;
-	uint8_t build_id_bytes, machine_bytes, disk_bytes;
-	uint8_t build_id[VMFT_HELLO_DIGEST_MAX]; /* of the QEMU binary */
-	uint8_t machine[VMFT_HELLO_DIGEST_MAX];	 /* digest of the machine configuration */
-	uint8_t disk[VMFT_HELLO_DIGEST_MAX];	 /* digest of the disks before the start */
-	char name[VMFT_HELLO_NAME_MAX + 1];	 /* of the VM */
-	uint8_t host;				 /* enum vmft_host of the sender */
-	uint32_t grace_ms;
-	uint8_t ticket_bytes;		   /* 0: no heartbeat path, or VMFT_TICKET_BYTES */
-	uint8_t ticket[VMFT_TICKET_BYTES]; /* what the receiver is to put into its BEATs */
-	/* Of the primary: what the arbiter has on record for the generation it lives on. Of the
-	 * backup: what it has left at the arbiter. The receiver must find it there. Printable. */
-	char record[VMFT_HELLO_RECORD_MAX + 1];
-	uint8_t tap_count, image_count;
-	struct vmft_tap_facts tap[VMFT_HELLO_TAPS_MAX]; /* in the order of -netdev */
-	uint64_t image_sum[VMFT_HELLO_IMAGES_MAX];	/* of each disk before the start */
-};
-
-#define VMFT_HELLO_BYTES_MAX 2048u
-
-/* Payload bytes written (at most VMFT_HELLO_BYTES_MAX). */
-size_t vmft_hello_encode(const struct vmft_hello *hello, uint8_t *payload);
-/* 0, or -EBADMSG and *ret untouched. */
-int vmft_hello_decode(const uint8_t *payload, size_t n, struct vmft_hello *ret);
+#define VMFT_HELLO_NAME_MAX 64u /* of a VM */
+#define VMFT_TICKET_BYTES   16u
 
 struct vmft_ack {
 	uint64_t replayed; /* log handed to the backup's QEMU */

@@ -16,6 +16,7 @@
 
 #include "event.h"
 #include "frame.h"
+#include "hello.h"
 
 #define VMFT_SAVEDLOG_SUFFIX	  ".vmftlog"
 #define VMFT_SAVEDLOG_VERSION	  1u

@@ -377,7 +377,7 @@ struct vmft_disk_settings {
 	char path[VMFT_SETTINGS_PATH_MAX]; /* as the command line has it */
 };
 
-/* A card, and what is known of its tap: struct vmft_tap_facts of logging-channel/frame.h. */
+/* A card, and what is known of its tap: struct vmft_tap_facts of logging-channel/hello.h. */
 struct vmft_nic_settings {
 	char id[VMFT_NIC_ID_MAX + 1];	   /* of its netdev */
 	char ifname[VMFT_SETTINGS_IFNAME]; /* "": not known */

@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "logging-channel/frame.h"
+#include "logging-channel/hello.h"
 
 #define VMFT_TAP_IFNAME 16u /* IFNAMSIZ */
 

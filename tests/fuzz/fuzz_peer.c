@@ -19,6 +19,7 @@
 
 #define MS	    UINT64_C(1000000)
 #define RECORDS_MAX 200u
+#define VERSIONS_AT 4u /* in a hello: the value of its first field */
 
 /* The other side, as the input has made it so far. */
 struct script {
@@ -54,6 +55,7 @@ static size_t put_hello(struct vmft_wire_reader *r, uint8_t *payload)
 {
 	struct vmft_hello hello = monitor()->options.identity;
 	const uint8_t other = (uint8_t)vmft_wire_get(r, 1);
+	size_t n;
 
 	hello.role = script.side == WORLD_PRIMARY ? VMFT_ROLE_BACKUP : VMFT_ROLE_PRIMARY;
 	hello.host = script.side == WORLD_PRIMARY ? VMFT_HOST_BACKUP : VMFT_HOST_PRIMARY;
@@ -70,7 +72,15 @@ static size_t put_hello(struct vmft_wire_reader *r, uint8_t *payload)
 		hello.silence_ms = (uint32_t)vmft_wire_get(r, 4);
 	if (other & 32)
 		hello.record[0] = 'x';
-	return vmft_hello_encode(&hello, payload);
+	if (other & 64) {
+		hello.feature[0] = (struct vmft_feature){.bit = 1, .name = "new"};
+		hello.feature[0].required = (uint8_t)vmft_wire_get(r, 1) & 1;
+		hello.feature_count = 1;
+	}
+	n = vmft_hello_encode(&hello, payload);
+	if (other & 128)
+		payload[VERSIONS_AT + vmft_wire_get(r, 1) % 4] = (uint8_t)vmft_wire_get(r, 1);
+	return n;
 }
 
 static size_t put_geometry(struct vmft_wire_reader *r, uint8_t *payload)
@@ -291,6 +301,8 @@ static void send_frame(struct vmft_wire_reader *r, struct world_peer *to, uint16
 			: wrong & 2 ? vmft_wire_get(r, 1) * 4096
 				    : next_position(type);
 	info.length = (uint32_t)put_payload(r, type, script.frame + VMFT_FRAME_HEADER);
+	if (wrong & 8)
+		info.version = (uint16_t)vmft_wire_get(r, 1) % 8;
 	if (wrong & 4)
 		info.generation += vmft_wire_get(r, 1) - 1;
 	vmft_frame_seal(script.frame, &info);
@@ -476,6 +488,14 @@ static const uint8_t backup_forming[] = {
 	1, VMFT_FRAME_HELLO, 0, 1, WAIT(1), VMFT_FRAME_HEARTBEAT, 0, 0x10, VMFT_FRAME_LOG, 0, 0,
 	35, VMFT_FRAME_HELLO, 0, 0, VMFT_FRAME_BYE, 0, 1, 2, WAIT(1),
 };
+/* A hello of another version, of another first field, with a feature that is required, or not. */
+static const uint8_t backup_foreign[] = {
+	1, VMFT_FRAME_HELLO, 8, 4, 0, WAIT(1), 34, VMFT_FRAME_HELLO, 0, 128, 1, 9, WAIT(1),
+	34, VMFT_FRAME_HELLO, 0, 64, 1, WAIT(1), 34, VMFT_FRAME_HELLO, 0, 64, 0, WAIT(1),
+};
+static const uint8_t primary_foreign[] = {
+	4, VMFT_FRAME_HELLO, 8, 4, 0, WAIT(1), VMFT_FRAME_REFUSE, 8, 4, 3, 'n', 'o', '!', WAIT(1),
+};
 static const uint8_t primary_forming[] = {
 	4, HELLO, VMFT_FRAME_ACK, 0, 0, WAIT(1), VMFT_FRAME_REFUSE, 0, 3, 'n', 'o', '!',
 	VMFT_FRAME_BYE, 0, 1, 3, 36, 4, 'V', 'M', 'F', 'T',
@@ -490,5 +510,7 @@ const struct vmft_fuzz_seed vmft_fuzz_seeds[] = {
     {primary_checkpoint, sizeof(primary_checkpoint)},
     {backup_forming, sizeof(backup_forming)},
     {primary_forming, sizeof(primary_forming)},
+    {backup_foreign, sizeof(backup_foreign)},
+    {primary_foreign, sizeof(primary_foreign)},
     {0},
 };

@@ -430,7 +430,7 @@ def test_stranger_says_hello(name):
         pair.start_side("B")
         pair.wait(lambda: pair.state("B") == "forming", "the backup's monitor")
         digests = Digests()
-        bad_frame = digests.sealed(struct.pack(">IHHQQQII", FRAME_MAGIC, 4, 77, 0, 1, 0, 0, 0))
+        bad_frame = digests.sealed(struct.pack(">IHHQQQII", FRAME_MAGIC, 5, 77, 0, 1, 0, 0, 0))
         check(digests.sealed(hello) == hello, "the checksum is another")
         stolen = digests.sealed(hello.replace(token, b"0" * 32))
         throw(pair, stolen, half_close=False)

@@ -18,6 +18,7 @@
 #include "faults.h"
 #include "handover.h"
 #include "logging-channel/frame.h"
+#include "logging-channel/hello.h"
 #include "logging-channel/loop.h"
 #include "logging-channel/transport.h"
 #include "monitor/common/pair-config.h"

@@ -13,6 +13,8 @@ void vmft_channel_open(struct vmft_channel *channel, struct vmft_conn *conn)
 {
 	channel->conn = conn;
 	channel->stage = VMFT_PEER_HELLO;
+	channel->version = VMFT_FRAME_VERSION;
+	channel->features = 0;
 	channel->closing = false;
 	channel->paused = false;
 }
@@ -36,23 +38,31 @@ bool vmft_channel_is_quiet(const struct vmft_channel *channel)
 
 /* --- sending -------------------------------------------------------------- */
 
-/* False: no room, nothing was queued. */
-static bool send_to(struct vmft_channel *channel, struct vmft_conn *conn, enum vmft_frame_type type,
-		    uint64_t position, const uint8_t *payload, size_t n)
+static struct vmft_frame_info info_of(const struct vmft_channel *channel, enum vmft_frame_type type,
+				      uint64_t position, const uint8_t *payload, size_t n)
 {
-	const struct vmft_frame_info info = {
+	return (struct vmft_frame_info){
+	    .version = channel->version,
 	    .type = (uint16_t)type,
 	    .generation = channel->core->generation,
 	    .position = position,
 	    .length = (uint32_t)n,
+	    .payload = payload,
 	};
+}
+
+/* False: no room, nothing was queued. */
+static bool send_to(struct vmft_channel *channel, struct vmft_conn *conn,
+		    const struct vmft_frame_info *info)
+{
+	const size_t n = info->length;
 	uint8_t *room = channel->transport->reserve(conn, VMFT_FRAME_HEADER + n);
 
 	if (!room)
 		return false;
 	if (n > 0)
-		memcpy(room + VMFT_FRAME_HEADER, payload, n);
-	vmft_frame_seal(room, &info);
+		memcpy(room + VMFT_FRAME_HEADER, info->payload, n);
+	vmft_frame_seal(room, info);
 	channel->transport->commit(conn, VMFT_FRAME_HEADER + n);
 	return true;
 }
@@ -70,12 +80,7 @@ uint8_t *vmft_channel_room(struct vmft_channel *channel, size_t n)
 void vmft_channel_commit(struct vmft_channel *channel, enum vmft_frame_type type, uint64_t position,
 			 uint8_t *payload, size_t n)
 {
-	const struct vmft_frame_info info = {
-	    .type = (uint16_t)type,
-	    .generation = channel->core->generation,
-	    .position = position,
-	    .length = (uint32_t)n,
-	};
+	const struct vmft_frame_info info = info_of(channel, type, position, NULL, n);
 
 	vmft_frame_seal(payload - VMFT_FRAME_HEADER, &info);
 	channel->transport->commit(channel->conn, VMFT_FRAME_HEADER + n);
@@ -84,8 +89,12 @@ void vmft_channel_commit(struct vmft_channel *channel, enum vmft_frame_type type
 bool vmft_channel_send(struct vmft_channel *channel, enum vmft_frame_type type, uint64_t position,
 		       const uint8_t *payload, size_t n)
 {
-	return vmft_channel_is_up(channel) &&
-	       send_to(channel, channel->conn, type, position, payload, n);
+	struct vmft_frame_info info;
+
+	if (!vmft_channel_is_up(channel))
+		return false;
+	info = info_of(channel, type, position, payload, n);
+	return send_to(channel, channel->conn, &info);
 }
 
 void vmft_channel_send_empty(struct vmft_channel *channel, enum vmft_frame_type type)
@@ -131,9 +140,14 @@ void vmft_channel_bye(struct vmft_channel *channel, enum vmft_why why)
 	(void)vmft_channel_send(channel, VMFT_FRAME_BYE, 0, &bye, 1);
 }
 
-void vmft_channel_turn_away(struct vmft_channel *channel, struct vmft_conn *conn, const char *why)
+void vmft_channel_turn_away(struct vmft_channel *channel, struct vmft_conn *conn, uint16_t version,
+			    const char *why)
 {
-	(void)send_to(channel, conn, VMFT_FRAME_REFUSE, 0, (const uint8_t *)why, strlen(why));
+	struct vmft_frame_info info =
+	    info_of(channel, VMFT_FRAME_REFUSE, 0, (const uint8_t *)why, strlen(why));
+
+	info.version = version;
+	(void)send_to(channel, conn, &info);
 	channel->transport->close(conn, true);
 }
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "logging-channel/frame.h"
+#include "logging-channel/hello.h"
 #include "logging-channel/transport.h"
 #include "monitor/common/pair-config.h"
 #include "monitor/core/core.h"
@@ -33,6 +34,8 @@ struct vmft_channel {
 	enum vmft_peer_stage stage;
 	enum vmft_host peer_host; /* of the peer, as its hello says */
 	enum vmft_host to;	  /* primary: the host that is tried, or connected */
+	uint16_t version;	  /* of the frames that are sent: both sides speak it */
+	uint64_t features;	  /* bits that both have: vmft_hello_agree() */
 	bool closing;		  /* vmft_channel_close() was called, on_close comes */
 	bool paused; /* conn is not read: a frame that came found no room to be kept in */
 };
@@ -72,8 +75,10 @@ void vmft_channel_want(struct vmft_channel *channel, uint64_t block, uint32_t re
 void vmft_channel_refuse(struct vmft_channel *channel, const char *why);
 /* The goodbye: what became of this side's guest. */
 void vmft_channel_bye(struct vmft_channel *channel, enum vmft_why why);
-/* Tells any connection, also one that is not the pair's, why it is refused, and closes it. */
-void vmft_channel_turn_away(struct vmft_channel *channel, struct vmft_conn *conn, const char *why);
+/* Tells any connection, also one that is not the pair's, why it is refused, and closes it. version:
+ * of the hello that it said, so that its vmft can read the refusal. */
+void vmft_channel_turn_away(struct vmft_channel *channel, struct vmft_conn *conn, uint16_t version,
+			    const char *why);
 
 /* Closes once all that was queued has been sent; the transport limits the wait. */
 void vmft_channel_close(struct vmft_channel *channel);

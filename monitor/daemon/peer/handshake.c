@@ -98,24 +98,26 @@ static void say_refused(struct vmft_handshake *h, struct vmft_conn *conn, const 
 	vmft_journal_say(h->world->journal, "refused %s", text);
 }
 
-static void turn_away(struct vmft_handshake *h, struct vmft_conn *conn, const char *why)
+static void turn_away(struct vmft_handshake *h, struct vmft_conn *conn, uint16_t version,
+		      const char *why)
 {
 	vmft_strangers_note(h->strangers, conn, VMFT_STRANGER_REFUSED);
-	vmft_channel_turn_away(h->channel, conn, why);
+	vmft_channel_turn_away(h->channel, conn, version, why);
 }
 
-static void refuse_primary(struct vmft_handshake *h, struct vmft_conn *conn, const char *why)
+static void refuse_primary(struct vmft_handshake *h, struct vmft_conn *conn, uint16_t version,
+			   const char *why)
 {
 	say_refused(h, conn, why);
 	if (conn == h->caller)
 		h->caller = NULL;
-	turn_away(h, conn, why);
+	turn_away(h, conn, version, why);
 }
 
-static void refuse_backup(struct vmft_handshake *h, const char *why)
+static void refuse_backup(struct vmft_handshake *h, uint16_t version, const char *why)
 {
 	vmft_handshake_say(h, "has", why);
-	vmft_channel_turn_away(h->channel, h->channel->conn, why);
+	vmft_channel_turn_away(h->channel, h->channel->conn, version, why);
 	h->world->unfit(h->world->user);
 }
 
@@ -141,7 +143,11 @@ static const char *mismatch(struct vmft_handshake *h, const struct vmft_hello *t
 /* The hello of the peer is accepted. */
 static void begin_path(struct vmft_handshake *h, const struct vmft_hello *theirs)
 {
+	const struct vmft_feature *missing;
+
 	h->channel->peer_host = (enum vmft_host)theirs->host;
+	h->channel->version = vmft_hello_version(&theirs->versions);
+	(void)vmft_hello_agree(h->world->identity, theirs, &h->channel->features, &missing);
 	vmft_liveness_begin_path(h->liveness, theirs, h->world->core->generation, is_primary(h));
 }
 
@@ -175,7 +181,7 @@ static void primary_got_hello(struct vmft_handshake *h, const struct vmft_frame_
 	if (!why && frame->generation != h->world->core->generation)
 		why = "another generation";
 	if (why) {
-		refuse_backup(h, why);
+		refuse_backup(h, frame->version, why);
 		return;
 	}
 	h->backup_hello = *theirs;
@@ -212,8 +218,9 @@ static void look_at_mark(struct vmft_handshake *h, const struct vmft_arbiter_ans
 		return;
 	}
 	if (strcmp(answer->mark, h->backup_hello.record) != 0) {
-		refuse_backup(h, "left a mark at its arbiter that this host's does not show; both "
-				 "hosts must use one arbiter");
+		refuse_backup(h, h->channel->version,
+			      "left a mark at its arbiter that this host's does not show; both "
+			      "hosts must use one arbiter");
 		return;
 	}
 	take_backup(h);
@@ -298,11 +305,11 @@ void vmft_handshake_got_latest(struct vmft_handshake *h, const struct vmft_arbit
 	}
 	/* This side may have ended while the arbiter was asked. */
 	if (!vmft_core_wants_peer(h->world->core) || is_stopping(h))
-		refuse_primary(h, conn, "come to a side that has ended");
+		refuse_primary(h, conn, h->caller_version, "come to a side that has ended");
 	else if (answer->rc < 0)
 		drop_caller(h);
 	else if ((why = stale(h, &answer->latest)) != NULL)
-		refuse_primary(h, conn, why);
+		refuse_primary(h, conn, h->caller_version, why);
 	else
 		take_primary(h, conn);
 }
@@ -318,7 +325,7 @@ static void backup_got_hello(struct vmft_handshake *h, struct vmft_conn *conn,
 	if (!why)
 		why = h->world->why_not(h->world->user, theirs->attach);
 	if (why) {
-		refuse_primary(h, conn, why);
+		refuse_primary(h, conn, frame->version, why);
 		return;
 	}
 	/* The last one counts: it is the same primary, which has lost its other connection, or the
@@ -329,29 +336,51 @@ static void backup_got_hello(struct vmft_handshake *h, struct vmft_conn *conn,
 	vmft_strangers_note(h->strangers, conn, VMFT_STRANGER_CALLER);
 	h->caller_hello = *theirs;
 	h->caller_generation = frame->generation;
+	h->caller_version = frame->version;
 	ask_latest(h);
 }
 
 /* --- both ----------------------------------------------------------------- */
 
+/* A peer that speaks none of this vmft's versions. The rest of its hello cannot be read. */
+static void refuse_foreign(struct vmft_handshake *h, struct vmft_conn *conn,
+			   const struct vmft_frame_info *frame,
+			   const struct vmft_versions *versions)
+{
+	char text[VMFT_HELLO_WHY_MAX + 1];
+	const char *why = vmft_hello_foreign(versions, text);
+
+	if (conn == h->channel->conn)
+		refuse_backup(h, frame->version, why);
+	else
+		refuse_primary(h, conn, frame->version, why);
+}
+
 int vmft_handshake_got_hello(struct vmft_handshake *h, struct vmft_conn *conn,
 			     const struct vmft_frame_info *frame)
 {
+	struct vmft_versions versions;
 	struct vmft_hello theirs;
 
-	if (vmft_hello_decode(frame->payload, frame->length, &theirs) < 0 || conn == h->caller)
+	if (conn == h->caller || vmft_hello_versions(frame, &versions) < 0)
+		return -EBADMSG;
+	/* Each side says hello once. */
+	if (conn == h->channel->conn && (!is_primary(h) || h->channel->stage != VMFT_PEER_HELLO))
 		return -EBADMSG;
 	if (conn != h->channel->conn && is_primary(h)) {
-		turn_away(h, conn, "come to the side that is live");
+		turn_away(h, conn, frame->version, "come to the side that is live");
 		return 0;
 	}
-	if (conn != h->channel->conn) {
-		backup_got_hello(h, conn, frame, &theirs);
+	if (vmft_hello_version(&versions) == 0) {
+		refuse_foreign(h, conn, frame, &versions);
 		return 0;
 	}
-	if (!is_primary(h) || h->channel->stage != VMFT_PEER_HELLO)
+	if (vmft_hello_decode(frame->payload, frame->length, &theirs) < 0)
 		return -EBADMSG;
-	primary_got_hello(h, frame, &theirs);
+	if (conn == h->channel->conn)
+		primary_got_hello(h, frame, &theirs);
+	else
+		backup_got_hello(h, conn, frame, &theirs);
 	return 0;
 }
 

@@ -34,8 +34,9 @@ struct vmft_handshake {
 	struct vmft_conn *caller;
 	struct vmft_hello caller_hello;
 	uint64_t caller_generation;
-	bool latest_asked; /* a question is out */
-	bool latest_old;   /* that question is older than the caller's hello */
+	uint16_t caller_version; /* of the hello's frame */
+	bool latest_asked;	 /* a question is out */
+	bool latest_old;	 /* that question is older than the caller's hello */
 
 	/* Primary: the backup's hello, while the arbiter is asked for the mark it has left. */
 	struct vmft_hello backup_hello;

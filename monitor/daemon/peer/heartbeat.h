@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "logging-channel/frame.h"
+#include "logging-channel/hello.h"
 #include "logging-channel/loop.h"
 #include "monitor/common/pair-config.h"
 #include "monitor/daemon/status/journal.h"

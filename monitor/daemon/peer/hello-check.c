@@ -52,12 +52,46 @@ static bool taps_fit(const struct vmft_hello_terms *terms, const struct vmft_hel
 	return vmft_tap_facts_equal(primary, backup, text, VMFT_HELLO_WHY_MAX + 1);
 }
 
+const char *vmft_hello_foreign(const struct vmft_versions *theirs, char *text)
+{
+	(void)snprintf(text, VMFT_HELLO_WHY_MAX + 1,
+		       "versions %u to %u of the channel, the side that refuses it speaks %u to "
+		       "%u: install the same vmft on both hosts",
+		       theirs->lowest, theirs->highest, VMFT_FRAME_VERSION_LOWEST,
+		       VMFT_FRAME_VERSION);
+	return text;
+}
+
+/* A feature that one side requires and the other does not have. */
+static const char *other_features(const struct vmft_hello *ours, const struct vmft_hello *theirs,
+				  char *text)
+{
+	const struct vmft_feature *missing;
+	uint64_t features;
+	bool is_theirs;
+
+	if (vmft_hello_agree(ours, theirs, &features, &missing) == 0)
+		return NULL;
+	is_theirs =
+	    missing >= theirs->feature && missing < theirs->feature + VMFT_HELLO_FEATURES_MAX;
+	(void)snprintf(
+	    text, VMFT_HELLO_WHY_MAX + 1,
+	    "%s \"%s\", which the side that refuses it %s: install the same vmft on both "
+	    "hosts and use one pair file",
+	    is_theirs ? "a need for the feature" : "no feature", missing->name,
+	    is_theirs ? "does not have" : "requires");
+	return text;
+}
+
 const char *vmft_hello_mismatch(const struct vmft_hello_terms *terms,
 				const struct vmft_hello *theirs, char *text)
 {
 	const struct vmft_hello *ours = terms->ours;
 	const bool attach = theirs->attach || terms->attach;
+	const char *why = other_features(ours, theirs, text);
 
+	if (why)
+		return why;
 	if (strcmp(ours->name, theirs->name) != 0)
 		return "another VM's name";
 	if ((theirs->role == VMFT_ROLE_PRIMARY) == terms->primary)

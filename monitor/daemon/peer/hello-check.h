@@ -7,11 +7,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "logging-channel/frame.h"
+#include "logging-channel/hello.h"
 #include "monitor/common/pair-config.h"
 #include "monitor/daemon/attach/image.h"
 
 #define VMFT_HELLO_WHY_MAX 200u /* length of a reason */
+
+/* The versions of the channel that a peer speaks, of which this vmft speaks none: one line to
+ * follow "the peer has", in text of VMFT_HELLO_WHY_MAX + 1 bytes. */
+const char *vmft_hello_foreign(const struct vmft_versions *theirs, char *text);
 
 /* What this side asks of a peer. */
 struct vmft_hello_terms {

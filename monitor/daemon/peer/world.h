@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "logging-channel/frame.h"
+#include "logging-channel/hello.h"
 #include "logging-channel/loop.h"
 #include "logging-channel/transport.h"
 #include "monitor/common/pair-config.h"

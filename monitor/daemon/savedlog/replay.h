@@ -7,6 +7,7 @@
 #define VMFT_REPLAY_H
 
 #include "logging-channel/frame.h"
+#include "logging-channel/hello.h"
 
 struct vmft_replay_options {
 	const char *pair_file;

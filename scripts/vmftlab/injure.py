@@ -9,7 +9,7 @@ import struct
 import time
 
 PAGE = 4096
-IFACE_HEADER = 4096  # monitor/interface.h: the ring begins here
+IFACE_HEADER = 128 * 1024  # VMFT_IFACE_HEADER in monitor/interface.h: the ring begins here
 LOG_HEAD, DIGEST_MS = 64, 368
 
 INSTRUCTION, BLOCK, NET, CLOCK_VIRTUAL_RT = 0, 8, 9, 29
@@ -58,6 +58,9 @@ class Log:
     def __init__(self, ring, position):
         self.ring = ring
         self.size = len(ring) - IFACE_HEADER
+        if self.size & (self.size - 1):
+            raise RuntimeError("IFACE_HEADER is not that of monitor/interface.h: the ring's size "
+                               f"would be {self.size}, which is no power of two")
         self.begin = position
 
     def byte(self, position):

@@ -66,16 +66,19 @@ static bool send_piece(struct vmft_attach_source *s)
 	const uint64_t at = s->world.link->area->staging_at + s->piece_at;
 	struct vmft_area_piece piece;
 	uint8_t *payload;
+	bool is_length;
 
 	if (!area_read(s, &piece, sizeof(piece), at))
 		return false;
+	/* A piece without bytes says how long an image is; it makes no sense for memory. */
+	is_length = piece.bytes == 0 && vmft_source_is_disk(s, piece.region);
 	if (piece.region >= s->regions || piece.bytes > VMFT_DISK_BLOCK_BYTES ||
+	    (piece.bytes == 0 && !is_length) ||
 	    piece.bytes > VMFT_AREA_STAGING_BYTES - s->piece_at) {
 		vmft_attach_source_abort(s, "the agent's answer makes no sense");
 		return false;
 	}
-	if (piece.bytes == 0 && vmft_source_is_disk(s, piece.region)) {
-		/* How long the image is. */
+	if (is_length) {
 		s->point.disk_bytes[piece.region] = piece.offset;
 	} else {
 		payload = vmft_source_frames_room(s, VMFT_CHUNK_HEAD + piece.bytes);

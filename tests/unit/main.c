@@ -17,6 +17,8 @@ int main(void)
 	    vmft_suite_attach,
 	    vmft_suite_disk,
 	    vmft_suite_disk_fault,
+	    vmft_suite_attach_ends,
+	    vmft_suite_pace,
 	    vmft_suite_console,
 	    vmft_suite_power,
 	    vmft_suite_nic,

@@ -7,6 +7,8 @@ int vmft_suite_agent(void);
 int vmft_suite_divergence(void);
 int vmft_suite_alarm(void);
 int vmft_suite_attach(void);
+int vmft_suite_attach_ends(void);
+int vmft_suite_pace(void);
 int vmft_suite_checkpoint_agent(void);
 int vmft_suite_console(void);
 int vmft_suite_power(void);

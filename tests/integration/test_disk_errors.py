@@ -277,7 +277,7 @@ def test_disk_full_attaching(name, way):
 
 
 # With checkpoints what a backup still has to write when its primary dies is an epoch or two, gone
-# in milliseconds: tests/unit/test_checkpoint_daemon.c.
+# in milliseconds: tests/unit/test_checkpoint_disk.c.
 @ways(LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_disk_full_draining(name, way):

@@ -54,7 +54,12 @@ int main(void)
 	    vmft_suite_pair_config,
 	    vmft_suite_guest_clock,
 	    vmft_suite_pacer,
-	    vmft_suite_checkpoint_daemon,
+	    vmft_suite_checkpoint_epochs,
+	    vmft_suite_checkpoint_damage,
+	    vmft_suite_checkpoint_disk,
+	    vmft_suite_checkpoint_attach,
+	    vmft_suite_checkpoint_input,
+	    vmft_suite_checkpoint_primary,
 	};
 	unsigned failed;
 

@@ -114,6 +114,15 @@ static void check_released(struct host *h, int host)
 		       (unsigned long long)acked, (unsigned long long)world.formed_held);
 }
 
+static void check_fenced(const struct host *h, int host)
+{
+	const struct vmft_core *core = &h->m.core;
+
+	if (core->why == VMFT_WHY_CLAIM_LOST && arbiter_is_owner(core->generation + 1, h->m.owner))
+		broken("the winner goes on", "host %d has won %llu, and is %s", host,
+		       (unsigned long long)core->generation + 1, vmft_state_name(core->state));
+}
+
 static void check_state(struct host *h, int host)
 {
 	const struct vmft_core *core = &h->m.core;
@@ -127,6 +136,7 @@ static void check_state(struct host *h, int host)
 		world.tally->attached++;
 	if (core->state == VMFT_STATE_HANDED_OVER)
 		world.tally->handed++;
+	check_fenced(h, host);
 	h->state = (uint8_t)core->state;
 	world.tally->reached[core->side][core->state]++;
 	faults_entered(host, h->state);
@@ -156,7 +166,8 @@ void check_emitted(int host, const struct frame *frame)
 	if (number <= h->q.last_emitted || (host == world.recorder && number <= world.seen))
 		broken("frames leave in order", "host %d, frame %llu, %llu was seen", host,
 		       (unsigned long long)number, (unsigned long long)world.seen);
-	if (!h->q.open && (world.formed_generation != h->m.core.generation ||
+	/* The monitor may have won the next one, and its agent not have opened the gate yet. */
+	if (!h->q.open && (world.formed_generation + 1 < h->m.core.generation ||
 			   frame->position > world.formed_held))
 		broken("no frame before its ack", "host %d, frame %llu at %llu, held %llu", host,
 		       (unsigned long long)number, (unsigned long long)frame->position,

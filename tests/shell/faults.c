@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-enum { LAST_MS = 3000, SHORT_MS = 150, LONG_MS = 900, HEAL_MS = 400 };
+enum { EACH_MS = 250, SHORT_MS = 150, LONG_MS = 900, SOON_MS = 60, HEAL_MS = 400, WAITS_MS = 8000 };
 
 static const char *const names[FAULT_COUNT] = {
     [FAULT_KILL_QEMU] = "kill-qemu",
@@ -61,7 +61,9 @@ static void diverge(int host)
 
 static void shut_down(int host)
 {
-	if (world.host[host].q.runs && !world.host[host].q.frozen && !world.host[host].q.blocked)
+	const struct host *h = &world.host[host];
+
+	if (h->q.runs && !h->q.frozen && !h->q.blocked && h->qemu_stopped_until <= world.now)
 		guest_shut_down(host);
 }
 
@@ -223,6 +225,19 @@ static int victim_of(const struct plan *f)
 	return (world.recorder + 1 + (int)chance((uint64_t)world.hosts - 1)) % world.hosts;
 }
 
+/* A guest that dies at the second fault makes no chain: most losses wait for a backup, a while. */
+static bool comes_later(const struct plan *f, unsigned which)
+{
+	const uint64_t soon = 10 * MS + chance(100 * MS);
+
+	if (!f->waits || is_protected() || world.now > f->at + WAITS_MS * MS)
+		return false;
+	if (world.faults_end < world.now + soon)
+		world.faults_end = world.now + soon;
+	later(soon, DO_FAULT, 0, which, 0);
+	return true;
+}
+
 static void heal(const struct plan *f)
 {
 	const uint64_t over = world.now + f->length + HEAL_MS * MS;
@@ -249,7 +264,7 @@ void fault_do(unsigned which)
 			host_kill_monitor(host, false);
 		return;
 	}
-	if (world.mask >> which & 1 || !applies(f, host))
+	if (world.mask >> which & 1 || comes_later(f, which) || !applies(f, host))
 		return;
 	world.single = is_protected() && !world.declared && world.now >= world.healed_at &&
 		       f->fault != FAULT_DECLARED;
@@ -285,7 +300,7 @@ static struct plan *plan_one(uint64_t at, uint8_t on)
 	f->role = (int)chance(2);
 	f->at = at;
 	f->on = on;
-	f->struck = false;
+	f->struck = f->waits = false;
 	f->length = (1 + chance(one_in(3) ? LONG_MS : SHORT_MS)) * MS;
 	if (on == VMFT_STATE_COUNT)
 		later(at, DO_FAULT, 0, world.plans, 0);
@@ -307,21 +322,49 @@ void faults_entered(int host, uint8_t state)
 	}
 }
 
-/* A pair has to form first, mostly; then one after the other, or close together. */
+static bool is_arbiters(enum fault fault)
+{
+	return fault >= FAULT_ARBITER_DOWN && fault <= FAULT_DECLARED;
+}
+
+/* Whoever runs the guest is lost, or its backup takes it so. */
+static void plan_loss(uint64_t at)
+{
+	static const enum fault losses[] = {FAULT_KILL_HOST,  FAULT_KILL_QEMU,	 FAULT_LINK_CUT,
+					    FAULT_LINK_RESET, FAULT_STOP_HOST,	 FAULT_KILL_MONITOR,
+					    FAULT_STOP_QEMU,  FAULT_KILL_AT_CALL};
+	struct plan *f = plan_one(at, VMFT_STATE_COUNT);
+
+	f->fault = losses[chance(8)];
+	f->role = (int)one_in(4);
+	f->waits = !one_in(4);
+	if (f->fault == FAULT_STOP_HOST || f->fault == FAULT_STOP_QEMU ||
+	    f->fault == FAULT_LINK_CUT)
+		f->length += SHORT_MS * MS;
+}
+
+/*
+ * A pair has to form first, mostly; then one after the other, or close together. What the arbiter
+ * does matters when somebody asks it, so a loss comes with it now and then.
+ */
 void faults_plan(void)
 {
-	static const enum fault losses[] = {FAULT_KILL_HOST,  FAULT_KILL_QEMU, FAULT_LINK_CUT,
-					    FAULT_LINK_RESET, FAULT_STOP_HOST, FAULT_KILL_MONITOR};
-	const unsigned n = (unsigned)chance(FAULTS_MAX - 4);
+	const unsigned n = (unsigned)chance(FAULTS_MAX);
 	const uint64_t first = one_in(8) ? 0 : 500 * MS;
-	const uint64_t span = one_in(3) ? 200 * MS : (1 + n) * LAST_MS / 6 * MS;
+	const uint64_t span = one_in(3) ? 200 * MS : (1 + n) * EACH_MS * MS;
 
-	for (unsigned i = 0; i < n; i++)
-		(void)plan_one(first + chance(span), VMFT_STATE_COUNT);
+	for (unsigned i = 0; i < n && world.plans < FAULTS_MAX - 4; i++) {
+		const uint64_t at = first + chance(span);
+
+		if (one_in(2))
+			plan_loss(at);
+		else if (is_arbiters(plan_one(at, VMFT_STATE_COUNT)->fault) && one_in(2))
+			plan_loss(at + chance(SOON_MS * MS));
+	}
 	for (unsigned i = 0; i < 2; i++) {
 		(void)plan_one(chance(first + span), (uint8_t)chance(VMFT_STATE_FENCED));
 		if (one_in(2))
-			plan_one(first + chance(span), VMFT_STATE_COUNT)->fault = losses[chance(6)];
+			plan_loss(first + chance(span));
 	}
 	world.faults_end = world.now + first + span;
 }

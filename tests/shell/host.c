@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "logging-channel/log-format.h"
 #include "monitor/common/area-setup.h"
 #include "monitor/daemon/status/requests.h"
 
@@ -265,7 +266,9 @@ static void fill_options(int host, bool primary, struct vmft_monitor_options *o)
 	    .pair_file = "/sim/pair.conf",
 	    .role = primary ? VMFT_ROLE_PRIMARY : VMFT_ROLE_BACKUP,
 	    .host = (enum vmft_host)host,
-	    .identity = {.log_version = 1, .host = (uint8_t)host, .disk_bytes = sizeof(sum)},
+	    .identity = {.log_version = VMFT_LOG_VERSION_QEMU_7_2,
+			 .host = (uint8_t)host,
+			 .disk_bytes = sizeof(sum)},
 	    .disk_count = 1,
 	    .strategy = world.strategy,
 	    .strategy_reason = "simulated",

@@ -15,7 +15,7 @@ enum {
 	CHECKPOINT,
 	STRATEGIES,
 	VARIANTS = 32,
-	FIND_RUNS_MAX = 20000,
+	FIND_RUNS_MAX = 6000,
 	SETTLE_MS = 120000,
 	RESTED_MS = 300,
 	WATCH_MS = 40,
@@ -116,11 +116,12 @@ static void watch(void)
 {
 	if (!is_protected() || world.now < world.healed_at)
 		world.rest_since = world.now;
-	if (world.now > world.faults_end && world.now > world.healed_at) {
-		if (world.now - world.rest_since > RESTED_MS * MS || is_hopeless() ||
-		    world.now > world.faults_end + SETTLE_MS * MS)
-			world.done = true;
-	}
+	if (world.ran && is_hopeless())
+		world.done = true;
+	if (world.now > world.faults_end && world.now > world.healed_at &&
+	    (world.now - world.rest_since > RESTED_MS * MS || (is_hopeless() && !world.ran) ||
+	     world.now > world.faults_end + SETTLE_MS * MS))
+		world.done = true;
 	later(WATCH_MS * MS, DO_WATCH, 0, 0, 0);
 }
 

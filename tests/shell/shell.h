@@ -327,6 +327,7 @@ struct plan {
 	uint64_t at, length;
 	uint8_t on; /* strikes when a core enters this state; VMFT_STATE_COUNT: at its time */
 	bool struck;
+	bool waits; /* for a pair that is protected, and strikes that */
 };
 
 void faults_plan(void);

@@ -22,6 +22,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The device state goes as a region of its own, so that only what changed in it is sent. */
+#define VMFT_EPOCH_STATE_REGION UINT32_MAX
+
 #include "frame.h"
 
 #define VMFT_EPOCH_HEAD	      8u

@@ -16,7 +16,7 @@
 #include "driver.h"
 #include "logging-channel/wire.h"
 #include "monitor/common/area-setup.h"
-#include "monitor/daemon/checkpoint/checkpoint.h"
+#include "monitor/daemon/checkpoint/checkpoint-sink.h"
 
 #define PAGE	    VMFT_RAM_BLOCK_BYTES
 #define DISKS	    2u

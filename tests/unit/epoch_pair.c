@@ -15,7 +15,6 @@
 
 #include "monitor/common/area-setup.h"
 #include "monitor/common/iface-setup.h"
-#include "monitor/daemon/checkpoint/checkpoint.h"
 
 const struct vmft_strategy_ops *const pair_ops = &vmft_strategy_checkpoint;
 struct vmft_loop *pair_loop;

@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "monitor/daemon/checkpoint/checkpoint.h"
-#include "monitor/daemon/strategy.h"
+#include "monitor/daemon/checkpoint/checkpoint-sink.h"
+#include "monitor/daemon/checkpoint/checkpoint-source.h"
 
 #define MS	UINT64_C(1000000)
 #define PAGE	VMFT_RAM_BLOCK_BYTES

@@ -4,7 +4,7 @@
  * packed, frame by frame, as the channel has room; then the next may be asked for. A slow
  * channel so makes the epochs longer, and keeps no more than one of them waiting.
  */
-#include "checkpoint.h"
+#include "checkpoint-source.h"
 
 #include <errno.h>
 #include <string.h>

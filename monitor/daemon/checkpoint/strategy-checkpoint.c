@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Checkpoint: positions are epochs. An epoch's frames carry its number, the last completes it. */
-#include "checkpoint.h"
+#include "checkpoint-sink.h"
+#include "checkpoint-source.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -163,7 +163,8 @@ static void explain(const struct request *r, const struct vmft_arbiter_latest *l
 	       latest->owner, (unsigned long long)latest->generation + 1);
 	for (int host = 0; host < VMFT_HOST_COUNT; host++)
 		if (r->config.has_host[host])
-			printf("    %-8s %s\n", vmft_host_name((enum vmft_host)host),
+			printf("    %-8s %s\n",
+			       vmft_pair_host_name(&r->config, (enum vmft_host)host),
 			       r->config.host[host].channel.text);
 	printf("Type the VM's name to go on: ");
 	(void)fflush(stdout);

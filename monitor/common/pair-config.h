@@ -20,6 +20,7 @@
 #define VMFT_PAIR_FILE_MAX (64u * 1024)
 #define VMFT_PATH_MAX	   4096 /* Linux's own limit */
 #define VMFT_PAIR_NAME_MAX 64u
+#define VMFT_HOST_NAME_MAX 27u /* what a socket's path has room for */
 #define VMFT_QEMU_DEFAULT  "/usr/bin/qemu-system-x86_64"
 
 enum vmft_role {
@@ -29,14 +30,14 @@ enum vmft_role {
 };
 
 /*
- * The hosts of a pair file, a section each. The first two are named after the roles they
- * start with; after a failover the guest is on the other one, and the third may take either's
- * place.
+ * The hosts of a pair file, a section each, in the order of the file (both hosts have the same
+ * file). [primary], [backup] and [spare], as older files have them, are the first, the second and
+ * the third. Any host can have any role.
  */
 enum vmft_host {
-	VMFT_HOST_PRIMARY,
-	VMFT_HOST_BACKUP,
-	VMFT_HOST_SPARE, /* need not be there */
+	VMFT_HOST_FIRST,
+	VMFT_HOST_SECOND,
+	VMFT_HOST_THIRD, /* need not be there */
 	VMFT_HOST_COUNT,
 };
 
@@ -70,6 +71,8 @@ struct vmft_channel_address {
 };
 
 struct vmft_pair_side {
+	char name[VMFT_HOST_NAME_MAX + 1];    /* [A-Za-z0-9_-] */
+	char section[VMFT_HOST_NAME_MAX + 6]; /* "host NAME", or NAME in an older file */
 	struct vmft_channel_address channel;
 	struct vmft_channel_address heartbeat;			   /* addr_len 0: no second path */
 	char control[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* absolute, fits bind() */
@@ -104,6 +107,7 @@ struct vmft_pair_config {
 	uint32_t digest_pages; /* 1..1024: pages compared each time */
 	char save_log[VMFT_PATH_MAX];	/* directory the backup saves the log in; "": it does not */
 	char alarm[VMFT_PATH_MAX];	/* program run when protection is lost; "": none */
+	bool named;			/* the hosts' sections are [host NAME] */
 	bool has_host[VMFT_HOST_COUNT]; /* the section is there */
 	struct vmft_pair_side host[VMFT_HOST_COUNT];
 };
@@ -114,9 +118,12 @@ int vmft_role_parse(const char *text, enum vmft_role *ret);
 /* A string constant. */
 const char *vmft_role_name(enum vmft_role role);
 
-/* The same for "primary", "backup" and "spare", the names of the sections. */
-int vmft_host_parse(const char *text, enum vmft_host *ret);
-const char *vmft_host_name(enum vmft_host host);
+/* The name of its section, also if that is not there. Lives as long as *config. */
+const char *vmft_pair_host_name(const struct vmft_pair_config *config, enum vmft_host host);
+
+/* The host whose section has that name. Returns -ENOENT and leaves *ret alone if there is none. */
+int vmft_pair_host_find(const struct vmft_pair_config *config, const char *name,
+			enum vmft_host *ret);
 
 /*
  * Reads and checks the file at path. On failure *ret is untouched, *err says

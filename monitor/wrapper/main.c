@@ -4,14 +4,15 @@
  * vmft-qemu QEMU-ARGUMENTS...
  *
  * Takes the place of qemu-system-x86_64. VMFT_PAIR names the role/pair file, VMFT_ROLE says what
- * this side is to be, VMFT_HOST which of the file's hosts this is (by default the one named
- * after the role). Everything is checked before anything is started. VMFT_REPLAY is for "vmft
- * replay": the saved log that takes a peer's place.
+ * this side is to be, VMFT_HOST which of the file's hosts this is (by default the one with this
+ * machine's name, in an older file the one named after the role). Everything is checked before
+ * anything is started. VMFT_REPLAY is for "vmft replay": the saved log that takes a peer's place.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "cmdline.h"
@@ -45,22 +46,48 @@ static int load_role(enum vmft_role *ret, struct vmft_error *err)
 			      role ? "" : "not set", role ? role : "");
 }
 
+/* "alpha, beta or gamma": the sections that VMFT_HOST may name. */
+static void list_hosts(const struct vmft_pair_config *config, char *ret, size_t size)
+{
+	const bool third = config->has_host[VMFT_HOST_THIRD];
+
+	(void)snprintf(ret, size, "%s%s%s%s%s", config->host[VMFT_HOST_FIRST].name,
+		       third ? ", " : " or ", config->host[VMFT_HOST_SECOND].name,
+		       third ? " or " : "", third ? config->host[VMFT_HOST_THIRD].name : "");
+}
+
+/* Without VMFT_HOST: the section with this machine's name, its domain left out; in an older file,
+ * whose sections have the names of roles, the one named after the role. */
+static void default_host(const struct vmft_pair_config *config, enum vmft_role role, char *ret,
+			 size_t size)
+{
+	struct utsname own;
+
+	if (!config->named)
+		(void)snprintf(ret, size, "%s", vmft_role_name(role));
+	else if (uname(&own) == 0)
+		(void)snprintf(ret, size, "%.*s", (int)strcspn(own.nodename, "."), own.nodename);
+}
+
 static int load_host(const struct vmft_pair_config *config, enum vmft_role role,
 		     enum vmft_host *ret, struct vmft_error *err)
 {
-	const char *host = getenv("VMFT_HOST");
+	const char *given = getenv("VMFT_HOST");
+	char known[128], own[72] = "";
 
-	*ret = role == VMFT_ROLE_PRIMARY ? VMFT_HOST_PRIMARY : VMFT_HOST_BACKUP;
-	if (host && vmft_host_parse(host, ret) < 0)
+	default_host(config, role, own, sizeof(own));
+	if (vmft_pair_host_find(config, given ? given : own, ret) == 0)
+		return 0;
+	list_hosts(config, known, sizeof(known));
+	if (given)
 		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
-				      "VMFT_HOST is %.40s; set it to primary, backup or spare, the "
-				      "section of the pair file this host is",
-				      host);
-	if (!config->has_host[*ret])
-		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
-				      "VMFT_HOST is %s, but the pair file has no section [%s]",
-				      vmft_host_name(*ret), vmft_host_name(*ret));
-	return 0;
+				      "VMFT_HOST is %.40s; set it to %s, the section of the pair "
+				      "file this host is",
+				      given, known);
+	return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
+			      "VMFT_HOST is not set, and no section of the pair file has the name "
+			      "of this host, %.64s; set it to %s",
+			      own, known);
 }
 
 /* libvirt asks QEMU about itself without our environment: the usual QEMU answers then. */

@@ -40,8 +40,9 @@ PIPE_BYTES = 4096
 STORE_SPARE = 1 << 20
 # tests/lab/clockstep.c: the step in ns, and how many readings had one.
 CLOCK = struct.Struct("=qQ")
-# The pair file's sections; also the roles the hosts start with.
-HOST = {"A": "primary", "B": "backup"}
+# The roles that the hosts start with; also what their sections in the pair file are called, if a
+# test does not call the hosts something else.
+ROLE = {"A": "primary", "B": "backup"}
 
 # Two emulated machines share the processors, and replay may be slower than record: a
 # backup can be many seconds behind. Nothing is concluded from how long a thing takes.
@@ -62,10 +63,11 @@ class LabError(Exception):
 class Side:
     """One host: its namespace, its files, its QEMU (started as vmft-qemu) and its monitor."""
 
-    def __init__(self, name, ns, directory):
+    def __init__(self, name, ns, directory, host=None):
         self.name = name
-        self.host = HOST[name]
-        self.role = self.host  # as last started; a backup that goes live stays one here
+        self.host = host or ROLE[name]
+        self.section = f"host {host}" if host else ROLE[name]
+        self.role = ROLE[name]  # as last started; a backup that goes live stays one here
         self.ns = ns
         self.dir = os.path.join(directory, name)
         self.disk = os.path.join(self.dir, "disk.raw")
@@ -117,11 +119,12 @@ class Lab:
     reads.
     Without `heartbeat` the pair has its channel only.
     `save_log`: backups save their log in `saved`, which both hosts see.
+    `hosts`: what the hosts are called in the pair file, by the name of their side.
     """
 
     def __init__(self, image="tiny", captures=True, pair=None, accel="tcg", smp=1, append="",
                  machine=None, cpus=None, own_disks=False, own_clocks=False, own_pipes=False,
-                 heartbeat=True, save_log=False):
+                 heartbeat=True, save_log=False, hosts=None):
         self.prefix = f"vmft{os.getpid()}n{next(_numbers)}"
         self.image = image
         self.image_dir = None
@@ -136,6 +139,7 @@ class Lab:
         self.own_pipes = own_pipes
         self.heartbeat = heartbeat
         self.save_log = save_log
+        self.hosts = hosts or {}
         # A slow machine is no slow backup: it is given up in the tests of that only.
         self.pair_keys = {"silence-ms": "3000", "lag-drop-ms": "0",
                           "qemu": os.environ.get("VMFT_QEMU"),
@@ -168,7 +172,7 @@ class Lab:
             self.pair_keys["save-log"] = self.saved
         self.net.create()
         for name, ns in self.net.host.items():
-            self.side[name] = Side(name, ns, self.dir)
+            self.side[name] = Side(name, ns, self.dir, self.hosts.get(name))
             os.mkdir(self.side[name].dir)
             self._equip(self.side[name])
         self.write_pair()
@@ -230,7 +234,7 @@ class Lab:
             file.write("[pair]\n")
             file.writelines(f"{key} = {value}\n" for key, value in keys.items() if value)
             for side in self.side.values():
-                file.write(f"[{side.host}]\n"
+                file.write(f"[{side.section}]\n"
                            f"channel = {CHANNEL_IP[side.name]}:{CHANNEL_PORT}\n"
                            f"control = {side.control}\n")
                 if self.heartbeat:

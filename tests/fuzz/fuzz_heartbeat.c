@@ -26,7 +26,7 @@ static size_t make(struct vmft_wire_reader *r, const struct vmft_heartbeat *h, u
 {
 	const uint8_t wrong = (uint8_t)vmft_wire_get(r, 1);
 	struct vmft_frame_info info = {.type = VMFT_FRAME_BEAT, .generation = h->generation};
-	struct vmft_beat beat = {.host = VMFT_HOST_BACKUP, .clock = now, .echo = h->sent_ns};
+	struct vmft_beat beat = {.host = VMFT_HOST_SECOND, .clock = now, .echo = h->sent_ns};
 
 	memcpy(beat.ticket, h->ours, sizeof(beat.ticket));
 	strcpy(beat.name, "vm");
@@ -73,8 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct vmft_heartbeat h = {
 	    .config = &config,
 	    .fd = 0, /* nothing is read from it or written to it */
-	    .host = VMFT_HOST_PRIMARY,
-	    .peer = VMFT_HOST_BACKUP,
+	    .host = VMFT_HOST_FIRST,
+	    .peer = VMFT_HOST_SECOND,
 	    .active = vmft_wire_get(&r, 1) != 0,
 	    .generation = 7,
 	    .fresh_ns = 50 * MS,

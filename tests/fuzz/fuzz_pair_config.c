@@ -31,6 +31,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (config.has_host[host] != (config.host[host].channel.addr_len > 0) ||
 		    config.host[host].control[0] != '/')
 			abort();
+	for (enum vmft_host host = 0; r == 0 && host < VMFT_HOST_COUNT; host++) {
+		enum vmft_host found;
+
+		/* Each host that is there is found by its name, which is nobody else's. */
+		if (config.has_host[host] &&
+		    (config.host[host].name[0] == '\0' ||
+		     vmft_pair_host_find(&config, config.host[host].name, &found) < 0 ||
+		     found != host))
+			abort();
+	}
 	return 0;
 }
 
@@ -53,10 +63,12 @@ static const char seed3[] =
     "arbiter-ca = /ca\narbiter-cert = /cert\narbiter-key = /key\n"
     "[primary]\nchannel = 10.9.0.1:1\n[backup]\nchannel = 10.9.0.2:1\n";
 
+static const char seed4[] =
+    "[pair]\nname = e\narbiter = file:/a\n[host alpha]\nchannel = 10.9.0.1:1\nheartbeat = "
+    "10.8.0.1:1\n[host beta]\nchannel = 10.9.0.2:1\nheartbeat = 10.8.0.2:1\n[host gamma]\n"
+    "channel = 10.9.0.3:1\nheartbeat = 10.8.0.3:1\n";
+
 const struct vmft_fuzz_seed vmft_fuzz_seeds[] = {
-    {seed0, sizeof(seed0) - 1},
-    {seed1, sizeof(seed1) - 1},
-    {seed2, sizeof(seed2) - 1},
-    {seed3, sizeof(seed3) - 1},
-    {0},
+    {seed0, sizeof(seed0) - 1}, {seed1, sizeof(seed1) - 1}, {seed2, sizeof(seed2) - 1},
+    {seed3, sizeof(seed3) - 1}, {seed4, sizeof(seed4) - 1}, {0},
 };

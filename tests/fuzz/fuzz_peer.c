@@ -58,7 +58,7 @@ static size_t put_hello(struct vmft_wire_reader *r, uint8_t *payload)
 	size_t n;
 
 	hello.role = script.side == WORLD_PRIMARY ? VMFT_ROLE_BACKUP : VMFT_ROLE_PRIMARY;
-	hello.host = script.side == WORLD_PRIMARY ? VMFT_HOST_BACKUP : VMFT_HOST_PRIMARY;
+	hello.host = script.side == WORLD_PRIMARY ? VMFT_HOST_SECOND : VMFT_HOST_FIRST;
 	hello.attach = script.side == WORLD_BACKUP && !(other & 1);
 	(void)snprintf(hello.record, sizeof(hello.record), "%s",
 		       script.side == WORLD_PRIMARY ? world_mark : world_record);

@@ -533,7 +533,7 @@ static void fill_options(struct world_side *side, unsigned index,
 	*o = (struct vmft_monitor_options){
 	    .pair_file = pair_file,
 	    .role = index == WORLD_PRIMARY ? VMFT_ROLE_PRIMARY : VMFT_ROLE_BACKUP,
-	    .host = index == WORLD_PRIMARY ? VMFT_HOST_PRIMARY : VMFT_HOST_BACKUP,
+	    .host = index == WORLD_PRIMARY ? VMFT_HOST_FIRST : VMFT_HOST_SECOND,
 	    .identity = {.log_version = VMFT_LOG_VERSION_QEMU_7_2, .host = (uint8_t)index},
 	    .disk_count = WORLD_DISKS,
 	    .strategy = strategy,

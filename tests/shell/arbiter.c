@@ -226,6 +226,8 @@ static void put(int host, const struct vmft_arbiter_question *q, struct vmft_arb
 	struct place *p = place_of(host);
 	const struct vmft_arbiter_claim c = {
 	    .generation = q->generation, .owner = h->owner, .after = q->record};
+	/* As the pair file of this simulation has them: main.c. */
+	static const char *const section[HOSTS] = {"primary", "backup", "spare"};
 
 	switch (q->ask) {
 	case VMFT_ASK_CLAIM:
@@ -243,7 +245,7 @@ static void put(int host, const struct vmft_arbiter_question *q, struct vmft_arb
 		break;
 	case VMFT_ASK_MARK:
 		for (int i = 0; i < HOSTS; i++)
-			if (strcmp(vmft_host_name((enum vmft_host)i), q->host) == 0)
+			if (strcmp(section[i], q->host) == 0)
 				(void)snprintf(a->mark, sizeof(a->mark), "%s", p->mark[i]);
 		break;
 	default:

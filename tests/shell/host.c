@@ -54,7 +54,7 @@ void vmft_journal_say(struct vmft_journal *journal, const char *format, ...)
 	va_start(ap, format);
 	(void)vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	note("[%s] %s", journal->who, text);
+	note("[%s %s] %s", journal->host, journal->role ? journal->role : "-", text);
 }
 
 void vmft_journal_state(struct vmft_journal *journal, const struct vmft_core *before,

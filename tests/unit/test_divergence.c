@@ -580,6 +580,7 @@ static void monitor_up(void)
 	monitor.strategy_ops = &strategy_ops;
 	monitor.config.stall_ms = 4000;
 	(void)strcpy(monitor.config.name, "vm");
+	(void)strcpy(monitor.config.host[monitor.options.host].name, "alpha");
 	(void)strcpy(directory + sizeof(directory) - 7, "XXXXXX");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
 	(void)snprintf(monitor.config.host[0].control, sizeof(monitor.config.host[0].control),
@@ -630,7 +631,7 @@ static void test_stall(void)
 			       "diverged (stalled) at log position 10: its replay stands still");
 	CU_ASSERT_EQUAL(monitor.exit_code, VMFT_EXIT_DIVERGED);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->exit_code), VMFT_EXIT_DIVERGED);
-	reported("vm.primary.divergence-10.txt", "stalled: its replay stands still");
+	reported("vm.alpha.divergence-10.txt", "stalled: its replay stands still");
 	monitor_down();
 }
 
@@ -657,7 +658,7 @@ static void test_stall_without_primary(void)
 	CU_ASSERT(advises(next));
 	CU_ASSERT_PTR_NULL(strstr(next, "log position"));
 	vmft_faults_tick(&monitor, 4000 * MS, 0, true);
-	reported("vm.primary.divergence-10.txt", "stalled: its replay stands still");
+	reported("vm.alpha.divergence-10.txt", "stalled: its replay stands still");
 	vmft_faults_tick(&monitor, 99000 * MS, 0, true);
 	CU_ASSERT_EQUAL(monitor.core.state, VMFT_STATE_DRAINING);
 	CU_ASSERT_EQUAL(monitor.journal.written, 2); /* it, and where the report is */
@@ -672,7 +673,7 @@ static void test_stall_without_primary(void)
 	CU_ASSERT_PTR_NULL(strstr(next, "log position"));
 	vmft_faults_tick(&monitor, 102100 * MS, 0, true);
 	CU_ASSERT(advises(next));
-	reported("vm.primary.divergence-11.txt", "stalled: its replay stands still");
+	reported("vm.alpha.divergence-11.txt", "stalled: its replay stands still");
 	monitor_down();
 }
 
@@ -704,7 +705,7 @@ static void test_stall_on_a_busy_host(void)
 	CU_ASSERT(!is_diverged());
 	vmft_faults_tick(&monitor, 7000 * MS, 0, true);
 	CU_ASSERT(is_diverged());
-	reported("vm.primary.divergence-10.txt", "stalled: its replay stands still");
+	reported("vm.alpha.divergence-10.txt", "stalled: its replay stands still");
 	monitor_down();
 }
 
@@ -721,7 +722,7 @@ static void test_agent_found(void)
 	CU_ASSERT(is_diverged());
 	CU_ASSERT_STRING_EQUAL(monitor.divergence.last,
 			       "diverged (memory) at log position 17: its memory differs");
-	reported("vm.primary.divergence-17.txt", "0x000000002000");
+	reported("vm.alpha.divergence-17.txt", "0x000000002000");
 	vmft_faults_look_at_guest(&monitor);
 	CU_ASSERT_EQUAL(monitor.divergence.count, 1);
 	monitor_down();

@@ -97,16 +97,16 @@ static void open_world(struct world *w)
 	memset(w, 0, sizeof(*w));
 	CU_ASSERT_EQUAL_FATAL(vmft_loop_create(&w->loop), 0);
 	(void)snprintf(w->config.name, sizeof(w->config.name), "web1");
-	set_loopback(&w->config.host[VMFT_HOST_PRIMARY].heartbeat);
-	set_loopback(&w->config.host[VMFT_HOST_BACKUP].heartbeat);
+	set_loopback(&w->config.host[VMFT_HOST_FIRST].heartbeat);
+	set_loopback(&w->config.host[VMFT_HOST_SECOND].heartbeat);
 	CU_ASSERT_EQUAL_FATAL(
-	    vmft_heartbeat_open(&w->h, w->loop, &w->config, VMFT_HOST_BACKUP, false, &w->journal),
+	    vmft_heartbeat_open(&w->h, w->loop, &w->config, VMFT_HOST_SECOND, false, &w->journal),
 	    0);
 	CU_ASSERT(w->h.fd >= 0);
 	vmft_heartbeat_introduce(&w->h, &w->ours);
-	CU_ASSERT_EQUAL(w->ours.host, VMFT_HOST_BACKUP);
+	CU_ASSERT_EQUAL(w->ours.host, VMFT_HOST_SECOND);
 	CU_ASSERT_EQUAL_FATAL(w->ours.ticket_bytes, VMFT_TICKET_BYTES);
-	w->theirs.host = VMFT_HOST_PRIMARY;
+	w->theirs.host = VMFT_HOST_FIRST;
 	w->theirs.ticket_bytes = VMFT_TICKET_BYTES;
 	memset(w->theirs.ticket, 0x55, sizeof(w->theirs.ticket));
 	vmft_heartbeat_begin(&w->h, &w->theirs, 7, 50 * MS, 500 * MS);
@@ -128,7 +128,7 @@ struct datagram {
 static struct datagram good(const struct world *w, uint64_t clock, uint64_t echo)
 {
 	struct datagram d = {
-	    .beat = {.host = VMFT_HOST_PRIMARY, .clock = clock, .echo = echo, .name = "web1"},
+	    .beat = {.host = VMFT_HOST_FIRST, .clock = clock, .echo = echo, .name = "web1"},
 	    .info = {.type = VMFT_FRAME_BEAT, .generation = 7},
 	};
 
@@ -215,7 +215,7 @@ static void test_strangers(void)
 	memcpy(d.beat.ticket, w.theirs.ticket, sizeof(d.beat.ticket)); /* our own, sent back */
 	CU_ASSERT_EQUAL(take(&w, d, t), -EACCES);
 	d = good(&w, 5, t);
-	d.beat.host = VMFT_HOST_BACKUP;
+	d.beat.host = VMFT_HOST_SECOND;
 	CU_ASSERT_EQUAL(take(&w, d, t), -EACCES);
 	d = good(&w, 5, t);
 	d.beat.name[3] = '2';
@@ -300,7 +300,7 @@ static void test_speaking(void)
 	open_world(&w);
 	CU_ASSERT_EQUAL_FATAL(getsockname(w.h.fd, (struct sockaddr *)&to, &to_len), 0);
 	/* To itself: the peer's address is the socket's own. */
-	memcpy(&w.config.host[VMFT_HOST_PRIMARY].heartbeat.addr, &to, sizeof(to));
+	memcpy(&w.config.host[VMFT_HOST_FIRST].heartbeat.addr, &to, sizeof(to));
 	vmft_heartbeat_tick(&w.h, 1000 * MS, 0, false);
 	CU_ASSERT_EQUAL(w.h.sent_ns, 0);
 	CU_ASSERT_EQUAL(recv(w.h.fd, bytes, sizeof(bytes), MSG_DONTWAIT), -1);
@@ -312,7 +312,7 @@ static void test_speaking(void)
 	CU_ASSERT_EQUAL_FATAL(vmft_frame_decode(bytes, (size_t)n, &frame), n);
 	CU_ASSERT_EQUAL_FATAL(vmft_beat_decode(frame.payload, frame.length, &beat), 0);
 	CU_ASSERT_EQUAL(memcmp(beat.ticket, w.theirs.ticket, sizeof(beat.ticket)), 0);
-	CU_ASSERT_EQUAL(beat.host, VMFT_HOST_BACKUP);
+	CU_ASSERT_EQUAL(beat.host, VMFT_HOST_SECOND);
 	CU_ASSERT_EQUAL(beat.clock, 1000 * MS);
 	CU_ASSERT_STRING_EQUAL(beat.name, "web1");
 	close_world(&w);
@@ -353,7 +353,7 @@ static void test_no_path(void)
 
 	CU_ASSERT_EQUAL_FATAL(vmft_loop_create(&w.loop), 0);
 	CU_ASSERT_EQUAL(
-	    vmft_heartbeat_open(&w.h, w.loop, &w.config, VMFT_HOST_BACKUP, false, &w.journal), 0);
+	    vmft_heartbeat_open(&w.h, w.loop, &w.config, VMFT_HOST_SECOND, false, &w.journal), 0);
 	CU_ASSERT_EQUAL(w.h.fd, -1);
 	vmft_heartbeat_introduce(&w.h, &w.ours);
 	CU_ASSERT_EQUAL(w.ours.ticket_bytes, 0);

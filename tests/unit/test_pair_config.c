@@ -12,8 +12,13 @@
 
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/pair-config.h"
+#include "monitor/common/pair-parser.h"
 
 int vmft_suite_pair_config(void);
+
+#ifndef VMFT_SOURCE_ROOT
+#define VMFT_SOURCE_ROOT "."
+#endif
 
 #define PAIR	"[pair]\nname = web1\narbiter = file:/mnt/shared/vmft\n"
 #define ETCD	"[pair]\nname = web1\narbiter = etcd:https://[::1]:2379,https://e-2.lan:2379\n"
@@ -22,6 +27,9 @@ int vmft_suite_pair_config(void);
 #define BEAT1	"heartbeat = 10.8.0.1:7701\n"
 #define BEAT2	"heartbeat = 10.8.0.2:7701\n"
 #define SPARE	"[spare]\nchannel = 10.9.0.3:7700\n"
+#define ALPHA	"[host alpha]\nchannel = 10.9.0.1:7700\n"
+#define BETA	"[host beta]\nchannel = 10.9.0.2:7700\n"
+#define GAMMA	"[host gamma-3]\nchannel = 10.9.0.3:7700\n"
 
 static int parse(const char *text, struct vmft_pair_config *config, struct vmft_error *err)
 {
@@ -60,9 +68,8 @@ static void test_defaults(void)
 	CU_ASSERT_EQUAL(config.gate_bytes, 8u << 20);
 	CU_ASSERT_EQUAL(config.log_bytes, 64u << 20);
 	CU_ASSERT_STRING_EQUAL(config.qemu, "/usr/bin/qemu-system-x86_64");
-	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_PRIMARY].control,
-			       "/run/vmft/web1.primary.sock");
-	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_BACKUP].control, "/run/vmft/web1.backup.sock");
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_FIRST].control, "/run/vmft/web1.primary.sock");
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_SECOND].control, "/run/vmft/web1.backup.sock");
 	CU_ASSERT_EQUAL(in->sin_family, AF_INET);
 	CU_ASSERT_EQUAL(ntohs(in->sin_port), 7700);
 	CU_ASSERT_EQUAL(ntohl(in->sin_addr.s_addr), 0x0a090001);
@@ -77,9 +84,9 @@ static void test_defaults(void)
 	CU_ASSERT_EQUAL(config.epoch_min_ms, 5);
 	CU_ASSERT_EQUAL(config.epoch_max_ms, 500);
 	CU_ASSERT_EQUAL(config.delta_cache_mib, 64);
-	CU_ASSERT(config.has_host[VMFT_HOST_PRIMARY]);
-	CU_ASSERT(config.has_host[VMFT_HOST_BACKUP]);
-	CU_ASSERT(!config.has_host[VMFT_HOST_SPARE]);
+	CU_ASSERT(config.has_host[VMFT_HOST_FIRST]);
+	CU_ASSERT(config.has_host[VMFT_HOST_SECOND]);
+	CU_ASSERT(!config.has_host[VMFT_HOST_THIRD]);
 }
 
 static void test_everything_set(void)
@@ -123,9 +130,9 @@ static void test_everything_set(void)
 	CU_ASSERT_EQUAL(config.epoch_min_ms, 500);
 	CU_ASSERT_EQUAL(config.epoch_max_ms, 5000);
 	CU_ASSERT_EQUAL(config.delta_cache_mib, 4096);
-	CU_ASSERT(config.has_host[VMFT_HOST_SPARE]);
-	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_SPARE].channel.text, "[2001:db8::3]:2");
-	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_SPARE].control, "/s.sock");
+	CU_ASSERT(config.has_host[VMFT_HOST_THIRD]);
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_THIRD].channel.text, "[2001:db8::3]:2");
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_THIRD].control, "/s.sock");
 }
 
 /* The other end of each range, and the other word of each choice. */
@@ -175,14 +182,14 @@ static void test_spare(void)
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		struct vmft_pair_config config;
 		struct vmft_error err;
-		const struct vmft_pair_side *spare = &config.host[VMFT_HOST_SPARE];
+		const struct vmft_pair_side *spare = &config.host[VMFT_HOST_THIRD];
 
 		CU_ASSERT_EQUAL_FATAL(parse(files[i], &config, &err), 0);
 		for (int host = 0; host < VMFT_HOST_COUNT; host++)
 			CU_ASSERT(config.has_host[host]);
 		CU_ASSERT_STRING_EQUAL(spare->channel.text, "10.9.0.3:7700");
 		CU_ASSERT_STRING_EQUAL(spare->control, "/run/vmft/web1.spare.sock");
-		CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_BACKUP].channel.text, "10.9.0.2:7700");
+		CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_SECOND].channel.text, "10.9.0.2:7700");
 	}
 }
 
@@ -200,8 +207,7 @@ static const struct {
     {"[pair]\nnme = x\n", "f:2: unknown key 'nme'"},
     {"[pair]\nchannel = 10.0.0.1:1\n", "f:2: unknown key 'channel'"},
     {"[pairs]\n", "f:1: unknown section 'pairs'"},
-    {"[x] \n", "f:1: unknown section 'x'; the sections are [pair], [primary], [backup], "
-	       "[spare]"},
+    {"[x] \n", "f:1: unknown section 'x'; the sections are [pair] and a [host NAME] for each host"},
     {"[spares]\n", "f:1: unknown section"},
     {"[spare]\n[spare]\n", "f:2: second section 'spare'"},
     {"[pair ]\n", "f:1: unknown section"},
@@ -316,7 +322,7 @@ static const struct {
     {PAIR BACKUP "[primary]\n", "f:6: no 'channel' in [primary]"},
     {PAIR PRIMARY BACKUP "[spare]\n", "f:8: no 'channel' in [spare]"},
     {PAIR PRIMARY BACKUP "[spare]\ncontrol = /s\n",
-     "f:8: no 'channel' in [spare]; add a line such as 'channel = 10.9.0.3:7700'"},
+     "f:8: no 'channel' in [spare]; add a line such as 'channel = 10.9.0.1:7700'"},
     {PAIR PRIMARY SPARE, "f:7: no 'channel' in [backup]"},
     {PAIR PRIMARY "[backup]\nchannel = 10.9.0.1:7700\n",
      "f:6: another host's channel '10.9.0.1:7700'; give each host an address of its own"},
@@ -346,6 +352,24 @@ static const struct {
 	  "channel = [fd00::2]:1\nheartbeat = [fd01::2]:2\n",
      "f:4: heartbeat on the channel's address '[fd00::1]:2'"},
     {PAIR PRIMARY BEAT1 "heartbeat = 10.8.0.9:1\n" BACKUP BEAT2, "f:7: second 'heartbeat'"},
+    {"[host]\n", "f:1: unknown section 'host'"},
+    {"[host ]\n", "f:1: bad host name ''"},
+    {"[host  alpha]\n", "f:1: bad host name ' alpha'; use 1 to 27 of A-Z a-z 0-9 _ -"},
+    {"[host a.b]\n", "f:1: bad host name 'a.b'"},
+    {"[host a/b]\n", "f:1: bad host name 'a/b'"},
+    {"[host -a]\n", "f:1: bad host name '-a'"},
+    {"[host aaaaaaaaaaaaaaaaaaaaaaaaaaaa]\n", "f:1: bad host name"},
+    {"[host primary]\n", "f:1: a role for a host's name: 'primary'; write what the host is called"},
+    {"[host backup]\n", "f:1: a role for a host's name: 'backup'"},
+    {PAIR ALPHA ALPHA, "f:6: second section for host 'alpha'; put its keys together"},
+    {PAIR ALPHA, "f:5: only one host: 'alpha'; add a section for the other, [host NAME]"},
+    {PAIR ALPHA "[host beta]\n", "f:6: no 'channel' in [host beta]; add a line such as"},
+    {PAIR ALPHA BETA GAMMA "[host delta]\n", "f:10: a fourth host: 'delta'; keep three at most"},
+    {PAIR ALPHA BACKUP,
+     "f:6: both kinds of host sections: 'backup'; use [host NAME] for all hosts, or [primary], "
+     "[backup], [spare]"},
+    {PAIR PRIMARY BETA, "f:6: both kinds of host sections: 'host beta'"},
+    {PAIR ALPHA BEAT1 BETA, "f:7: no heartbeat in 'beta'"},
 };
 
 static void test_refused(void)
@@ -494,24 +518,124 @@ static void test_roles(void)
 	CU_ASSERT_STRING_EQUAL(vmft_role_name(VMFT_ROLE_BACKUP), "backup");
 }
 
+/* Hosts are found by what their sections are called, and only those that are there. */
 static void test_hosts(void)
 {
+	struct vmft_pair_config config;
+	struct vmft_error err;
 	enum vmft_host host = VMFT_HOST_COUNT;
 
-	CU_ASSERT_EQUAL(vmft_host_parse("Spare", &host), -EINVAL);
-	CU_ASSERT_EQUAL(vmft_host_parse("", &host), -EINVAL);
-	CU_ASSERT_EQUAL(vmft_host_parse("spare ", &host), -EINVAL);
-	CU_ASSERT_EQUAL(vmft_host_parse("pair", &host), -EINVAL);
+	CU_ASSERT_EQUAL_FATAL(parse(PAIR PRIMARY BACKUP, &config, &err), 0);
+	CU_ASSERT(!config.named);
+	CU_ASSERT_EQUAL(vmft_pair_host_find(&config, "Backup", &host), -ENOENT);
+	CU_ASSERT_EQUAL(vmft_pair_host_find(&config, "", &host), -ENOENT);
+	CU_ASSERT_EQUAL(vmft_pair_host_find(&config, "backup ", &host), -ENOENT);
+	CU_ASSERT_EQUAL(vmft_pair_host_find(&config, "pair", &host), -ENOENT);
+	CU_ASSERT_EQUAL(vmft_pair_host_find(&config, "spare", &host), -ENOENT);
 	CU_ASSERT_EQUAL(host, VMFT_HOST_COUNT);
-	for (enum vmft_host each = 0; each < VMFT_HOST_COUNT; each++) {
-		CU_ASSERT_EQUAL(vmft_host_parse(vmft_host_name(each), &host), 0);
-		CU_ASSERT_EQUAL(host, each);
+	CU_ASSERT_EQUAL(vmft_pair_host_find(&config, "backup", &host), 0);
+	CU_ASSERT_EQUAL(host, VMFT_HOST_SECOND);
+	CU_ASSERT_STRING_EQUAL(vmft_pair_host_name(&config, VMFT_HOST_FIRST), "primary");
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_FIRST].section, "primary");
+}
+
+static void test_named_hosts(void)
+{
+	struct vmft_pair_config config;
+	struct vmft_error err;
+	enum vmft_host host = VMFT_HOST_COUNT;
+
+	CU_ASSERT_EQUAL_FATAL(parse(ALPHA "control = /a.sock\n" PAIR BETA, &config, &err), 0);
+	CU_ASSERT(config.named);
+	CU_ASSERT(!config.has_host[VMFT_HOST_THIRD]);
+	CU_ASSERT_EQUAL(vmft_pair_host_find(&config, "beta", &host), 0);
+	CU_ASSERT_EQUAL(host, VMFT_HOST_SECOND);
+	CU_ASSERT_EQUAL(vmft_pair_host_find(&config, "primary", &host), -ENOENT);
+	CU_ASSERT_EQUAL(vmft_pair_host_find(&config, "", &host), -ENOENT);
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_FIRST].name, "alpha");
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_FIRST].section, "host alpha");
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_FIRST].channel.text, "10.9.0.1:7700");
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_FIRST].control, "/a.sock");
+	CU_ASSERT_STRING_EQUAL(config.host[VMFT_HOST_SECOND].control, "/run/vmft/web1.beta.sock");
+	CU_ASSERT_EQUAL_FATAL(parse(PAIR GAMMA ALPHA BETA, &config, &err), 0);
+	CU_ASSERT_EQUAL(vmft_pair_host_find(&config, "gamma-3", &host), 0);
+	CU_ASSERT_EQUAL(host, VMFT_HOST_FIRST);
+	CU_ASSERT_EQUAL(vmft_pair_host_find(&config, "beta", &host), 0);
+	CU_ASSERT_EQUAL(host, VMFT_HOST_THIRD);
+}
+
+/* --- the manual page ----------------------------------------------------------- */
+
+static char manual[64 * 1024];
+
+/* Without its font changes, each blank and newline a blank, "\\-" a minus. */
+static void read_manual(void)
+{
+	FILE *file = fopen(VMFT_SOURCE_ROOT "/docs/man/vmft-pair.conf.5", "r");
+	size_t n, to = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+	n = fread(manual, 1, sizeof(manual) - 1, file);
+	(void)fclose(file);
+	for (size_t i = 0; i < n; i++)
+		if (manual[i] != '\\')
+			manual[to++] = manual[i];
+	manual[to] = '\0';
+}
+
+/* The paragraph of a key: from its ".B KEY" to the next ".TP" or section. */
+static bool find_entry(const char *name, char *ret, size_t size)
+{
+	char head[64];
+	const char *at, *end;
+
+	(void)snprintf(head, sizeof(head), "\n.B %s\n", name);
+	at = strstr(manual, head);
+	if (!at)
+		return false;
+	end = strstr(at, "\n.TP");
+	(void)snprintf(ret, size, "%.*s", end ? (int)(end - at) : (int)strlen(at), at);
+	for (char *p = ret; *p; p++)
+		if (*p == '\n')
+			*p = ' ';
+	return true;
+}
+
+static void entry_says(const char *name, const char *entry, const char *what)
+{
+	if (strstr(entry, what))
+		return;
+	(void)fprintf(stderr, "vmft-pair.conf(5), %s: does not say \"%s\"\n", name, what);
+	CU_FAIL("the manual page and the table of keys differ");
+}
+
+/* Each key has an entry, with the range and the default that the table has. */
+static void test_manual(void)
+{
+	char entry[4096], range[96];
+
+	read_manual();
+	for (const struct vmft_pair_key *key = vmft_pair_keys; key->name; key++) {
+		if (strncmp(key->name, "arbiter-", 8) == 0)
+			continue; /* three in one entry */
+		if (!find_entry(key->name, entry, sizeof(entry))) {
+			(void)fprintf(stderr, "vmft-pair.conf(5): no entry for %s\n", key->name);
+			CU_FAIL("a key without an entry");
+			continue;
+		}
+		if (key->number.max == 0)
+			continue;
+		(void)snprintf(range, sizeof(range), "%llu to %llu",
+			       (unsigned long long)key->number.min,
+			       (unsigned long long)key->number.max);
+		entry_says(key->name, entry, range);
+		(void)snprintf(range, sizeof(range), "default %llu",
+			       (unsigned long long)key->number.otherwise);
+		if (key->number.otherwise != UINT64_MAX)
+			entry_says(key->name, entry, range);
 	}
-	CU_ASSERT_STRING_EQUAL(vmft_host_name(VMFT_HOST_SPARE), "spare");
-	/* A role of the beginning is the host of that name. */
-	CU_ASSERT_STRING_EQUAL(vmft_host_name(VMFT_HOST_PRIMARY),
-			       vmft_role_name(VMFT_ROLE_PRIMARY));
-	CU_ASSERT_STRING_EQUAL(vmft_host_name(VMFT_HOST_BACKUP), vmft_role_name(VMFT_ROLE_BACKUP));
+	for (const struct vmft_pair_key *key = vmft_pair_host_keys; key->name; key++)
+		CU_ASSERT(find_entry(key->name, entry, sizeof(entry)));
 }
 
 int vmft_suite_pair_config(void)
@@ -530,7 +654,9 @@ int vmft_suite_pair_config(void)
 	    !CU_add_test(suite, "byte order mark", test_byte_order_mark) ||
 	    !CU_add_test(suite, "torn at every byte", test_torn) ||
 	    !CU_add_test(suite, "load", test_load) || !CU_add_test(suite, "roles", test_roles) ||
-	    !CU_add_test(suite, "hosts", test_hosts))
+	    !CU_add_test(suite, "hosts", test_hosts) ||
+	    !CU_add_test(suite, "named hosts", test_named_hosts) ||
+	    !CU_add_test(suite, "manual page", test_manual))
 		return -1;
 	return 0;
 }

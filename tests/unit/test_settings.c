@@ -43,7 +43,7 @@ static void reset(void)
 	    .words_fd = 10,
 	    .guest_pid = 4711,
 	    .role = VMFT_ROLE_BACKUP,
-	    .host = VMFT_HOST_SPARE,
+	    .host = VMFT_HOST_THIRD,
 	    .log_version = 0xe0200c,
 	    .build_id = "0123456789abcdef",
 	    .machine_digest = "00ff",
@@ -197,7 +197,7 @@ static int launch(void)
 	static const struct vmft_pair_config config = {.gate_bytes = 65536};
 	const struct vmft_launch launched = {
 	    .role = VMFT_ROLE_BACKUP,
-	    .host = VMFT_HOST_PRIMARY,
+	    .host = VMFT_HOST_FIRST,
 	    .config = &config,
 	    .qemu = &qemu,
 	    .cmdline = &cmdline,
@@ -228,7 +228,7 @@ static void test_launch(void)
 	taps[0] = (struct vmft_tap_probe){.facts = {.header = 12, .mtu = 9000}, .ifname = "tap0"};
 	CU_ASSERT_EQUAL(launch(), 0);
 	CU_ASSERT_EQUAL(settings.role, VMFT_ROLE_BACKUP);
-	CU_ASSERT_EQUAL(settings.host, VMFT_HOST_PRIMARY);
+	CU_ASSERT_EQUAL(settings.host, VMFT_HOST_FIRST);
 	CU_ASSERT_EQUAL(settings.guest_pid, getpid());
 	CU_ASSERT_EQUAL(settings.log_version, 0xe0200c);
 	CU_ASSERT_EQUAL(settings.gate_bytes, 65536);
@@ -326,7 +326,7 @@ static void test_monitor(void)
 	reset();
 	CU_ASSERT_EQUAL(take(), 0);
 	CU_ASSERT_EQUAL(options.role, VMFT_ROLE_BACKUP);
-	CU_ASSERT_EQUAL(options.host, VMFT_HOST_SPARE);
+	CU_ASSERT_EQUAL(options.host, VMFT_HOST_THIRD);
 	CU_ASSERT_PTR_EQUAL(options.strategy, &vmft_strategy_checkpoint);
 	CU_ASSERT_STRING_EQUAL(options.strategy_reason, "a test asked for it");
 	CU_ASSERT_EQUAL(options.area_fd, 4);

@@ -240,7 +240,7 @@ static void test_heartbeat_close(void)
 {
 	const struct sockaddr_in at = free_address(SOCK_DGRAM);
 	struct vmft_pair_config config = {0};
-	struct vmft_channel_address *own = &config.host[VMFT_HOST_BACKUP].heartbeat;
+	struct vmft_channel_address *own = &config.host[VMFT_HOST_SECOND].heartbeat;
 	struct vmft_journal journal = {0};
 	struct vmft_heartbeat h;
 	struct vmft_loop *loop;
@@ -249,7 +249,7 @@ static void test_heartbeat_close(void)
 	own->addr_len = sizeof(at);
 	CU_ASSERT_EQUAL_FATAL(vmft_loop_create(&loop), 0);
 	CU_ASSERT_EQUAL_FATAL(
-	    vmft_heartbeat_open(&h, loop, &config, VMFT_HOST_BACKUP, false, &journal), 0);
+	    vmft_heartbeat_open(&h, loop, &config, VMFT_HOST_SECOND, false, &journal), 0);
 	spin(loop);
 	CU_ASSERT_EQUAL(try_bind(SOCK_DGRAM, &at), -EADDRINUSE);
 	vmft_heartbeat_close(&h);

@@ -47,7 +47,7 @@ struct vmft_arbiter {
 	int fd; /* of the directory, from the start on */
 };
 
-/* A file's name in the directory: the VM's name is 64 bytes at most, a host's 16, a token 32. */
+/* A file's name in the directory: the VM's name is 64 bytes at most, a host's 27, a token 32. */
 struct name {
 	char text[256];
 };
@@ -65,7 +65,7 @@ static struct name name_of_mark(const struct vmft_arbiter *a, const char *host)
 {
 	struct name n;
 
-	(void)snprintf(n.text, sizeof(n.text), "%s.mark-%.16s", a->vm, host);
+	(void)snprintf(n.text, sizeof(n.text), "%s.mark-%.27s", a->vm, host);
 	return n;
 }
 

@@ -60,7 +60,7 @@ static struct coded encode_mark(const char *vm, const char *host)
 {
 	char key[VMFT_ETCD_KEY_MAX];
 
-	(void)snprintf(key, sizeof(key), "vmft/%.64s/mark/%.16s", vm, host);
+	(void)snprintf(key, sizeof(key), "vmft/%.64s/mark/%.27s", vm, host);
 	return encode(key);
 }
 

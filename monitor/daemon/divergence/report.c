@@ -50,7 +50,7 @@ static void print_head(const struct vmft_report *r, FILE *to)
 		      "VM:           %s\nhost:         %s\ngeneration:   %" PRIu64 "\n"
 		      "when:         %s\nwhat:         %s: %s\nlog position: %" PRIu64 "\n"
 		      "replayed:     %" PRIu64 "\nheld:         %" PRIu64 "\n",
-		      r->config->name, vmft_host_name(r->host), r->generation, when,
+		      r->config->name, vmft_pair_host_name(r->config, r->host), r->generation, when,
 		      vmft_divergence_name(kind), vmft_divergence_text(kind), r->finding->position,
 		      r->ops->applied(r->strategy), r->ops->held(r->strategy));
 	(void)fprintf(to,
@@ -87,7 +87,7 @@ static void path_of(const struct vmft_report *r, char *ret, size_t size)
 
 	(void)snprintf(ret, size, "%.*s/%s.%s.divergence-%" PRIu64 ".txt",
 		       saved ? VMFT_PATH_MAX : beside, saved ? config->save_log : control,
-		       config->name, vmft_host_name(r->host), r->finding->position);
+		       config->name, vmft_pair_host_name(r->config, r->host), r->finding->position);
 }
 
 int vmft_report_write(const struct vmft_report *r, char *ret_path, size_t size)

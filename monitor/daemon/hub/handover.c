@@ -234,13 +234,13 @@ static void say_handed(struct vmft_monitor *m, const struct vmft_core *before)
 		(void)snprintf(text, sizeof(text),
 			       "handed over: the guest is live on %s as generation %llu, it stood "
 			       "still for %.1f ms",
-			       vmft_host_name(m->peer.channel.to),
+			       vmft_pair_host_name(&m->config, m->peer.channel.to),
 			       (unsigned long long)m->core.generation + 1, (double)stood / 1e6);
 	else
 		(void)snprintf(text, sizeof(text),
 			       "handed over: %s has generation %llu; the connection to it was lost "
 			       "meanwhile",
-			       vmft_host_name(m->peer.channel.to),
+			       vmft_pair_host_name(&m->config, m->peer.channel.to),
 			       (unsigned long long)m->core.generation + 1);
 	finish(m, true, text);
 }

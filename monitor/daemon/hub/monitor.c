@@ -299,12 +299,26 @@ static bool is_busy(const struct vmft_monitor *m)
 	}
 }
 
+/* What a side is at the moment, for its log lines; NULL: it is out of the pair for good. */
+static const char *role_of(const struct vmft_core *core)
+{
+	switch (core->state) {
+	case VMFT_STATE_FENCED:
+	case VMFT_STATE_DIVERGED:
+	case VMFT_STATE_ENDED:
+		return NULL;
+	default:
+		return vmft_side_name(core->side);
+	}
+}
+
 static void step(struct vmft_monitor *m, const struct vmft_event_in *event)
 {
 	const struct vmft_core before = m->core;
 	struct vmft_actions todo;
 
 	vmft_core_step(&m->core, event, &todo);
+	m->journal.role = role_of(&m->core);
 	carry_out(m, &todo);
 	if (m->core.state != before.state) {
 		vmft_history_step(&m->history, &before, &m->core, vmft_loop_now());
@@ -914,8 +928,9 @@ static int make_owner(struct vmft_monitor *m)
 		return -errno;
 	for (size_t i = 0; i < sizeof(token); i++)
 		(void)snprintf(hex + 2 * i, 3, "%02x", token[i]);
-	(void)snprintf(m->owner, sizeof(m->owner), "%s %s on %.48s since %lld", hex,
-		       vmft_role_name(m->options.role), host.nodename, (long long)time(NULL));
+	(void)snprintf(m->owner, sizeof(m->owner), "%s %s on %.32s since %lld", hex,
+		       vmft_pair_host_name(&m->config, m->options.host), host.nodename,
+		       (long long)time(NULL));
 	return 0;
 }
 
@@ -984,8 +999,8 @@ static int open_arbiter(struct vmft_monitor *m, struct vmft_error *err)
 	rc = m->arbiter_ops->open(&settings, &m->arbiter, err);
 	/* The primary looks for it before it takes this backup: found, both have one arbiter. */
 	if (rc == 0 && m->options.role == VMFT_ROLE_BACKUP)
-		rc = m->arbiter_ops->mark(m->arbiter, vmft_host_name(m->options.host), m->owner,
-					  err);
+		rc = m->arbiter_ops->mark(
+		    m->arbiter, vmft_pair_host_name(&m->config, m->options.host), m->owner, err);
 	if (rc < 0)
 		return rc;
 	rc = vmft_arbiter_worker_start(m->arbiter_ops, m->arbiter, m->owner, &m->worker);
@@ -1126,13 +1141,18 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	m->options.identity.grace_ms = m->config.grace_ms;
 	(void)snprintf(m->options.identity.name, sizeof(m->options.identity.name), "%s",
 		       m->config.name);
-	(void)snprintf(m->journal.who, sizeof(m->journal.who), "%s %s", m->config.name,
-		       vmft_host_name(options->host));
+	if (!m->config.has_host[options->host])
+		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
+				      "%s: it has changed since vmft-qemu read it; start again",
+				      options->pair_file);
+	m->journal.vm = m->config.name;
+	m->journal.host = vmft_pair_host_name(&m->config, options->host);
+	m->journal.role = vmft_role_name(options->role);
 	rc = vmft_stop_open(m);
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "signalfd: %s", strerror(-rc));
 	rc = vmft_alarm_open(options->pair_file, m->config.alarm, m->config.name,
-			     vmft_host_name(options->host), &m->alarm, err);
+			     vmft_pair_host_name(&m->config, options->host), &m->alarm, err);
 	if (rc < 0)
 		return rc;
 	rc = vmft_loop_create(&m->loop);

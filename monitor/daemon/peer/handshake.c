@@ -168,7 +168,8 @@ static void ask_mark(struct vmft_handshake *h)
 	h->mark_asked = true;
 	vmft_arbiter_worker_ask(h->world->worker, &(struct vmft_arbiter_question){
 						      .ask = VMFT_ASK_MARK,
-						      .host = vmft_host_name(h->backup_hello.host),
+						      .host = vmft_pair_host_name(
+							  h->world->config, h->backup_hello.host),
 						  });
 }
 

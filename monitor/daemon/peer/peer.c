@@ -470,8 +470,8 @@ static int open_channel(struct vmft_peer *peer, struct vmft_error *err)
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_ADDRESS,
 				      "%s: [%s] channel = %s: %s; use a free address of this host",
-				      world->pair_file, vmft_host_name(world->host), own->text,
-				      strerror(-rc));
+				      world->pair_file, world->config->host[world->host].section,
+				      own->text, strerror(-rc));
 	return 0;
 }
 
@@ -486,7 +486,8 @@ static int open_heartbeat(struct vmft_peer *peer, struct vmft_error *err)
 		return vmft_error_set(
 		    err, rc, VMFT_EXIT_ADDRESS,
 		    "%s: [%s] heartbeat = %s: %s; use a free address of this host",
-		    world->pair_file, vmft_host_name(world->host), own->text, strerror(-rc));
+		    world->pair_file, world->config->host[world->host].section, own->text,
+		    strerror(-rc));
 	return 0;
 }
 

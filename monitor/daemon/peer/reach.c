@@ -28,8 +28,8 @@ void vmft_reach_note(struct vmft_reach *reach, enum vmft_host to, int error)
 	*last = error;
 	if (error < 0 && error != -ECONNREFUSED)
 		vmft_journal_say(reach->journal, "cannot connect to [%s] channel = %s from %s: %s",
-				 vmft_host_name(to), reach->config->host[to].channel.text,
-				 own->text, strerror(-error));
+				 reach->config->host[to].section,
+				 reach->config->host[to].channel.text, own->text, strerror(-error));
 }
 
 /* The interface that has an address of this host, or "?". */

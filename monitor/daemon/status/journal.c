@@ -41,7 +41,9 @@ __attribute__((format(printf, 2, 0))) static const char *write_line(struct vmft_
 		if ((unsigned char)*p < 0x20 || *p == 0x7f)
 			*p = '?';
 	journal->line[slot].at_ns = vmft_loop_now();
-	(void)fprintf(stderr, "vmft-monitor[%s]: %s\n", journal->who, text);
+	(void)fprintf(stderr, "vmft-monitor[%s@%s%s%s]: %s\n", journal->vm ? journal->vm : "",
+		      journal->host ? journal->host : "", journal->role ? " " : "",
+		      journal->role ? journal->role : "", text);
 	return text;
 }
 

@@ -27,8 +27,10 @@ struct vmft_journal_event {
 };
 
 struct vmft_journal {
-	char who[96];	  /* "NAME ROLE", leads each printed line */
-	uint64_t written; /* lines */
+	/* These lead each printed line: "vmft-monitor[VM@HOST ROLE]: ". */
+	const char *vm, *host; /* the caller's, as long as lines are written; NULL: "" */
+	const char *role;      /* "primary" or "backup", at the moment; NULL: neither */
+	uint64_t written;      /* lines */
 	struct {
 		uint64_t at_ns; /* CLOCK_MONOTONIC */
 		char text[200];

@@ -69,8 +69,9 @@ static void switchover_done(void *user, bool handed, const char *text)
 	}
 	object = vmft_control_answer_new(true);
 	json_object_object_add(object, "result", json_object_new_string(text));
-	json_object_object_add(object, "live_on",
-			       json_object_new_string(vmft_host_name(m->peer.channel.to)));
+	json_object_object_add(
+	    object, "live_on",
+	    json_object_new_string(vmft_pair_host_name(&m->config, m->peer.channel.to)));
 	json_object_object_add(object, "generation",
 			       json_object_new_uint64(m->core.generation + 1));
 	vmft_control_answer(client, object);
@@ -260,14 +261,14 @@ int vmft_requests_open(struct vmft_monitor *m, struct vmft_error *err)
 	int rc;
 
 	(void)snprintf(m->requests.side, sizeof(m->requests.side), "%s.%s", m->config.name,
-		       vmft_host_name(m->options.host));
+		       vmft_pair_host_name(&m->config, m->options.host));
 	rc = vmft_control_open(&m->control, path, &world);
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_ADDRESS,
 				      "%s: [%s] control = %s: %s; is this side of %s running "
 				      "already?",
-				      m->options.pair_file, vmft_host_name(m->options.host), path,
-				      strerror(-rc), m->config.name);
+				      m->options.pair_file, m->config.host[m->options.host].section,
+				      path, strerror(-rc), m->config.name);
 	return 0;
 }
 

@@ -89,7 +89,7 @@ static void fill_side(const struct vmft_monitor *m, uint64_t now, struct vmft_st
 
 	COPY(s->name, m->config.name);
 	COPY(s->role, vmft_side_name(m->core.side));
-	COPY(s->host, vmft_host_name(m->options.host));
+	COPY(s->host, vmft_pair_host_name(&m->config, m->options.host));
 	COPY(s->address, m->config.host[m->options.host].channel.text);
 	COPY(s->state, vmft_state_name(m->core.state));
 	fill_reason(m, s);
@@ -107,7 +107,7 @@ static void fill_side(const struct vmft_monitor *m, uint64_t now, struct vmft_st
 static void fill_peer(const struct vmft_monitor *m, uint64_t now, struct vmft_status *s)
 {
 	if (vmft_channel_is_up(&m->peer.channel) && m->peer.channel.stage >= VMFT_PEER_ATTACHING) {
-		COPY(s->peer, vmft_host_name(m->peer.channel.peer_host));
+		COPY(s->peer, vmft_pair_host_name(&m->config, m->peer.channel.peer_host));
 		COPY(s->peer_address, m->config.host[m->peer.channel.peer_host].channel.text);
 	}
 	vmft_peer_describe(&m->peer, now, s->detection, sizeof(s->detection));

@@ -7,7 +7,8 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "now.h"
 
 #define ENTRIES 64
 
@@ -233,8 +234,5 @@ void vmft_loop_stop(struct vmft_loop *loop)
 
 uint64_t vmft_loop_now(void)
 {
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return vmft_monotonic_ns();
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "read-whole.h"
 #include "wire.h"
 
 #define MAGIC	     UINT64_C(0x564d46544c4f470a) /* "VMFTLOG\n": no text file begins so */
@@ -257,21 +258,16 @@ static_assert(BUFFER_BYTES >= VMFT_SAVEDLOG_RECORD_MAX && BUFFER_BYTES >= VMFT_S
 /* Reads on behind what is there: until the buffer is full or the file ends. */
 static int fill(struct vmft_savedlog_reader *r)
 {
+	ssize_t n;
+
 	memmove(r->buffer, r->buffer + r->used, r->have - r->used);
 	r->have -= r->used;
 	r->used = 0;
-	while (r->have < BUFFER_BYTES) {
-		ssize_t n = pread(r->fd, r->buffer + r->have, BUFFER_BYTES - r->have,
-				  (off_t)(r->offset + r->have));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		r->have += (size_t)n;
-	}
+	n = vmft_pread_whole(r->fd, r->buffer + r->have, BUFFER_BYTES - r->have,
+			     r->offset + r->have);
+	if (n < 0)
+		return (int)n;
+	r->have += (size_t)n;
 	return 0;
 }
 

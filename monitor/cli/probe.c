@@ -9,15 +9,13 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "logging-channel/now.h"
 
 uint64_t vmft_probe_now(void)
 {
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return vmft_monotonic_ns();
 }
 
 int vmft_probe_init(struct vmft_probe *probe, const char *where)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "exit-codes.h"
+#include "logging-channel/read-whole.h"
 #include "pair-parser.h"
 
 int vmft_pair_refuse(struct vmft_pair_parser *p, const char *what, const char *value,
@@ -264,25 +265,6 @@ static int load_fail(const char *path, int err_no, struct vmft_error *err)
 			      path, strerror(err_no));
 }
 
-/* Reads until size bytes or the end of the file. */
-static ssize_t read_whole(int fd, char *buffer, size_t size)
-{
-	size_t got = 0;
-
-	while (got < size) {
-		ssize_t n = read(fd, buffer + got, size - got);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		got += (size_t)n;
-	}
-	return (ssize_t)got;
-}
-
 static int load_fd(const char *path, int fd, struct vmft_pair_config *ret, struct vmft_error *err)
 {
 	struct stat st;
@@ -298,7 +280,7 @@ static int load_fd(const char *path, int fd, struct vmft_pair_config *ret, struc
 	text = malloc(VMFT_PAIR_FILE_MAX + 1);
 	if (!text)
 		return load_fail(path, ENOMEM, err);
-	size = read_whole(fd, text, VMFT_PAIR_FILE_MAX + 1);
+	size = vmft_read_whole(fd, text, VMFT_PAIR_FILE_MAX + 1, VMFT_READ_FOREVER);
 	if (size < 0)
 		r = load_fail(path, (int)-size, err);
 	else

@@ -11,21 +11,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "logging-channel/now.h"
+#include "logging-channel/read-whole.h"
 #include "monitor/common/exit-codes.h"
 
-#define BLOCK_BYTES	 (64u * 1024)
-#define PROGRESS_SECONDS 2
+#define BLOCK_BYTES (64u * 1024)
+#define PROGRESS_NS UINT64_C(2000000000)
 
 struct reader {
 	const char *path;
 	int fd;
 	off_t size;
 	unsigned char *block; /* BLOCK_BYTES */
-	time_t told;	      /* when progress was last shown, or reading began */
+	uint64_t told_ns;     /* when progress was last shown, or reading began */
 	bool progress;
 	XXH3_state_t *hash;
 	struct vmft_error *err;
@@ -43,44 +44,27 @@ static int image_refuse(struct vmft_error *err, const char *path, const char *wh
 	return vmft_error_set(err, -EINVAL, VMFT_EXIT_IMAGE, "%s: %s", path, why);
 }
 
-static time_t now_seconds(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
-
 static void show_progress(struct reader *r, off_t offset)
 {
-	time_t now;
+	uint64_t now;
 
 	if (!r->progress)
 		return;
-	now = now_seconds();
-	if (now - r->told < PROGRESS_SECONDS)
+	now = vmft_monotonic_ns();
+	if (now - r->told_ns < PROGRESS_NS)
 		return;
-	r->told = now;
+	r->told_ns = now;
 	(void)fprintf(stderr, "vmft-qemu: reading %s to compare it with the other side's: %d%%\n",
 		      r->path, (int)(offset * 100 / r->size));
 }
 
 static int read_block(struct reader *r, off_t offset, size_t *ret)
 {
-	size_t got = 0;
+	const ssize_t n = vmft_pread_whole(r->fd, r->block, BLOCK_BYTES, (uint64_t)offset);
 
-	while (got < BLOCK_BYTES) {
-		ssize_t n = pread(r->fd, r->block + got, BLOCK_BYTES - got, offset + (off_t)got);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return image_error(r->err, r->path, "read", errno);
-		if (n == 0)
-			break;
-		got += (size_t)n;
-	}
-	*ret = got;
+	if (n < 0)
+		return image_error(r->err, r->path, "read", (int)-n);
+	*ret = (size_t)n;
 	return 0;
 }
 
@@ -152,7 +136,7 @@ static int hash_fd(const char *path, int fd, off_t size, bool progress,
 	uint64_t size_word;
 	int e;
 
-	r.told = now_seconds();
+	r.told_ns = vmft_monotonic_ns();
 	r.block = malloc(BLOCK_BYTES);
 	r.hash = XXH3_createState();
 	if (!r.block || !r.hash) {

@@ -22,7 +22,6 @@
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/pair-config.h"
 #include "qemu-binary.h"
-#include "tap-fd.h"
 #include "tap-probe.h"
 
 static int load_config(struct vmft_pair_config *ret, struct vmft_error *err)

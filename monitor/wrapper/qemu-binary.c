@@ -7,16 +7,16 @@
 #include <fcntl.h>
 #include <gelf.h>
 #include <libelf.h>
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "logging-channel/now.h"
+#include "logging-channel/read-whole.h"
 #include "monitor/common/exit-codes.h"
 
 #define VERSION_TIMEOUT_MS 5000
@@ -175,38 +175,6 @@ int vmft_qemu_version_parse(const char *output, size_t size, char ret[static VMF
 	return 0;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* Up to size bytes or the end; -ETIMEDOUT when neither comes by the deadline. */
-static ssize_t read_output(int fd, char *buffer, size_t size, int64_t deadline)
-{
-	size_t got = 0;
-
-	while (got < size) {
-		struct pollfd pfd = {.fd = fd, .events = POLLIN};
-		int64_t left = deadline - now_ms();
-		ssize_t n;
-
-		if (left <= 0 || poll(&pfd, 1, (int)left) == 0)
-			return -ETIMEDOUT;
-		n = read(fd, buffer + got, size - got);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		got += (size_t)n;
-	}
-	return (ssize_t)got;
-}
-
 static int spawn_version(const char *path, int out, pid_t *ret)
 {
 	char *const argv[] = {(char *)path, (char *)"--version", NULL};
@@ -244,7 +212,8 @@ static ssize_t run_version(const char *path, char *buffer, size_t size, struct v
 		(void)close(pipe_fd[0]);
 		return cannot(err, path, "run", -r);
 	}
-	got = read_output(pipe_fd[0], buffer, size, now_ms() + VERSION_TIMEOUT_MS);
+	got = vmft_read_whole(pipe_fd[0], buffer, size,
+			      vmft_monotonic_ns() + VERSION_TIMEOUT_MS * UINT64_C(1000000));
 	(void)close(pipe_fd[0]);
 	/* Whatever it is, it has said enough, or will not. */
 	(void)kill(pid, SIGKILL);

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include "tap-probe.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -68,12 +70,19 @@ static uint8_t accepted_offloads(int fd)
 	return accepted;
 }
 
+/* By the question that the agent asks (monitor/agent/nic.c): a macvtap answers it too. */
+static int ask_interface(int fd, struct ifreq *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	return ioctl(fd, TUNGETIFF, ret) < 0 ? -errno : 0;
+}
+
 static void ask(int fd, struct vmft_tap_probe *ret)
 {
 	struct vmft_tap_facts *facts = &ret->facts;
-	struct ifreq ifr = {0};
+	struct ifreq ifr;
 
-	if (ioctl(fd, TUNGETIFF, &ifr) < 0)
+	if (ask_interface(fd, &ifr) < 0)
 		return;
 	facts->vnet_hdr = (ifr.ifr_flags & IFF_VNET_HDR) != 0;
 	facts->multi_queue = (ifr.ifr_flags & IFF_MULTI_QUEUE) != 0;
@@ -155,4 +164,23 @@ void vmft_taps_look(const struct vmft_cmdline_nic *nics, size_t count,
 		if (tap->ifname[0])
 			tap->facts.mtu = vmft_tap_mtu(tap->ifname);
 	}
+}
+
+const char *vmft_tap_fault(int fd)
+{
+	struct ifreq ifr;
+	struct stat st;
+	int rc;
+
+	if (fstat(fd, &st) < 0)
+		return "no such descriptor is open";
+	if (!S_ISCHR(st.st_mode))
+		return "this descriptor is no tap and no macvtap";
+	rc = ask_interface(fd, &ifr);
+	if (rc < 0)
+		return rc == -EBADFD ? "this descriptor belongs to no interface (TUNSETIFF)"
+				     : "this descriptor is no tap and no macvtap";
+	if (!(ifr.ifr_flags & IFF_TAP))
+		return "this descriptor is a tun: it carries no Ethernet frames";
+	return NULL;
 }

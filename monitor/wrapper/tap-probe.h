@@ -13,8 +13,12 @@ struct vmft_tap_probe {
 	char ifname[VMFT_TAP_IFNAME]; /* "": not known yet */
 };
 
-/* One of ret_taps for each card. */
+/* Fills one of ret_taps for each card. */
 void vmft_taps_look(const struct vmft_cmdline_nic *nics, size_t count,
 		    struct vmft_tap_probe *ret_taps);
+
+/* A tap_fault of struct vmft_rewrite_options: why a descriptor that is given as fd= is no tap whose
+ * frames can be held back, or NULL. */
+const char *vmft_tap_fault(int fd);
 
 #endif

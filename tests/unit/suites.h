@@ -49,6 +49,7 @@ int vmft_suite_lag(void);
 int vmft_suite_arbiter(void);
 int vmft_suite_etcd(void);
 int vmft_suite_iface(void);
+int vmft_suite_read_whole(void);
 int vmft_suite_settings(void);
 int vmft_suite_core(void);
 int vmft_suite_cmdline(void);

@@ -16,7 +16,7 @@
 #include "monitor/agent/announce.h"
 #include "monitor/agent/nic.h"
 #include "monitor/common/exchange.h"
-#include "monitor/wrapper/tap-fd.h"
+#include "monitor/wrapper/tap-probe.h"
 #include "suites.h"
 
 #define TAPS 3

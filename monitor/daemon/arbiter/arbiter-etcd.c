@@ -34,10 +34,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "etcd-wire.h"
+#include "logging-channel/now.h"
 #include "monitor/common/etcd-endpoints.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/pair-config.h"
@@ -200,24 +200,15 @@ static int ask_one(struct vmft_arbiter *a, const char *url, long limit_ms, struc
 	return rc;
 }
 
-static long passed_ms(const struct timespec *since)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (long)(now.tv_sec - since->tv_sec) * 1000 + (now.tv_nsec - since->tv_nsec) / 1000000;
-}
-
 /* 0 when a member has answered and the answer was taken. */
 static int ask(struct vmft_arbiter *a, struct question *q, struct vmft_error *err)
 {
 	const unsigned first = a->next;
 	struct reason reason = {0};
-	struct timespec begin;
+	const uint64_t begin_ns = vmft_monotonic_ns();
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &begin);
 	for (unsigned i = 0; i < a->endpoints.count; i++) {
-		const long left = TOTAL_MS - passed_ms(&begin);
+		const long left = TOTAL_MS - (long)((vmft_monotonic_ns() - begin_ns) / 1000000u);
 
 		if (left <= 0)
 			break;

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "logging-channel/now.h"
 static void on_failed(void *user, const char *why)
 {
 	struct vmft_saver *s = user;
@@ -115,21 +115,13 @@ void vmft_saver_begin(struct vmft_saver *s, uint64_t generation, uint64_t positi
 	free(header);
 }
 
-static int64_t now_realtime(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 void vmft_saver_held(struct vmft_saver *s, uint64_t position, const uint8_t *bytes, size_t n)
 {
 	const struct vmft_savedlog_record record = {
 	    .position = position,
 	    .length = (uint32_t)n,
 	    .bytes = bytes,
-	    .held_ns = now_realtime(),
+	    .held_ns = vmft_realtime_ns(),
 	};
 
 	if (vmft_savedlog_writer_is_open(&s->writer))

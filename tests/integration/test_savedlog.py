@@ -301,7 +301,7 @@ def refused(pair, path):
         file.write(data)
     done = replay(pair, copy)
     equal(done.returncode, 2, "exit code for a damaged log")
-    check(re.fullmatch(r"vmft replay: .*: damaged behind log position \d+.*\n", done.stderr),
+    check(re.fullmatch(r"vmft replay: .*: damaged after log position \d+.*\n", done.stderr),
           f"vmft replay said {done.stderr!r}")
     said = logdump(copy, "--stats", code=1).stderr
     check(re.fullmatch(r"vmft-logdump: .*: damaged at byte \d+, .*\n", said),

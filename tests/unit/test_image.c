@@ -14,6 +14,7 @@
 
 #include "monitor/common/exit-codes.h"
 #include "monitor/daemon/attach/image.h"
+#include "monitor/daemon/attach/summer.h"
 #include "suites.h"
 
 #define BLOCK VMFT_DISK_BLOCK_BYTES

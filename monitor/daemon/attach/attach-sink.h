@@ -23,6 +23,7 @@
 
 #include "attach-phase.h"
 #include "attach-world.h"
+#include "summer.h"
 
 #define VMFT_ATTACH_SINK_SLOTS 16u
 

@@ -27,6 +27,7 @@
 #include "attach-phase.h"
 #include "attach-world.h"
 #include "pace.h"
+#include "summer.h"
 
 #define VMFT_ATTACH_SOURCE_SLOTS 8u
 

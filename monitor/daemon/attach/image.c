@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "monitor/common/exit-codes.h"
 
@@ -19,7 +18,7 @@
 #define LOCK_USES_WRITE	  101
 #define LOCK_SHARES_WRITE 201
 
-/* Whether a lock of somebody else stands in the way of a write lock there. */
+/* Somebody else holds a lock that does not allow a write lock there. */
 static bool is_locked(int fd, off_t byte)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
@@ -27,7 +26,8 @@ static bool is_locked(int fd, off_t byte)
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-/* The one lock a copy holds: who fills it is a writer, who compares it shares no writing. */
+/* The one lock that a copy holds: who fills it is a writer, who only compares it lets nobody write.
+ */
 static int lock_copy(const struct vmft_image *image, short type)
 {
 	struct flock lock = {
@@ -64,9 +64,9 @@ int vmft_image_open(struct vmft_image *image, bool copy, struct vmft_error *err)
 	if (fstat(image->fd, &st) < 0)
 		return refuse(image, -errno, "cannot be examined", err);
 	image->is_device = S_ISBLK(st.st_mode);
-	/* For as long as it is to become a copy, with checkpoints until the backup goes live.
-	 * Locked first, looked at then, as QEMU does it: of two who come at once one sees the
-	 * other. */
+	/* Held for as long as it is to become a copy, with checkpoints until the backup goes live.
+	 * It is locked before it is looked at, as QEMU does it: of two who come at the same time at
+	 * least one sees the other. */
 	if (copy)
 		(void)lock_copy(image, F_RDLCK);
 	if (copy && is_in_use(image))
@@ -79,8 +79,8 @@ int vmft_image_open(struct vmft_image *image, bool copy, struct vmft_error *err)
 
 void vmft_image_close(struct vmft_image *image)
 {
-	/* By itself: an operation of io_uring that is under way still keeps the file, and with it
-	 * the lock, from QEMU, whose image it is now. */
+	/* Unlocked explicitly: an operation of io_uring that is under way keeps the file open, and
+	 * with it the lock, which would keep QEMU from using the image. */
 	if (image->fd >= 0)
 		(void)lock_copy(image, F_UNLCK);
 	if (image->fd >= 0)
@@ -90,7 +90,7 @@ void vmft_image_close(struct vmft_image *image)
 
 int64_t vmft_image_file_bytes(const struct vmft_image *image)
 {
-	/* Of a device fstat() tells no size. */
+	/* fstat() gives no size of a device. */
 	off_t end = lseek(image->fd, 0, SEEK_END);
 
 	return end < 0 ? -errno : end;
@@ -137,111 +137,4 @@ void vmft_image_fault(const struct vmft_image *image, const char *what, int erro
 	(void)snprintf(ret, size, "%s: %s%s: cannot be %s: %s", full ? "disk full" : "disk error",
 		       n > most ? "..." : "", n > most ? image->path + n - most : image->path, what,
 		       strerror(error));
-}
-
-/* --- digests -------------------------------------------------------------- */
-
-static bool all_zero(const uint8_t *bytes, size_t n)
-{
-	return n == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0);
-}
-
-static uint64_t offset_of(const struct vmft_summer *s, unsigned index)
-{
-	return (s->first + index) * VMFT_DISK_BLOCK_BYTES;
-}
-
-static void add(struct vmft_summer *s, unsigned index, uint8_t *bytes, size_t n)
-{
-	XXH128_hash_t hash = {0, 0};
-
-	/* The rest of a short block is zero to a reader of either side's image. */
-	memset(bytes + n, 0, VMFT_DISK_BLOCK_BYTES - n);
-	if (!all_zero(bytes, n))
-		hash = XXH3_128bits_withSeed(bytes, VMFT_DISK_BLOCK_BYTES, s->sums.seed);
-	s->sums.sum[index].low = hash.low64;
-	s->sums.sum[index].high = hash.high64;
-}
-
-static bool is_hole(const struct vmft_summer *s, unsigned index)
-{
-	const uint64_t offset = offset_of(s, index);
-	off_t data = lseek(s->image->fd, (off_t)offset, SEEK_DATA);
-
-	if (data < 0)
-		return errno == ENXIO; /* nothing but a hole up to the end */
-	return (uint64_t)data >= offset + VMFT_DISK_BLOCK_BYTES;
-}
-
-static void read_more(struct vmft_summer *s, struct vmft_summer_slot *slot)
-{
-	while (s->next < s->sums.count && s->result == 0) {
-		const unsigned index = s->next++;
-
-		s->sums.sum[index].low = 0;
-		s->sums.sum[index].high = 0;
-		if (is_hole(s, index))
-			continue;
-		slot->index = index;
-		s->reading++;
-		vmft_loop_read(s->loop, &slot->op, s->image->fd, slot->bytes, VMFT_DISK_BLOCK_BYTES,
-			       offset_of(s, index));
-		return;
-	}
-}
-
-static void finish(struct vmft_summer *s)
-{
-	if (s->reading > 0 || !s->busy)
-		return;
-	s->busy = false;
-	s->done(s, s->result);
-}
-
-static void on_read(struct vmft_op *op, int result)
-{
-	struct vmft_summer_slot *slot = op->owner;
-	struct vmft_summer *s = slot->summer;
-
-	s->reading--;
-	if (result < 0)
-		s->result = result;
-	else
-		add(s, slot->index, slot->bytes, (size_t)result);
-	read_more(s, slot);
-	finish(s);
-}
-
-int vmft_summer_init(struct vmft_summer *s, struct vmft_loop *loop, void *owner,
-		     void (*done)(struct vmft_summer *summer, int result))
-{
-	*s = (struct vmft_summer){.loop = loop, .owner = owner, .done = done};
-	for (unsigned i = 0; i < sizeof(s->slot) / sizeof(s->slot[0]); i++) {
-		s->slot[i].summer = s;
-		s->slot[i].op = (struct vmft_op){.done = on_read, .owner = &s->slot[i]};
-		s->slot[i].bytes = malloc(VMFT_DISK_BLOCK_BYTES);
-		if (!s->slot[i].bytes) {
-			vmft_summer_fini(s);
-			return -ENOMEM;
-		}
-	}
-	return 0;
-}
-
-void vmft_summer_start(struct vmft_summer *s)
-{
-	s->busy = true;
-	s->result = 0;
-	s->next = 0;
-	for (unsigned i = 0; i < sizeof(s->slot) / sizeof(s->slot[0]); i++)
-		read_more(s, &s->slot[i]);
-	finish(s);
-}
-
-void vmft_summer_fini(struct vmft_summer *s)
-{
-	for (unsigned i = 0; i < sizeof(s->slot) / sizeof(s->slot[0]); i++) {
-		free(s->slot[i].bytes);
-		s->slot[i].bytes = NULL;
-	}
 }

@@ -10,7 +10,7 @@ uint8_t *vmft_source_frames_room(struct vmft_attach_source *source, size_t n);
 void vmft_source_frames_send(struct vmft_attach_source *source, enum vmft_frame_type type,
 			     uint64_t position, uint8_t *payload, size_t n);
 
-/* Sends n (> 0) bytes of a region, which stand VMFT_CHUNK_HEAD bytes behind the begin of payload;
+/* Sends n (> 0) bytes of a region, which stand VMFT_CHUNK_HEAD bytes after the begin of payload;
  * payload is room for both. */
 void vmft_source_frames_block(struct vmft_attach_source *source, uint32_t region, uint64_t offset,
 			      uint8_t *payload, size_t n);

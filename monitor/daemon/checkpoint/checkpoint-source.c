@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The primary's epochs: when one is due the agent is asked to take it; what it has staged is
- * packed, frame by frame, as the channel has room; then the next may be asked for. A slow
- * channel so makes the epochs longer, and keeps no more than one of them waiting.
+ * The primary's epochs. When one is due, the agent is asked to take it. What the agent has staged
+ * is packed, frame by frame, as the channel has room. After that the next one may be asked for. So
+ * a slow channel makes the epochs longer, and no more than one of them waits.
  */
 #include "checkpoint-source.h"
 
@@ -11,9 +11,9 @@
 
 #include "monitor/common/area-setup.h"
 
-/* Epochs the backup has not acknowledged, at most: one that applies slowly must be noticed by the
- * guest, not by its clients, whose answers would wait behind all that the buffers on the way
- * hold. */
+/* The most epochs that the backup has not acknowledged. A backup that applies slowly must slow the
+ * guest down; without the limit it would delay the guest's answers to its clients, which wait until
+ * all that the buffers on the way hold has arrived. */
 #define UNACKED_MAX 4u
 
 static struct vmft_area *area_of(const struct vmft_epoch_source *s)
@@ -23,7 +23,8 @@ static struct vmft_area *area_of(const struct vmft_epoch_source *s)
 
 /* --- when ----------------------------------------------------------------- */
 
-/* What was sent, or seen outside while the gate was closing, depends on the epoch under way. */
+/* The guest has sent something, or something was seen outside while the gate was closing, that
+ * depends on the epoch under way. */
 static bool output_waits(const struct vmft_epoch_source *s)
 {
 	const struct vmft_iface *iface = s->world->link->iface;
@@ -55,7 +56,7 @@ static void wake_at(struct vmft_epoch_source *s, uint64_t at, uint64_t now)
 	if (s->timer.pending && s->timer_at <= at)
 		return;
 	s->timer_at = at;
-	/* It comes back at once and looks again. */
+	/* A timer that is cancelled is done at once, and looks again. */
 	if (s->timer.pending)
 		vmft_loop_cancel(s->world->loop, &s->timer);
 	else
@@ -67,14 +68,15 @@ static void consider(struct vmft_epoch_source *s)
 	const uint64_t now = vmft_loop_now();
 	uint64_t due;
 
-	/* Also while it is sent or waited for: status tells how long output waits. */
+	/* Also noted while an epoch is sent or waited for: the status shows how long output waits.
+	 */
 	if (s->active && !s->pacer.output && output_waits(s)) {
 		s->pacer.output = true;
 		s->output_ns = now;
 	}
 	if (!may_ask(s))
 		return;
-	/* A guest that is to be frozen is so at an epoch's end. */
+	/* A guest that is to be frozen is frozen at the end of an epoch. */
 	due = atomic_load(&s->world->link->iface->freeze) ? now : vmft_pacer_due(&s->pacer);
 	if (s->more || s->finishing || now >= due)
 		ask(s, now);
@@ -120,7 +122,7 @@ static void note(struct vmft_epoch_source *s, const struct vmft_area *area, uint
 	vmft_pacer_began(&s->pacer, now, value[VMFT_FIGURE_PAUSE], value[VMFT_FIGURE_STAGED]);
 }
 
-/* No less than halt(): the agent still marks what is written, and may hold the guest stopped. */
+/* As halt(): the agent still marks what is written, and may hold the guest stopped. */
 static void broken(struct vmft_epoch_source *s, const char *why)
 {
 	s->active = false;
@@ -148,7 +150,7 @@ static void answered(struct vmft_epoch_source *s)
 		broken(s, "the agent's answer makes no sense");
 		return;
 	}
-	/* One that was asked for before the guest's end was known may lack the end of it. */
+	/* An epoch that was asked for before the guest's end was known may lack that end. */
 	if (!s->more && s->last)
 		s->over = true;
 	note(s, area, now);
@@ -165,7 +167,8 @@ static bool is_page(const struct vmft_epoch_source *s, uint32_t region)
 	return region >= s->world->disk_count;
 }
 
-/* Packs the piece at the cursor, a disk's in ranges. 1: done with it, 0: the batch is full. */
+/* Packs the piece at the cursor, that of a disk in ranges. 1: it is packed, 0: the batch is full.
+ */
 static int pack_piece(struct vmft_epoch_source *s, const struct vmft_area_piece *piece,
 		      const uint8_t *bytes)
 {
@@ -186,7 +189,7 @@ static int pack_piece(struct vmft_epoch_source *s, const struct vmft_area_piece 
 	return 1;
 }
 
-/* As the agent wrote it: not trusted. */
+/* The agent wrote it: it is not trusted. */
 static int read_piece(const struct vmft_epoch_source *s, struct vmft_area_piece *ret,
 		      const uint8_t **ret_bytes)
 {
@@ -224,7 +227,8 @@ static int pack_pieces(struct vmft_epoch_source *s)
 	return 1;
 }
 
-/* In whole pages, the last with zeroes behind: a state of another length is still a delta. */
+/* In whole pages, the last one filled up with zeroes: so the state is sent as a delta to the last
+ * one even when its length has changed. */
 static int pack_state(struct vmft_epoch_source *s)
 {
 	while (s->state_at < s->state_bytes) {
@@ -271,7 +275,8 @@ static size_t commit(struct vmft_epoch_source *s, uint8_t *payload)
 	return n;
 }
 
-/* A frame that came in: it is of use only if it is ahead of the epoch that has seen it. */
+/* A frame that came in for the guest. The backup needs it only before the epoch that has seen it.
+ */
 static ssize_t take_input(struct vmft_epoch_source *s, uint8_t *payload)
 {
 	const struct vmft_ring *ring = &s->world->link->ring;
@@ -298,7 +303,7 @@ static ssize_t take_input(struct vmft_epoch_source *s, uint8_t *payload)
 	return (ssize_t)vmft_epoch_put_input(s->packer, &input, payload);
 }
 
-/* What is to be done next of the epoch; the length of a payload, 0: nothing now. */
+/* Does what comes next of the epoch. The length of a payload, 0: there is nothing now. */
 ssize_t vmft_epoch_source_take(struct vmft_epoch_source *s, uint8_t *payload,
 			       uint64_t *ret_position)
 {
@@ -319,7 +324,7 @@ ssize_t vmft_epoch_source_take(struct vmft_epoch_source *s, uint8_t *payload,
 	}
 	if (rc < 0)
 		return rc;
-	/* A batch that is full, or the end of what there is to pack now. */
+	/* The batch is full, or all that there is to pack now is packed. */
 	rc = (int)vmft_epoch_finish_pieces(s->packer, payload);
 	if (rc == 0 && s->step == VMFT_EPOCH_SOURCE_COMMIT)
 		rc = (int)commit(s, payload);
@@ -374,7 +379,7 @@ void vmft_epoch_source_look(struct vmft_epoch_source *s)
 {
 	if (s->asked && vmft_agent_link_is_done(s->world->link)) {
 		s->asked = false;
-		/* May ask for the next at once. */
+		/* It may ask for the next epoch at once. */
 		if (s->active)
 			answered(s);
 	}
@@ -385,8 +390,8 @@ void vmft_epoch_source_look(struct vmft_epoch_source *s)
 	consider(s);
 }
 
-/* QEMU alive: one more epoch is taken, whatever the pacer says. Gone: one that it had not
- * staged whole is void. */
+/* While QEMU is there one more epoch is taken, whatever the pacer says. When it is gone, an epoch
+ * that it had not staged completely is void. */
 void vmft_epoch_source_finish(struct vmft_epoch_source *s, bool alive)
 {
 	s->finishing = true;

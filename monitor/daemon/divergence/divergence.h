@@ -16,7 +16,7 @@
 /* A kind that the monitor finds by itself, after those of enum vmft_divergence_kind. */
 enum { VMFT_DIVERGENCE_STALLED = VMFT_DIVERGENCE_KINDS };
 
-/* Backup: what is the matter, and where in the log. */
+/* Backup: what differs, and where in the log. */
 struct vmft_divergence_finding {
 	unsigned kind; /* enum vmft_divergence_kind, or VMFT_DIVERGENCE_STALLED */
 	uint64_t position;
@@ -38,7 +38,7 @@ enum vmft_divergence_news {
 	VMFT_DIVERGENCE_NO_NEWS,
 	VMFT_DIVERGENCE_FOUND,	  /* this guest has diverged: finding, and last in words */
 	VMFT_DIVERGENCE_STUCK,	  /* replay stands still (finding), and there is no primary */
-	VMFT_DIVERGENCE_MOVES,	  /* ... and it gets on again */
+	VMFT_DIVERGENCE_MOVES,	  /* ... and it moves again */
 	VMFT_DIVERGENCE_NONSENSE, /* what the agent wrote cannot be */
 };
 
@@ -52,7 +52,7 @@ enum vmft_divergence_news vmft_divergence_look(struct vmft_divergence *divergenc
 struct vmft_divergence_view {
 	uint64_t applied, held; /* log positions */
 	bool has_primary;	/* there is one that can go on instead */
-	bool drains;		/* there is none, and what is held is to be applied */
+	bool drains;		/* there is none, and what is held is being applied */
 	bool beats;		/* this side's agent does */
 	uint32_t stall_ms;
 };
@@ -71,7 +71,7 @@ bool vmft_divergence_heard(struct vmft_divergence *divergence, const char *why);
 /* Primary: that backup is lost. what: "" for what was heard. */
 void vmft_divergence_count(struct vmft_divergence *divergence, const char *what);
 
-/* A kind's short name, and what is the matter. */
+/* A kind's short name, and what differs in a few words. */
 const char *vmft_divergence_name(unsigned kind);
 const char *vmft_divergence_text(unsigned kind);
 

@@ -10,13 +10,13 @@
 #include <stdint.h>
 
 /*
- * A backup that lags moves on several times a second, and says so as often; but where the guest ran
- * on and on with nothing to log (unpacking a kernel: for up to a second), it is seen to move only
- * behind that, and may be so much slower.
+ * A backup that lags still moves several times a second, and says so as often. But where the guest
+ * ran without anything to log (unpacking a kernel: for up to a second), the backup is seen to move
+ * only after that, and it may take this many times as long as the guest.
  */
 #define VMFT_STALL_SLOWER  10u
 #define VMFT_STALL_SAID_NS UINT64_C(1500000000)
-/* One that comes and goes: told of within this time, it has to stand for longer. */
+/* If it was reported within this time already, it has to stand still for longer. */
 #define VMFT_STALL_AGAIN_NS	 UINT64_C(60000000000)
 #define VMFT_STALL_SAID_AGAIN_NS UINT64_C(5000000000)
 
@@ -35,7 +35,7 @@ struct vmft_stall_watch {
 	uint64_t replayed;  /* when looked at last */
 	uint64_t since_ns;  /* when it last moved, or had nothing to replay */
 	uint64_t looked_ns; /* last */
-	uint64_t seen_ns;   /* for so long since then it was seen not to move */
+	uint64_t seen_ns;   /* for how long since then it was seen not to move */
 	uint64_t said_ns;   /* when STANDS was the news last; 0: never */
 	bool stands;	    /* STANDS was the news, and it has not moved since */
 };

@@ -9,7 +9,7 @@
 #include "logging-channel/event.h"
 
 #define BEFORE 48u /* events printed */
-#define BEHIND 16u
+#define AFTER  16u
 #define SHOWN  64u /* bytes of an entry that are looked at */
 
 /* A mark is so far before the position at least, so that there is something to print. */
@@ -88,7 +88,7 @@ void vmft_log_index_print(const struct vmft_log_index *index, const struct vmft_
 	const uint64_t oldest = end > ring->size ? end - ring->size : 0;
 	struct line line[BEFORE] = {0};
 	uint64_t at, count = 0;
-	unsigned behind = 0;
+	unsigned after = 0;
 
 	if (!find_mark(index, oldest, position, &at)) {
 		(void)fprintf(to, "  (not in memory any more)\n");
@@ -101,11 +101,10 @@ void vmft_log_index_print(const struct vmft_log_index *index, const struct vmft_
 	}
 	for (uint64_t i = count > BEFORE ? count - BEFORE : 0; i < count; i++)
 		print(format, &line[i % BEFORE], position, to);
-	for (; at < end && behind < BEHIND && read_line(format, ring, at, end, &line[0]);
-	     behind++) {
+	for (; at < end && after < AFTER && read_line(format, ring, at, end, &line[0]); after++) {
 		print(format, &line[0], position, to);
 		at += (uint64_t)line[0].length;
 	}
-	if (at < end && behind < BEHIND)
+	if (at < end && after < AFTER)
 		(void)fprintf(to, "  %12" PRIu64 "  no event that is known\n", at);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Where events begin in a ring of log entries, now and then, so that what is in it can be read
- * from the middle on: for the report of a divergence.
+ * Notes at intervals where an event begins in a ring of log entries, so that the ring can be read
+ * from its middle: for the report of a divergence.
  */
 #ifndef VMFT_LOG_INDEX_H
 #define VMFT_LOG_INDEX_H
@@ -19,13 +19,13 @@ struct vmft_log_index {
 	uint64_t marks;
 };
 
-/* The log begins anew at a position. */
+/* Another log begins, at this position. */
 void vmft_log_index_restart(struct vmft_log_index *index, uint64_t position);
 /* An event begins at the position, further on than all before. */
 void vmft_log_index_note(struct vmft_log_index *index, uint64_t position, uint64_t ring_bytes);
 
 /*
- * Prints the events before and behind a position, a line each: position, kind, bytes, and what
+ * Prints the events before and after a position, a line each: position, kind, bytes, and what
  * there is to a kind. The ring has been written up to end.
  */
 void vmft_log_index_print(const struct vmft_log_index *index, const struct vmft_log_format *format,

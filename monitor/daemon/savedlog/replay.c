@@ -24,7 +24,7 @@
 #define PROGRESS_TTY_NS	  (1000 * MS)
 #define PROGRESS_PLAIN_NS (10000 * MS)
 #define ENTRIES_BEFORE	  5u
-#define ENTRIES_BEHIND	  3u
+#define ENTRIES_AFTER	  3u
 #define CONSOLE_MS	  1000u
 
 struct replay {
@@ -42,8 +42,8 @@ struct replay {
 	uint64_t end;	  /* up to where it can be replayed */
 	uint64_t entries; /* up to there */
 	bool ended;	  /* by the guest's own end */
-	/* Behind the first entry by which the guest shut down, and how many entries that are; 0:
-	 * it did not. QEMU reads on or not from there, and ends. */
+	/* The position after the first entry by which the guest shut down, and how many entries
+	 * there are up to it; 0: it did not. QEMU may read on from there or not, and ends. */
 	uint64_t shutdown, shutdown_entries;
 
 	uint64_t at; /* where QEMU stood, when it was last looked */
@@ -92,7 +92,7 @@ static void look_at(struct replay *r, const struct vmft_savedlog_entry *entry, u
 {
 	const enum vmft_event_kind kind = vmft_event_kind(r->reader.format, entry->bytes[0]);
 
-	/* No cut is made behind it: logging-channel/event.h. */
+	/* The log is never cut after such an entry: logging-channel/event.h. */
 	if (kind == VMFT_EVENT_INSTRUCTION)
 		return;
 	r->end = entry->position + entry->length;
@@ -104,7 +104,7 @@ static void look_at(struct replay *r, const struct vmft_savedlog_entry *entry, u
 	}
 }
 
-/* To its end, so that what cannot be replayed is refused before anything runs. */
+/* Reads the file to its end, so that a log that cannot be replayed is refused before QEMU runs. */
 static int look_through(struct replay *r, struct vmft_error *err)
 {
 	struct vmft_savedlog_reader reader;
@@ -121,7 +121,7 @@ static int look_through(struct replay *r, struct vmft_error *err)
 	vmft_savedlog_close(&reader);
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_CONFIG,
-				      "%.200s: damaged behind log position %" PRIu64
+				      "%.200s: damaged after log position %" PRIu64
 				      ": vmft-logdump shows what is before it",
 				      r->options->log, r->end);
 	if (r->end == 0)
@@ -174,7 +174,8 @@ static int begin(struct replay *r, struct vmft_error *err)
 
 /* --- feeding QEMU ---------------------------------------------------------- */
 
-/* What finds room goes into the ring. Whatever fails here was good when it was looked through. */
+/* Puts records into the ring as far as there is room. Whatever fails here was good when the file
+ * was looked through. */
 static int feed(struct replay *r)
 {
 	int rc;
@@ -210,7 +211,7 @@ static void wait_a_tick(struct replay *r)
 	if (fds[0].revents & POLLIN)
 		(void)!read(r->link.bell_monitor, &count, sizeof(count));
 	r->qemu_gone = fds[1].revents & POLLIN;
-	/* Rung again when QEMU has read all there is. */
+	/* The agent rings again when QEMU has read all there is. */
 	atomic_store(&r->link.iface->monitor_sleeps, 1);
 }
 
@@ -257,13 +258,13 @@ static void print_entry(const struct vmft_log_format *format, uint64_t position,
 struct around {
 	const struct vmft_log_format *format;
 	uint64_t at;
-	unsigned behind; /* printed behind the entry that is looked for */
+	unsigned after; /* printed after the entry that is looked for */
 	bool found;
 	uint64_t before[ENTRIES_BEFORE]; /* positions; a ring */
 	size_t count;
 };
 
-/* Where the entries before one begin cannot be known from behind: a first pass finds them. */
+/* A log cannot be read backwards: a first pass finds where the entries before one begin. */
 static uint64_t first_to_print(const struct around *a)
 {
 	return a->count > ENTRIES_BEFORE ? a->before[a->count % ENTRIES_BEFORE]
@@ -309,7 +310,7 @@ static bool print_around(struct around *a, const struct vmft_savedlog_entry *ent
 		return false;
 	print_entry(a->format, entry->position, is_at(a, entry), entry);
 	if (a->found)
-		return ++a->behind == ENTRIES_BEHIND;
+		return ++a->after == ENTRIES_AFTER;
 	a->found = is_at(a, entry);
 	return false;
 }
@@ -380,7 +381,8 @@ static int verdict(const struct replay *r)
 		printf("vmft replay: the memory shared with QEMU makes no sense\n");
 		return VMFT_EXIT_INTERNAL;
 	}
-	/* One that has the guest's end in its log does not come back for more: it is waited for. */
+	/* A QEMU that has its guest's end in the log ends without asking for more: it is waited
+	 * for. */
 	if (r->all_held && !r->ended && ops->applied(r->strategy) >= ops->held(r->strategy))
 		return is_same(r->entries, r->end);
 	if (r->still_ns >= r->config.stall_ms * MS)
@@ -389,7 +391,7 @@ static int verdict(const struct replay *r)
 	return -1;
 }
 
-/* Nothing gentler reaches one that waits for log. What the guest has written to its console by
+/* A QEMU that waits for log hears no other signal. What the guest has written to its console by
  * then is on its way to the file. */
 static void end_qemu(const struct replay *r)
 {

@@ -174,7 +174,7 @@ int vmft_probe_keep(struct vmft_probe *probe)
 
 int vmft_probe_kept(struct vmft_probe *probe)
 {
-	char bytes[4096]; /* a banner, say: not looked at */
+	char bytes[4096]; /* for example a banner: it is not looked at */
 	ssize_t got;
 
 	if (probe->kept_fd < 0)

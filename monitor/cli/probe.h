@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a client of the guest sees of a fault: TCP connections, a new one every VMFT_PROBE_STEP_NS
- * whether or not the ones before it came about, and one that is kept from before the fault to
- * after it. Many at once, because the SYN of a single one would be repeated after a second only
- * (TCP_TIMEOUT_INIT), and the outage seen would be a whole number of seconds.
+ * What a client of the guest sees of a fault, by TCP connections: a new one every
+ * VMFT_PROBE_STEP_NS, whether or not the earlier ones were made, and one that is kept from before
+ * the fault to after it. Many are tried at the same time, because the kernel repeats the SYN of
+ * one only after a second (TCP_TIMEOUT_INIT): the outage would seem to be a whole number of
+ * seconds.
  */
 #ifndef VMFT_PROBE_H
 #define VMFT_PROBE_H
@@ -35,7 +36,7 @@ struct vmft_probe {
 int vmft_probe_init(struct vmft_probe *probe, const char *where);
 void vmft_probe_fini(struct vmft_probe *probe);
 
-/* Starts attempts that are due and takes in what came of others, for at most ms. */
+/* Starts attempts that are due and looks how others ended, for at most ms. */
 void vmft_probe_run(struct vmft_probe *probe, int ms);
 
 /* Opens the connection that is kept. 0, or a negative errno. */

@@ -3,8 +3,9 @@
 
 import json
 import os
+import time
 
-from harness import BOTH, Loaded, check, equal, lab, ways
+from harness import BOTH, Loaded, check, equal, lab, paired, ways
 from vmftlab.lab import BIN
 from vmftlab.net import GUEST_IP
 
@@ -23,6 +24,12 @@ def test_vmft_drill(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair, network=False, disk=False).start()
         report = os.path.join(pair.dir, "drill.json")
+        begun = time.monotonic()
+        done = run_drill(pair, "--peer", "sleep 1000", pair.side["A"].control)
+        equal(done.returncode, 1, f"exit status with a --peer that does not end ({done.stderr})")
+        check("within 10 s: sleep 1000" in done.stderr, done.stderr)
+        check(time.monotonic() - begun < 20, "the drill waited for its --peer command")
+        paired(pair, "A", "state of A, to which nothing was done")
         peer = f"{VMFT} --json status {pair.side['B'].control}"
         pair.side["A"].may_end = True
         done = run_drill(pair, "--peer", peer, "--json", report, pair.side["A"].control)

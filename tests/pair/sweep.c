@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "fault.h"
+#include "monitor/daemon/status/status.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
@@ -99,6 +100,21 @@ static bool is_saved(void)
 	return vmft_savedlog_writer_is_open(&world_side[WORLD_BACKUP].m.saver.writer) || is_said();
 }
 
+/* What vmft status would show of a side is what it is. */
+static bool shows(unsigned which)
+{
+	struct vmft_monitor *m = &world_side[which].m;
+	static struct vmft_status status;
+
+	vmft_status_fill(m, vmft_loop_now(), &status);
+	return strcmp(status.state, vmft_state_name(m->core.state)) == 0 &&
+	       strcmp(status.role, vmft_side_name(m->core.side)) == 0 &&
+	       (status.peer[0] != '\0') == vmft_core_is_paired(&m->core) &&
+	       (status.next[0] == '\0') == (m->core.state == VMFT_STATE_PROTECTED) &&
+	       status.generation == m->core.generation &&
+	       status.failovers == (which == WORLD_BACKUP && world_is_live(which));
+}
+
 static void check(const char *call, unsigned nth, bool undisturbed)
 {
 	const bool took_over = world_is_live(WORLD_BACKUP);
@@ -113,6 +129,8 @@ static void check(const char *call, unsigned nth, bool undisturbed)
 		complain("the backup has something else than the primary", call, nth);
 	else if (!took_over && !is_saved())
 		complain("the log is not saved, and nobody says so", call, nth);
+	else if (!shows(took_over ? WORLD_BACKUP : WORLD_PRIMARY))
+		complain("its status is not what it is", call, nth);
 	else if (verbose)
 		printf("%s %u %s: %s\n%s%s", strategy->name, nth, call,
 		       undisturbed ? "undisturbed"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* How late this monitor's own ticks came: what silence-ms must be well above. Pure bookkeeping. */
+/* How late this monitor's own ticks came. silence-ms must be well above that. Pure bookkeeping. */
 #ifndef VMFT_HICCUPS_H
 #define VMFT_HICCUPS_H
 

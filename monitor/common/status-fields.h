@@ -2,7 +2,7 @@
 /*
  * What a monitor says of its side of a VM: one snapshot, and one table of its fields.
  *
- * The monitor fills a struct vmft_status (monitor/daemon/status/status.c). Everything that shows
+ * The monitor fills a struct vmft_status (monitor/daemon/hub/snapshot.c). Everything that shows
  * it goes by the table: the JSON on the control socket and the way back (status-json.h), the
  * tables of vmft-status(5), later metrics. A new field is a member of the struct, a row of the
  * table, and the line that fills it.

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "fault.h"
-#include "monitor/daemon/status/status.h"
+#include "monitor/daemon/hub/snapshot.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)

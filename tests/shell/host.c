@@ -14,7 +14,7 @@
 
 #include "logging-channel/log-format.h"
 #include "monitor/common/area-setup.h"
-#include "monitor/daemon/status/requests.h"
+#include "monitor/daemon/hub/requests.h"
 
 enum { SERVICE_LOOKS_MS = 50, INSPECTED_MS = 300, AREA_EXTRA = 512 };
 

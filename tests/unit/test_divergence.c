@@ -16,8 +16,8 @@
 #include "monitor/agent/tap.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/daemon/hub/monitor.h"
+#include "monitor/daemon/hub/snapshot.h"
 #include "monitor/daemon/savedlog/log-index.h"
-#include "monitor/daemon/status/status.h"
 #include "suites.h"
 
 #define PAGES 8u

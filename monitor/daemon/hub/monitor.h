@@ -4,7 +4,7 @@
  *
  * monitor.c turns what happens (the agent's bell, QEMU's end, the arbiter's answer, time)
  * into events for the core and carries its actions out; peer.c does the same for the
- * logging channel; status/requests.c carries out what was asked on the control socket. One
+ * logging channel; requests.c carries out what was asked on the control socket. One
  * thread, one loop:
  * nothing here is locked.
  */
@@ -45,8 +45,8 @@
 #include "monitor/daemon/status/hiccups.h"
 #include "monitor/daemon/status/history.h"
 #include "monitor/daemon/status/journal.h"
-#include "monitor/daemon/status/requests.h"
 #include "monitor/daemon/strategy.h"
+#include "requests.h"
 #include "stop.h"
 
 struct vmft_monitor_options {

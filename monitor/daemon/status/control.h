@@ -6,7 +6,7 @@
  * VMFT_CONTROL_CLIENTS places are taken, the client that has been idle for the longest is hung up
  * on for a new one. A client whose request is being carried out is not idle.
  *
- * What the requests do is not known here: the world carries them out (requests.c).
+ * What the requests do is not known here: the world carries them out (hub/requests.c).
  *
  * A client may follow the journal: it gets each event as a line of its own, and sends nothing any
  * more. No more than VMFT_CONTROL_FOLLOWERS may, so that places are left for others. One that

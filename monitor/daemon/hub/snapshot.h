@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The one place that reads the monitor's parts for what is shown of them. */
-#ifndef VMFT_STATUS_H
-#define VMFT_STATUS_H
+#ifndef VMFT_SNAPSHOT_H
+#define VMFT_SNAPSHOT_H
 
 #include <stdint.h>
 
-#include "advice.h"
 #include "monitor/common/status-fields.h"
+#include "monitor/daemon/status/advice.h"
 
 struct vmft_monitor;
 

@@ -11,8 +11,8 @@
 #ifndef VMFT_REQUESTS_H
 #define VMFT_REQUESTS_H
 
-#include "control.h"
 #include "monitor/common/error.h"
+#include "monitor/daemon/status/control.h"
 
 struct vmft_monitor;
 struct vmft_ram_hash;

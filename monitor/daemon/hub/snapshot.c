@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "status.h"
+#include "snapshot.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "monitor.h"
 #include "monitor/daemon/checkpoint/epoch-figures.h"
-#include "monitor/daemon/hub/monitor.h"
 
 #define MS UINT64_C(1000000)
 

@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control.h"
+#include "monitor.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/status-json.h"
-#include "monitor/daemon/hub/monitor.h"
-#include "ram-hash.h"
-#include "status.h"
+#include "monitor/daemon/status/control.h"
+#include "monitor/daemon/status/ram-hash.h"
+#include "snapshot.h"
 
 /* --- status ------------------------------------------------------------------ */
 

@@ -11,15 +11,16 @@
 #include "wire.h"
 
 /*
- * Measured on pages of text and of pointers, whole and xored: -1 is a tenth to a third faster and
- * makes whole text half again as long, -5 half again as fast and text twice as long. So level 1
- * gets the most text through 1 Gbit/s, and on changes of a few words they hardly differ.
+ * Measured on pages of text and of pointers, whole and xored. Level -1 is a tenth to a third faster
+ * than level 1 and its output for whole text is half again as long. Level -5 is half again as fast
+ * and its output for text is twice as long. So level 1 gets the most text through 1 Gbit/s. For
+ * changes of a few words the levels hardly differ.
  */
 #define LEVEL 1
 
 /*
- * Of the 512 words of a page, how many may have changed for the change to be sent. Beyond, the
- * page itself tends to be the shorter one: a change of text or pointers looks like noise.
+ * If more than this many of a page's 512 words have changed, the page is sent instead of the
+ * change. The page then tends to be shorter, because a change of text or pointers looks like noise.
  */
 #define CHANGED_WORDS_MAX 256u
 
@@ -123,7 +124,7 @@ static bool all_zero(const uint8_t *bytes, uint32_t n)
 	return bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
 }
 
-/* The bytes of a piece that is not ZERO are behind its head already. */
+/* The bytes of a piece that is not ZERO follow its head already. */
 static void add_piece(struct vmft_epoch_packer *p, uint32_t region, uint64_t offset, uint32_t n,
 		      enum vmft_epoch_how how)
 {
@@ -142,9 +143,9 @@ static uint8_t *piece_bytes(struct vmft_epoch_packer *p)
 }
 
 /*
- * Where a page may be cached; NULL: there is no cache. Neighbours get neighbouring slots: as much
- * memory as the cache holds, in one piece, then never fights for a slot, where a mixing hash
- * would evict a third of it.
+ * The slot in which a page may be cached; NULL: there is no cache. Neighbouring pages get
+ * neighbouring slots. So one range of memory as large as the cache fits without two pages in one
+ * slot; with a hash that mixes, a third of its pages would evict each other.
  */
 static struct slot *slot_of(const struct vmft_epoch_packer *p, uint32_t region, uint64_t page)
 {
@@ -177,8 +178,9 @@ static uint32_t xor_page(uint8_t *restrict out, const uint8_t *restrict a,
 }
 
 /*
- * A page the receiver has in an older form. The cache is brought up to date from what is sent,
- * not from the page read again: should the guest write to it meanwhile, both sides still agree.
+ * A page that the receiver has in an older form. The cache is updated from the bytes that are sent
+ * and not by reading the page again: if the guest writes to the page meanwhile, both sides still
+ * agree.
  */
 static void pack_held(struct vmft_epoch_packer *p, const struct slot *slot, uint64_t offset,
 		      const uint8_t *bytes)
@@ -204,7 +206,10 @@ static void pack_held(struct vmft_epoch_packer *p, const struct slot *slot, uint
 	add_piece(p, slot->region, offset, VMFT_EPOCH_PAGE, VMFT_EPOCH_XOR);
 }
 
-/* A page the receiver need not have. Not cached if it is a region's last, cut short. */
+/*
+ * A page that the receiver may not have. It is not cached if it is the last of its region and cut
+ * short.
+ */
 static void pack_new(struct vmft_epoch_packer *p, struct slot *slot, uint32_t region,
 		     uint64_t offset, const uint8_t *bytes, uint32_t n)
 {
@@ -238,7 +243,10 @@ static void pack_page(struct vmft_epoch_packer *p, uint32_t region, uint64_t off
 		pack_new(p, slot, region, offset, bytes, n);
 		return;
 	}
-	/* Not cached: a change to zeroes is as long as the page, and another would be evicted. */
+	/*
+	 * Not cached: a change from zeroes is as long as the page, and caching it would evict
+	 * another page.
+	 */
 	p->counts.zero++;
 	add_piece(p, region, offset, n, VMFT_EPOCH_ZERO);
 }
@@ -259,7 +267,7 @@ int vmft_epoch_pack(struct vmft_epoch_packer *p, uint32_t region, uint64_t offse
 {
 	assert(n > 0 && n <= (page ? VMFT_EPOCH_PAGE : VMFT_EPOCH_RANGE_MAX));
 	assert(!page || offset % VMFT_EPOCH_PAGE == 0);
-	/* Before anything is looked at: a batch that ends a page early costs nothing. */
+	/* Checked before anything else: that a batch ends one page early costs nothing. */
 	if (sizeof(p->batch) - p->used < VMFT_EPOCH_PIECE_HEAD + n)
 		return 0;
 	p->counts.raw_bytes += n;
@@ -353,9 +361,9 @@ void vmft_epoch_opener_destroy(struct vmft_epoch_opener *o)
 }
 
 /*
- * The body must be one frame, whole and with nothing behind it, of the size both heads name.
- * The magic is looked at because Debian's libzstd also takes formats from before 1.0, through
- * older decoders.
+ * The body must be one whole frame with nothing after it, of the size that both heads name. The
+ * magic is checked because Debian's libzstd also accepts formats from before 1.0, with older
+ * decoders.
  */
 static int unpack(struct vmft_epoch_opener *o, const uint8_t *body, size_t n, size_t raw_bytes)
 {

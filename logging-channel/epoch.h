@@ -80,22 +80,23 @@ struct vmft_epoch_counts {
 struct vmft_epoch_packer;
 
 /*
- * cache_mib: pages as they were last sent, so that a page sent again costs only what changed;
- * 0: none. Its memory is taken as it fills. 0, -EINVAL over VMFT_EPOCH_CACHE_MAX, -ENOMEM.
+ * cache_mib: size of the cache of pages as they were last sent, MiB; with it a page that is sent
+ * again costs only what changed. 0: no cache. Memory is used as the cache fills. Returns 0, -EINVAL
+ * over VMFT_EPOCH_CACHE_MAX, or -ENOMEM.
  */
 int vmft_epoch_packer_create(uint32_t cache_mib, struct vmft_epoch_packer **ret);
 void vmft_epoch_packer_destroy(struct vmft_epoch_packer *packer);
 
 /*
- * A new pair: what the receiver holds is not known, nothing was packed. Needed too when a
- * payload made here is not sent.
+ * For a new pair: nothing is known of what the receiver holds, and nothing was packed. Also needed
+ * when a payload made here was not sent.
  */
 void vmft_epoch_packer_reset(struct vmft_epoch_packer *packer);
 
 /*
- * A page of memory (offset a multiple of VMFT_EPOCH_PAGE, n at most that) or a range of a disk
- * (n at most VMFT_EPOCH_RANGE_MAX). 1: taken, and bytes may go. 0: the batch is full; finish
- * it and come again with the same.
+ * Adds a page of memory (offset a multiple of VMFT_EPOCH_PAGE, n at most that) or a range of a disk
+ * (n at most VMFT_EPOCH_RANGE_MAX). 1: added, and bytes may change now. 0: the batch is full;
+ * finish it and call again with the same piece.
  */
 int vmft_epoch_pack(struct vmft_epoch_packer *packer, uint32_t region, uint64_t offset,
 		    const uint8_t *bytes, uint32_t n, bool page);
@@ -120,10 +121,10 @@ struct vmft_epoch_opener;
 int vmft_epoch_opener_create(struct vmft_epoch_opener **ret);
 void vmft_epoch_opener_destroy(struct vmft_epoch_opener *opener);
 
-/* Into the payload or the opener: good until either of them changes. */
+/* Points into the payload or the opener; valid until either of them changes. */
 struct vmft_epoch_view {
 	uint8_t kind;
-	const uint8_t *bytes; /* raw, from here on; pieces taken are behind it */
+	const uint8_t *bytes; /* raw bytes not taken yet */
 	size_t n;
 };
 
@@ -142,7 +143,7 @@ struct vmft_epoch_piece {
 /* 1: a piece; 0: there are no more; -EBADMSG: the rest makes no sense, *ret untouched. */
 int vmft_epoch_next(struct vmft_epoch_view *view, struct vmft_epoch_piece *ret);
 
-/* 0, or -EBADMSG (so too when the view is of another kind) and nothing set. */
+/* 0, or -EBADMSG, also when the view is of another kind; then nothing is set. */
 int vmft_epoch_input(const struct vmft_epoch_view *view, struct vmft_epoch_input *ret);
 int vmft_epoch_commit(const struct vmft_epoch_view *view, struct vmft_epoch_commit *ret);
 

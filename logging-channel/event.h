@@ -96,10 +96,10 @@ ssize_t vmft_event_length(const struct vmft_log_format *format, const uint8_t *h
 
 /*
  * Follows a log fed in pieces of any size and knows at each moment up to where it may be
- * cut. A cut is safe only behind a whole event that is not INSTRUCTION: QEMU's replayer
+ * cut. A cut is safe only after a whole event that is not INSTRUCTION: QEMU's replayer
  * runs the instructions, then insists on the event they led to (replay_char_write_event_load
  * in replay/replay-char.c exits QEMU if it is missing), and QEMU always writes the two
- * together. An entry of ours changes nothing of that: behind it a cut is as safe as before it.
+ * together. An entry of ours changes nothing of that: after it a cut is as safe as before it.
  */
 struct vmft_log_cursor {
 	const struct vmft_log_format *format;

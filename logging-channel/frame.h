@@ -78,7 +78,7 @@ struct vmft_frame_info {
 };
 
 /*
- * Writes the header of a frame whose payload of info->length bytes already stands behind
+ * Writes the header of a frame whose payload of info->length bytes already follows
  * it, at buffer + VMFT_FRAME_HEADER. info->payload is not looked at.
  */
 void vmft_frame_seal(uint8_t *buffer, const struct vmft_frame_info *info);
@@ -158,7 +158,7 @@ int vmft_point_decode(const uint8_t *payload, size_t n, struct vmft_point *ret);
 
 #define VMFT_CHUNK_HEAD 4u
 
-/* CHUNK: writes the head; the bytes stand behind it. */
+/* CHUNK: writes the head; the bytes follow it. */
 void vmft_chunk_encode(uint32_t region, uint8_t *payload);
 /* *ret_bytes points into payload, at least one byte. */
 int vmft_chunk_decode(const uint8_t *payload, size_t n, uint32_t *ret_region,

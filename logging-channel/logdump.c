@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmft-logdump: what stands in a log that a backup saved, an entry a line. */
+/* vmft-logdump prints a log that a backup saved, one entry a line. */
 #include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ enum { KEY_FROM = 256, KEY_TO, KEY_KIND, KEY_STATS };
 
 static const struct argp_option option_table[] = {
     {"from", KEY_FROM, "POS", 0, "leave out entries that begin before this position", 0},
-    {"to", KEY_TO, "POS", 0, "leave out entries that begin at this position or behind it", 0},
+    {"to", KEY_TO, "POS", 0, "leave out entries that begin at this position or after it", 0},
     {"kind", KEY_KIND, "NAME", 0, "entries of this kind only", 0},
     {"json", 'j', NULL, 0, "one JSON object a line", 0},
     {"stats", KEY_STATS, NULL, 0, "counts and bytes by kind instead of the entries", 0},
@@ -100,7 +100,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	}
 }
 
-/* "2026-01-31 12:00:00.123456", in UTC: logs of two hosts are compared. */
+/* "2026-01-31 12:00:00.123456" in UTC, because people compare the logs of two hosts. */
 static void format_time(int64_t ns, char *text, size_t size)
 {
 	const time_t seconds = (time_t)(ns / 1000000000);

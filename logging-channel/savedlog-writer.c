@@ -42,8 +42,10 @@ static void fail(struct vmft_savedlog_writer *w, const char *why)
 	char text[VMFT_SAVEDLOG_PATH_MAX + 128];
 
 	(void)snprintf(text, sizeof(text), "%s: %s", w->path, why);
-	/* An operation under way, if any, finds no file when it completes; an open that was not
-	 * submitted yet finds no path. */
+	/*
+	 * An operation under way finds no file when it completes. An open that was not submitted
+	 * yet finds no path.
+	 */
 	drop(w);
 	w->failed(w->user, text);
 }

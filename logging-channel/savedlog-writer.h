@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Writing a saved log from inside the monitor's loop without ever waiting for the disk: what is
- * appended goes into one of two buffers while the other is being written. A disk that is full,
- * broken or too slow for that ends the file where it is; nothing else depends on it.
+ * Writes a saved log from inside the monitor's loop and never waits for the disk. What is appended
+ * goes into one of two buffers while the other is being written. If the disk is full, broken or too
+ * slow for that, the file ends where it is; nothing else depends on it.
  */
 #ifndef VMFT_SAVEDLOG_WRITER_H
 #define VMFT_SAVEDLOG_WRITER_H
@@ -14,7 +14,10 @@
 
 struct vmft_savedlog_writer {
 	struct vmft_loop *loop;
-	/* Once a file: it ends here. why is one line, good until the callback returns. */
+	/*
+	 * Called once per file when it ends here. why is one line, valid until the callback
+	 * returns.
+	 */
 	void (*failed)(void *user, const char *why);
 	void *user;
 

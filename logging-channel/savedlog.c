@@ -115,7 +115,7 @@ bool vmft_savedlog_path_fits(const char *path)
 	return path[0] == '/';
 }
 
-/* What a pair file may have for one: monitor/common/pair-config.c. */
+/* What a pair file allows as a name: monitor/common/pair-config.c. */
 static bool name_fits(const char *name)
 {
 	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -255,7 +255,7 @@ ssize_t vmft_savedlog_record_decode(const uint8_t *bytes, size_t n,
 static_assert(BUFFER_BYTES >= VMFT_SAVEDLOG_RECORD_MAX && BUFFER_BYTES >= VMFT_SAVEDLOG_HEADER_MAX,
 	      "whatever is decoded fits into the buffer whole");
 
-/* Reads on behind what is there: until the buffer is full or the file ends. */
+/* Reads more, after what is there, until the buffer is full or the file ends. */
 static int fill(struct vmft_savedlog_reader *r)
 {
 	ssize_t n;
@@ -325,8 +325,8 @@ static bool all_zero(const uint8_t *bytes, size_t n)
 }
 
 /*
- * Whether nothing but zeroes comes from at on, or nothing at all: what file systems leave of
- * writes whose data never reached the disk. The buffer is used for it.
+ * Whether only zeroes come from `at` on, or nothing. File systems leave that of writes whose data
+ * never reached the disk. Uses the buffer.
  */
 static int rest_is_zero(struct vmft_savedlog_reader *r, uint64_t at)
 {
@@ -347,8 +347,8 @@ static int rest_is_zero(struct vmft_savedlog_reader *r, uint64_t at)
 }
 
 /*
- * A record that is damaged and has nothing behind it was torn; further up it was something else.
- * A length that cannot be is taken for the longest that can.
+ * A damaged record with nothing after it was torn. With something after it, it was damaged
+ * otherwise. A length that is impossible counts as the longest possible one.
  */
 static int judge_damage(struct vmft_savedlog_reader *r)
 {

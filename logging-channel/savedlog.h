@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The file a backup saves its log in: one header, then a record for each piece of log it held,
- * in order. Big-endian, every length capped. docs/savedlog.md has the layout byte by byte.
- *
- * The end of a file may be torn: what the backup's host had not written when its power went.
- * A torn end is told apart from damage further up, and everything before it is good.
+ * The file in which a backup saves its log: one header, then a record for each piece of log that it
+ * held, in order. Big-endian; every length is capped. docs/savedlog.md has the layout byte by byte.
+ * The end of a file may be torn: the backup's host had not written it when its power failed. A
+ * reader tells a torn end apart from damage further up; everything before a torn end is good.
  */
 #ifndef VMFT_SAVEDLOG_H
 #define VMFT_SAVEDLOG_H
@@ -42,7 +41,10 @@ struct vmft_savedlog_header {
 	struct vmft_hello id; /* log version, build-id, digests, VM name; the rest is not kept */
 	/* Where the command line's relative paths are of; "": not known. */
 	char directory[VMFT_SAVEDLOG_PATH_MAX + 1];
-	/* Where the emulator was, for a person to read: a file must not say what is to be run. */
+	/*
+	 * The path of the emulator, for a person to read. It is never run: a file must not say what
+	 * is to be run.
+	 */
 	char qemu[VMFT_SAVEDLOG_PATH_MAX + 1];
 	/* The backup's QEMU arguments as vmft-qemu was given them, each ended by a zero. */
 	char *cmdline; /* of vmft_savedlog_header_free() after decoding */
@@ -77,8 +79,10 @@ struct vmft_savedlog_record {
 	const uint8_t *bytes;
 };
 
-/* Seals a record whose bytes stand at record + VMFT_SAVEDLOG_RECORD_HEAD already; info->bytes
- * is not looked at. Returns the record's whole length. */
+/*
+ * Seals a record whose bytes are already at record + VMFT_SAVEDLOG_RECORD_HEAD; info->bytes is not
+ * used. Returns the length of the whole record.
+ */
 size_t vmft_savedlog_record_seal(uint8_t *record, const struct vmft_savedlog_record *info);
 
 /* The record's whole length, or 0 when more bytes are needed, or -EBADMSG. ret->bytes points

@@ -48,7 +48,7 @@ enum vmft_agent_state {
 
 /*
  * Only these steps are made: HOLD -> {RUN | OPEN | PREPARE}, PREPARE -> GO_LIVE,
- * RUN -> {GO_LIVE | OPEN | FENCE}, GO_LIVE -> OPEN, OPEN -> RUN (behind an attach point only);
+ * RUN -> {GO_LIVE | OPEN | FENCE}, GO_LIVE -> OPEN, OPEN -> RUN (after an attach point only);
  * END from any of them, also before the first.
  */
 enum vmft_command {
@@ -56,7 +56,7 @@ enum vmft_command {
 	VMFT_COMMAND_RUN = 1,	  /* primary: record, hold output; backup: replay */
 	VMFT_COMMAND_GO_LIVE = 2, /* backup: go live when the log is read up to log_end */
 	VMFT_COMMAND_OPEN = 3,	  /* alone: output leaves at once, the log is not kept (it is
-				   * behind an attach point, until the next OPEN) */
+				   * after an attach point, until the next OPEN) */
 	VMFT_COMMAND_FENCE = 4,	  /* output is dropped, the guest stops for good */
 	VMFT_COMMAND_PREPARE = 5, /* backup: come up stopped, state comes by VMFT_AREA_LOAD */
 	VMFT_COMMAND_END = 6,	  /* QEMU is of no more use: it ends, with .exit_code */
@@ -139,9 +139,10 @@ struct vmft_iface {
 	_Atomic uint64_t diverged_page[VMFT_DIVERGENCE_PAGES_MAX]; /* offsets in vmft.ram */
 	_Atomic uint64_t outputs_compared, digests_compared;	   /* replaying */
 	_Atomic uint64_t digests_taken, digest_ns; /* recording: and what they cost */
-	_Atomic uint32_t disk_failures; /* how many have failed, counted behind disk_error */
-	_Atomic uint32_t disk_paused;	/* alone: QEMU has paused the guest for it */
-	_Atomic uint32_t stop_asked;	/* signals that told QEMU to end */
+	_Atomic uint32_t
+	    disk_failures; /* how many have failed, counted after disk_error was written */
+	_Atomic uint32_t disk_paused; /* alone: QEMU has paused the guest for it */
+	_Atomic uint32_t stop_asked;  /* signals that told QEMU to end */
 
 	/* Written by the monitor only. */
 	_Atomic uint32_t stop;	      /* 1: QEMU is to end as by such a signal */

@@ -42,7 +42,7 @@ static uint8_t *put_ethernet(uint8_t *to, const uint8_t *target, const uint8_t *
 	return vmft_wire_put_u16(to, type);
 }
 
-/* The end of a frame that ends at to; what is behind it is zero. */
+/* The end of a frame that ends at to; the bytes after it are zero. */
 static size_t frame_end(const uint8_t *frame, const uint8_t *to)
 {
 	const size_t n = (size_t)(to - frame);
@@ -81,7 +81,7 @@ static uint16_t fold(uint32_t sum)
 	return (uint16_t)~sum;
 }
 
-/* The group record of IGMPv3 and MLDv2: what the guest would answer to a query. */
+/* The group record of IGMPv3 and MLDv2, as the guest would answer a query with it. */
 static uint8_t *put_record(uint8_t *to, const struct vmft_group *group)
 {
 	const size_t size = group->ip_version == 4 ? 4 : 16;
@@ -141,7 +141,7 @@ static uint8_t *put_mld(uint8_t *to, const struct vmft_group *group)
 
 static uint8_t *mld_packet(uint8_t *to, const struct vmft_group *group)
 {
-	/* ICMPv6 behind it; router alert for MLD, padding. */
+	/* ICMPv6 follows; router alert for MLD, padding. */
 	static const uint8_t hop_by_hop[8] = {58, 0, 5, 2, 0, 0, 1, 0};
 	uint8_t *const ip = to;
 	uint8_t *mld, *end;

@@ -26,10 +26,10 @@ int vmft_area_map(int fd, struct vmft_area **ret, struct vmft_error *err);
 uint64_t vmft_region_block(const struct vmft_region *region);
 uint64_t vmft_region_bitmap_bytes(const struct vmft_region *region);
 
-/* Whether a region's bitmap and shadow lie where they may: the agent's word is not trusted. */
+/* Whether a region's bitmap and shadow lie where they may. The agent's word is not trusted. */
 bool vmft_region_is_sane(const struct vmft_area *area, const struct vmft_region *region);
 
-/* Of each block of a disk: which parts were written (struct vmft_area, parts_at). */
+/* For each block of a disk: which parts of it were written (struct vmft_area, parts_at). */
 _Atomic uint16_t *vmft_disk_parts(struct vmft_area *area, uint32_t disk);
 
 /* The words of a region's bitmap. */

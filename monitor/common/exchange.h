@@ -10,7 +10,7 @@
 
 #include "monitor/interface.h"
 
-/* What the agent knows of the guest's presence, and what the monitor was told of it by the peer. */
+/* The guest's presence: as the agent knows it, and as the peer told the monitor. */
 struct vmft_exchange *vmft_exchange_shown(struct vmft_area *area);
 struct vmft_exchange *vmft_exchange_told(struct vmft_area *area);
 
@@ -18,8 +18,8 @@ struct vmft_exchange *vmft_exchange_told(struct vmft_area *area);
 void vmft_exchange_write(struct vmft_exchange *exchange, const uint8_t *bytes, size_t n);
 
 /*
- * Returns how many bytes, 0: nothing was written yet; -EAGAIN: it changes too fast, try later;
- * -EBADMSG: the writer's memory makes no sense. *ret_version rises with each change.
+ * Returns how many bytes there are; 0: nothing was written yet; -EAGAIN: it changes too fast, try
+ * later; -EBADMSG: the writer's memory makes no sense. *ret_version rises with each change.
  */
 ssize_t vmft_exchange_read(const struct vmft_exchange *exchange,
 			   uint8_t bytes[static VMFT_EXCHANGE_MAX], uint32_t *ret_version);

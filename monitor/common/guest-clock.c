@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "guest-clock.h"
 
-/* By how much a clock that is off goes faster or slower: it would be right after so long. */
+/* A clock that is off is made faster or slower so that it would be right after this time. */
 #define HORIZON_NS 5000000
-/* A guest that executes and is later than that was kept from it: the time is added at once. */
+/*
+ * If a guest that executes is later than this, its thread was kept from running: the time is added
+ * at once.
+ */
 #define STALL_NS 10000000
 /* Not worth a log entry. */
 #define REST_NS 50000
@@ -26,15 +29,17 @@ static void measure(struct vmft_clock_steer *s, int64_t icount, uint64_t cpu_ns)
 	if (s->cpu_ns != 0 && spent < UINT64_C(1) << 40) {
 		cost = (int64_t)spent * COST_ONE / instructions;
 		cost = cost < COST_MAX ? cost : COST_MAX;
-		/* One that became much faster is believed at once: being ahead takes longer to
-		 * mend. */
+		/*
+		 * A guest that became much faster is believed at once, because a clock that is
+		 * ahead takes longer to correct.
+		 */
 		s->cost = s->cost == 0 || cost < s->cost / 2 ? cost : (s->cost + cost) / 2;
 	}
 	s->icount = icount;
 	s->cpu_ns = cpu_ns;
 }
 
-/* The power of two that is nearest to the cost, which is raised if the clock is behind. */
+/* The power of two that is nearest to the cost. The cost is raised if the clock is late. */
 static int shift_for(int64_t cost, int64_t behind)
 {
 	const int64_t most = 3 * (int64_t)HORIZON_NS, least = -(int64_t)HORIZON_NS * 3 / 4;

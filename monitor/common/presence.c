@@ -66,7 +66,7 @@ static void address_drop(struct vmft_presence *p, uint32_t i)
 	p->address[i] = p->address[--p->addresses];
 }
 
-/* The card with most entries, of those that may be dropped, loses its oldest. */
+/* Of the entries that may be dropped, the oldest one of the card that has the most is dropped. */
 static uint32_t crowded_nic(const uint32_t count[static VMFT_PRESENCE_NICS])
 {
 	uint32_t nic = 0;
@@ -187,7 +187,7 @@ static void get_ip(struct vmft_wire_reader *r, size_t size, uint8_t *ret)
 		ret[i] = (uint8_t)vmft_wire_get(r, 1);
 }
 
-/* One that a switch may keep from a port nobody has joined it at (RFC 4541, 2.1.2, 3). */
+/* A group that a switch may keep from a port at which nobody has joined it (RFC 4541, 2.1.2, 3). */
 static bool is_pruned(const struct vmft_group *group)
 {
 	const uint8_t *g = group->group;
@@ -224,7 +224,7 @@ static void source_remove(struct vmft_group *group, const uint8_t *source)
 	}
 }
 
-/* Of a group that is joined for some senders; it may have become one that is for all. */
+/* For a group that is joined for some senders. It may have become a group for all senders. */
 static void take_sources(struct vmft_wire_reader *r, struct vmft_group *group, size_t size,
 			 uint64_t count, bool add)
 {
@@ -241,7 +241,7 @@ static void take_sources(struct vmft_wire_reader *r, struct vmft_group *group, s
 	}
 }
 
-/* A report's group record, of IGMPv3 or MLDv2; like has all but what stands in it. */
+/* A group record of a report, IGMPv3 or MLDv2. like has everything except what the record says. */
 static bool take_record(struct vmft_presence *p, struct vmft_wire_reader *r,
 			struct vmft_group group)
 {
@@ -377,7 +377,9 @@ static bool is_tag(uint64_t type)
 	return type == ETHERTYPE_VLAN || type == ETHERTYPE_QINQ || type == ETHERTYPE_QINQ_OLD;
 }
 
-/* Up to the payload; returns its type, 0 if there is none or the source is nobody's. */
+/*
+ * Reads up to the payload. Returns its type, or 0 if there is none or the source belongs to nobody.
+ */
 static uint64_t take_ethernet(struct vmft_wire_reader *r, struct vmft_place *place,
 			      uint8_t mac[static 6])
 {

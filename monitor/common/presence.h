@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a guest has shown of itself on its networks: the source addresses it sends from, with their
- * VLAN tags, and the multicast groups it is in. It is what switches know of the guest, so it is
- * what they are to be told when the guest goes live elsewhere (announcement.h).
- *
- * The agent of the side that runs the guest learns it frame by frame; the monitors carry it to the
- * backup. Pure: no clock, no I/O, tables of fixed size. What is over the size displaces what was
- * shown longest ago by the card that has most, so that no card pushes another one's out.
+ * VLAN tags, and the multicast groups it is in. Switches know the guest by this, so they must be
+ * told when the guest goes live on another host (announcement.h). The agent on the side that runs
+ * the guest learns it frame by frame, and the monitors carry it to the backup. Pure: no clock, no
+ * I/O, tables of fixed size. When a table is full, a new entry replaces the oldest entry of the
+ * card that has the most entries; so no card can displace all entries of another.
  */
 #ifndef VMFT_PRESENCE_H
 #define VMFT_PRESENCE_H
@@ -21,13 +20,20 @@
 #define VMFT_PRESENCE_GROUPS	256u
 #define VMFT_PRESENCE_SOURCES	8u /* of a group that is joined for some senders only */
 #define VMFT_PRESENCE_TAGS	2u
-/* What was not shown for so long is forgotten: longer than switches keep what they have learnt
- * (300 s by most defaults, 1800 s by some). */
+/*
+ * An entry that was not shown for this long is forgotten. It is longer than switches keep what they
+ * have learnt (300 s by most defaults, 1800 s by some).
+ */
 #define VMFT_PRESENCE_KEPT_NS UINT64_C(3600000000000)
-/* A frame with the guest's address that comes in so long after the guest showed it is no echo. */
+/*
+ * If a frame with the guest's source address arrives this long after the guest last sent from it,
+ * it is not an echo of the guest's own frame.
+ */
 #define VMFT_PRESENCE_ECHO_NS UINT64_C(1000000000)
-/* Of a frame, as much as a report can need; the rest is not looked at. Of one that is to a single
- * receiver, what stands before its payload. */
+/*
+ * So much of a frame is looked at: as much as a report can need. Of a frame to a single receiver
+ * only what comes before its payload.
+ */
 #define VMFT_PRESENCE_FRAME_MAX	 1600u
 #define VMFT_PRESENCE_HEAD_BYTES (14u + 4u * VMFT_PRESENCE_TAGS)
 
@@ -36,7 +42,7 @@ struct vmft_tag {
 	uint16_t control;  /* priority, drop eligible, 12 bits of VLAN */
 };
 
-/* Where on a wire: a card and the VLAN tags, outermost first; unused ones are zero. */
+/* A place on a wire: a card and VLAN tags, outermost first; unused tags are zero. */
 struct vmft_place {
 	uint8_t nic;
 	uint8_t tags;
@@ -78,15 +84,21 @@ struct vmft_presence {
 
 /* The card's configured address; nic < VMFT_PRESENCE_NICS. */
 bool vmft_presence_own(struct vmft_presence *p, uint8_t nic, const uint8_t mac[static 6]);
-/* The guest sends this frame, or as much of it as VMFT_PRESENCE_FRAME_MAX says. */
+/* The guest sends this frame. The first VMFT_PRESENCE_FRAME_MAX bytes are enough. */
 bool vmft_presence_sent(struct vmft_presence *p, uint8_t nic, const uint8_t *frame, size_t n,
 			uint64_t now);
-/* The guest is given this one: an address of its own that is its source lives elsewhere now. */
+/*
+ * The guest is given this frame. If its source is an address of the guest, that address lives
+ * elsewhere now.
+ */
 bool vmft_presence_got(struct vmft_presence *p, uint8_t nic, const uint8_t *frame, size_t n,
 		       uint64_t now);
 bool vmft_presence_expire(struct vmft_presence *p, uint64_t now);
 
-/* What the other side knew, when the guest goes live here: all of it counts as shown now. */
+/*
+ * Takes over what the other side knew, when the guest goes live here. All of it counts as shown
+ * now.
+ */
 void vmft_presence_merge(struct vmft_presence *p, const struct vmft_presence *other, uint64_t now);
 
 #define VMFT_PRESENCE_PLACE_BYTES (2u + 4u * VMFT_PRESENCE_TAGS)

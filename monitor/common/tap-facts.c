@@ -41,7 +41,7 @@ static const struct vmft_tap_facts *like(const struct vmft_hello *primary, uint8
 
 	if (same)
 		return same;
-	/* One that goes by the name of another card of the primary's is that card's. */
+	/* A tap with the name of another card of the primary belongs to that card. */
 	if (index >= backup->tap_count || find(primary, backup->tap[index].netdev))
 		return NULL;
 	return &backup->tap[index];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The taps of the two sides of a pair, compared. What QEMU offers its guest depends on them, and
- * is in the state of its card: a side whose tap can do less cannot load it.
+ * Compares the taps of the two sides of a pair. What QEMU offers its guest depends on the tap and
+ * is part of the card's state: a side whose tap can do less cannot load that state.
  */
 #ifndef VMFT_TAP_FACTS_H
 #define VMFT_TAP_FACTS_H
@@ -18,10 +18,10 @@
 uint32_t vmft_tap_mtu(const char *ifname);
 
 /*
- * Whether all taps of the primary's hello are as the backup's, as far as both are known; if not,
- * one line of at most size bytes says which card's, what differs, both values, what to do. A
- * tap's like is the one with its id, or, if both hosts name their cards differently, the one in
- * its place.
+ * Whether all taps of the primary's hello are like the backup's, as far as both are known. If not,
+ * one line of at most size bytes names the card, what differs, both values and what to do. A tap is
+ * compared with the one that has its id, or, if the hosts name their cards differently, with the
+ * one in its place.
  */
 bool vmft_tap_facts_equal(const struct vmft_hello *primary, const struct vmft_hello *backup,
 			  char *ret_why, size_t size);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Attaching a backup to a guest that runs (VM-FT 3.1), lockstep: the attach point, where the rest
- * of the state is taken and the log begins, and the same on the backup. What was written
- * meanwhile is track.c's.
+ * Lockstep: attaching a backup to a guest that runs (VM-FT 3.1). This file has the attach point,
+ * where the rest of the state is taken and the log begins, and its counterpart on the backup.
+ * track.c marks what is written before it.
  */
 #define _GNU_SOURCE
 #include "attach.h"
@@ -24,16 +24,16 @@
 #include "track.h"
 
 /*
- * The primary loads what it has just saved, as the backup will, so that both go on from the
- * same state also in what is not saved. A virtqueue, for one, forgets on loading whether the
- * guest wants an interrupt for the next buffer, and sends one (signalled_used_valid in
- * virtio_load()): a backup that loads beside a primary that does not takes an
- * interrupt that is not in the log.
+ * The primary loads the state that it has just saved, as the backup will. So both are equal also in
+ * what is not saved. For example, a virtqueue that is loaded no longer knows whether the guest
+ * wants an interrupt for the next buffer, and sends one (signalled_used_valid in virtio_load()). If
+ * only the backup loaded the state, its guest would get an interrupt that is not in the log.
  *
- * Its devices have been reset, as the backup's have: devices load with that in mind
- * (docs/qemu.md, "State is loaded over a reset").
+ * The primary's devices have been reset before, as the backup's have: devices are written to be
+ * loaded after a reset (docs/qemu.md, "State is loaded over a reset").
  *
- * While QEMU records, replay_post_load() begins to count requests anew; the backup does not.
+ * While QEMU records, replay_post_load() sets the count of block requests to zero; on the backup,
+ * which replays, it does not. So the count is put back.
  */
 static int load_own_state(void)
 {
@@ -41,13 +41,13 @@ static int load_own_state(void)
 	int rc = vmft_state_load();
 
 	vmft_qemu_block_requests_set(count);
-	/* The guest goes on with devices that may be half loaded; no backup would match it. */
+	/* The guest goes on with devices that may be half loaded. No backup can be equal to it. */
 	if (rc < 0)
 		vmft_agent_broken("QEMU could not load the state it has just saved");
 	return rc;
 }
 
-/* What vm_stop() does to a guest that runs. */
+/* Does for a sleeping guest what vm_stop() does for a running one. */
 static void stop_sleeper(void)
 {
 	vmft_power_hold();
@@ -67,14 +67,16 @@ static void go_on(bool asleep)
 }
 
 /*
- * Stops the guest with nothing under way that the backup's QEMU would not know of. With
- * record/replay's events switched off, whatever is queued for the log (packets in, disk
- * completions) and whatever completes from now on takes effect at once and outside the log,
- * which does not begin yet; and bdrv_drain_all() waits, which it does not while they are on.
+ * Stops the guest, so that nothing is under way that the backup's QEMU would not know of.
  *
- * They are switched off before the guest is stopped: a packet handed to the card of a
- * stopped guest waits in QEMU's queue and would be written to guest memory when it goes on
- * (net_vm_change_state_handler()), in no log and in no copy.
+ * The events of record/replay are switched off. Then everything that is queued for the log (packets
+ * that arrived, disk completions), and everything that completes later, takes effect at once and
+ * outside the log. That is right: the log has not begun. It also makes bdrv_drain_all() wait, which
+ * it does not do while events are on.
+ *
+ * They are switched off before the guest is stopped. Otherwise a packet for the card of the stopped
+ * guest would wait in QEMU's queue, and be written to guest memory when the guest goes on
+ * (net_vm_change_state_handler()): it would be in no log and in no copy.
  */
 static void stop_and_drain(bool asleep, uint64_t *ret_stopped_ns)
 {
@@ -86,9 +88,10 @@ static void stop_and_drain(bool asleep, uint64_t *ret_stopped_ns)
 	*ret_stopped_ns = vmft_agent_now();
 	vmft_qemu_disks_drain();
 	/*
-	 * A request of virtio-rng's that was made in between is a bottom half, which would write
-	 * to guest memory outside the log once the guest goes on. Of a stopped guest nothing is
-	 * written (chr_read()), and the request is made again as it is started, on both sides.
+	 * A request that virtio-rng made meanwhile is a bottom half. It would write to guest memory
+	 * outside the log when the guest goes on. If it runs now, it writes nothing, because the
+	 * guest is stopped (chr_read()), and both sides make the request again when they start the
+	 * guest.
 	 */
 	vmft_qemu_bottom_halves_run();
 	if (vmft_agent.flush)
@@ -106,9 +109,9 @@ static int stage(struct vmft_area *area)
 }
 
 /*
- * What devices keep that is neither saved nor reset is made what it is in a QEMU that has just
- * started, as the backup's has: else a timer would go off on one side only, and the replay of the
- * log would wait for it for ever.
+ * What devices keep that is neither saved nor reset is set as in a QEMU that has just started, like
+ * the backup's. Otherwise a timer would expire on one side only, and the replay of the log would
+ * wait for it without end.
  */
 static int find_unsaved(struct vmft_qemu_unsaved *ret)
 {
@@ -145,7 +148,7 @@ int vmft_attach_point(struct vmft_area *area)
 	vmft_clock_note();
 	stop_and_drain(asleep, &at[1]);
 	at[2] = vmft_agent_now();
-	/* The main loop deals with what the guest wishes, then the point is tried again. */
+	/* The main loop carries out the guest's request first, then the point is tried again. */
 	if (vmft_state_wish_pending()) {
 		go_on(asleep);
 		return -EINPROGRESS;
@@ -154,22 +157,24 @@ int vmft_attach_point(struct vmft_area *area)
 	at[3] = vmft_agent_now();
 	if (rc == 0) {
 		/*
-		 * A guest that went live here was handed an END by the feed, which QEMU keeps as
-		 * read and not acted on: it does not look there while it records. With the state it
-		 * would reach a replayer, which would wait for ever for somebody to act on it.
+		 * When this guest went live, the feed gave QEMU an END. QEMU keeps it as an event
+		 * that was read and not acted on, because it does not look at it while it records.
+		 * A replayer that gets it with the state would wait without end for a thread to act
+		 * on it.
 		 */
 		vmft_qemu_next_event_forget();
 		/*
-		 * The instructions run since the last event are logged now, before the point. Else
-		 * they would be the first event behind it, and a replayer whose vCPU comes before
-		 * its main loop has read a clock would run as many from where the state is.
+		 * The instructions that were executed since the last event are logged now, before
+		 * the point. Otherwise they would be the first event after the point, and a
+		 * replayer whose vCPU thread runs before its main loop has read a clock would
+		 * execute so many instructions again.
 		 */
 		vmft_qemu_instructions_log();
 		rc = vmft_state_save(area);
 	}
 	if (rc == 0) {
-		/* What is logged by it is of before the point: the backup was reset as it started.
-		 */
+		/* Events that the reset logs are before the point: the backup's QEMU was reset when
+		 * it started. */
 		vmft_qemu_reset_for_load();
 		vmft_qemu_unsaved_forget(&unsaved);
 		vmft_tap_keep_from_here();
@@ -179,7 +184,7 @@ int vmft_attach_point(struct vmft_area *area)
 		vmft_agent_stop_keeping();
 		vmft_stage_undo(area, atomic_load(&area->staged_bytes));
 	} else {
-		/* QEMU does it when the guest goes on: it is part of the stun. */
+		/* QEMU ends its dirty log when the guest goes on, so it counts to start_ns. */
 		(void)vmft_track_end();
 	}
 	at[4] = vmft_agent_now();

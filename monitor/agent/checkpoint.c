@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Checkpoints: a guest that cannot be replayed runs an epoch with its output held, is stopped
- * for a moment, and what it changed in the epoch is copied out of its way with the state of its
- * devices (Remus, NSDI 2008). Output that was sent while n epochs had been taken depends on
- * epoch n + 1.
+ * Checkpoints, for guests that cannot be replayed (Remus, NSDI 2008). The guest runs for an epoch
+ * with its output held. It is stopped for a moment, and what it has changed in the epoch is copied,
+ * together with the state of its devices. Output that was sent while n epochs had been taken
+ * depends on epoch n + 1.
  *
- * All but what says otherwise runs in QEMU's main loop, as bottom halves that hold the big
- * lock (requests.c). The guest is stopped by the parts of vm_stop() and vm_start()
- * (softmmu/cpus.c) one by one: vm_stop() would also make the images durable and tell QMP of a
- * stop, forty times a second.
+ * Where nothing else is said, a function runs in QEMU's main loop, in a bottom half that holds the
+ * big lock (requests.c). The guest is stopped and started with the parts of vm_stop() and
+ * vm_start() (softmmu/cpus.c): vm_stop() itself would also make the images durable and tell QMP,
+ * forty times a second.
  */
 #define _GNU_SOURCE
 #include "checkpoint.h"
@@ -47,10 +47,10 @@
 
 struct vmft_checkpoint vmft_checkpoint;
 
-/* Why a guest that could run does not. */
+/* Why a guest that could run is stopped. */
 enum {
-	STOPPED_EPOCH = 1,  /* an epoch is being taken, or more of it is to be */
-	STOPPED_FROZEN = 2, /* a drill's */
+	STOPPED_EPOCH = 1,  /* an epoch is being taken, or has more parts */
+	STOPPED_FROZEN = 2, /* a drill has frozen it */
 	STOPPED_GATE = 4,   /* no room for its output */
 };
 
@@ -79,7 +79,7 @@ static void stop_guest(void)
 		vmft_clock_note();
 		vmft_qemu_halt(c->was_running);
 	}
-	/* Nothing under way that only this QEMU knows of. */
+	/* After this no disk request is under way that only this QEMU knows of. */
 	began = vmft_agent_now();
 	vmft_qemu_disks_drain();
 	if (vmft_agent.flush)
@@ -91,8 +91,8 @@ static void start_guest(void)
 {
 	struct vmft_checkpoint *c = self();
 
-	/* One that was paused, or has come to its end, stays so; and one that "cont" has started
-	 * meanwhile runs already. */
+	/* A guest that was paused or has ended stays so. A guest that "cont" has started meanwhile
+	 * runs already. */
 	if ((!c->was_running && !c->was_asleep) || atomic_load(&vmft_agent.fenced) ||
 	    vmft_qemu_guest_runs())
 		return;
@@ -107,13 +107,14 @@ static void start_guest(void)
 		vmft_qemu_vcpus_go_on();
 }
 
-/* False: not now, the main loop has something to do first; the guest goes on until then. */
+/* Returns false if the main loop has to carry out a request of the guest first: the guest goes on
+ * until then. */
 static bool stop_for(unsigned reason)
 {
 	struct vmft_checkpoint *c = self();
 
 	c->drain_ns = 0;
-	/* "cont" starts it whatever we have stopped it for. */
+	/* "cont" starts the guest for whatever reason it is stopped. */
 	if (c->stopped_by == 0 || vmft_qemu_guest_runs()) {
 		stop_guest();
 		if (c->was_running && vmft_state_wish_pending()) {
@@ -148,7 +149,8 @@ static void freeze(struct vmft_checkpoint *c)
 	vmft_agent_ring_monitor();
 }
 
-/* Frames sent from now on depend on the next one: nobody sends any while the guest is stopped. */
+/* Frames that are sent from now on depend on the next epoch. None is sent during this function: the
+ * guest is stopped. */
 static void end_epoch(struct vmft_area *area)
 {
 	struct vmft_checkpoint *c = self();
@@ -159,7 +161,8 @@ static void end_epoch(struct vmft_area *area)
 	freeze(c);
 }
 
-/* Saved first: what that writes to guest memory is dirty too. */
+/* The device state is saved before memory is scanned: saving writes to guest memory, and these
+ * pages must be in this epoch. */
 static int begin_epoch(struct vmft_area *area, bool bounded, uint64_t at[static 6])
 {
 	int rc;
@@ -192,13 +195,14 @@ static void report_times(struct vmft_area *area, const uint64_t at[static 6], ui
 }
 
 /*
- * bounded: the attach point, which is tried again if it is too much. Any other epoch is taken
- * whatever its size: when staging is full the guest stays stopped until the monitor has sent
- * that much and asks for more.
+ * bounded: this is the attach point, which is tried again later if too much was written. Any other
+ * epoch is taken whatever its size: when staging is full, the guest stays stopped until the monitor
+ * has sent it and asks for the next part.
  */
 static int take(struct vmft_area *area, bool bounded)
 {
-	/* Also anew: what was staged of a guest that was started in between is older than it. */
+	/* The epoch begins again if the guest has run since its last part: the staged pages are
+	 * older than the guest. */
 	const bool begin = !atomic_load(&area->more) || vmft_qemu_guest_runs();
 	uint64_t at[6] = {0}, copied;
 	int rc = 0;
@@ -257,8 +261,8 @@ static int drop(struct vmft_area *area)
 
 /* --- the backup goes live ------------------------------------------------- */
 
-/* The gate is open before the guest's first frame, and what piled up in the taps, seconds old,
- * is gone before it reads one. */
+/* Before the guest runs, the frames that wait in the taps are dropped (they are seconds old), and
+ * the gate is opened. */
 static int load(struct vmft_area *area)
 {
 	const uint64_t position = atomic_load(&area->load_position);
@@ -284,7 +288,7 @@ static int load(struct vmft_area *area)
 static void start_in_main_loop(void *unused)
 {
 	(void)unused;
-	/* It would take a fence's request to stop with it. */
+	/* vm_start() would also drop the request to stop that a fence has made. */
 	if (atomic_load(&vmft_agent.fenced) || self()->leaves)
 		return;
 	atomic_store(&vmft_agent.iface->guest_ran, 1);
@@ -352,8 +356,8 @@ static void abandon_in_main_loop(void *unused)
 	vmft_qemu_throttle(0);
 }
 
-/* A guest that is alone and whose monitor is gone is stopped and slowed for nobody. One that has
- * ended keeps its last epoch to itself. */
+/* A guest that is alone goes on without its monitor: it is no longer stopped for epochs or slowed.
+ * A guest that has ended has nobody to take its last epoch: QEMU ends. */
 static void orphaned(uint32_t state)
 {
 	if (state == VMFT_AGENT_ENDED)
@@ -419,8 +423,9 @@ static void flush_ends(void)
 }
 
 /*
- * Stopping the guest waits for its disk requests, and a flush takes as long as the disk wants.
- * Output that would leave with this epoch waits for it either way; the guest need not.
+ * A stop of the guest waits for its disk requests, and a flush may take long. Output that leaves
+ * with this epoch waits for the flush in either case, but the guest need not: the epoch is taken
+ * later.
  */
 static bool postpones(enum vmft_area_op op)
 {
@@ -430,7 +435,7 @@ static bool postpones(enum vmft_area_op op)
 
 	if (flushing && !atomic_exchange(&c->waits, true))
 		c->waits_since_ns = vmft_agent_now();
-	/* Looked at once more: the flush may have ended before it could see that we wait. */
+	/* Read once more: flush_ends() may have read waits before it was stored above. */
 	if (flushing && atomic_load(&c->flushing) > 0 &&
 	    vmft_agent_now() - c->waits_since_ns < FLUSH_WAIT_NS)
 		return true;
@@ -470,7 +475,7 @@ static void host_clock_read(struct timeval *tv)
 	(void)tv;
 }
 
-/* An exit of QEMU that nobody forced is the guest's end (SIGTERM, quit). */
+/* If QEMU leaves without an error, its guest has ended (SIGTERM, quit). */
 static void at_exit(void)
 {
 	uint32_t state = atomic_load(&vmft_agent.iface->agent_state);
@@ -480,10 +485,10 @@ static void at_exit(void)
 }
 
 /*
- * Main loop, of a QEMU that is about to end: a power-off, SIGTERM, "quit". Left to itself QEMU
- * would close the images and be gone, and with it what the guest did after its last epoch: so it
- * only pauses, whatever ends it, until the monitor says END. With nobody to say that it ends at
- * once.
+ * Main loop. QEMU is about to end: the guest has powered off, or somebody has sent SIGTERM or
+ * "quit". QEMU would close the images and leave, and what the guest did after its last epoch would
+ * be lost. So QEMU pauses until the monitor says END, whatever the reason. If the monitor is gone,
+ * QEMU ends at once.
  */
 static bool pauses_at_end(void)
 {
@@ -494,16 +499,16 @@ static bool pauses_at_end(void)
 
 	if (!ran || atomic_load(&c->ending) || atomic_load(&vmft_agent.orphaned))
 		return false;
-	/* One that is stopped for an epoch is not started by the end of it. */
+	/* If the guest is stopped for an epoch, the end of the epoch does not start it. */
 	c->was_running = false;
 	c->leaves = true;
 	return true;
 }
 
 /*
- * Main thread, about to wait, without locks. There is no log whose opening tells that QEMU is
- * up: its main loop's first wait does. A guest that has switched itself off has been paused
- * by QEMU (-action shutdown=pause), so that its last epoch can be taken.
+ * The main thread is about to wait and holds no locks. With this strategy QEMU opens no log, so the
+ * first wait of its main loop shows that QEMU is up. A guest that has switched itself off has been
+ * paused by QEMU (-action shutdown=pause), so that its last epoch can be taken.
  */
 static void before_wait(void)
 {
@@ -520,7 +525,8 @@ static void before_wait(void)
 		vmft_agent_state_set(vmft_qemu_state_is(VMFT_QEMU_AWAITS_STATE)
 					 ? VMFT_AGENT_STANDBY
 					 : VMFT_AGENT_WAITING);
-		/* Last: an order may be there already, and is obeyed by the state. */
+		/* Last: the service thread obeys an order at once, and which one is meant depends
+		 * on the state. */
 		vmft_service_start();
 		return;
 	}

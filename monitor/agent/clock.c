@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The guest's clocks over a stop that is not the guest's: an epoch, an attach point, a full gate, a
- * drill, a full disk. QEMU lets them stand still whenever the guest does: an epoch of 2 ms in
- * every 50 would be a clock that loses 4 %, far more than NTP can put right (500 ppm), and a guest
- * that waited an hour for room on a disk would live an hour in the past. So they go on as if the
- * guest had not been stopped.
+ * QEMU stops the guest's clocks whenever it stops the guest: for an epoch, an attach point, a full
+ * gate, a drill, a full disk. A stop of 2 ms in every 50 would make a clock that loses 4 %, far
+ * more than NTP can correct (500 ppm). A guest that waited an hour for room on a disk would be an
+ * hour behind. So its clocks go on as if the guest had not been stopped.
  *
- * While ticks are enabled a clock is the host's plus its offset, while they are disabled it is its
- * offset (softmmu/cpu-timers.c). The offsets of a running guest are taken down, and before it
- * is started the fields are set to what the clocks would read now. KVM's own clock, which QEMU
- * sets to what it read when the guest was stopped, is put right on its way to the kernel.
+ * While ticks are enabled, a clock of QEMU is the host's clock plus an offset; while they are
+ * disabled, it is the offset alone (softmmu/cpu-timers.c). The offsets of a running guest are
+ * noted, and before the guest is started the fields are set to what the clocks would read now. QEMU
+ * sets KVM's own clock to what it read when the guest was stopped; that value is corrected on its
+ * way to the kernel.
  *
- * What was saved for a backup is the reading at the stop: there the time goes on where what was
- * seen of it ends.
+ * The state that is saved for a backup has the reading at the stop: there the time goes on from the
+ * last reading that anybody has seen.
  */
 #define _GNU_SOURCE
 #include "clock.h"
@@ -27,12 +27,12 @@
 
 struct vmft_clock vmft_clock;
 
-/* Ticks are enabled, and nobody else disables them: the main loop does, and calls this. */
+/* Ticks are enabled. Only the main loop disables them, and it calls this before. */
 void vmft_clock_note(void)
 {
 	struct vmft_clock *c = &vmft_clock;
 
-	/* For one reading it stands elsewhere: what was known before is right. */
+	/* QEMU's field differs for one reading: what was noted before is right. */
 	if (vmft_icount.bent)
 		return;
 	c->offset = (uint64_t)vmft_qemu_time_get(VMFT_QEMU_CLOCK_OFFSET);
@@ -40,7 +40,8 @@ void vmft_clock_note(void)
 	c->known = true;
 }
 
-/* The main loop is about to wait: who stops the guest next may be QEMU. */
+/* QEMU may stop the guest without asking (a full disk). So the offsets are noted each time the main
+ * loop is about to wait. */
 void vmft_clock_before_wait(void)
 {
 	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) && vmft_qemu_guest_runs())
@@ -66,7 +67,7 @@ void vmft_clock_caught_up(void)
 
 void vmft_clock_vm_start(void)
 {
-	/* Somebody may have started it: then there is nothing to make good. */
+	/* If QEMU has started the guest meanwhile, its clocks run already. */
 	if (!vmft_qemu_guest_runs())
 		vmft_clock_catch_up();
 	vmft_qemu_start();
@@ -74,9 +75,9 @@ void vmft_clock_vm_start(void)
 }
 
 /*
- * Around QEMU's call of ioctl(), any thread: what it read last is what it will set. QEMU hands
- * requests on as ints: KVM_GET_CLOCK, whose highest bit is set, comes to ioctl() with 32 more
- * before it, which the kernel does not look at either.
+ * QEMU sets KVM's clock to what it read last. QEMU passes requests as int: KVM_GET_CLOCK, whose
+ * highest bit is set, arrives with the upper 32 bits set. The kernel ignores them, and so does
+ * this.
  */
 void vmft_clock_before_ioctl(uint32_t request, void *argument)
 {

@@ -2,17 +2,19 @@
 /*
  * Samples of memory and the processor's registers at equal log positions.
  *
- * The points are those between an event of a kind that only the main loop writes and only the
- * main loop replays, and its effect. The recorder has written the event's last byte and not
- * yet run its effect; a replayer that asks for the next event's kind is there too
- * (replay_checkpoint() calls replay_finish_event() first). It holds the replay mutex: the vCPU
- * is between two calls of tcg_cpus_exec(), so its registers are all in memory and it has run
- * as many instructions as the log says. What is in memory is then what the log made it, but
- * for disk requests: worker threads read into the guest's memory at any time from a request
- * to the event that completes it. So there must be none.
+ * A sample is taken between an event and its effect, for kinds of events that only the main loop
+ * writes and only the main loop replays. The recorder has written the event's last byte and has not
+ * carried out its effect. A replayer that asks for the kind of the next event is at the same point
+ * (replay_checkpoint() calls replay_finish_event() first). The thread holds the replay mutex: the
+ * vCPU is between two calls of tcg_cpus_exec(), so all its registers are in memory, and it has
+ * executed as many instructions as the log says.
  *
- * Memory is read with pread() on its memfd: that needs nothing of QEMU, and a page the guest has
- * never touched stays a hole.
+ * Memory is then what the log has made it, except for disk requests: from a request to the event
+ * that completes it, worker threads read into guest memory at any time. So no request may be under
+ * way.
+ *
+ * Memory is read with pread() from its memfd. This needs nothing of QEMU, and a page that the guest
+ * has never touched stays a hole.
  */
 #define _GNU_SOURCE
 #include "digest.h"
@@ -35,7 +37,7 @@
 #include <xxhash.h>
 
 #define PAGE		VMFT_RAM_BLOCK_BYTES
-#define REGISTERS_BYTES 8192u /* QEMU prints two */
+#define REGISTERS_BYTES 8192u /* QEMU prints about 2000 */
 
 struct vmft_digest vmft_digest;
 
@@ -79,8 +81,9 @@ static uint32_t common_divisor(uint32_t a, uint32_t b)
 	return a;
 }
 
-/* Far from page to page, and no page twice before each was there once: what is near in memory is
- * the work of one program, and some of each is in every sample. */
+/* The distance from one page of a sample to the next. It is large, because pages that are near each
+ * other belong to one program, and a sample is to have pages of many. It has no common divisor with
+ * the number of pages, so that each page is taken once before one is taken twice. */
 static uint32_t stride_of(uint32_t pages)
 {
 	uint32_t stride = (uint32_t)((uint64_t)pages * 618 / 1000) | 1;
@@ -90,7 +93,7 @@ static uint32_t stride_of(uint32_t pages)
 	return stride;
 }
 
-/* What else could be under way: see above. */
+/* No disk request is under way: see the head of this file. */
 static bool is_quiet(void)
 {
 	const struct vmft_tap *tap = &vmft_tap;
@@ -150,7 +153,7 @@ void vmft_digest_point(void)
 	atomic_fetch_add(&vmft_agent.iface->digest_ns, vmft_agent_now() - now);
 }
 
-/* Lists what differs; the first one's digests are the report's. */
+/* Lists the pages that differ. The report has the digests of the first. */
 static void compare(uint64_t position, const struct vmft_digest_entry *entry)
 {
 	const uint64_t processor = processor_digest();
@@ -188,7 +191,8 @@ void vmft_digest_compare(uint64_t position, const uint8_t *bytes, size_t n)
 		vmft_agent_broken("the primary's guest has another size of memory");
 		return;
 	}
-	/* Another thread than the one that wrote it: not the point it was taken at. */
+	/* The main loop took the sample. Another thread is at another point: it does not compare.
+	 */
 	if (gettid() == getpid())
 		compare(position, &entry);
 }

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A host's disk that fails (full, EIO, read-only) is that host's fault, not the guest's: to a
- * guest that QEMU told of it, or paused for it, the other side's would not be the same any more.
- * So a call on an image that fails does not return to QEMU as long as something depends on
- * its answer:
+ * A disk that fails (full, EIO, read-only) is a fault of this host, not of the guest. If QEMU told
+ * its guest of the error, or paused it, the guests of the two hosts would not be equal any more. So
+ * a failed call on an image does not return to QEMU as long as something depends on its result:
  *
- * - Primary whose log or epochs are kept for a backup: the request stays under way, as one to a
- *   disk that does not answer. What was logged before is whole and true, nothing of the
- *   failure is logged, no epoch is taken (that drains the disks first), no output comes of
- *   it. The monitor ends this QEMU and the backup takes over; or it gives the backup up, and
- *   then the call returns.
- * - Replaying backup: the same, and what can be repeated is. While the primary lives the monitor
- *   ends this backup; when it is gone, this is the only guest there is, and it waits for room.
- * - Alone: QEMU gets the error. What it does with it (werror=, rerror=) concerns nobody else.
+ * - Primary whose log or epochs are kept for a backup: the request stays under way, like one to a
+ *   disk that does not answer. The log so far is whole and true, nothing of the failure is logged,
+ *   no epoch is taken (the disks are drained first), and no output follows from it. The monitor
+ * ends this QEMU and the backup takes over; or the monitor gives the backup up, and the call
+ * returns.
+ * - Replaying backup: the same, and a call that can be repeated is repeated. While the primary
+ *   lives, the monitor ends this backup. When the primary is gone, this is the only guest there is,
+ *   and it waits for room.
+ * - Alone: QEMU gets the error. What QEMU does with it (werror=, rerror=) concerns nobody else.
  */
 #define _GNU_SOURCE
 #include "disk.h"
@@ -35,9 +35,9 @@
 struct vmft_disk_faults vmft_disk_faults;
 
 /*
- * What QEMU makes something of itself (block/file-posix.c) is none: interrupted, not implemented
- * there, and the EINVAL by which it finds out what a file's alignment is or that a file
- * system cannot zero a range.
+ * Errors that QEMU handles itself (block/file-posix.c) are no faults: an interrupted call, a call
+ * that the file system does not have, and the EINVAL by which QEMU finds out a file's alignment or
+ * that a range cannot be zeroed.
  */
 static bool is_fault(int error, enum vmft_disk_call call)
 {
@@ -58,7 +58,8 @@ static bool is_fault(int error, enum vmft_disk_call call)
 	}
 }
 
-/* Before the caller looks whether the log is kept: a monitor that begins to keep it later knows. */
+/* Called before the caller looks whether the log is kept. So a monitor that orders to keep the log
+ * after that knows of the failure. */
 static void note(int disk, enum vmft_disk_call call, int error)
 {
 	struct vmft_iface *iface = vmft_agent.iface;
@@ -68,8 +69,8 @@ static void note(int disk, enum vmft_disk_call call, int error)
 	vmft_agent_ring_monitor();
 }
 
-/* A flush that failed is not repeated: the kernel reports lost pages once, and the next call
- * would succeed without them. */
+/* A flush that failed is not repeated: the kernel reports lost pages only once, and the next call
+ * would succeed although they are lost. */
 bool vmft_disk_again(int fd, enum vmft_disk_call call, unsigned *tries)
 {
 	const struct vmft_agent_strategy_ops *strategy = vmft_agent.strategy;
@@ -104,9 +105,9 @@ static void resume_in_main_loop(void *unused)
 }
 
 /*
- * QEMU pauses a guest whose disk is full until somebody says "cont" to it, and there is no QMP
- * here to say it by. It is let go on once a second: its request is made again, and pauses it again
- * if there is still no room.
+ * QEMU pauses a guest whose disk is full until somebody says "cont" by QMP, and here is no QMP. So
+ * the guest is started again once a second. QEMU repeats the request, and pauses the guest again if
+ * there is still no room.
  */
 void vmft_disk_service(void)
 {

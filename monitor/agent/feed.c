@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The replay feed: QEMU's log stream comes out of the shared ring, and at the log's end,
- * when the monitor has won the right to, the guest goes live in place.
+ * The replay feed: QEMU's log stream comes out of the shared ring. At the log's end, when the
+ * monitor has won the arbitration, the guest goes live in this process.
  *
- * All readers hold QEMU's replay mutex. QEMU reads one event ahead and waits in here when
- * the log is dry; that is fine, it executes only what the log has licensed.
+ * All readers hold QEMU's replay mutex. QEMU reads one event ahead and waits here when there is no
+ * more log. It executes only what the log allows, so it may wait at any event.
  */
 #define _GNU_SOURCE
 #include "feed.h"
@@ -32,13 +32,13 @@ struct vmft_feed vmft_feed;
 #define HOLD_LAST_NS   480000L
 
 /*
- * Runs on a QEMU thread inside replay_fetch_data_kind(), the log read to its end.
+ * Runs on a QEMU thread inside replay_fetch_data_kind(), after the log has been read to its end.
  *
  * The guest's time goes on: cpu_get_clock() is cpu_clock_offset plus the host's monotonic clock
- * (softmmu/cpu-timers.c). The field is stored directly, because the
- * calling thread may be inside the seqlock's write side, where QEMU's own functions spin
- * for ever. No other thread can read the clock in between: while replaying its value comes
- * from the log, and the mode changes last.
+ * (softmmu/cpu-timers.c). The field is stored directly, because the calling thread may be inside
+ * the write side of the seqlock, where QEMU's own functions would spin without end. No other thread
+ * reads the clock meanwhile: while QEMU replays its value comes from the log, and the mode changes
+ * last.
  */
 static void go_live(void)
 {
@@ -47,8 +47,8 @@ static void go_live(void)
 	int64_t offset;
 	FILE *stream;
 
-	/* Frames that piled up in the tap while the log was drying out are seconds old, and
-	 * a queue full of them would cost the first new ones. */
+	/* Frames have waited in the taps since the primary died. They are seconds old, and a full
+	 * queue would make the kernel drop the first new ones. */
 	vmft_nic_drain_all();
 	vmft_icount.made = true;
 	stream = vmft_tap_open(position);
@@ -62,7 +62,7 @@ static void go_live(void)
 	offset = vmft_icount_goes_on(vmft_feed.cursor.guest_ns) - (int64_t)vmft_agent_now();
 	vmft_qemu_time_set(VMFT_QEMU_CLOCK_OFFSET, offset);
 	vmft_qemu_record_into(stream);
-	/* Before the guest's own first frame. */
+	/* Before the guest sends its own first frame. */
 	vmft_announce_live();
 	vmft_gate_take_output();
 	atomic_store(&iface->live_at_ns, vmft_agent_now());
@@ -80,8 +80,8 @@ static void report(const struct vmft_feed *feed)
 	vmft_ring_release(&vmft_agent.ring, feed->cursor.fed);
 }
 
-/* QEMU's own entries, up to the next of ours: that one's turn comes when QEMU has been handed all
- * before it and asks for more. */
+/* Takes QEMU's own entries, up to the next entry of ours. Ours is carried out when QEMU has got all
+ * events before it and asks for more. */
 static void take(struct vmft_feed *feed, size_t ready)
 {
 	size_t n = ready < sizeof(feed->stage) ? ready : sizeof(feed->stage);
@@ -95,12 +95,12 @@ static void take(struct vmft_feed *feed, size_t ready)
 	}
 	feed->staged = (size_t)fed;
 	feed->handed = 0;
-	/* Now, not when it is handed out: QEMU shuts down before it asks for more. */
+	/* Noted here and not when END is handed out: QEMU shuts down before it asks for more. */
 	if (feed->cursor.ended)
 		vmft_agent_state_set(VMFT_AGENT_ENDED);
 }
 
-/* The entry of ours that is next, if it is one. */
+/* If the next entry is one of ours, carries it out and returns true. */
 static bool take_ours(struct vmft_feed *feed, size_t ready)
 {
 	uint8_t bytes[VMFT_DIGEST_ENTRY_MAX];
@@ -115,7 +115,7 @@ static bool take_ours(struct vmft_feed *feed, size_t ready)
 	if (!vmft_event_is_ours(bytes[0]))
 		return false;
 	length = vmft_event_length(feed->cursor.format, bytes, n);
-	/* It is published whole. */
+	/* The primary publishes entries whole, so a part of one is an error. */
 	if (length <= 0 || (size_t)length > n ||
 	    vmft_log_cursor_feed(&feed->cursor, bytes, (size_t)length) < 0) {
 		vmft_agent_broken("an entry of ours in the log is garbage");
@@ -140,7 +140,7 @@ static bool may_go_live(const struct vmft_feed *feed)
 	       atomic_load(&vmft_agent.iface->log_end) == feed->cursor.fed;
 }
 
-/* Fills the stage; false when the guest went live instead. */
+/* Fills the stage. Returns false if the guest went live instead. */
 static bool refill(struct vmft_feed *feed)
 {
 	struct vmft_iface *iface = vmft_agent.iface;
@@ -151,7 +151,7 @@ static bool refill(struct vmft_feed *feed)
 		uint32_t seen = atomic_load(&iface->monitor_futex);
 		int64_t ready;
 
-		/* Where a guest that diverged stands is where it was found. */
+		/* A guest that has diverged stays where the difference was found. */
 		if (feed->diverged || atomic_load(&iface->agent_state) == VMFT_AGENT_BROKEN) {
 			vmft_agent_sleep(seen);
 			continue;
@@ -174,7 +174,7 @@ static bool refill(struct vmft_feed *feed)
 			go_live();
 			return false;
 		}
-		/* The last bytes may just have been handed out: the monitor wants to know. */
+		/* The last bytes may just have been handed out: the monitor may wait for that. */
 		if (atomic_exchange(&iface->monitor_sleeps, 0))
 			vmft_agent_ring_monitor();
 		vmft_agent_sleep(seen);
@@ -187,11 +187,11 @@ static enum vmft_feed_phase phase_of(const struct vmft_feed *feed)
 }
 
 /*
- * A guest whose state will be loaded comes up as for a migration: not started, its images
- * neither locked nor read into caches (BDRV_O_INACTIVE), so that they may still be filled.
- * This is what -S -incoming defer would do (softmmu/vl.c), said late: it was not known
- * when QEMU was started. QEMU is in replay_configure(), before it makes the machine and
- * before there is a second thread that could look.
+ * A guest whose state will be loaded comes up as for a migration: it is not started, and its images
+ * are neither locked nor cached (BDRV_O_INACTIVE), so that they can still be filled. "-S -incoming
+ * defer" would do the same (softmmu/vl.c), but when QEMU was started it was not known whether the
+ * state will be loaded. QEMU is in replay_configure() here: it has not made the machine, and has no
+ * second thread that could read these variables.
  */
 static void prepare(struct vmft_feed *feed)
 {
@@ -199,7 +199,8 @@ static void prepare(struct vmft_feed *feed)
 	atomic_store(&feed->phase, VMFT_FEED_STUB);
 }
 
-/* QEMU asks for the first event while it comes up: now it must be known what it is for. */
+/* QEMU asks for the first event while it comes up. It waits here until the monitor knows whether
+ * the guest boots or its state will be loaded. */
 static void decide(struct vmft_feed *feed)
 {
 	for (;;) {
@@ -227,12 +228,12 @@ int vmft_feed_byte(void)
 	if (phase_of(feed) == VMFT_FEED_UNDECIDED)
 		decide(feed);
 	if (phase_of(feed) == VMFT_FEED_STUB)
-		return vmft_qemu_log_format()->end; /* nothing in QEMU waits for it */
+		return vmft_qemu_log_format()->end; /* nothing in QEMU waits for this kind */
 	if (feed->handed == feed->staged && !refill(feed))
-		return vmft_qemu_log_format()->end; /* nothing in QEMU waits for it */
+		return vmft_qemu_log_format()->end; /* nothing in QEMU waits for this kind */
 	atomic_fetch_add_explicit(&feed->bytes_handed, 1, memory_order_relaxed);
-	/* Where replay stands, should it go no further; the last byte counts when more is asked
-	 * for. */
+	/* The position of replay, should it stop here. The byte that is returned counts only when
+	 * QEMU asks for the next one. */
 	atomic_store_explicit(&vmft_agent.iface->log_position,
 			      feed->cursor.fed - (feed->staged - feed->handed),
 			      memory_order_relaxed);
@@ -240,8 +241,8 @@ int vmft_feed_byte(void)
 }
 
 /*
- * Who has to act on the next event of the log: the main loop runs the timers of the real-time
- * clocks, starts warps and reads clocks for both; all else is the vCPU thread's.
+ * Which thread has to act on the next event of the log. The main loop runs the timers of the
+ * real-time clocks, starts warps and reads the clocks for both. The vCPU thread does all else.
  */
 static bool is_for_main_loop(enum vmft_event_kind kind)
 {
@@ -272,10 +273,10 @@ static bool is_replaying(const struct vmft_feed *feed)
 }
 
 /*
- * A replaying QEMU sleeps through the guest's idle time as long as the guest did, although
- * the log already says what came next; a backlog, once there, would stay for ever, and all
- * of it is outage when the primary dies. So while there is log to replay the main loop
- * waits in slices: none after progress if the next event is its own, doubling ones else.
+ * When the guest was idle, a replaying QEMU sleeps as long as the guest did, although the log
+ * already has the next event. So a backlog would never shrink, and all of it is outage when the
+ * primary dies. While there is log to replay, the main loop therefore waits in slices: not at all
+ * after progress if the next event is its own, else slices that double.
  */
 bool vmft_feed_shortens_wait(const struct timespec *timeout, struct timespec *ret_slice)
 {
@@ -304,10 +305,10 @@ bool vmft_feed_shortens_wait(const struct timespec *timeout, struct timespec *re
 }
 
 /*
- * The other way to lose time: the vCPU thread wakes the main loop after each INSTRUCTION
- * (replay_advance_current_icount()), the main loop finds nothing to do, and the replay mutex
- * changes hands twice for nothing, half a million times in a guest's boot. As long as the
- * vCPU gets on with events of its own the main loop is kept here, for a millisecond at most.
+ * There is a second way to lose time: the vCPU thread wakes the main loop after each INSTRUCTION
+ * (replay_advance_current_icount()). The main loop finds nothing to do, and the replay mutex
+ * changes its owner twice for nothing, half a million times while a guest boots. So the main loop
+ * is kept here while the vCPU thread handles events of its own, for a millisecond at most.
  */
 void vmft_feed_hold_main_loop(void)
 {
@@ -334,8 +335,8 @@ static ssize_t cookie_read(void *cookie, char *bytes, size_t n)
 	return (ssize_t)n;
 }
 
-/* QEMU seeks to where its log was when the state was saved (replay_post_load()); what was
- * logged between that and the attach point is of no use here. */
+/* QEMU seeks to the position that its log had when the state was saved (replay_post_load()).
+ * Entries between that and the attach point are not needed: their effects are in the state. */
 static void attached(struct vmft_feed *feed, uint64_t saved_at)
 {
 	struct vmft_area *area = vmft_agent.area;

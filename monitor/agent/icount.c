@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How a recorded guest's time passes: it is kept to the host's; and two faults of QEMU 7.2's
- * -icount shift=auto, seen in what it logs, and what is done about them without a line of QEMU
- * changed.
+ * The time of a recorded guest. It is kept to the host's time, and two faults of -icount shift=auto
+ * in QEMU 7.2 are worked around: this file sees them in what QEMU logs, and changes no code of
+ * QEMU.
  *
- * Virtual time is what the guest lives by: instructions executed, times a factor, plus the host's
- * time an idle vCPU has slept (icount_warp_rt()). QEMU corrects the factor only when virtual and
+ * The guest's time is virtual time: the instructions executed, times a factor, plus the host's time
+ * that an idle vCPU has slept (icount_warp_rt()). QEMU corrects the factor only when virtual and
  * real time are a tenth of a second apart (icount_adjust()).
  *
- * All of it but the thread at the end runs between the writing of events, under the replay mutex.
- * What is done about the faults rests on the order in which the main loop does things:
- * main_loop_wait() reads the real-time virtual clock once behind its checkpoint to see which timers
- * are due, and once for how long to wait.
+ * Everything except the thread that ends runs is called between two events that QEMU logs, under
+ * the replay mutex. The workarounds rely on the order of the main loop: after its checkpoint,
+ * main_loop_wait() reads the real-time virtual clock once to find the timers that are due, and once
+ * to find how long to wait.
  */
 #define _GNU_SOURCE
 #include "icount.h"
@@ -31,28 +31,30 @@
 
 struct vmft_icount vmft_icount;
 
-#define WARP_WHOLE_NS 1000000 /* an idle time up to this passes for the guest as it passes */
+#define WARP_WHOLE_NS 1000000 /* idle time up to this passes in full */
 #define WARP_NONE     (-1)
-#define LOOK_NS	      2000000 /* the clock of a guest that executes is looked at so often, by either */
-#define AHEAD_NS      5000000  /* a guest that is further ahead waits... */
-#define WAIT_NS	      1000000L /* ...for so long, each time it is looked at */
+#define LOOK_NS	      2000000 /* how often the clock of a busy guest is looked at, by either clock */
+#define AHEAD_NS      5000000  /* a guest that is further ahead of the host's clock waits... */
+#define WAIT_NS	      1000000L /* ...for so long, each time its clock is looked at */
 #define RUN_NS	      4000000L /* a run of the vCPU is ended after so long */
 
 /*
- * A guest that is ahead of real time and idle.
+ * The first fault: a guest that is idle and ahead of real time sleeps too long.
  *
- * QEMU lets no idle time pass for it until real time has caught up (icount_warp_rt(): "might
- * already be ahead"), and then forgets about it: the timer that ends its idle time has run, nothing
- * makes another, and the main loop sleeps until icount_adjust_rt(), up to a second, or until
- * something else happens. A frame that the guest has put in its card's queue waits for a timer 16
- * us away (-device virtio-net,tx=timer), and the client sends again after 200 ms.
+ * QEMU lets no idle time pass for such a guest until real time has caught up (icount_warp_rt():
+ * "might already be ahead"). But the timer that ends the idle time has run by then, and nothing
+ * sets it again: the main loop sleeps until icount_adjust_rt(), up to a second, or until something
+ * else happens. A frame in the queue of the guest's card waits for a timer that is 16 us away
+ * (-device virtio-net,tx=timer), and the client repeats its request after 200 ms.
  *
- * So the one reading by which icount_warp_rt() judges is one that lets the idle time pass: all of a
- * short one; of a longer one half, until the guest is not ahead any more. It is logged as any
- * reading, and replayed. The field is stored directly, and only between two events of a thread that
- * holds the replay mutex: whoever else reads that clock while recording holds it too. And only if
- * the second event is certain: behind its timers the main loop may stop the guest
- * (main_loop_should_exit()), which makes another thing of the field (cpu_disable_ticks()).
+ * So the clock is bent for the one reading by which icount_warp_rt() decides, so that idle time
+ * passes: all of a short one, half of a longer one, until the guest is not ahead any more. The
+ * reading is logged and replayed like any other.
+ *
+ * The field is stored directly, and only between two events of a thread that holds the replay
+ * mutex: every other thread that reads this clock while QEMU records holds it too. The clock is
+ * bent only if the next reading is certain: after its timers the main loop may stop the guest
+ * (main_loop_should_exit()), and cpu_disable_ticks() would use the bent offset.
  */
 static void let_idle_time_pass(struct vmft_icount *t, int64_t now)
 {
@@ -71,7 +73,7 @@ static void let_idle_time_pass(struct vmft_icount *t, int64_t now)
 	t->bent = true;
 }
 
-/* Before QEMU's next event is written: what was read for it has been read. */
+/* QEMU has read the clock for the event that it writes next. */
 void vmft_icount_before_event(void)
 {
 	struct vmft_icount *t = &vmft_icount;
@@ -83,20 +85,21 @@ void vmft_icount_before_event(void)
 }
 
 /*
- * A run of the vCPU that was allowed before the main loop changed how instructions become time.
+ * The second fault: the vCPU begins a run with a limit that is too large.
  *
- * QEMU 7.2's vCPU thread asks how far it is to the next timer of the virtual clock
- * (icount_get_limit()) before it has the replay mutex (icount_prepare_for_run()). If it waits there
- * for a main loop that runs icount_adjust_rt() or icount_warp_rt(), its limit is the one of the old
- * time, and the timer is due in the middle of the run. Recording, it is late; a replayer comes to
- * a halt for good. It leaves the run at each event in it, and from there icount_handle_deadline()
- * kicks its own vCPU for the timer that is due and may not run yet, each time before the vCPU comes
- * to execute anything. So the vCPU is made to leave such a run before its first instruction.
+ * QEMU 7.2's vCPU thread computes how far it is to the next timer of the virtual clock
+ * (icount_get_limit()) before it takes the replay mutex (icount_prepare_for_run()). If it waits for
+ * the mutex while the main loop runs icount_adjust_rt() or icount_warp_rt(), the limit was computed
+ * with the old time, and the timer is due in the middle of the run. While QEMU records, the timer
+ * is late. A replayer stops for good: it leaves the run at each event in it, and then
+ * icount_handle_deadline() kicks its own vCPU for the timer, which is due but may not run yet, each
+ * time before the vCPU executes anything. So the vCPU is made to leave such a run before its first
+ * instruction.
  *
- * How it shows here: a third reading behind the checkpoint is a timer's, and those two are the
- * timers there are. The reader holds the replay mutex and keeps it until all is changed, so the
- * vCPU is in no run. It obeys exit_request when it is in one, and where it drops one otherwise
- * (rr_cpu_thread_fn()) it asks for its limit anew.
+ * How it is noticed: a third reading of the clock after the checkpoint is made by a timer, and
+ * there are only those two timers. The reader holds the replay mutex until all is changed, so the
+ * vCPU is in no run. If a run comes next, the vCPU obeys exit_request in it; where
+ * rr_cpu_thread_fn() drops the request, it computes the limit again.
  */
 static void leave_run(void)
 {
@@ -104,16 +107,17 @@ static void leave_run(void)
 }
 
 /*
- * The guest's clock is kept to the host's: guest-clock.h has how.
+ * The guest's clock is kept to the host's; monitor/common/guest-clock.h describes the rule.
  *
- * The place is the vCPU thread's at CHECKPOINT_WARP_ACCOUNT, which it logs before each run
- * (icount_account_warp_timer()). It holds the replay mutex and the big lock, is in no run, has
- * counted all instructions, and afterwards runs the timers that are due and asks how long it may
- * run. A replayer that has taken this checkpoint out of the log is at the very same point
- * (replay_checkpoint() calls replay_finish_event(), which reads on): there the entry is obeyed.
+ * It is set when the vCPU thread logs CHECKPOINT_WARP_ACCOUNT, which it does before each run
+ * (icount_account_warp_timer()). The thread holds the replay mutex and the big lock, is in no run
+ * and has counted all instructions. After this it runs the timers that are due and computes how
+ * long it may run. A replayer that has read this checkpoint from the log is at exactly the same
+ * point (replay_checkpoint() calls replay_finish_event(), which reads on): it obeys the entry
+ * there.
  *
- * QEMU's own corrections, icount_adjust(), are left in place. They change the factor only if the
- * clock is 50 ms off or more, and both sides do it alike.
+ * QEMU's own corrections (icount_adjust()) stay. They change the factor only if the clock is off by
+ * 50 ms or more, and both sides make the same ones.
  */
 static uint64_t cpu_time(void)
 {
@@ -123,8 +127,9 @@ static uint64_t cpu_time(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* The host's clock as QEMU has it, cpu_get_clock(), stands while the guest is stopped, at an attach
- * point or for a disk that is full. To the guest it is time like any other. */
+/* QEMU stops the host's clock (cpu_get_clock()) while the guest is stopped, at an attach point or
+ * for a disk that is full. For the guest this time passes like any other: the offset is put back.
+ */
 static int64_t host_clock(struct vmft_icount *t, uint64_t now)
 {
 	if (!t->anchored)
@@ -149,8 +154,8 @@ static void set_by_host(struct vmft_icount *t, uint64_t now, bool rested)
 	vmft_tap_add(bytes, vmft_clock_entry_encode(&entry, bytes));
 }
 
-/* No factor is less than one: a guest that executes more than an instruction a nanosecond goes
- * ahead all the same. Its real time passes here. */
+/* The factor cannot be less than one. So a guest that executes more than one instruction in a
+ * nanosecond gets ahead of the host's clock. It waits here for real time to pass. */
 static void wait_for_host(const struct vmft_icount *t, uint64_t now)
 {
 	const struct timespec wait = {.tv_nsec = WAIT_NS};
@@ -187,8 +192,8 @@ void vmft_icount_replay(const uint8_t *bytes)
 		vmft_qemu_guest_clock_set(entry.bias, entry.shift);
 }
 
-/* The guest goes live here. Its clock goes on where it would be had its host not failed, as far as
- * the log that came says where that was; not before what it has read. */
+/* The guest goes live on this host. Its clock goes on where it would be if the primary's host had
+ * not failed, as far as the log says where it was, but not before the guest's last reading. */
 int64_t vmft_icount_goes_on(int64_t guest_ns)
 {
 	const int64_t now = (int64_t)vmft_agent_now();
@@ -199,10 +204,10 @@ int64_t vmft_icount_goes_on(int64_t guest_ns)
 }
 
 /*
- * The machine's clock (mc146818) is made with what second it is (rtc_set_date_from_host()) and with
- * the host's clock at that moment, in ns, from which on it counts: so it is late by the part of the
- * second that had passed, for ever. What QEMU reads while it makes the machine is therefore one
- * whole second. It is logged, as any reading.
+ * QEMU makes the machine's clock (mc146818) from the current second (rtc_set_date_from_host()) and
+ * the host's clock at this moment in ns, from which it counts. So the machine's clock would always
+ * be late by the part of the second that had passed. To avoid that, all readings while the machine
+ * is made return the same whole second. They are logged like any reading.
  */
 void vmft_icount_time_of_day(struct timeval *tv)
 {
@@ -216,9 +221,10 @@ void vmft_icount_time_of_day(struct timeval *tv)
 }
 
 /*
- * A run that nothing ends is ended: by a timer of the guest it may be far off if the guest executes
- * more slowly than it did a moment ago. The vCPU obeys exit_request in a run, and where it drops
- * one otherwise it comes round as well; any thread of QEMU's may set it, and RCU's does.
+ * A run of the vCPU may take long, if the guest executes more slowly than a moment ago and its next
+ * timer is far off. Its clock is looked at only between runs. So a long run is ended by
+ * exit_request. Any thread may set it (RCU's does): the vCPU obeys it in a run, and where it drops
+ * it otherwise, it is between runs anyway.
  */
 static void end_run(void)
 {
@@ -237,8 +243,8 @@ static void *end_runs(void *unused)
 
 		(void)nanosleep(&run, NULL);
 		if (atomic_load(&t->rests)) {
-			/* We say that we wait, then let the kernel compare; turn_begins() clears
-			 * rests, then looks whether we wait. */
+			/* This thread stores waits, then the kernel compares rests. turn_begins()
+			 * clears rests, then reads waits. One of the two sees the other's store. */
 			atomic_store(&t->waits, true);
 			(void)syscall(SYS_futex, &t->rests, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
 			atomic_store(&t->waits, false);
@@ -265,14 +271,14 @@ static void turn_begins(struct vmft_icount *t)
 	keep_clock(t);
 }
 
-/* The main loop logs this one only while the vCPU has nothing to do (icount_start_warp_timer()). */
+/* The main loop logs this event only while the vCPU has nothing to do (icount_start_warp_timer()).
+ */
 static void rest_begins(struct vmft_icount *t)
 {
 	t->rested = true;
 	atomic_store(&t->rests, 1);
 }
 
-/* Behind a piece of what QEMU has logged. */
 void vmft_icount_logged(const struct vmft_log_cursor *cursor)
 {
 	enum { READS_WITHOUT_TIMER = 2 };
@@ -291,7 +297,8 @@ void vmft_icount_logged(const struct vmft_log_cursor *cursor)
 		if (!t->timers_run)
 			return;
 		t->reads++;
-		/* Which timers run is known now; icount_timer_cb() reads next, if it does. */
+		/* QEMU has found the timers that are due. If icount_timer_cb() is one of them, it
+		 * makes the next reading. */
 		if (t->reads == 1)
 			let_idle_time_pass(t, cursor->guest_ns);
 		if (t->reads > READS_WITHOUT_TIMER)
@@ -313,9 +320,9 @@ void vmft_icount_logged(const struct vmft_log_cursor *cursor)
 }
 
 /*
- * The main loop is about to wait, without locks. An idle vCPU for whose next timer nobody has set
- * an alarm (above): the loop must come round, icount_start_warp_timer() sets one. Once: should
- * there be a reason that it does not, the loop may not spin.
+ * If the vCPU is idle and no alarm is set for its next timer (the first fault), the main loop must
+ * not wait: in its next round icount_start_warp_timer() sets the alarm. Only once in a row: if the
+ * alarm is not set for some other reason, the main loop must not spin.
  */
 bool vmft_icount_ends_wait(void)
 {

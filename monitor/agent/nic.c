@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The guest's cards as descriptors of this process. A card is told apart by the id of its netdev:
- * QEMU is asked which descriptor that has. The descriptors' own order says nothing, and differs
- * between two hosts: whoever starts QEMU may have handed them over in any (fd=).
+ * The guest's cards as descriptors of this process. A card is identified by the id of its netdev:
+ * QEMU says which descriptor the netdev has. The order of the descriptors says nothing, and may
+ * differ between the two hosts: whoever starts QEMU may have passed them in any order (fd=).
  */
 #define _GNU_SOURCE
 #include "nic.h"
@@ -18,15 +18,15 @@
 #include "libc.h"
 #include "monitor/agent/qemu/port.h"
 
-/* More frames than a tap queues by default (txqueuelen 1000). */
+/* More frames than a tap queues by default (txqueuelen is 1000). */
 #define DRAIN_MAX 4096
 
 struct vmft_nics vmft_nics;
 
 /*
- * Whether the device says that it is a tap. Not by its number: /dev/net/tun has one of its own
- * (10:200), but each macvtap and ipvtap is a character device of its own with a number that the
- * kernel chose, and answers the same question (drivers/net/tap.c).
+ * Asks the device whether it is a tap. The device's number is not enough: /dev/net/tun has a fixed
+ * one (10:200), but each macvtap and ipvtap is a character device with a number that the kernel
+ * chose. They answer the same question (drivers/net/tap.c).
  */
 static bool says_tap(int fd, struct ifreq *ret)
 {
@@ -49,7 +49,8 @@ static uint32_t header_of(int fd)
 	return (uint32_t)size <= VMFT_NIC_HEADER_MAX ? (uint32_t)size : 0;
 }
 
-/* What it looks for links by, and calls the card by in its journal. */
+/* The monitor watches the card's link by the interface's index, and names the card in its journal
+ * by its id. */
 static void tell_monitor(unsigned i, int fd)
 {
 	struct vmft_iface *iface = vmft_agent.iface;
@@ -60,8 +61,8 @@ static void tell_monitor(unsigned i, int fd)
 		atomic_store(&iface->nic_link[i], if_nametoindex(ifr.ifr_name));
 }
 
-/* QEMU has made all of them before its main loop waits for the first time, and before its replay
- * can come to the log's end. Until then this finds nothing, and is called again. */
+/* QEMU makes all cards before its main loop waits for the first time, and before its replay can
+ * reach the log's end. Until then this function finds nothing and is called again. */
 void vmft_nic_find_all(void)
 {
 	struct vmft_nics *nics = &vmft_nics;
@@ -84,7 +85,7 @@ void vmft_nic_find_all(void)
 	vmft_announce_begin();
 }
 
-/* Another thread may wait while QEMU still makes its netdevs: only the main one looks. */
+/* Only the main thread looks: another thread may wait while QEMU still makes its netdevs. */
 void vmft_nic_before_wait(void)
 {
 	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) &&
@@ -109,8 +110,8 @@ int vmft_nic_fd(unsigned nic)
 	return fd > 0 ? fd : -1;
 }
 
-/* A known card's descriptor is looked at too: QEMU may have closed it (netdev_del), and its number
- * be a socket's now. */
+/* The descriptor of a known card is looked at too: QEMU may have closed it (netdev_del), and its
+ * number may be that of a socket now. */
 bool vmft_nic_is_tap(int fd)
 {
 	struct ifreq ifr;

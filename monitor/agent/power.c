@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A guest that sleeps (suspend to RAM, ACPI S3), and one that is about to sleep, to be reset or to
- * be switched off.
+ * A guest that sleeps (suspend to RAM, ACPI S3), or is about to sleep.
  *
  * QEMU 7.2 keeps a sleeping guest in the run state SUSPENDED (qemu_system_suspend() in
  * softmmu/runstate.c): its processors are paused, its devices and its clock go on, and a timer of
- * the CMOS clock wakes it. Of that nothing but the run state's name is in the device state
- * ("globalstate" in migration/global_state.c), and vm_stop() and vm_start() know of running guests
- * only: a processor that is started where a sleeping guest left it waits for ever to be woken
- * up. QEMU's own migration wakes the guest first. So what those two do is done here for a sleeper,
- * as QEMU 9 does it.
- *
- * All but vmft_power_service() runs in QEMU's main loop.
+ * the CMOS clock wakes it. The device state has nothing of this but the run state's name
+ * ("globalstate" in migration/global_state.c). vm_stop() and vm_start() handle running guests only:
+ * a processor that is started where a sleeping guest left it waits to be woken without end. QEMU's
+ * own migration wakes the guest first. So this file does for a sleeping guest what those two
+ * functions do for a running one, as QEMU 9 does it.
  */
 #define _GNU_SOURCE
 #include "power.h"
@@ -24,8 +21,8 @@
 #include "monitor/agent/qemu/port.h"
 #include "track.h"
 
-/* Power management registers of both boards (ACPI 6.4, 4.8.3), from the base QEMU has a property
- * for */
+/* Power management registers of both boards (ACPI 6.4, 4.8.3), as offsets from the base that QEMU
+ * has a property for */
 #define PM1_ENABLE	  2
 #define PM1_ENABLE_TIMER  (1u << 0)
 #define PM1_ENABLE_RTC	  (1u << 10)
@@ -42,8 +39,9 @@ bool vmft_power_is_asleep(void)
 	return vmft_qemu_state_is(VMFT_QEMU_SLEEPS);
 }
 
-/* 0: a board without (microvm), or not set up by the guest's firmware yet. The device is part of
- * the board; looking for it goes through all objects there are. */
+/* Returns 0 if the board has no such registers (microvm), or the guest's firmware has not set them
+ * up. The device is looked for only once: it is part of the board, and the search visits all
+ * objects. */
 static uint32_t registers(void)
 {
 	struct vmft_power *p = &vmft_power;
@@ -55,11 +53,13 @@ static uint32_t registers(void)
 }
 
 /*
- * A vCPU has asked for sleep and the main loop has not come to it: a wish in no device's state. A
- * backup made of it would wait for its wake-up for good, and a main loop that comes to the wish of
- * a guest that does not run aborts (main_loop_should_exit()). Nothing tells (suspend_requested in
- * softmmu/runstate.c is static) but that the type of sleep is chosen and the guest still runs. It
- * chooses, then sleeps at once. One that chooses and does not is not waited for.
+ * A vCPU has asked for sleep and the main loop has not carried it out. The request is in no
+ * device's state: a backup that is made now would wait for its wake-up for good. And if the main
+ * loop carries out the request of a guest that is stopped, QEMU aborts (main_loop_should_exit()).
+ *
+ * The request itself cannot be read (suspend_requested in softmmu/runstate.c is static). What can
+ * be read is that the guest has chosen a type of sleep and still runs. A guest chooses and then
+ * sleeps at once; one that chooses and does not sleep is waited for only 100 ms.
  */
 bool vmft_power_falls_asleep(void)
 {
@@ -76,8 +76,8 @@ bool vmft_power_falls_asleep(void)
 }
 
 /*
- * A sleeper is to be stopped: its state is saved as a sleeper's, and its alarm waits. One that goes
- * off beside another run state would be lost.
+ * A sleeping guest is to be stopped: its state is saved as a sleeping guest's, and its alarm waits.
+ * An alarm that goes off in another run state would be lost.
  */
 void vmft_power_hold(void)
 {
@@ -85,7 +85,7 @@ void vmft_power_hold(void)
 	vmft_qemu_sleeper_hold();
 }
 
-/* It is RUNNING, which is the only way there, and its vCPUs are paused: it sleeps on. */
+/* The run state is RUNNING, from which alone QEMU goes to SUSPENDED, and the vCPUs are paused. */
 void vmft_power_release(void)
 {
 	vmft_qemu_sleeper_release();
@@ -98,8 +98,9 @@ bool vmft_power_is_held(void)
 }
 
 /*
- * What may wake it is not in the device state either, but follows from a register that is
- * (acpi_pm1_evt_write_en()): a QEMU that has just loaded the state knows only its own reset.
+ * Which events may wake the guest is not in the device state either, but follows from a register
+ * that is in it (acpi_pm1_evt_write_en()). A QEMU that has just loaded the state has the values of
+ * its own reset.
  */
 static void wake_as_guest_wishes(void)
 {
@@ -112,8 +113,8 @@ static void wake_as_guest_wishes(void)
 	vmft_qemu_wake_by(enabled & PM1_ENABLE_RTC, enabled & PM1_ENABLE_TIMER);
 }
 
-/* The state has been loaded. It came from the other side: what QEMU made of the run state in it is
- * looked at before it is obeyed. */
+/* The state has been loaded. It came from the other host, so the run state in it is checked before
+ * it is used. */
 int vmft_power_loaded(void)
 {
 	const enum vmft_qemu_state state = vmft_qemu_loaded_state();
@@ -133,13 +134,13 @@ void vmft_power_go_on(void)
 		vmft_qemu_start();
 		return;
 	}
-	/* As in qemu_system_suspend(): with it, timers of the virtual clock wait. */
+	/* As in qemu_system_suspend(). While vCPUs are paused, timers of the virtual clock wait. */
 	vmft_qemu_vcpus_pause();
 	vmft_qemu_clocks_go_on();
 	vmft_power_release();
 }
 
-/* vm_stop() leaves a sleeper alone, and its alarm would start it. */
+/* QEMU's vm_stop() does nothing to a sleeping guest, and its alarm would start it. */
 static void never_wake(void *unused)
 {
 	(void)unused;
@@ -147,7 +148,6 @@ static void never_wake(void *unused)
 		vmft_qemu_sleeper_pause();
 }
 
-/* Service thread. */
 void vmft_power_service(void)
 {
 	const bool asleep = vmft_power_is_asleep();

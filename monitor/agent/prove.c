@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The backup of a checkpointed guest loads a state when it goes live. That is too late to find out
- * that it cannot, because its host or its tap is not what the primary's is: so the very first
- * state is loaded as soon as it is there, and forgotten again.
+ * The backup of a checkpointed guest loads a state when it goes live. Then it is too late to find
+ * out that this host cannot load it, because its processor or its tap differs from the primary's.
+ * So the first state is loaded as soon as it has arrived, and then forgotten.
  *
- * Forgetting is a reset, over which any state may be loaded: it is what QEMU does before it loads a
- * snapshot into a machine that has run (load_snapshot() in migration/savevm.c), and what it did
- * itself when this QEMU came up. Both happen in one bottom half: no timer of the state that was
- * loaded runs in between. The reset leaves guest memory alone, because QEMU waits for a state
+ * To forget it the machine is reset; any state may be loaded after a reset. QEMU resets it too
+ * before it loads a snapshot into a machine that has run (load_snapshot() in migration/savevm.c),
+ * and did so when it came up. Load and reset happen in one bottom half, so no timer of the loaded
+ * state runs between them. The reset does not change guest memory, because QEMU waits for a state
  * (RUN_STATE_INMIGRATE in rom_reset()).
  *
- * Loading does not: devices write to guest memory as they are loaded, and the epochs that follow
- * are differences to what the primary sent. So guest memory is moved aside meanwhile, and a private
- * copy stands in its place, of which the kernel keeps only the pages that are written. The other
- * regions are overwritten from their copies when the guest goes live.
+ * But devices write to guest memory while they are loaded, and the epochs that follow are
+ * differences to what the primary has sent. So guest memory is moved aside while the state is
+ * loaded. A private copy of it is mapped in its place, of which the kernel keeps only the pages
+ * that are written. The other regions are overwritten from their copies when the guest goes live.
  */
 #define _GNU_SOURCE
 #include "prove.h"
@@ -31,13 +31,13 @@
 #include "track.h"
 
 struct memory {
-	uint8_t *host; /* where QEMU has it; NULL: it was not moved */
+	uint8_t *host; /* its address in QEMU; NULL: it was not moved */
 	uint8_t *aside;
 	size_t bytes;
 };
 
-/* Without access at first and unlocked then: with -overcommit mem-lock=on all of a new mapping
- * would be copied at once. */
+/* The mapping has no access at first, and is unlocked before it gets access: with -overcommit
+ * mem-lock=on the kernel would else copy all of it at once. */
 static bool put_copy(const struct memory *memory)
 {
 	return mmap(memory->host, memory->bytes, PROT_NONE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
@@ -46,7 +46,7 @@ static bool put_copy(const struct memory *memory)
 	       mprotect(memory->host, memory->bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
-/* Moved, not mapped anew: the mapping keeps what QEMU has set for it (madvise(), mlock()). */
+/* The mapping is moved, not made again, so that it keeps what QEMU has set (madvise(), mlock()). */
 static int move_back(const struct memory *memory)
 {
 	if (!memory->host)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the monitor asks for through the area they share, carried out in QEMU's main loop: as
- * bottom halves of the context it polls with both locks held (iohandler_get_aio_context(): a
- * nested aio_poll() does not run it). So no vCPU of a lockstep guest executes meanwhile, and no
- * event is logged but by what is called here.
+ * What the monitor asks for through the shared area. It is carried out in a bottom half of the
+ * context that QEMU's main loop polls with both locks held (iohandler_get_aio_context(); a nested
+ * aio_poll() does not run it). So no vCPU of a lockstep guest executes meanwhile, and events are
+ * logged only by functions that are called here.
  */
 #define _GNU_SOURCE
 #include "requests.h"
@@ -62,13 +62,13 @@ static void in_main_loop(void *unused)
 	(void)unused;
 	area->error[0] = '\0';
 	rc = perform(area);
-	/* The main loop has something to do first: then once more. */
+	/* The main loop has something to do first. The request is tried again after that. */
 	if (rc == -EINPROGRESS) {
 		schedule();
 		return;
 	}
 	atomic_store(&area->result, rc);
-	/* Last: the monitor reads the answer once it sees this. */
+	/* Stored last: the monitor reads the answer when it sees this. */
 	atomic_store_explicit(&area->done, request, memory_order_release);
 	vmft_agent_ring_monitor();
 }
@@ -85,7 +85,8 @@ void vmft_requests_service(void)
 	    vmft_agent.strategy->postpones(atomic_load(&area->op)))
 		return;
 	vmft_requests.scheduled = request;
-	/* At once, not in the main loop: that may wait for a vCPU which waits for room. */
+	/* Here and not in the main loop: the main loop may wait for a vCPU that waits for room in
+	 * the ring. */
 	if (atomic_load(&area->op) == VMFT_AREA_DROP)
 		vmft_agent_stop_keeping();
 	schedule();

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The signals that tell QEMU to end: SIGTERM, SIGINT, SIGHUP. QEMU would leave its main loop at
- * once. What becomes of the guest is the pair's business, so the monitor is told instead, and
- * decides (monitor/daemon/hub/stop.h): it orders that QEMU ends as if nobody had stood in for its
- * handlers, hands the guest over, or ends a QEMU that has no guest of its own.
+ * The signals that tell QEMU to end: SIGTERM, SIGINT, SIGHUP. QEMU's own handlers would make it
+ * leave its main loop at once. But the guest belongs to the pair, so the monitor is told instead.
+ * It decides (monitor/daemon/hub/stop.h): it orders that QEMU handles the signal as usual, it hands
+ * the guest over, or it ends a QEMU that has no guest of its own.
  *
- * Without a monitor there is nobody to ask: QEMU gets the signal as it came.
+ * If the monitor is gone, QEMU handles the signal as usual.
  */
 #define _GNU_SOURCE
 #include "signals.h"
@@ -22,13 +22,13 @@ struct vmft_signals vmft_signals;
 
 static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
 
-/* To QEMU this is its own handler (termsig_handler() in os-posix.c). Any thread. */
+/* Does what QEMU's own handler does (termsig_handler() in os-posix.c). Any thread. */
 static void pass_on(void)
 {
 	vmft_qemu_end_by_signal(atomic_load(&vmft_signals.signal), atomic_load(&vmft_signals.pid));
 }
 
-/* A signal handler: no more than stores and a write() to an eventfd. */
+/* A signal handler: it only stores to atomics and writes to an eventfd. */
 static void on_signal(int number, siginfo_t *info, void *context)
 {
 	const int error = errno;
@@ -44,7 +44,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
 	errno = error;
 }
 
-/* Returns whether QEMU's own handlers were there and are replaced now. */
+/* Returns true if QEMU had set its handlers, which are replaced now. */
 static bool take(void)
 {
 	struct sigaction ours = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
@@ -65,14 +65,14 @@ static bool take(void)
 	return qemus;
 }
 
-/* The thread that is QEMU's main one, as early as there is a monitor to tell: without it the
- * signal would kill a QEMU that comes up, and its guest would count as dead. */
+/* Called as soon as there is a monitor to tell, before QEMU has set its own handlers: a signal
+ * would kill QEMU then, and its guest would count as dead. */
 void vmft_signals_arm(void)
 {
 	vmft_signals.taken = take();
 }
 
-/* QEMU sets its handlers late, when the machine is there (qemu_init_displays()). */
+/* QEMU sets its handlers after it has made the machine (qemu_init_displays()). */
 void vmft_signals_before_wait(void)
 {
 	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed) && !vmft_signals.taken &&
@@ -80,7 +80,7 @@ void vmft_signals_before_wait(void)
 		vmft_signals.taken = take();
 }
 
-/* The monitor is gone: one that it was told of is QEMU's. */
+/* The monitor was told of a signal and is gone: QEMU handles it. */
 void vmft_signals_orphaned(void)
 {
 	if (atomic_load(&vmft_agent.iface->stop_asked) > 0 && !vmft_signals.passed)

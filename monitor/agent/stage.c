@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is marked, copied out of the way of a guest that is stopped: pieces of memory and images
- * one behind the other at the area's staging_at.
+ * Copies of marked memory and images, so that a stopped guest can run again and overwrite them: one
+ * piece after another at the area's staging_at.
  */
 #define _GNU_SOURCE
 #include "stage.h"
@@ -21,7 +21,7 @@
 
 #define FD_SCAN_MAX 1024
 
-/* Where pieces are put; grows only. */
+/* The place for the next piece. */
 struct staging {
 	struct vmft_area *area;
 	uint64_t used;
@@ -42,7 +42,7 @@ static uint8_t *stage(struct staging *s, uint32_t region, uint64_t offset, uint3
 	return (uint8_t *)(piece + 1);
 }
 
-/* QEMU keeps an image open on the same descriptor for as long as it runs, or nearly so. */
+/* QEMU seldom opens an image on another descriptor, so the last one is tried first. */
 static int image_fd(uint32_t disk)
 {
 	int *fd = &vmft_track.disk[disk].fd;
@@ -68,7 +68,7 @@ static int stage_disk_range(struct staging *s, uint32_t index, uint64_t offset, 
 	if (got < 0)
 		return vmft_track_fail(-errno, "an image could not be read");
 	if (got == 0)
-		return 0; /* the image ends before it */
+		return 0; /* the image ends before this offset */
 	to = stage(s, index, offset, (uint32_t)got);
 	if (!to)
 		return -ENOBUFS;
@@ -143,7 +143,8 @@ static int stage_region(struct staging *s, uint32_t index, const uint8_t *host)
 	return 0;
 }
 
-/* An empty piece says how long an image is: it may grow as soon as the guest goes on. */
+/* An empty piece has the image's length as its offset: the image may grow when the guest goes on.
+ */
 static int stage_disks(struct staging *s)
 {
 	for (uint32_t i = 0; i < s->area->disk_count; i++) {
@@ -180,7 +181,6 @@ static int stage_ram(struct staging *s)
 	return 0;
 }
 
-/* What was staged and will not be sent is marked again. */
 void vmft_stage_undo(struct vmft_area *area, uint64_t used)
 {
 	uint64_t at = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The state of the machine's devices and processors, by QEMU's own functions, through a memfd. */
+/* The state of the machine's devices and processors. QEMU's own functions write and read it,
+ * through a memfd. */
 #define _GNU_SOURCE
 #include "state.h"
 
@@ -25,8 +26,8 @@ bool vmft_state_wish_pending(void)
 	return vmft_qemu_wish_pending() || (!vmft_power_is_held() && vmft_power_falls_asleep());
 }
 
-/* The device state passes through a memfd: QEMU writes it to a descriptor. Its offset is at
- * the beginning when this returns, or a negative errno. */
+/* QEMU writes and reads the state through a descriptor. Returns an empty memfd with its offset at
+ * the beginning, or a negative errno. */
 static int state_memfd(void)
 {
 	struct vmft_device_state *state = &vmft_device_state;
@@ -55,7 +56,7 @@ int vmft_state_save(struct vmft_area *area)
 	return 0;
 }
 
-/* What the monitor has put into the area, into the memfd. */
+/* Copies the state that the monitor has put into the area to the memfd. */
 static int put_state(struct vmft_area *area)
 {
 	const uint64_t n = atomic_load(&area->load_bytes);
@@ -72,9 +73,9 @@ static int put_state(struct vmft_area *area)
 /* --- what QEMU says as it loads ------------------------------------------- */
 
 /*
- * Why a state cannot be loaded QEMU says on its standard error only (error_report()). While it
- * loads that is a file; all that came into it is passed on after that, and its first line of
- * QEMU's is the reason: what fails because of that is said behind it.
+ * QEMU writes the reason why it cannot load a state to standard error only (error_report()). So
+ * standard error is a file while QEMU loads. Afterwards all of the file is passed on. The first
+ * line that QEMU has written is the reason; the lines after it report consequences.
  */
 static int listen_to_qemu(int *ret_stderr)
 {
@@ -90,7 +91,7 @@ static int listen_to_qemu(int *ret_stderr)
 	return -1;
 }
 
-/* The line without the time and the program's name before it. */
+/* Finds QEMU's first line and copies it without the time and the program's name. */
 static void reason_in(char *said, char *ret, size_t size)
 {
 	const size_t length = strlen(program_invocation_short_name);
@@ -106,7 +107,7 @@ static void reason_in(char *said, char *ret, size_t size)
 	}
 }
 
-/* Where listen_to_qemu() was of no avail heard is -1. */
+/* heard is -1 if listen_to_qemu() failed. */
 static void heard_qemu(int heard, int before, char *ret, size_t size)
 {
 	char said[4096];
@@ -135,7 +136,6 @@ static int load_failed(const char *reason)
 	return vmft_track_fail(-EIO, why);
 }
 
-/* From the memfd, whose offset is at the beginning. */
 int vmft_state_load(void)
 {
 	const int fd = vmft_device_state.fd;
@@ -166,7 +166,7 @@ int vmft_state_take_over(struct vmft_area *area)
 
 	if (rc < 0)
 		return rc;
-	/* Takes the images' locks and reads what QEMU keeps of them in memory. */
+	/* Takes the images' locks and reads the tables that QEMU keeps in memory. */
 	why = vmft_qemu_disks_activate();
 	if (why)
 		return vmft_track_fail(-EBUSY, why);

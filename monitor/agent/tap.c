@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The event tap: QEMU's log stream goes into the shared ring, published in whole events.
+ * The event tap: QEMU's log stream goes into the shared ring, and is published in whole events.
  *
- * Every writer holds QEMU's replay mutex (replay-internal.c asserts it), so there is one
- * at a time and the position is the order of everything that matters.
+ * Every writer holds QEMU's replay mutex (replay-internal.c asserts it). So there is one writer at
+ * a time, and log positions are in the order in which things happened.
  */
 #define _GNU_SOURCE
 #include "tap.h"
@@ -19,9 +19,9 @@
 #include "monitor/agent/qemu/port.h"
 #include "monitor/interface.h"
 
-/* Short enough that the output of a paused guest is not late by much. */
+/* A throttled guest is paused once in so long. Short, so that its output is not much later. */
 #define PACE_PERIOD_NS	      20000000L
-#define THROTTLE_MAX_PERMILLE 900u /* whatever the monitor says, the guest gets on */
+#define THROTTLE_MAX_PERMILLE 900u /* the guest always runs a tenth of the time */
 
 struct vmft_tap vmft_tap;
 
@@ -33,7 +33,7 @@ static bool stream_is_kept(void)
 		   VMFT_AGENT_BROKEN;
 }
 
-/* Waits until at least one byte fits; false when the log is not kept any more. */
+/* Waits until at least one byte fits. Returns false when the log is not kept any more. */
 static bool wait_for_room(void)
 {
 	struct vmft_tap *tap = &vmft_tap;
@@ -63,9 +63,10 @@ static bool wait_for_room(void)
 }
 
 /*
- * Where "equal log positions" are compared: this thread has written the event's last byte
- * and not yet run its effect, and a replayer that has read all of it and waits for the next
- * event's kind is at the very same point (replay_finish_event() comes before the effect).
+ * A frozen guest can be compared with another at an equal log position. This thread has written the
+ * event's last byte and has not yet carried out its effect. A replayer that has read the whole
+ * event and waits for the kind of the next is at exactly the same point: replay_finish_event()
+ * comes before the effect.
  */
 static void freeze_here(uint64_t position)
 {
@@ -83,15 +84,15 @@ static void freeze_here(uint64_t position)
 	atomic_store(&iface->frozen_at, 0);
 }
 
-/* Lag control, and memory that is written faster than it is copied: this thread holds the replay
- * mutex, so while it sleeps the guest does. */
+/* Slows the guest down, because its backup lags or because it writes memory faster than an attach
+ * can copy. This thread holds the replay mutex: while it sleeps, the guest does not run. */
 static void pace(struct vmft_tap *tap)
 {
 	uint32_t permille = atomic_load_explicit(&vmft_agent.iface->throttle, memory_order_relaxed);
 	struct timespec pause = {0};
 	uint64_t now;
 
-	/* A monitor that is gone takes nothing back. */
+	/* If the monitor is gone, its last order stays there without end. */
 	if (permille == 0 || atomic_load_explicit(&vmft_agent.orphaned, memory_order_relaxed))
 		return;
 	now = vmft_agent_now();
@@ -121,14 +122,16 @@ static void publish(struct vmft_tap *tap)
 	if (!stream_is_kept())
 		return;
 	vmft_ring_publish(&vmft_agent.ring, tap->published);
-	/* The monitor says it sleeps, then looks at head once more; we publish head, then
-	 * look whether it sleeps. The fence makes one of us see the other. */
+	/* The monitor stores monitor_sleeps, then reads the head once more. This thread stores the
+	 * head, then reads monitor_sleeps. With the fence, at least one of the two sees the other's
+	 * store. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&iface->monitor_sleeps, memory_order_relaxed)) {
 		atomic_store_explicit(&iface->monitor_sleeps, 0, memory_order_relaxed);
 		vmft_agent_ring_monitor();
 	}
-	/* Behind an entry of ours the guest is where QEMU has put it, the backup's is not yet. */
+	/* Not after an entry of ours: QEMU has carried out the event before it already, the
+	 * backup's QEMU has not. */
 	if (!tap->adding && atomic_load_explicit(&iface->freeze, memory_order_relaxed) &&
 	    !atomic_load_explicit(&vmft_tap.busy, memory_order_relaxed))
 		freeze_here(tap->published);
@@ -162,14 +165,14 @@ static void write_all(struct vmft_tap *tap, const uint8_t *bytes, size_t n)
 	}
 }
 
-/* After END QEMU rewinds and writes the file's header, which a stream has not. */
+/* After END QEMU rewinds and writes the file's header. A stream has none: it is dropped. */
 static bool is_over(const struct vmft_tap *tap)
 {
 	return tap->cursor.ended || atomic_load_explicit(&vmft_agent.crashed, memory_order_relaxed);
 }
 
-/* Behind a whole event that the main loop alone writes and replays: digest.c. The timers of
- * these two clocks are run by nobody else (qemu_clock_run_all_timers()). */
+/* After a whole event that only the main loop writes and only the main loop replays (digest.c).
+ * Only the main loop runs the timers of these two clocks (qemu_clock_run_all_timers()). */
 static bool is_digest_point(const struct vmft_tap *tap)
 {
 	return vmft_log_cursor_is_between(&tap->cursor) &&
@@ -177,7 +180,8 @@ static bool is_digest_point(const struct vmft_tap *tap)
 		tap->cursor.kind == VMFT_EVENT_CHECKPOINT_VIRTUAL_RT);
 }
 
-/* QEMU logs events of its own start before the guest runs, and may end by an error there. */
+/* QEMU logs events before the guest runs, and may end with an error then. The first INSTRUCTION
+ * shows that the guest has run. */
 static void note_ran(const struct vmft_tap *tap)
 {
 	struct vmft_iface *iface = vmft_agent.iface;
@@ -217,19 +221,20 @@ void vmft_tap_add(const uint8_t *bytes, size_t n)
 }
 
 /*
- * What the main loop queued for the log (packets in, disk completions) is logged and run by
- * the vCPU thread, and QEMU 7.2 wakes that thread with a kick, which an idle one sleeps
- * through (rr_wait_io_event() looks at the vCPU only): the packet waits for the guest's next
- * timer, tens of milliseconds on an idle guest, and a disk flush does so several times. Work
- * that is queued for the vCPU does end its sleep; QEMU wakes it so for a timer
- * (qemu_timer_notify_cb()). Not by qemu_clock_notify(), which does the same and wakes the main
- * loop too: that one then turned, and logged each turn, until the vCPU got a processor of a busy
- * host to run on. The vCPU of a fenced guest takes nothing any more.
+ * The main loop queues packets and disk completions for the log; the vCPU thread logs them and
+ * carries them out. QEMU 7.2 wakes the vCPU thread with a kick, but an idle vCPU sleeps on after a
+ * kick (rr_wait_io_event() looks at the vCPU only). The packet would wait for the guest's next
+ * timer, tens of milliseconds on an idle guest, and a disk flush would do so several times.
+ *
+ * Work that is queued for the vCPU does end its sleep. QEMU uses it for timers
+ * (qemu_timer_notify_cb()). qemu_clock_notify() would queue such work too, but it also wakes the
+ * main loop: the main loop then went round, and logged each round, until the vCPU thread got a
+ * processor of a busy host. The vCPU of a fenced guest takes no events any more.
  */
 void vmft_tap_before_wait(void)
 {
-	/* The queue's head is read without its lock: missing an entry that is just being
-	 * made is as good as coming a moment earlier. */
+	/* The queue is read without its lock. If an entry that is being added is missed, it is as
+	 * if this thread had come a moment earlier. */
 	if (vmft_tap.stream && vmft_qemu_events_are_queued() && !atomic_load(&vmft_agent.fenced))
 		vmft_qemu_vcpu_wake();
 }
@@ -242,10 +247,9 @@ static ssize_t cookie_write(void *cookie, const char *bytes, size_t n)
 }
 
 /*
- * The attach point: what is logged from here on goes with the state that was saved, and the
- * first of it may come before the guest runs again (a device that reads a clock as it is
- * loaded). Nobody else logs meanwhile, and the monitor does not read the ring before it is told
- * of the point.
+ * The attach point: the log from here on belongs to the state that was saved. The first entry may
+ * come before the guest runs again, because a device reads a clock while it is loaded. No other
+ * thread logs meanwhile, and the monitor does not read the ring before it is told of the point.
  */
 void vmft_tap_keep_from_here(void)
 {
@@ -257,7 +261,7 @@ void vmft_tap_keep_from_here(void)
 	vmft_log_cursor_init(&tap->cursor, before.format, before.fed);
 	tap->cursor.events = before.events;
 	tap->cursor.guest_ns = before.guest_ns;
-	tap->requests = vmft_qemu_block_requests(); /* all done: they were waited for */
+	tap->requests = vmft_qemu_block_requests(); /* all are done: the disks were drained */
 	tap->published = before.fed;
 	tap->room_end = before.fed;
 	atomic_store(&iface->log_tail, before.fed);
@@ -268,8 +272,8 @@ void vmft_tap_keep_from_here(void)
 	atomic_store(&vmft_agent.logging, true);
 }
 
-/* QEMU saves what ftell() says with its state (replay_pre_save()). The attach point is a little
- * later; its position goes beside the state. */
+/* QEMU saves the value of ftell() in its state (replay_pre_save()). The attach point is a little
+ * later; its position is sent beside the state. */
 static int cookie_seek(void *cookie, off64_t *offset, int whence)
 {
 	struct vmft_tap *tap = &vmft_tap;
@@ -281,7 +285,8 @@ static int cookie_seek(void *cookie, off64_t *offset, int whence)
 	return 0;
 }
 
-/* The guest must not run before its backup does, or its first instructions are lost to it. */
+/* The guest must not run before its backup is there, or the backup misses its first instructions.
+ */
 static void wait_for_run(void)
 {
 	uint32_t command;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is written to the guest's memory and images while it runs, as marks in the area that
- * agent and monitor share: an attach copies what is marked in rounds, a checkpoint once an
- * epoch.
+ * What is written to the guest's memory and images while it runs is marked in the area that agent
+ * and monitor share. An attach copies the marked blocks in rounds, a checkpoint once in an epoch.
  *
- * Memory is marked by QEMU's own dirty log, which sees the guest's writes and the devices'
- * (cpu_physical_memory_snapshot_and_clear_dirty(), the log migration uses) on any accelerator and
- * any kernel; images by standing in for the libc calls that QEMU's thread pool writes with.
+ * Writes to memory are found by QEMU's dirty log, the one that migration uses
+ * (cpu_physical_memory_snapshot_and_clear_dirty()). It has the writes of the guest and of devices,
+ * with any accelerator and any kernel. Writes to images are found because this library replaces the
+ * libc calls with which QEMU's thread pool writes.
  */
 #define _GNU_SOURCE
 #include "track.h"
@@ -55,7 +55,7 @@ void vmft_track_mark(struct vmft_region *region, uint64_t first, uint64_t last)
 		atomic_fetch_or(&words[block / 64], UINT64_C(1) << (block % 64));
 }
 
-/* Before the block itself is marked: what is marked may be taken at once. */
+/* Called before the block itself is marked: a marked block may be copied at once. */
 static void mark_parts(struct vmft_area *area, uint32_t disk, uint64_t offset, uint64_t n)
 {
 	_Atomic uint16_t *parts = vmft_disk_parts(area, disk);
@@ -67,9 +67,9 @@ static void mark_parts(struct vmft_area *area, uint32_t disk, uint64_t offset, u
 }
 
 /*
- * Behind the write, not before it: whoever copies clears the mark first and reads then, so a
- * write it has seen half of or not at all sets the mark again. Writes still under way at the
- * attach point there are none, it drains.
+ * The mark is set after the write, not before. Whoever copies clears the mark first and reads then:
+ * a write that the copy has missed, in whole or in part, sets the mark again. At the attach point
+ * no write is under way: the disks are drained first.
  */
 void vmft_track_written(int fd, uint64_t offset, uint64_t n)
 {
@@ -94,7 +94,7 @@ void vmft_track_written(int fd, uint64_t offset, uint64_t n)
 
 /* --- memory --------------------------------------------------------------- */
 
-/* What is found while QEMU's RAMBlocks are gone through. */
+/* For the walk over QEMU's RAMBlocks. */
 struct walk {
 	struct vmft_area *area;
 	uint32_t regions;
@@ -206,10 +206,11 @@ int vmft_track_apply_shadow(struct vmft_area *area, struct vmft_region *region, 
 }
 
 /*
- * All that was written up to now. memory_region_snapshot_and_clear_dirty() would do it block
- * by block, and for each wait until every vCPU has left what it executes (so that a page is
- * not read before a store that was counted already is made, tcg_log_global_after_sync());
- * once for all is enough, and while the guest is stopped there is nobody to wait for.
+ * Visits everything that was written up to now. A page must not be read before a store is made that
+ * has been marked already, so QEMU waits until every vCPU has left what it executes
+ * (tcg_log_global_after_sync()). memory_region_snapshot_and_clear_dirty() would wait once for each
+ * block. Once for all blocks is enough, and while the guest is stopped there is no vCPU to wait
+ * for.
  */
 static int each_dirty(struct vmft_area *area,
 		      int (*visit)(struct vmft_area *area, struct vmft_region *region,
@@ -306,7 +307,7 @@ int vmft_track_begin(struct vmft_area *area)
 	vmft_track.dirty_log = true;
 	atomic_store(&area->disk_overflow, 0);
 	atomic_store(&vmft_track.disks, true);
-	/* All is copied once from now on; what was marked before does not matter. */
+	/* Everything is copied once after this, so marks from before do not matter. */
 	rc = each_dirty(area, forget_dirty);
 	return rc < 0 ? rc : vmft_track_each_ram(area, fill_shadow);
 }

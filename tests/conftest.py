@@ -16,6 +16,7 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(ROOT, "build", "test-logs")
+TABLE = os.path.join(ROOT, "docs", "tests.md")
 SUITES = ("everyday", "all")
 
 sys.dont_write_bytecode = True
@@ -30,7 +31,6 @@ def pytest_addoption(parser):
     group.addoption("--only", action="append", default=[], metavar="NAME",
                     help="the test of this short name; may be given more than once")
     group.addoption("--list-names", action="store_true", help="print the short names and stop")
-    group.addoption("--label", default="", help="put before each short name")
     group.addoption("--results", metavar="FILE",
                     help="append each result to FILE; tests that have one there do not run again")
     group.addoption("--builds", default="", metavar="DIRECTORIES",
@@ -62,17 +62,18 @@ def short_name(item):
     params = dict(item.callspec.params) if hasattr(item, "callspec") else {}
     way = params.pop("way", None)
     words += [str(value) for value in params.values()]
-    return item.config.getoption("--label") + (way.prefix if way else "") + "-".join(words)
+    return (way.prefix if way else "") + "-".join(words)
 
 
 def everyday_reason(item):
     """Why the everyday suite has this test, or None."""
-    mark = item.get_closest_marker("everyday")
-    if not mark:
-        return None
-    reason, *ways = mark.args
     way = item.callspec.params.get("way") if hasattr(item, "callspec") else None
-    return reason if not ways or way in ways else None
+    sanitized = way is not None and way.build != "build"
+    for mark in item.iter_markers("everyday"):
+        reason, *ways = mark.args
+        if way in ways or (not ways and not sanitized):
+            return reason
+    return None
 
 
 def describe(item):
@@ -105,9 +106,9 @@ def pytest_collection_modifyitems(config, items):
               and (not everyday or item.vmft["suite"] == "everyday")
               and item.vmft["name"] not in done]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    # The longest first, so that no process has a long one left when the others are done. How long a
-    # test may take says roughly how long it takes.
-    items[:] = sorted(chosen, key=lambda item: -limit_of(item))
+    # The longest first, so that no process has a long one left when the others are done.
+    seconds = read_seconds()
+    items[:] = sorted(chosen, key=lambda item: -seconds.get(item.vmft["name"], limit_of(item)))
     if config.getoption("--list-names"):
         print("\n".join(item.vmft["name"] for item in chosen))
         items[:] = []
@@ -115,7 +116,17 @@ def pytest_collection_modifyitems(config, items):
 
 def limit_of(item):
     mark = item.get_closest_marker("timeout")
-    return mark.args[0] if mark else 0
+    return mark.args[0] if mark else 20
+
+
+def read_seconds():
+    """How long each test took when docs/tests.md was written."""
+    if not os.path.exists(TABLE):
+        return {}
+    with open(TABLE, encoding="utf-8") as file:
+        rows = [[cell.strip() for cell in line.strip("|\n").split("|")]
+                for line in file if line.startswith("| `")]
+    return {row[0].strip("`"): float(row[3]) for row in rows}
 
 
 def read_results(path):
@@ -128,6 +139,18 @@ def read_results(path):
 
 
 # -- while a test runs
+
+@pytest.fixture(autouse=True)
+def programs(request, monkeypatch):
+    """The programs under test are those of the build that the test's way asks for."""
+    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    build = getattr(params.get("way"), "build", "build")
+    if build != "build":
+        path = os.path.join(ROOT, build, "bin")
+        if not os.path.exists(path):
+            pytest.skip(f"no {build}")
+        monkeypatch.setenv("VMFT_BIN", path)
+
 
 @pytest.fixture
 def name(request):
@@ -167,8 +190,19 @@ class Reporter:
         self.failures = {}  # name: why
         self.cannot = {}  # why: names
         self.passed = 0
-        self.results = config.getoption("--results")
+        self.ends = {}  # of tests that are not over: outcome and why
         self.seconds = {}
+        self.results = config.getoption("--results")
+        for record in read_results(self.results).values():
+            self._count(record["name"], record["outcome"], record["why"])
+
+    def _count(self, name, outcome, why):
+        if outcome == "passed":
+            self.passed += 1
+        elif outcome == "failed":
+            self.failures[name] = why
+        else:
+            self.cannot.setdefault(why, []).append(name)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report):
@@ -177,39 +211,36 @@ class Reporter:
             return
         name = known["name"]
         self.seconds[name] = self.seconds.get(name, 0) + report.duration
-        if report.failed and name not in self.failures:
-            self.failures[name] = getattr(report, "vmft_why", "?")
-        if report.skipped:
-            why = report.longrepr[2].removeprefix("Skipped: ")
-            self.cannot.setdefault(why, []).append(name)
-            self._line(f"note {name}: cannot run here: {why}")
-            self._record(known, "cannot run here")
-        elif report.when == "teardown" and not any(name in names for names in self.cannot.values()):
+        if report.failed:
+            self.ends.setdefault(name, ("failed", getattr(report, "vmft_why", "?")))
+        elif report.skipped:
+            self.ends.setdefault(name, ("cannot run here",
+                                        report.longrepr[2].removeprefix("Skipped: ")))
+        if report.when == "teardown":
             self._finished(known, report)
 
     def _finished(self, known, report):
         name = known["name"]
+        outcome, why = self.ends.pop(name, ("passed", ""))
         for line in report.capstderr.splitlines():
             if line.startswith("    ") and "... " not in line:
                 self._line(line)
         took = f"({self.seconds[name]:.1f} s)"
-        if name in self.failures:
-            self._line(f"FAIL {name}: {self.failures[name]} {took}")
-        else:
-            self.passed += 1
-            self._line(f"ok {name} {took}")
-        self._record(known, "failed" if name in self.failures else "passed")
+        self._line({"passed": f"ok {name} {took}", "failed": f"FAIL {name}: {why} {took}",
+                    "cannot run here": f"note {name}: cannot run here: {why}"}[outcome])
+        self._count(name, outcome, why)
+        self._record(known, outcome, why)
 
     def _line(self, text):
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         reporter.ensure_newline()
         reporter.write_line(text, flush=True)
 
-    def _record(self, known, outcome):
+    def _record(self, known, outcome, why):
         if not self.results:
             return
         with open(self.results, "a", encoding="utf-8") as file:
-            file.write(json.dumps({**known, "outcome": outcome,
+            file.write(json.dumps({**known, "outcome": outcome, "why": why,
                                    "seconds": round(self.seconds[known["name"]], 1)}) + "\n")
 
     @pytest.hookimpl(trylast=True)

@@ -233,7 +233,7 @@ def figures(readings, line):
     certain = [line.off_ms(one) - one.answer_ms for one in readings]
     return {"answers": len(off), "off_ms": sorted(off), "step_ms": max(steps, default=0),
             "behind_ms": max(0, -min(off, default=0)),
-            "ahead_ms": max(0, max(certain, default=0)),
+            "ahead_ms": max([0, *certain]),
             "ppm": Line(readings).ppm if len(off) > 8 else 0.0,
             "answer_ms": sorted(one.answer_ms for one in readings)}
 

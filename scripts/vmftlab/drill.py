@@ -283,7 +283,7 @@ class Drill:
         try:
             self.begin()
             self.go_through()
-        except ERRORS + (FaultError,) as error:
+        except (*ERRORS, FaultError) as error:
             self.problems.append(str(error))
         self.conclude()
         self.result["seconds"] = time.monotonic() - begin
@@ -329,7 +329,7 @@ class Drill:
             self.moves(f"before {kind}")
             fault.prepare()
             self.happen(fault, record)
-        except ERRORS + (FaultError,) as error:
+        except (*ERRORS, FaultError) as error:
             record["problems"].append(str(error))
             self.recover(fault, record)
         finally:

@@ -286,7 +286,8 @@ def _printed(chart, side, namespace):
         if wide < 40 and begin:
             continue
         rows.append(f'<div class="row">{side}<svg {namespace} '
-                    f'style="width:{wide / (PRINTED + GUTTER):.2%}" viewBox="{begin} 0 {wide} {chart.height}">'
+                    f'style="width:{wide / (PRINTED + GUTTER):.2%}" '
+                    f'viewBox="{begin} 0 {wide} {chart.height}">'
                     f'<use href="#time-line"/></svg></div>')
     return f'<div class="printed">{"".join(rows)}</div>'
 

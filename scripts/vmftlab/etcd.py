@@ -15,10 +15,10 @@ import shutil
 import signal
 import subprocess
 
-from .lab import BIN, LabError, tail
+from .lab import LabError, tail
+from .programs import built
 from .net import run
 
-ASK = os.path.join(os.path.dirname(BIN), "tests", "vmft-arbiter-ask")
 HOST_IP = {"A": "10.98.0.1", "B": "10.98.0.2"}
 MEMBER_IP = {1: "10.98.0.11", 2: "10.98.0.12", 3: "10.98.0.13"}
 CLIENT_PORT, PEER_PORT = 2379, 2380
@@ -113,7 +113,8 @@ class Etcd:
         cluster = ",".join(f"{m.name}={m.peer}" for m in self.member.values())
         return ["ip", "netns", "exec", member.ns, "etcd", "--name", member.name,
                 "--data-dir", member.data, "--logger", "zap", "--log-outputs", "stderr",
-                "--listen-client-urls", f"https://0.0.0.0:{CLIENT_PORT}", "--advertise-client-urls", member.url,
+                "--listen-client-urls", f"https://0.0.0.0:{CLIENT_PORT}",
+                "--advertise-client-urls", member.url,
                 "--listen-peer-urls", member.peer, "--initial-advertise-peer-urls", member.peer,
                 "--initial-cluster", cluster, "--initial-cluster-token", self.lab.prefix,
                 "--cert-file", member.cert, "--key-file", member.key,
@@ -179,7 +180,8 @@ class Asker:
         words = {"spec": etcd.spec, "vm": etcd.lab.prefix, "ca": etcd.certificates.ca,
                  "cert": etcd.cert, "key": etcd.key, **changes}
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", etcd.lab.net.host[side], ASK, *words.values()],
+            ["ip", "netns", "exec", etcd.lab.net.host[side],
+             built("../tests/vmft-arbiter-ask"), *words.values()],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
         etcd.lab.processes.append(self.process)
         self.said = self._line()
@@ -204,7 +206,7 @@ class Asker:
     def answer(self):
         line = self._line()
         if not line:
-            raise LabError(f"{ASK} ended with {self.process.wait(10)}")
+            raise LabError(f"vmft-arbiter-ask ended with {self.process.wait(10)}")
         return line
 
     def ask(self, *words):

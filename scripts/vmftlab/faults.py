@@ -14,7 +14,8 @@ import threading
 import time
 
 from . import bare_client, cgroup, netfaults
-from .lab import BIN, process_state
+from .lab import process_state
+from .programs import directory
 from .load import GuestShell
 from .net import CHANNEL_IP, GUEST_IP, run, udp_socket
 
@@ -429,7 +430,7 @@ class ChannelDelay(Fault):
     def inject(self):
         self.delays = []
         for ns in self.lab.net.host.values():
-            self.delays.append(netfaults.Delay(BIN, ns, "chan0", self.MS))
+            self.delays.append(netfaults.Delay(directory(), ns, "chan0", self.MS))
 
     def verify(self):
         took = netfaults.round_trip_ms(self.lab.net.host["A"], CHANNEL_IP["B"])
@@ -501,11 +502,6 @@ class HeartbeatCut(Fault):
 
     def heal(self):
         self.lab.net.mend_heartbeat()
-
-    @classmethod
-    def why_not(cls, _options):
-        from .net import Network
-        return None if hasattr(Network, "cut_heartbeat") else "this lab has no second path"
 
 
 class ClientCut(Fault):
@@ -921,7 +917,8 @@ def _has_nft():
 KINDS = {fault.kind: fault for fault in (
     KillQemu, KillMonitor, StopHost, StopQemu, StopMonitor, PowerOff, ChannelCut, ChannelCutShort,
     ChannelOneWay, ChannelLoss, ChannelDelay, ChannelCap, HeartbeatCut, ClientCut, UplinkLate, ArbiterDown,
-    ArbiterDownChannelCut, ArbiterDownKill, ArbiterWiped, ArbiterUnmounted, Terminate, TapOther, ConsoleStalled, DiskFullBackup, DiskFullPrimary, MemoryPressure,
+    ArbiterDownChannelCut, ArbiterDownKill, ArbiterWiped, ArbiterUnmounted, Terminate, TapOther,
+    ConsoleStalled, DiskFullBackup, DiskFullPrimary, MemoryPressure,
     ClockStep, SlowBackup)}
 
 

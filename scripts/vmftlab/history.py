@@ -262,7 +262,7 @@ class Histories:
             if connection and client == 0:
                 # Or what was written last to a key would never be asked for.
                 all(self._operate(client, connection, Op(client, READ, key)) for key in self.keys)
-        except Exception as error:
+        except Exception as error:  # pylint: disable=broad-exception-caught
             # A client that is gone would be a history that says nothing: progress() tells.
             self.problems.append(f"client {client}: {error!r}")
         finally:

@@ -27,7 +27,7 @@ COUNTED = {7: 6, NET: 10, 23: 5, 27: 9}  # the last four bytes of so many say ho
 def _memory(pid, name):
     """A memfd of a process, by the name it was made with."""
     directory = f"/proc/{pid}/fd"
-    path = next(f"{directory}/{fd}" for fd in os.listdir(directory)
+    path, *_ = (f"{directory}/{fd}" for fd in os.listdir(directory)
                 if os.readlink(f"{directory}/{fd}").startswith(f"/memfd:{name}"))
     with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
         yield memory

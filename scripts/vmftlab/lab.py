@@ -22,9 +22,8 @@ from . import control
 from .net import (CHANNEL_IP, CHANNEL_PORT, GUEST_IP, GUEST_MAC, HEARTBEAT_IP, HEARTBEAT_PORT,
                   Network, run, tcp_connect)
 from .pcap import Capture
+from .programs import ROOT, built
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("VMFT_BIN", os.path.join(ROOT, "build", "bin"))
 # VMFT_QEMU: another QEMU binary than the default one
 
 MEMORY_MB = {"tiny": 256, "debian": 512, "bare": 256}
@@ -299,11 +298,11 @@ class Lab:
         if side.clock:
             # The agent is preloaded behind it.
             command += [f"VMFT_CLOCK_STEP={side.clock}",
-                        f"LD_PRELOAD={os.path.join(BIN, 'vmft-clockstep.so')}"]
+                        f"LD_PRELOAD={built('vmft-clockstep.so')}"]
         inside = inside or self.inside.get(name)
         if inside:
             command += ["sh", "-c", f'{inside}; exec "$@"', "sh"]
-        command += [os.path.join(BIN, "vmft-qemu"), *(args or self._args_of(name))]
+        command += [built("vmft-qemu"), *(args or self._args_of(name))]
         return self._start_process(side, command)
 
     def _args_of(self, name):
@@ -561,7 +560,7 @@ class Lab:
     def vmft(self, *words, side="A"):
         """The command line tool on a side's host; what it printed and its exit code."""
         done = subprocess.run(["ip", "netns", "exec", self.side[side].ns,
-                               os.path.join(BIN, "vmft"), *words], stdin=subprocess.DEVNULL,
+                               built("vmft"), *words], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               timeout=PATIENCE_S, check=False)
         return done.stdout, done.returncode

@@ -10,7 +10,8 @@ import subprocess
 import threading
 import time
 
-from .lab import BIN, PATIENCE_S, LabError
+from .lab import PATIENCE_S, LabError
+from .programs import built
 from .net import GUEST_IP
 
 SHELL_PORT = 7778
@@ -26,7 +27,7 @@ class Writer:
         self.protocol = protocol
         self.record = os.path.join(lab.dir, f"{name}.record")
         self.until = os.path.join(lab.dir, f"{name}.until")
-        self.command = [os.path.join(BIN, "vmft-load"), "--host", GUEST_IP,
+        self.command = [built("vmft-load"), "--host", GUEST_IP,
                         "--protocol", protocol, "--json", "--record", self.record,
                         "--until-file", self.until, "--connections", str(connections),
                         "--interval-ms", str(interval_ms)]

@@ -9,7 +9,8 @@ import json
 import os
 
 from . import wirecheck
-from .lab import BIN, LabError
+from .lab import LabError
+from .programs import built
 from .net import run
 from .pcap import RARP
 
@@ -162,5 +163,5 @@ def read_epochs(path):
 
 def _entries(path, *options):
     """Of a file that may still be written: a torn end is no error."""
-    done = run(os.path.join(BIN, "vmft-logdump"), "--json", *options, path, timeout=120)
+    done = run(built("vmft-logdump"), "--json", *options, path, timeout=120)
     return [json.loads(line) for line in done.stdout.splitlines()]

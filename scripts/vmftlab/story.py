@@ -11,7 +11,8 @@ import time
 
 from .bare import BareGuest, BareWriter
 from .control import ControlError
-from .lab import BIN, PATIENCE_S, Lab, LabError, close_all, handle_signals, progress
+from .lab import PATIENCE_S, Lab, LabError, close_all, handle_signals, progress
+from .programs import built
 from .load import Writer
 from .net import GUEST_IP
 
@@ -174,7 +175,7 @@ class Show:
                "bare": f"ping {GUEST_IP}"}[lab.image]
         print(f"\nThe survivor is left running:\n"
               f"  {client} {ask}\n"
-              f"  {BIN}/vmft status {lab.side[self.live].control}\n"
+              f"  {built('vmft')} status {lab.side[self.live].control}\n"
               f"  tail -f {lab.side[self.live].console_path}\n"
               f"  scripts/demo --stop {lab.prefix}    # removes it")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the tests share: the ways to protect a guest, what a test may assert, the pair under load."""
+"""What the tests share: the ways to protect a guest, checks, the pair under load."""
 
 import contextlib
 import os
@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from vmftlab.bare import BareLoad
+from marks import everyday, full  # pylint: disable=unused-import
+from vmftlab.bare import BareLoad, BareWriter
 from vmftlab.lab import KVM, ROOT, Lab, has_kvm
-from vmftlab.load import Workload
+from vmftlab.load import Workload, Writer
 
 LOGS = os.path.join(ROOT, "build", "test-logs")
 
@@ -21,15 +22,20 @@ class Failure(AssertionError):
 
 
 class Way:
-    """How the guest of a drill is protected: what its lab is made with."""
+    """How the guest of a test is protected: the options of its lab, and the build that protects it."""
 
-    def __init__(self, prefix, strategy, **options):
+    def __init__(self, prefix, strategy, build="build", **options):
         self.prefix = prefix  # of the test's name
         self.strategy = strategy
+        self.build = build
         self.options = options
 
     def lab(self, name, **more):
         return lab(name, **{**self.options, **more})
+
+    def sanitized(self):
+        """The same with programs that AddressSanitizer and UBSan watch; see no_findings()."""
+        return Way(f"asan-{self.prefix}", self.strategy, "build-asan", **self.options)
 
     def __str__(self):
         return self.prefix.rstrip("-") or self.strategy
@@ -48,6 +54,8 @@ LOCKSTEP = Way("", "lockstep")
 CHECKPOINT = Way("checkpoint-", "checkpoint", smp=2)
 BOTH = (LOCKSTEP, CHECKPOINT)
 TCG_1, TCG_2, KVM_1, KVM_2 = (bare(accel, smp) for accel in ("tcg", "kvm") for smp in (1, 2))
+ASAN_LOCKSTEP, ASAN_CHECKPOINT, ASAN_TCG_1 = (
+    way.sanitized() for way in (LOCKSTEP, CHECKPOINT, TCG_1))
 
 
 def ways(*several):
@@ -89,7 +97,7 @@ def lab(name, **options):
 
 
 def no_findings(made):
-    """What a sanitizer says of a monitor built with one (VMFT_BIN) fails the test."""
+    """What a sanitizer says of a monitor that was built with one fails the test."""
     for side in made.side.values():
         for line in side.log_lines():
             check("Sanitizer" not in line and "runtime error:" not in line, line)
@@ -105,6 +113,16 @@ def keep_logs(made, name):
             file.write(f"{side}: {made.peek(side)}\n")
 
 
+def workload(pair, **options):
+    """Clients of each kind that the pair's guest serves."""
+    return (BareLoad if pair.image == "bare" else Workload)(pair, **options)
+
+
+def writer_to(pair, **options):
+    """A client that writes. That of the bare guest always waits for its answer."""
+    return BareWriter(pair) if pair.image == "bare" else Writer(pair, **options)
+
+
 class Loaded:
     """A protected pair under network and disk load while a client writes.
 
@@ -115,7 +133,7 @@ class Loaded:
 
     def __init__(self, pair, **load):
         self.pair = pair
-        self.load = (BareLoad if pair.image == "bare" else Workload)(pair, **load)
+        self.load = workload(pair, **load)
         self.fault_at = 0  # time.time_ns()
 
     def start(self):
@@ -223,4 +241,3 @@ def one_line(side, pattern_text):
 def note(text):
     """For figures worth seeing in the test's output."""
     print(f"    {text}", file=sys.stderr, flush=True)
-

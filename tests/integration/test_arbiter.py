@@ -9,7 +9,8 @@ import os
 import shutil
 import time
 
-from harness import BOTH, LOCKSTEP, Loaded, captures_whole, check, equal, lab, note, silent, ways
+from harness import (ASAN_LOCKSTEP, BOTH, LOCKSTEP, Loaded, TCG_1, captures_whole, check, equal,
+                     everyday, full, lab, note, silent, ways)
 from test_failover import backup_took_over, primary_went_on
 from test_bad_input import ARBITER, CONFIG, PEER, refused
 from vmftlab.etcd import Asker, Certificates, Etcd
@@ -73,7 +74,8 @@ def generations(directory):
                   if ".gen-" in name and not name.startswith("."))
 
 
-@ways(*BOTH)
+@everyday("a share that is gone lets nobody go on", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_arbiter_unmounted(name, way):
     """The share is gone on the backup's host: what is mounted there now lets it go nowhere."""
     with way.lab(name) as pair:
@@ -100,7 +102,8 @@ def test_arbiter_unmounted(name, way):
         captures_whole(pair)
 
 
-@ways(*BOTH)
+@everyday("an arbiter without records lets nobody go on", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_arbiter_wiped(name, way):
     """Nobody goes on by an arbiter without records; with them back, one does."""
     with way.lab(name) as pair:
@@ -127,7 +130,8 @@ def test_arbiter_wiped(name, way):
         captures_whole(pair)
 
 
-@ways(*BOTH)
+@everyday("two directories of one name make no pair", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_arbiter_not_shared(name, way):
     """Two directories of one name, each with a generation 1: found out before there is a pair."""
     with way.lab(name, captures=False) as pair:
@@ -147,6 +151,7 @@ def test_arbiter_not_shared(name, way):
         equal(pair.side["A"].console(), b"", "console of a guest that must not have run")
 
 
+@everyday("a directory that is copied one way makes no pair")
 def test_arbiter_replica(name):
     """The backup's directory shows what the primary writes, but nothing the other way round: the
     primary finds that out."""
@@ -163,6 +168,7 @@ def test_arbiter_replica(name):
         equal(pair.state("B"), "forming", "state of the backup")
 
 
+@everyday("a QEMU that does not start leaves the VM free", LOCKSTEP)
 @ways(*BOTH)
 def test_start_that_fails(name, way):
     """A QEMU that does not come up leaves the VM free: nobody has to be asked."""
@@ -177,7 +183,8 @@ def test_start_that_fails(name, way):
         equal(pair.status("A")["generation"], 2, "generation of the second start")
 
 
-@ways(*BOTH)
+@everyday("a person is asked once when both hosts are lost", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_declare_dead(name, way):
     """Both hosts are lost at once, after a failover: a person is asked once, and numbers go on."""
     with way.lab(name, captures=False) as pair:
@@ -209,7 +216,8 @@ def test_declare_dead(name, way):
         equal(generations(pair.arbiter), ["1", "2", "3"], "generations on record")
 
 
-@ways(*BOTH)
+@everyday("a failover by a real etcd cluster", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_etcd_kill9_qemu(name, way):
     with way.lab(name) as pair:
         etcd = Etcd(pair)
@@ -225,6 +233,7 @@ def test_etcd_kill9_qemu(name, way):
         captures_whole(pair)
 
 
+@full("etcd-claims asks members that are gone; this adds a guest")
 @ways(LOCKSTEP)
 def test_etcd_member_dead(name, way):
     """The one that is asked first is gone, and with it the leader or a follower."""
@@ -237,7 +246,8 @@ def test_etcd_member_dead(name, way):
         captures_whole(pair)
 
 
-@ways(LOCKSTEP)
+@everyday("without a majority nobody goes on", TCG_1)
+@ways(LOCKSTEP, ASAN_LOCKSTEP, TCG_1)
 def test_etcd_no_quorum(name, way):
     """Nobody may go on; when a majority is back, exactly one does."""
     with way.lab(name) as pair:
@@ -263,7 +273,8 @@ def test_etcd_no_quorum(name, way):
         captures_whole(pair)
 
 
-@ways(LOCKSTEP)
+@everyday("the side that cannot reach the cluster loses", TCG_1)
+@ways(LOCKSTEP, TCG_1)
 def test_etcd_host_cut(name, way):
     """The primary, which asks first, cannot reach the cluster: it waits, and the backup wins."""
     with way.lab(name) as pair:
@@ -284,6 +295,7 @@ def test_etcd_host_cut(name, way):
         captures_whole(pair)
 
 
+@full("stale-generation sees the rule, etcd-claims the records")
 @ways(LOCKSTEP)
 def test_etcd_stale_generation(name, way):
     """A primary that slept through two failovers loses, though its generation's record is gone."""
@@ -309,6 +321,7 @@ def test_etcd_stale_generation(name, way):
         captures_whole(pair)
 
 
+@full("guest-shutdown sees the end, etcd-claims the records")
 @ways(LOCKSTEP)
 def test_etcd_guest_shutdown(name, way):
     """A guest that ended in order is on record as ended, and may be started again."""
@@ -327,6 +340,7 @@ def test_etcd_guest_shutdown(name, way):
         equal(pair.status("A")["generation"], 2, "generation of the second start")
 
 
+@everyday("a backup that cannot ask refuses nobody")
 def test_etcd_hello_waits(name):
     """A backup that cannot ask which generation is the latest takes no primary, and refuses none."""
     with lab(name, captures=False) as pair:
@@ -345,6 +359,7 @@ def test_etcd_hello_waits(name):
         equal(pair.status("B")["arbiter_error"], None, "arbiter_error afterwards")
 
 
+@everyday("the backend against a real cluster, raced")
 def test_etcd_claims(name):
     """The backend against a real cluster, without guests."""
     with lab(name, captures=False) as pair, contextlib.ExitStack() as stack:
@@ -453,6 +468,7 @@ def other_vms(etcd, a):
     equal(a.ask("latest"), latest, "the record of the VM in between")
 
 
+@everyday("certificates that do not fit are refused")
 def test_etcd_refused(name):
     """Who is not let in, or is not sure whom it talks to, does not start: one line, nothing ran."""
     with lab(name, captures=False) as pair:

@@ -15,9 +15,12 @@ import time
 
 import pytest
 
-from harness import BOTH, CHECKPOINT, LOCKSTEP, captures_whole, check, equal, note, silent, ways
-from vmftlab.lab import BIN, PAIRED, READY
-from vmftlab.load import GuestShell, Workload, Writer
+from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, CHECKPOINT, LOCKSTEP, TCG_1,
+                     captures_whole, check, equal, everyday, full, note, silent, ways, workload,
+                     writer_to)
+from vmftlab.lab import PAIRED, READY
+from vmftlab.programs import directory, built
+from vmftlab.load import GuestShell
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, HEARTBEAT_IP, HEARTBEAT_PORT
 
 MIB = 1 << 20
@@ -49,12 +52,14 @@ def phase(pair, side="A"):
     return found["attach_phase"] if found else None
 
 
+@full("divergence and reprotect compare a few attaches; this finds what is rare")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(900)
 def test_attach_thirty(name, way):
     attaches(name, way, 30)
 
 
+@full("reprotect does a few attaches; this finds what is rare")
 @ways(CHECKPOINT)
 @pytest.mark.timeout(400)
 def test_attach_ten(name, way):
@@ -69,7 +74,7 @@ def attaches(name, way, count):
     """
     # A guest that is kept frozen lets nothing be replayed: that is no lag of the backup's.
     with alone(name, way, pair={"silence-ms": "20000"}) as pair:
-        load = Workload(pair)
+        load = workload(pair)
         load.start()
         load.wait_progress("before")
         stuns = []
@@ -111,6 +116,7 @@ def unprotect(pair, live, other):
     pair.wait_state(live, "alone", "attaching")
 
 
+@full("the default board is loaded by every attach; this loads another, again and again")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(600)
 def test_attach_q35(name, way):
@@ -121,7 +127,7 @@ def test_attach_q35(name, way):
         start_alone(pair)
         attach_compared(pair, "A", "B", "of an idle guest")
         unprotect(pair, "A", "B")
-        load = Workload(pair)
+        load = workload(pair)
         load.start()
         load.wait_progress("before")
         attach_compared(pair, "A", "B", "under load")
@@ -143,6 +149,7 @@ def for_ever_booting(args):
     return [*args[:at], f"{args[at]} rdinit=/bin/busybox -- reboot -f", *args[at + 1:]]
 
 
+@full("firmware runs while a backup is attached: rare in use, slow to meet")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_attach_booting(name, way):
@@ -161,6 +168,7 @@ def test_attach_booting(name, way):
             pair.wait_following()
 
 
+@full("the state of one device; disks and cards are in every attach of the everyday suite")
 @ways(LOCKSTEP)
 def test_attach_rng(name, way):
     """The random generator's timer, which gives the guest its quota anew, is in no saved state:
@@ -184,11 +192,12 @@ def test_attach_rng(name, way):
                 unprotect(pair, "A", "B")
 
 
+@everyday("a guest that began alone is protected and survives its host", LOCKSTEP)
 @ways(*BOTH)
 def test_attach_then_failover(name, way):
     """A guest that ran alone is protected, survives its host, and reboots on the new one."""
     with alone(name, way, captures=True) as pair:
-        load = Workload(pair)
+        load = workload(pair)
         load.start()
         load.wait_progress("before")
         pair.start_backup("B")
@@ -210,13 +219,15 @@ def test_attach_then_failover(name, way):
                   "the guest to boot on the new host")
 
 
-@ways(*BOTH)
+@everyday("attaches without a bad access or undefined behaviour", ASAN_CHECKPOINT)
+@everyday("roles change again and again, the image is copied each time")
+@ways(*BOTH, ASAN_LOCKSTEP, ASAN_CHECKPOINT)
 @pytest.mark.timeout(400)
 def test_reprotect(name, way):
     """A fails to B, B is protected by A, B fails to A; the backup dies, and another comes."""
     with way.lab(name, captures=False) as pair:
         pair.start_protected()
-        writer = Writer(pair)
+        writer = writer_to(pair)
         writer.start()
         live, other = "A", "B"
         for _ in range(2):
@@ -234,7 +245,7 @@ def test_reprotect(name, way):
         pair.wait_attached(live, other)
         pair.wait_following(live, other)
         writer.stop()
-        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+        equal(writer.verify(), (writer.stored(), 0), "writes verified and lost")
 
 
 # --- faults in each phase -----------------------------------------------------
@@ -284,7 +295,7 @@ def goes_on(pair, writer, what):
 
 def fault_in_each_phase(name, way, phases, fault, heal, expect):
     with alone(name, way) as pair:
-        writer = Writer(pair, interval_ms=10)
+        writer = writer_to(pair, interval_ms=10)
         writer.start()
         for wanted in phases:
             failures = pair.status("A")["attach_failures"]
@@ -306,9 +317,10 @@ def fault_in_each_phase(name, way, phases, fault, heal, expect):
         equal(pair.status("A")["attach_error"], "", "error after an attach that went well")
         pair.wait_following()
         writer.stop()
-        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+        equal(writer.verify(), (writer.stored(), 0), "writes verified and lost")
 
 
+@everyday("an attach that fails in each of its phases leaves the guest alone", LOCKSTEP)
 @ways(*BOTH)
 @pytest.mark.timeout(600)
 def test_attach_backup_killed(name, way):
@@ -316,6 +328,7 @@ def test_attach_backup_killed(name, way):
                         lambda pair: None, "connection|silent|guest died")
 
 
+@full("attach-backup-killed ends the same phases; drill-channel cuts the channel")
 @ways(*BOTH)
 @pytest.mark.timeout(600)
 def test_attach_channel_cut(name, way):
@@ -323,6 +336,7 @@ def test_attach_channel_cut(name, way):
                         lambda pair: pair.net.mend_channel(), "connection|silent")
 
 
+@full("attach-backup-killed ends the same phases")
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_attach_qemu_killed(name, way):
@@ -332,12 +346,13 @@ def test_attach_qemu_killed(name, way):
 
 
 # A backup with checkpoint runs nothing that could stand still: test_checkpoint.py.
-@ways(LOCKSTEP)
+@everyday("the backup's file system fills up in the copy")
+@ways(LOCKSTEP, ASAN_LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_attach_target_full(name, way):
     """The backup's image is on a file system that fills up, in the copy and behind it."""
     with alone(name, way) as pair:
-        writer = Writer(pair, interval_ms=10)
+        writer = writer_to(pair, interval_ms=10)
         writer.start()
         shell = GuestShell(pair)
         shell.run("dd if=/dev/urandom of=/mnt/fill bs=1M count=8; sync")
@@ -379,10 +394,11 @@ def test_attach_target_full(name, way):
         pair.attach_now("A")
         pair.wait_attached("A", "B")
         writer.stop()
-        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+        equal(writer.verify(), (writer.stored(), 0), "writes verified and lost")
 
 
-@ways(*BOTH)
+@everyday("a half-made backup never goes live", TCG_1)
+@ways(*BOTH, TCG_1)
 @pytest.mark.timeout(400)
 def test_attach_primary_killed(name, way):
     """An unprotected guest dies with its host: the half-made backup must never go live."""
@@ -413,11 +429,12 @@ def refused(pair, pattern, what):
     equal(pair.state("A") in ("alone", "attaching"), True, "the primary goes on")
 
 
+@everyday("what an attach is refused for, at both ends", LOCKSTEP)
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_attach_refused(name, way):
     with alone(name, way) as pair:
-        writer = Writer(pair, interval_ms=10)
+        writer = writer_to(pair, interval_ms=10)
         writer.start()
         target = pair.side["B"].disk
         size = os.path.getsize(pair.side["A"].disk)
@@ -447,10 +464,11 @@ def test_attach_refused(name, way):
         pair.start_backup("B")
         pair.wait_attached("A", "B")
         writer.stop()
-        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+        equal(writer.verify(), (writer.stored(), 0), "writes verified and lost")
 
 
-@ways(*BOTH)
+@everyday("reprotect = manual, and a start that a person ends the wait of", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_attach_by_hand(name, way):
     """reprotect = manual; and a primary that waits for its backup can be told not to."""
     with way.lab(name, captures=False, pair={"reprotect": "manual"}) as pair:
@@ -473,7 +491,8 @@ def test_attach_by_hand(name, way):
 
 
 # Before there is a strategy.
-@ways(LOCKSTEP)
+@everyday("a side that was killed can be started at once", TCG_1)
+@ways(LOCKSTEP, TCG_1)
 def test_restart_at_once(name, way):
     """A side that was killed may be started again without waiting for the kernel to have closed
     what the dead monitor's io_uring held: its socket still answers, its process is gone."""
@@ -492,6 +511,7 @@ def test_restart_at_once(name, way):
             pair.start_backup("B")
 
 
+@full("a third host is another address in the same exchange as reprotect")
 @ways(*BOTH)
 def test_attach_spare(name, way):
     """A third host takes the place of one that does not come back."""
@@ -502,7 +522,7 @@ def test_attach_spare(name, way):
             file.write(f"[spare]\nchannel = {CHANNEL_IP['A']}:{CHANNEL_PORT + 1}\n"
                        f"heartbeat = {HEARTBEAT_IP['A']}:{HEARTBEAT_PORT + 1}\n"
                        f"control = {control}\n")
-        writer = Writer(pair)
+        writer = writer_to(pair)
         writer.start()
         pair.start_backup("B")
         pair.wait_attached("A", "B")
@@ -517,17 +537,18 @@ def test_attach_spare(name, way):
         seen = len(writer.acks())
         pair.wait(lambda: len(writer.acks()) > seen + 5, "writes on the spare host")
         writer.stop()
-        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+        equal(writer.verify(), (writer.stored(), 0), "writes verified and lost")
 
 
 # --- output, time, memory -----------------------------------------------------
 
 
-@ways(*BOTH)
+@everyday("output is free during an attach and held from the pair on", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_attach_output_open(name, way):
     """Output leaves at once while a backup is attached, and waits for acks once there is a pair."""
     with alone(name, way, captures=True) as pair:
-        writer = Writer(pair, interval_ms=10)
+        writer = writer_to(pair, interval_ms=10)
         writer.start()
         start_held(pair)
         lead_to(pair, "catching-up")
@@ -552,7 +573,7 @@ def test_attach_output_open(name, way):
         seen = len(writer.acks())
         pair.wait(lambda: len(writer.acks()) > seen + 5, "writes after the acks")
         writer.stop()
-        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+        equal(writer.verify(), (writer.stored(), 0), "writes verified and lost")
         captures_whole(pair)
 
 
@@ -561,6 +582,7 @@ def anon_kb(pid):
         return int(re.search(r"RssAnon:\s+(\d+) kB", file.read())[1])
 
 
+@full("the guest's throttle is under test in lag; this takes a minute of copying")
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_attach_slow_link(name, way):
@@ -591,6 +613,7 @@ def test_attach_slow_link(name, way):
         pair.wait(lambda: pair.status("A")["throttle_permille"] < 900, "its speed back", 60)
 
 
+@everyday("images that keep tables in QEMU's memory are copied and replayed", LOCKSTEP)
 @ways(*BOTH)
 def test_attach_qcow2(name, way):
     """Images that keep tables in QEMU's memory, and a target that is an older copy."""
@@ -602,7 +625,7 @@ def test_attach_qcow2(name, way):
             args[side] = [word.replace("format=raw", "format=qcow2") for word in args[side]]
         pair.start_side("A", args=args["A"])
         pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
-        load = Workload(pair)
+        load = workload(pair)
         load.start()
         load.wait_progress("before")
         pair.start_side("B", role="backup", args=args["B"])
@@ -660,6 +683,7 @@ def guest_reads(pair, sums, what):
     shell.close()
 
 
+@full("images that nobody writes are compared by unit tests; this sees QEMU's locks")
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_attach_read_only(name, way):
@@ -720,22 +744,23 @@ exec %s/vmft-monitor "$@"
 def lying_programs(pair):
     there = f"{pair.dir}/bin"
     os.mkdir(there)
-    for name in os.listdir(BIN):
+    for name in os.listdir(directory()):
         if name != "vmft-monitor":
-            shutil.copy(os.path.join(BIN, name), there)
+            shutil.copy(built(name), there)
     with open(f"{there}/vmft-monitor", "w", encoding="utf-8") as file:
-        file.write(LYING_MONITOR % BIN)
+        file.write(LYING_MONITOR % directory())
     os.chmod(f"{there}/vmft-monitor", 0o755)
     return there
 
 
+@everyday("QEMU's reason why it cannot load the state reaches the primary", CHECKPOINT)
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_attach_unloadable(name, way):
     """A backup whose QEMU cannot load the guest's state is refused with QEMU's own reason, before
     there is a pair, and as often as it comes; the guest goes on alone."""
     with alone(name, way) as pair:
-        writer = Writer(pair, interval_ms=10)
+        writer = writer_to(pair, interval_ms=10)
         writer.start()
         pair.wait(lambda: len(writer.acks()) > 5, "writes")
         there = lying_programs(pair)
@@ -759,4 +784,4 @@ def test_attach_unloadable(name, way):
         before = len(writer.acks())
         pair.wait(lambda: len(writer.acks()) > before, "writes after the failover")
         writer.stop()
-        equal(writer.verify(), (len(writer.acks()), 0), "writes verified and lost")
+        equal(writer.verify(), (writer.stored(), 0), "writes verified and lost")

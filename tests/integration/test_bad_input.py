@@ -17,8 +17,9 @@ import sys
 import threading
 import time
 
-from harness import BOTH, check, equal, lab, note, one_line, paired, ways
-from vmftlab.lab import BIN
+from harness import (ASAN_LOCKSTEP, BOTH, LOCKSTEP, check, equal, everyday, full, lab, note,
+                     one_line, paired, ways)
+from vmftlab.programs import built
 from vmftlab.load import Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, run, tcp_connect, tcp_socket
 from vmftlab.wirecheck import Digests
@@ -46,6 +47,7 @@ def refused(pair, side, code, pattern, **start):
     os.truncate(made.log_path, 0)
 
 
+@everyday("refusals of the pair file, by the real programs")
 def test_bad_configuration(name):
     with lab(name, captures=False) as pair:
         bad = os.path.join(pair.dir, "bad.conf")
@@ -65,6 +67,7 @@ def test_bad_configuration(name):
         refused(pair, "A", CONFIG, r"bad\.conf:\d+: ", pair_file=bad)
 
 
+@everyday("refusals of QEMU and of its machine, by the real QEMU")
 def test_bad_qemu_and_machine(name):
     with lab(name, captures=False) as pair:
         bad = os.path.join(pair.dir, "bad.conf")
@@ -91,6 +94,7 @@ def test_bad_qemu_and_machine(name):
                 *(a for a in args if a != "-drive" and not a.startswith("file=/")), *more])
 
 
+@everyday("refusals of images")
 def test_bad_images(name):
     with lab(name, captures=False) as pair:
         missing = os.path.join(pair.dir, "missing.raw")
@@ -109,6 +113,7 @@ def saved_logs(pair, count):
     return pair.write_pair(os.path.join(pair.dir, "saves.conf"), save_log=directory)
 
 
+@everyday("refusals of addresses and of the arbiter's directory")
 def test_bad_addresses_and_arbiter(name):
     with lab(name, captures=False) as pair:
         with contextlib.closing(tcp_socket(pair.net.host["B"])) as taken:
@@ -162,15 +167,16 @@ def refuses_peer(name, prepare, pattern):
         equal(code, PEER, "exit code of the refused primary")
 
 
+@everyday("two images that differ make no pair")
 def test_different_disks(name):
     def prepare(pair):
         with open(pair.side["B"].disk, "r+b") as file:
             file.seek(40 << 20)
             file.write(b"one sector differs")
-        return None
     refuses_peer(name, prepare, r"disk")
 
 
+@everyday("two sizes of memory make no pair")
 def test_different_memory(name):
     refuses_peer(name, lambda pair: pair.qemu_args("A", memory=192), r"machine")
 
@@ -179,6 +185,7 @@ PLAIN_TAP = f'set -- {sys.executable} {os.path.dirname(os.path.abspath(__file__)
             f'9 tap0 "$@"'
 
 
+@everyday("two kinds of tap make no pair")
 def test_different_taps(name):
     """What QEMU offers its guest depends on the tap: a side whose tap can do less could not load
     the other's state. Each difference is named before the guest runs."""
@@ -250,7 +257,9 @@ def old_frame(version):
     return struct.pack(">IHHQQQII", FRAME_MAGIC, version, 1, 0, 0, 0, 0, 0)
 
 
-@ways(*BOTH)
+@everyday("garbage causes no bad access or undefined behaviour", ASAN_LOCKSTEP)
+@everyday("a running guest survives garbage on the channel", LOCKSTEP)
+@ways(*BOTH, ASAN_LOCKSTEP)
 def test_garbage_on_channel(name, way):
     with way.lab(name, captures=False) as pair:
         serving = Serving(pair)
@@ -273,6 +282,7 @@ def test_garbage_on_channel(name, way):
         serving.finish()
 
 
+@everyday("a stopped monitor and one without descriptors are reported")
 def test_monitor_in_trouble(name):
     """Of a monitor that is stopped a person hears; one without descriptors says so and waits."""
     with lab(name, captures=False) as pair:
@@ -338,7 +348,7 @@ def processor_seconds(pid):
 
 
 def vmft(pair, verb):
-    return run(os.path.join(BIN, "vmft"), "--timeout", "1", verb, pair.side["B"].control,
+    return run(built("vmft"), "--timeout", "1", verb, pair.side["B"].control,
                check=False, timeout=60)
 
 
@@ -378,6 +388,7 @@ def foreigner(pair):
     pair.wait_said("B", r"10\.99\.0\.9 connected .* no host of the pair file", 20)
 
 
+@everyday("a peer of another version is refused before there is a pair")
 def test_peer_of_another_version(name):
     """Before there is a pair: the backup says so and waits for a better one."""
     with lab(name, captures=False) as pair:
@@ -416,6 +427,7 @@ def hello_of(pair):
     return said
 
 
+@everyday("a hello with a record that is not the arbiter's gets no backup")
 def test_stranger_says_hello(name):
     """Somebody who knows all of a primary but the record it has at the arbiter gets no backup, and
     the backup wins no generation by what he says then."""
@@ -477,10 +489,12 @@ def garbage_in_ring(name, offset, **pair_keys):
         serving.finish()
 
 
+@everyday("a guest that writes nonsense to the log's head is fenced")
 def test_garbage_in_ring_head(name):
     garbage_in_ring(name, IFACE_LOG_HEAD)
 
 
+@full("garbage-in-ring-head sees the same check of the other field; this takes a minute")
 def test_garbage_in_ring_tail(name):
     # The agent looks there only when it runs out of room.
     garbage_in_ring(name, IFACE_LOG_TAIL, **{"log-bytes": 1 << 20})
@@ -496,6 +510,7 @@ def iface_path(pid):
     return None
 
 
+@everyday("a VM that did not end in order is not started twice")
 def test_arbiter_says_somebody_runs_it(name):
     """A VM whose generation did not end in order is not started a second time."""
     with lab(name, captures=False) as pair:
@@ -509,6 +524,7 @@ def test_arbiter_says_somebody_runs_it(name):
         refused(pair, "A", ARBITER, r"generation 1 .*held|generation 2 .*held")
 
 
+@everyday("a primary of an old generation gets no backup")
 def test_stale_generation(name):
     """A primary whose generation is not the latest gets no backup."""
     with lab(name, captures=False) as pair:

@@ -10,11 +10,10 @@ import time
 
 import pytest
 
-from harness import (CHECKPOINT, KVM_1, KVM_2, Loaded, TCG_1, TCG_2, Way, check, clock_reading,
-                     equal, lab, note, paired, ways)
+from harness import (ASAN_TCG_1, CHECKPOINT, KVM_1, KVM_2, Loaded, TCG_1, TCG_2, Way, check,
+                     clock_reading, equal, everyday, full, lab, note, paired, ways)
 from vmftlab.bare import BareGuest, BareWriter
-from vmftlab.lab import READY
-from vmftlab.load import GuestShell, Pings, Writer
+from vmftlab.load import GuestShell, Pings
 
 MIB = 1 << 20
 
@@ -53,6 +52,7 @@ def one_writer(name, way, words):
     return way.lab(name, captures=False, append=words)
 
 
+@everyday("pages that a processor writes are in the epoch")
 @ways(TCG_2, KVM_2)
 def test_writer_processors(name, way):
     with one_writer(name, way, "dirty=64 dma=0 blk=0 delay=500") as pair:
@@ -67,6 +67,7 @@ def test_writer_processors(name, way):
         alone.survive()
 
 
+@everyday("pages that a device model writes are in the epoch")
 @ways(TCG_1, KVM_1)
 def test_writer_devices(name, way):
     """QEMU's main loop and the vCPU's thread on its behalf: DMA of fw_cfg."""
@@ -84,6 +85,7 @@ def test_writer_devices(name, way):
         alone.survive()
 
 
+@everyday("pages that a received frame writes are in the epoch")
 @ways(TCG_1, KVM_1)
 def test_writer_packets(name, way):
     """The main loop: frames that come in."""
@@ -100,6 +102,7 @@ def test_writer_packets(name, way):
         pings.stop()
 
 
+@everyday("pages that QEMU's thread pool writes are in the epoch")
 @ways(TCG_1, KVM_1)
 def test_writer_threads(name, way):
     """QEMU's thread pool: blocks that are read from the disk. The guest looks at each."""
@@ -114,10 +117,11 @@ def test_writer_threads(name, way):
         alone.survive()
 
 
+@full("writer-threads on the bare guest sees the same writer")
 @ways(CHECKPOINT)
 def test_writer_threads_of_linux(name, way):
     """The same in large blocks, without the guest's page cache."""
-    script = ("while true; do dd if=/mnt/fill bs=256k iflag=direct 2>/dev/null | sha256sum; done")
+    script = "while true; do dd if=/mnt/fill bs=256k iflag=direct 2>/dev/null | sha256sum; done"
     with way.lab(name, captures=False) as pair:
         pair.start_protected()
         shell = GuestShell(pair)
@@ -143,6 +147,7 @@ def test_writer_threads_of_linux(name, way):
         shell.close()
 
 
+@everyday("all writers at once, compared whole")
 @ways(TCG_2, KVM_2)
 def test_compare_ten(name, way):
     """All writers at once, under load: the same memory and the same disk, ten times."""
@@ -161,7 +166,9 @@ def test_compare_ten(name, way):
 # --- large epochs ----------------------------------------------------------------
 
 
-@ways(TCG_1, KVM_2)
+@everyday("torn epochs cause no bad access or undefined behaviour", ASAN_TCG_1)
+@everyday("an epoch that ends in the middle is thrown away whole")
+@ways(TCG_1, KVM_2, ASAN_TCG_1)
 def test_torn_epoch(name, way):
     """Epochs larger than staging, compared; then one is torn: its primary dies as it sends it."""
     pages = 30000
@@ -238,6 +245,7 @@ def stopped_for_long(pair, guest, which):
     check(abs(lost) < FROZEN_SECONDS * 1e9 / 10, "the guest's clock stood still")
 
 
+@everyday("the guest's clock keeps up although it is stopped for each epoch", TCG_2, KVM_2)
 @ways(TCG_2, KVM_1, KVM_2)
 @pytest.mark.timeout(240 + CLOCK_SECONDS)
 def test_guest_clock(name, way):
@@ -292,16 +300,19 @@ def chosen(name, strategy, reason, **options):
         note(f"{strategy}: {status['strategy_reason']}")
 
 
+@everyday("strategy = auto chooses by the machine")
 def test_auto_strategy(name):
     chosen(name, "lockstep", "^auto: one processor on TCG")
     chosen(name, "checkpoint", "^auto: 2 processors", smp=2)
     chosen(name, "checkpoint", "pair file", pair={"strategy": "checkpoint"})
 
 
+@everyday("strategy = auto chooses by the accelerator")
 def test_auto_strategy_kvm(name):
     chosen(name, "checkpoint", "^auto: .*KVM", image="bare", accel="kvm")
 
 
+@full("eight processors on a machine of two take long; two are in the everyday suite")
 @ways(Way("checkpoint-", "checkpoint", smp=8))
 def test_smp8(name, way):
     with way.lab(name, captures=False) as pair:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import LOCKSTEP, check, equal, note, ways
+from harness import LOCKSTEP, check, equal, full, note, ways
 from vmftlab.clock import Busy, GuestClock
 from vmftlab.load import Writer
 
@@ -53,6 +53,7 @@ def pause(pair, seconds):
     pair.command("A", "thaw")
 
 
+@full("lockstep replays the clock's readings, which divergence compares; this measures it")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_guest_clock(name, way):

@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 
-from harness import BOTH, CHECKPOINT, check, equal, paired, ways
+from harness import BOTH, CHECKPOINT, LOCKSTEP, check, equal, everyday, paired, ways
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell
 
@@ -100,6 +100,7 @@ def drops(pair, name):
     check(1 <= len(said) <= 3, f"{name}: lines that say so ({said})")
 
 
+@everyday("a console that nobody reads does not stop the guest", LOCKSTEP)
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_stalled_console(name, way):

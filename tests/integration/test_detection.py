@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from harness import BOTH, Loaded, captures_whole, check, equal, lab, note, one_line, silent, ways
+from harness import (ASAN_LOCKSTEP, BOTH, Loaded, TCG_1, captures_whole, check, equal, everyday,
+                     full, lab, note, one_line, silent, ways)
 from test_failover import backup_took_over, primary_went_on
 from vmftlab.lab import PAIRED
 from vmftlab.net import CHANNEL_IP, HEARTBEAT_IP, HEARTBEAT_PORT, in_namespace, udp_socket
@@ -53,7 +54,8 @@ def never_graced(pair, side):
     check(IN_GRACE not in pair.side[side].log(), f"{side} waited for grace-ms")
 
 
-@ways(*BOTH)
+@everyday("the heartbeat path alone decides nothing", TCG_1)
+@ways(*BOTH, ASAN_LOCKSTEP, TCG_1)
 def test_heartbeat_path_cut(name, way):
     """It alone is no reason for anything."""
     with way.lab(name, pair=KEYS) as pair:
@@ -77,6 +79,7 @@ def test_heartbeat_path_cut(name, way):
         captures_whole(pair)
 
 
+@full("unit tests of the detection see each length of silence; this uses the defaults")
 def test_channel_cut_short(name):
     """With the defaults, cuts of 300 and 600 ms change nothing."""
     with lab(name, pair={"silence-ms": None}) as pair:
@@ -100,7 +103,8 @@ def test_channel_cut_short(name):
         captures_whole(pair)
 
 
-@ways(*BOTH)
+@everyday("grace-ms: both sides wait as long as heartbeats arrive", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_channel_silent_in_grace(name, way):
     """Longer than silence-ms, shorter than grace-ms: both wait, output waits, and it goes on."""
     with way.lab(name, pair={"silence-ms": 1000, "grace-ms": 60000}) as pair:
@@ -142,7 +146,8 @@ def one_goes_on(pair, loaded, what):
     return winner
 
 
-@ways(*BOTH)
+@everyday("grace-ms ends", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_channel_dead_path_alive(name, way):
     """Not before grace-ms; and the primary, which asks first, has two seconds for it here."""
     with way.lab(name, pair=KEYS) as pair:
@@ -154,7 +159,8 @@ def test_channel_dead_path_alive(name, way):
         equal(winner, "A", "who went on")
 
 
-@ways(*BOTH)
+@full("cut-channel without grace; the simulation draws both cuts")
+@ways(*BOTH, TCG_1)
 def test_both_paths_cut(name, way):
     with way.lab(name, pair={**KEYS, "grace-ms": 120000}) as pair:
         loaded = Loaded(pair).start()
@@ -166,6 +172,7 @@ def test_both_paths_cut(name, way):
         never_graced(pair, winner)
 
 
+@full("unit tests of the heartbeat see a path of one way")
 def test_path_one_way(name):
     """A path that carries datagrams one way only counts on neither side: nobody waits for one
     who does not wait."""
@@ -191,10 +198,12 @@ def channel_one_way(name, silent_side):
         one_goes_on(pair, loaded, f"nothing of {silent_side} came through")
 
 
+@everyday("a channel that works one way only is a silent one")
 def test_channel_one_way_to_primary(name):
     channel_one_way(name, "A")
 
 
+@full("channel-one-way-to-primary sees the same from the other side")
 def test_channel_one_way_to_backup(name):
     channel_one_way(name, "B")
 
@@ -215,12 +224,14 @@ def stopped_is_dead(name, way, stop):
         captures_whole(pair)
 
 
+@full("sigstop-primary sees a stopped host without the heartbeat path's grace")
 @ways(*BOTH)
 def test_stopped_host_is_silent(name, way):
     stopped_is_dead(name, way, lambda pair: pair.stop_host("A"))
 
 
-@ways(*BOTH)
+@everyday("a stopped QEMU gets no grace although its host beats", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_stopped_qemu_is_silent(name, way):
     stopped_is_dead(name, way, lambda pair: pair.stop_qemu("A"))
 
@@ -286,6 +297,7 @@ def packet_socket(ns, device):
     return made
 
 
+@everyday("replayed and foreign datagrams keep nobody alive")
 @pytest.mark.timeout(400)
 def test_forged_heartbeats(name):
     """Replayed, damaged and foreign datagrams keep nobody alive; nor do those of an earlier pair."""
@@ -325,6 +337,7 @@ def test_forged_heartbeats(name):
         loaded.verify()
 
 
+@everyday("settings of the heartbeat that differ make no pair")
 def test_heartbeat_refusals(name):
     """A path on one side only, and another grace-ms: no pair."""
     with lab(name, captures=False) as pair:
@@ -366,6 +379,7 @@ def refused_file(pair, path, old, new, code, pattern):
     equal(side.console(), b"", "console of a guest that must not have run")
 
 
+@everyday("a path MTU that swallows large frames is named")
 def test_channel_swallows_large_frames(name):
     """Hellos pass and a guest's state does not: what is wrong is said, and is all that is to be mended."""
     with lab(name, captures=False, pair={**KEYS, "start": "alone"}) as pair:

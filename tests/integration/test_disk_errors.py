@@ -13,11 +13,12 @@ import time
 
 import pytest
 
-from harness import (BOTH, LOCKSTEP, captures_whole, check, clock_reading, equal, note, paired,
-                     silent, ways)
+from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, CHECKPOINT, LOCKSTEP, captures_whole,
+                     check, clock_reading, equal, everyday, full, note, paired, silent, ways,
+                     writer_to)
 from test_attach import goes_on, lead_to, start_held
 from vmftlab.lab import READY
-from vmftlab.load import GuestShell, Pings, Writer
+from vmftlab.load import GuestShell, Pings
 
 SMALL_MB = 24  # holds the image as it is, and the guest's next 24 MB not
 FILL = "dd if=/dev/urandom of=/mnt/more bs=1M count=24 2>/dev/null; sync"
@@ -78,7 +79,7 @@ def start_pair(pair, small, other=None, **how):
     pair.wait(lambda: pair.paired("A") and pair.paired("B"), "the pair to form")
     pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
     pair.wait_following()
-    writer = Writer(pair, interval_ms=10)
+    writer = writer_to(pair, interval_ms=10)
     writer.start()
     pair.wait(lambda: len(writer.acks()) > 5, "writes")
     return writer
@@ -125,6 +126,7 @@ def backup_takes_over(pair, small, what, errno, **how):
     captures_whole(pair)
 
 
+@everyday("the primary's full disk is a failover", LOCKSTEP)
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_disk_full_primary(name, way):
@@ -133,6 +135,7 @@ def test_disk_full_primary(name, way):
         backup_takes_over(pair, small, small.file, "No space left on device")
 
 
+@full("disk-full-primary sees the same error of a raw image")
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_disk_full_qcow2(name, way):
@@ -146,6 +149,7 @@ def test_disk_full_qcow2(name, way):
                           other=args_for(pair, "B", image, "qcow2"))
 
 
+@everyday("a disk that fails at fdatasync is a failover", CHECKPOINT)
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_disk_eio_primary(name, way):
@@ -166,7 +170,8 @@ def loop_device():
     return done.stdout.strip()
 
 
-@ways(*BOTH)
+@everyday("the backup's full disk ends the backup only", LOCKSTEP)
+@ways(*BOTH, ASAN_LOCKSTEP, ASAN_CHECKPOINT)
 @pytest.mark.timeout(400)
 def test_disk_full(name, way):
     """The backup ends and says why, the primary goes on and says it too; with room, a pair."""
@@ -204,6 +209,7 @@ def uptime(shell):
     return clock_reading(lambda: int(float(shell.run("cat /proc/uptime").split()[0]) * 1e9))
 
 
+@everyday("a guest that is alone waits for room", CHECKPOINT)
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_disk_full_alone(name, way):
@@ -213,7 +219,7 @@ def test_disk_full_alone(name, way):
         small.start()
         pair.wait_state("A", "alone")
         pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
-        writer = Writer(pair, interval_ms=10)
+        writer = writer_to(pair, interval_ms=10)
         writer.start()
         pair.wait(lambda: len(writer.acks()) > 5, "writes")
         shell = GuestShell(pair)
@@ -242,6 +248,7 @@ def test_disk_full_alone(name, way):
         nothing_lost(writer)
 
 
+@full("disk-full and attach-target-full see each half of it")
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_disk_full_attaching(name, way):
@@ -252,7 +259,7 @@ def test_disk_full_attaching(name, way):
         small.start()
         pair.wait_state("A", "alone")
         pair.wait(lambda: READY.encode() in pair.side["A"].console(), "the guest to boot")
-        writer = Writer(pair, interval_ms=10)
+        writer = writer_to(pair, interval_ms=10)
         writer.start()
         pair.wait(lambda: len(writer.acks()) > 5, "writes")
         shell = GuestShell(pair)
@@ -278,6 +285,7 @@ def test_disk_full_attaching(name, way):
 
 # With checkpoints what a backup still has to write when its primary dies is an epoch or two, gone
 # in milliseconds: tests/unit/test_checkpoint_disk.c.
+@everyday("the last copy waits for room before it goes live")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_disk_full_draining(name, way):

@@ -8,7 +8,8 @@ import re
 
 import pytest
 
-from harness import LOCKSTEP, Loaded, Told, check, equal, note, paired, ways
+from harness import (ASAN_LOCKSTEP, LOCKSTEP, Loaded, Told, check, equal, everyday, full, note,
+                     paired, ways)
 from vmftlab import injure
 from vmftlab.lab import PAIRED
 from vmftlab.net import GUEST_IP
@@ -87,6 +88,7 @@ def report(pair, kind, position):
     return text
 
 
+@everyday("a frame that differs is found, reported, healed")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_diverge_output(name, way):
@@ -109,7 +111,8 @@ def download_when_up(pair):
     return download(pair)
 
 
-@ways(LOCKSTEP)
+@everyday("the memory samples find what no output shows")
+@ways(LOCKSTEP, ASAN_LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_diverge_memory(name, way):
     """A bit flips in a page that nobody uses: nothing but the samples could find it."""
@@ -123,6 +126,7 @@ def test_diverge_memory(name, way):
         diverging.healed()
 
 
+@full("diverge-output sees the same detector")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_diverge_log_packet(name, way):
@@ -153,6 +157,7 @@ def packet(log, text):
     return None
 
 
+@full("unit tests change each kind of event; diverge-log-kind sees a real replay")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_diverge_log_clock(name, way):
@@ -166,7 +171,8 @@ def test_diverge_log_clock(name, way):
         diverging.healed()
 
 
-@ways(LOCKSTEP)
+@full("stall-without-primary sees a replay that stands still")
+@ways(LOCKSTEP, ASAN_LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_diverge_log_kind(name, way):
     """An event turns into one that nothing in the backup's guest will ever act on. That it stands
@@ -202,6 +208,7 @@ def standing(pair, told):
     check("should this host fail now" in text, f"what A told: {text}")
 
 
+@everyday("a backup that cannot replay to the end does not go live")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_stall_without_primary(name, way):
@@ -248,6 +255,7 @@ def change(log, kind, offset, bits):
     return None
 
 
+@full("no false alarm in a minute; every lockstep test would show one")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(600)
 def test_no_divergence(name, way):

@@ -12,7 +12,8 @@ import types
 import pytest
 
 import harness
-from harness import BOTH, KVM_2, check, equal, note, ways
+from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, CHECKPOINT, KVM_2, check, equal,
+                     everyday, full, note, ways)
 from vmftlab import faults, outputrule
 from vmftlab.drill import SILENCE_MS, Drill
 from vmftlab.lab import has_kvm
@@ -86,8 +87,9 @@ def good(result, plan):
                                          for record in result["faults"]))
 
 
+@full("each kind of fault has a test of its own topic; this does all under one judge")
 @pytest.mark.parametrize("group", GROUPS)
-@ways(*BOTH)
+@ways(*BOTH, ASAN_LOCKSTEP, ASAN_CHECKPOINT)
 @pytest.mark.timeout(600)
 def test_drill(name, way, group):
     kinds = GROUPS[group]
@@ -98,12 +100,14 @@ def test_drill(name, way, group):
     good(done(name, way, plan), plan)
 
 
+@everyday("no kind of fault is forgotten by the drills")
 def test_drill_every_kind():
     """None was forgotten above."""
     equal(sorted(kind for kinds in GROUPS.values() for kind in kinds), sorted(faults.KINDS),
           "kinds of faults that are under test")
 
 
+@everyday("seven kinds of fault in a row, judged by histories and the saved log")
 @ways(KVM_2)
 @pytest.mark.timeout(400)
 def test_drill_of_some(name, way):
@@ -113,6 +117,7 @@ def test_drill_of_some(name, way):
     good(done(name, way, plan), plan)
 
 
+@full("faults at random, for an hour: it finds what is rare")
 @ways(*BOTH)
 @pytest.mark.timeout(300 + 30 * max(SOAK.values()))
 def test_drill_soak(name, way):
@@ -122,6 +127,7 @@ def test_drill_soak(name, way):
     good(done(name, way, plan, SEED), plan)
 
 
+@everyday("a soak can be repeated")
 def test_drill_same_seed():
     """The same seed gives the same faults, another seed others; by weight, all of them."""
     kinds = faults.available(None)
@@ -144,6 +150,7 @@ class KilledButHarmless(faults.KillQemu):
     may = {"primary": (faults.NOTHING,)}
 
 
+@everyday("the judges find a fault that did not happen")
 @pytest.mark.timeout(400)
 def test_drill_finds_out(name):
     """A fault that did not happen, and an outcome that is not right, are found out; and the
@@ -165,6 +172,7 @@ def test_drill_finds_out(name):
     equal(result["totals"]["lost"], 0, "lost")
 
 
+@everyday("the judge of the output rule can fail", CHECKPOINT)
 @ways(*BOTH)
 @pytest.mark.timeout(300)
 def test_drill_finds_early_output(name, way):

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness import LOCKSTEP, TCG_1, check, equal, note, ways
+from harness import LOCKSTEP, TCG_1, check, equal, everyday, note, ways
 from vmftlab.bare import BareGuest
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell
@@ -81,6 +81,7 @@ def ended_together(pair, what):
     equal(compared.stdout + compared.stderr, "", f"difference of the disks after {what}")
 
 
+@everyday("a VM ends in order whoever is asked, on both sides", TCG_1)
 @ways(LOCKSTEP, TCG_1)
 @pytest.mark.timeout(120 + 40 * ENDS)
 def test_ends(name, way):
@@ -101,6 +102,7 @@ def test_ends(name, way):
         note(f"{ENDS} ends, none of them a failover")
 
 
+@everyday("an end is not lost while output is held or a backup is attached", LOCKSTEP)
 @ways(LOCKSTEP, TCG_1)
 def test_end_held(name, way):
     """SIGTERM to a guest that is frozen, whose backup keeps its acks, and that is being attached."""
@@ -136,13 +138,14 @@ def test_end_held(name, way):
         check("live" not in pair.side["B"].log(), "the backup that was attached went live")
 
 
+@everyday("a backup that stops says so", TCG_1)
 @ways(LOCKSTEP, TCG_1)
 def test_backup_stops(name, way):
     """A backup that is told to stop says so: its primary does not wait, and is protected again."""
     with way.lab(name, captures=False) as pair:
         begin(pair, "A", "B")
         for number, pids in enumerate((lambda: [pair.side["B"].qemu_pid()],
-                                       lambda: pair.side["B"].monitor_pids(),
+                                       pair.side["B"].monitor_pids,
                                        lambda: all_of(pair, "B"))):
             pair.side["B"].may_end = True
             terminate(pids())
@@ -158,6 +161,7 @@ def test_backup_stops(name, way):
         pair.wait(lambda: not pair.paired("B"), "B to notice")
 
 
+@everyday("a start that was ended frees the VM", TCG_1)
 @ways(LOCKSTEP, TCG_1)
 def test_never_ran(name, way):
     """Told to stop before there was a pair: nothing ran, the VM can be started at once."""

@@ -3,8 +3,9 @@
 
 import time
 
-from harness import (BOTH, KVM_1, KVM_2, LOCKSTEP, Loaded, TCG_1, TCG_2, captures_whole, check,
-                     equal, note, paired, silent, ways)
+from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, KVM_1, KVM_2, LOCKSTEP, Loaded, TCG_1,
+                     TCG_2, captures_whole, check, equal, everyday, full, note, paired, silent,
+                     ways)
 from vmftlab.pcap import RARP
 
 
@@ -29,7 +30,9 @@ def primary_went_on(loaded, what):
     equal(len(pair.capture["B"].frames()), 0, "frames from the backup's host")
 
 
-@ways(*BOTH, TCG_1, KVM_2)
+@everyday("a failover without a bad access or undefined behaviour", ASAN_LOCKSTEP)
+@everyday("a backup goes live and loses no acknowledged write", LOCKSTEP, TCG_1, KVM_2)
+@ways(*BOTH, TCG_1, KVM_2, ASAN_LOCKSTEP, ASAN_CHECKPOINT)
 def test_kill9_qemu(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
@@ -40,7 +43,8 @@ def test_kill9_qemu(name, way):
         captures_whole(pair)
 
 
-@ways(*BOTH)
+@everyday("a guest is gated for good when its monitor is gone", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_kill9_monitor(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
@@ -55,6 +59,7 @@ def test_kill9_monitor(name, way):
         captures_whole(pair)
 
 
+@full("kill9-qemu and kill9-monitor see both halves of it")
 @ways(*BOTH)
 def test_kill9_host(name, way):
     with way.lab(name) as pair:
@@ -87,17 +92,20 @@ def sigstop(name, way, stop):
         captures_whole(pair)
 
 
+@everyday("a host that was silent wakes up fenced, after the backup went live", LOCKSTEP, KVM_1)
 @ways(*BOTH, TCG_2, KVM_1)
 def test_sigstop_primary(name, way):
     sigstop(name, way, lambda pair: pair.stop_host("A"))
 
 
+@full("stopped-qemu-is-silent sees the same detection; drill-stops does all three")
 @ways(*BOTH)
 def test_sigstop_qemu_only(name, way):
     sigstop(name, way, lambda pair: pair.stop_qemu("A"))
 
 
-@ways(*BOTH, TCG_1, KVM_2)
+@everyday("two sides that live ask the arbiter: one goes on, the other is fenced", LOCKSTEP, TCG_1)
+@ways(*BOTH, TCG_1, KVM_2, ASAN_LOCKSTEP)
 def test_cut_channel(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
@@ -117,7 +125,8 @@ def test_cut_channel(name, way):
         captures_whole(pair)
 
 
-@ways(*BOTH)
+@everyday("a primary goes on alone without a pause of its clients", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_kill_backup(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
@@ -126,7 +135,8 @@ def test_kill_backup(name, way):
         captures_whole(pair)
 
 
-@ways(*BOTH)
+@everyday("a backup's monitor that outlives its QEMU tells the primary", TCG_1)
+@ways(*BOTH, TCG_1)
 def test_kill_backup_qemu(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
@@ -135,7 +145,8 @@ def test_kill_backup_qemu(name, way):
         captures_whole(pair)
 
 
-@ways(*BOTH)
+@everyday("nobody goes on without an answer of the arbiter", LOCKSTEP)
+@ways(*BOTH, TCG_1)
 def test_link_and_arbiter_down(name, way):
     """Nobody may go on; when the arbiter is back, exactly one does."""
     with way.lab(name) as pair:
@@ -168,6 +179,7 @@ def test_link_and_arbiter_down(name, way):
         captures_whole(pair)
 
 
+@full("the board changes nothing of a failover; attach-q35 sees what it changes")
 @ways(*BOTH)
 def test_q35(name, way):
     with way.lab(name) as pair:
@@ -178,6 +190,7 @@ def test_q35(name, way):
 
 
 # The ring is lockstep's. What a slow backup does to epochs: test_checkpoint.py.
+@full("unit tests fill the ring; lag slows the primary")
 @ways(LOCKSTEP)
 def test_slow_backup(name, way):
     """A backup whose log ring is full slows the primary down; it is not given up for it."""

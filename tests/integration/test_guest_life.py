@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a guest may do to itself: shut down, reboot."""
 
-from harness import BOTH, LOCKSTEP, check, equal, paired, ways
+from harness import BOTH, LOCKSTEP, check, equal, everyday, full, paired, ways
 from vmftlab.lab import READY
 from vmftlab.net import run
 from vmftlab.load import GuestShell, Writer
 
 
+@everyday("a guest's power-off ends both sides with equal disks", LOCKSTEP)
 @ways(*BOTH)
 def test_guest_shutdown(name, way):
     with way.lab(name) as pair:
@@ -32,6 +33,7 @@ def test_guest_shutdown(name, way):
 
 
 # With checkpoints the backup's QEMU ends when it is told to.
+@full("a race of guest-shutdown at a slower link; the simulation draws it")
 @ways(LOCKSTEP)
 def test_guest_shutdown_slow_channel(name, way):
     """The backup's QEMU leaves at the guest's power-off, long before the end of the log comes."""
@@ -51,6 +53,7 @@ def test_guest_shutdown_slow_channel(name, way):
                   f"{side.name} took the other for dead:\n{side.log()}")
 
 
+@everyday("a reset of the machine is replayed, and is part of an epoch", LOCKSTEP)
 @ways(*BOTH)
 def test_guest_reboot(name, way):
     with way.lab(name) as pair:

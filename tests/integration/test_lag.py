@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from harness import BOTH, Loaded, Told, captures_whole, check, equal, note, paired, ways
+from harness import (ASAN_LOCKSTEP, BOTH, CHECKPOINT, LOCKSTEP, Loaded, Told, captures_whole, check,
+                     equal, everyday, note, paired, ways)
 from vmftlab import cgroup
 from vmftlab.lab import READY
 from vmftlab.load import GuestShell, Writer
@@ -70,7 +71,8 @@ def slow_enough(way):
     return 2 if way.sends_state else 10
 
 
-@ways(*BOTH)
+@everyday("the primary is slowed for its backup and let go on", LOCKSTEP)
+@ways(*BOTH, ASAN_LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_lag(name, way):
     """The primary is slowed for its backup, and only so long."""
@@ -136,6 +138,7 @@ def attached_quiet(pair):
     pair.wait_attached("A", "B")
 
 
+@everyday("a backup that lags is given up and attached again", CHECKPOINT)
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_lag_drop(name, way):
@@ -184,6 +187,7 @@ def test_lag_drop(name, way):
 # --- who is told --------------------------------------------------------------------
 
 
+@everyday("the alarm program is told of each change once", LOCKSTEP)
 @ways(*BOTH)
 @pytest.mark.timeout(400)
 def test_alarm(name, way):

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from harness import BOTH, check, equal, note, ways
+from harness import BOTH, LOCKSTEP, check, equal, everyday, note, ways
 from vmftlab.load import GuestShell
 from vmftlab.net import (CLIENT_IP, GUEST_IP, GUEST_MAC, _ip, in_namespace, run)
 from vmftlab.pcap import RARP, Capture
@@ -104,6 +104,7 @@ class Storm:
         self.sock.close()
 
 
+@everyday("two cards, each gated and announced", LOCKSTEP)
 @ways(*BOTH)
 def test_cards(name, way):
     """Two cards, a tap and a macvtap, handed over in an order of each host's own: each is gated,
@@ -226,6 +227,7 @@ def learnt_at(pair, port):
             f"port {port} grp {GROUP}" in mdb)
 
 
+@everyday("a switch finds a quiet guest after a failover", LOCKSTEP)
 @ways(*BOTH)
 def test_found_again(name, way):
     """A quiet guest is found after a failover to a host whose uplink comes up later, and after

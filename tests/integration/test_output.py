@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from harness import (BOTH, KVM_1, Loaded, TCG_2, captures_whole, check, equal, note, paired,
-                     silent, ways)
+from harness import (BOTH, KVM_1, LOCKSTEP, Loaded, TCG_2, captures_whole, check, equal, everyday,
+                     note, paired, silent, ways)
 from vmftlab import bare_client
 from vmftlab.bare import BareGuest
 
@@ -46,6 +46,7 @@ def hold_acks(pair):
     return time.time_ns()
 
 
+@everyday("no frame leaves before its ack, seen at the wire", LOCKSTEP)
 @ways(*BOTH)
 def test_output_rule(name, way):
     with way.lab(name) as pair:
@@ -89,6 +90,7 @@ def test_output_rule(name, way):
         captures_whole(pair)
 
 
+@everyday("no frame leaves before its epoch is acknowledged", KVM_1)
 @ways(TCG_2, KVM_1)
 def test_output_rule_of_datagrams(name, way):
     """The same with a guest that answers a datagram with a datagram."""
@@ -123,6 +125,7 @@ def test_output_rule_of_datagrams(name, way):
         captures_whole(pair)
 
 
+@everyday("the bound of the gate stops the guest and drops nothing", LOCKSTEP)
 @ways(*BOTH)
 def test_gate_full(name, way):
     """A full gate stops the guest; nothing is dropped, all comes when acks come again."""
@@ -170,6 +173,7 @@ def test_gate_full(name, way):
         captures_whole(pair)
 
 
+@everyday("memory and disk are equal after load by several clients")
 @ways(*BOTH)
 @pytest.mark.timeout(240 + int(os.environ.get("VMFT_SECONDS", "5")))
 def test_divergence(name, way):

@@ -11,8 +11,10 @@ import tempfile
 
 import pytest
 
-from harness import LOCKSTEP, Loaded, TCG_1, check, equal, note, paired, ways
-from vmftlab.lab import BIN, READY
+from harness import (ASAN_LOCKSTEP, LOCKSTEP, Loaded, TCG_1, check, equal, everyday, full, note,
+                     paired, ways)
+from vmftlab.lab import READY
+from vmftlab.programs import built
 from vmftlab.load import GuestShell
 from vmftlab.net import run
 
@@ -45,7 +47,7 @@ def the_file(pair):
 
 
 def logdump(path, *options, code=0):
-    done = run(os.path.join(BIN, "vmft-logdump"), *options, path, check=False, timeout=120)
+    done = run(built("vmft-logdump"), *options, path, check=False, timeout=120)
     equal(done.returncode, code, f"exit code of vmft-logdump ({done.stderr.strip()})")
     return done
 
@@ -59,7 +61,7 @@ def original_disk(pair):
 
 
 def replay(pair, path, *options, disk=True):
-    command = [os.path.join(BIN, "vmft"), "replay", path, *options]
+    command = [built("vmft"), "replay", path, *options]
     if disk:
         command += ["--disk", original_disk(pair)]
     if pair.pair_keys["qemu"]:
@@ -80,7 +82,7 @@ def replay_dir(pair):
 def changed_copy(pair, path, name, position, byte):
     """One byte of the log is another, and the checksums are right."""
     to = os.path.join(pair.dir, name)
-    run(os.path.join(BIN, "vmft-savedlog-edit"), path, to, str(position), str(byte))
+    run(built("vmft-savedlog-edit"), path, to, str(position), str(byte))
     return to
 
 
@@ -152,6 +154,7 @@ def loaded_log(pair):
     return path, acked
 
 
+@everyday("a log from a stranger runs no program of his")
 def test_replay_executes_nothing_of_the_log(name):
     """A log may come from anybody: the program its header names is not run."""
     with tempfile.TemporaryDirectory(prefix=name) as directory:
@@ -159,8 +162,8 @@ def test_replay_executes_nothing_of_the_log(name):
         with open(program, "w", encoding="utf-8") as file:
             file.write(f"#!/bin/sh\ntouch {mark}\necho QEMU emulator version 7.2.0\n")
         os.chmod(program, 0o755)
-        run(os.path.join(BIN, "vmft-savedlog-edit"), "--forge", log, program)
-        done = run(os.path.join(BIN, "vmft"), "replay", log, check=False, timeout=60)
+        run(built("vmft-savedlog-edit"), "--forge", log, program)
+        done = run(built("vmft"), "replay", log, check=False, timeout=60)
         check(not os.path.exists(mark), "the program in the log's header was run")
         equal(done.returncode, QEMU, f"exit code of vmft replay ({done.stderr.strip()})")
         check(re.search(rf"another QEMU build .*{program}", done.stderr), done.stderr)
@@ -169,6 +172,7 @@ def test_replay_executes_nothing_of_the_log(name):
         check(os.path.exists(mark), "the program would have left no mark")
 
 
+@everyday("a saved log is complete and runs again")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(900)
 def test_savedlog_replay(name, way):
@@ -211,6 +215,7 @@ def test_savedlog_replay(name, way):
         equal(pair.side["B"].console()[:len(before)], before, "the backup's own console")
 
 
+@full("savedlog-differs-packet sees a replay that differs")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(600)
 def test_savedlog_differs(name, way):
@@ -230,6 +235,7 @@ def test_savedlog_differs(name, way):
         check(len(done.stdout.splitlines()) == 1 + 5 + 1 + 3, f"entries around it: {done.stdout}")
 
 
+@full("savedlog-replay shows that a replay is compared; this damages one")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(600)
 def test_savedlog_differs_packet(name, way):
@@ -250,6 +256,7 @@ def test_savedlog_differs_packet(name, way):
         check(said and int(said[1]) > at, f"vmft replay said {done.stdout!r}")
 
 
+@full("savedlog-replay and unit tests of the reader see the ends of a log")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_savedlog_guest_ends(name, way):
@@ -321,7 +328,8 @@ def refused(pair, path):
     equal(done.stderr.count("\n"), 1, f"lines of a refusal ({done.stderr})")
 
 
-@ways(LOCKSTEP)
+@everyday("a full disk of the saved log disturbs nothing")
+@ways(LOCKSTEP, ASAN_LOCKSTEP)
 def test_savedlog_disk_full(name, way):
     """A full disk stops the saving, and nothing else."""
     with saved(way, name) as pair:
@@ -341,6 +349,7 @@ def test_savedlog_disk_full(name, way):
         pair.side["B"].may_end = True
 
 
+@full("savedlog-disk-full sees that a log that cannot be saved disturbs nothing")
 @ways(LOCKSTEP)
 def test_savedlog_no_directory(name, way):
     """Nowhere to save to: said at the start, and the pair forms."""
@@ -353,6 +362,7 @@ def test_savedlog_no_directory(name, way):
         equal(pair.status("B")["save_log"], "", "save_log")
 
 
+@everyday("a log that begins at an attach", TCG_1)
 @ways(LOCKSTEP, TCG_1)
 def test_savedlog_attach(name, way):
     """A log that begins at an attach can be looked at, not replayed."""

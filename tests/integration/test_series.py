@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import CHECKPOINT, LOCKSTEP, equal, note, ways
+from harness import CHECKPOINT, LOCKSTEP, equal, full, note, ways
 from vmftlab.load import Workload
 
 MOMENT_S = (0.5, 4.0)
@@ -35,12 +35,14 @@ def one_failover(name, way, moment):
         return len(acks), (after - before) / 1e6
 
 
+@full("kill9-qemu twenty times: it finds what is rare")
 @ways(LOCKSTEP)
 @pytest.mark.timeout(1800)
 def test_twenty_kills(name, way):
     kills(name, way, 20)
 
 
+@full("kill9-qemu ten times: it finds what is rare")
 @ways(CHECKPOINT)
 @pytest.mark.timeout(900)
 def test_ten_kills(name, way):

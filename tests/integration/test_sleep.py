@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import CHECKPOINT, LOCKSTEP, check, equal, ways
+from harness import CHECKPOINT, LOCKSTEP, check, equal, everyday, ways
 from vmftlab.load import GuestShell
 from vmftlab.net import GUEST_IP
 
@@ -45,6 +45,7 @@ def wakes(pair, name):
     check(not pair.status(name)["guest_asleep"], "the guest is up and counts as asleep")
 
 
+@everyday("a guest that sleeps is moved and woken by its alarm", LOCKSTEP)
 @ways(LOCKSTEP, CHECKPOINT)
 @pytest.mark.timeout(400)
 def test_sleeper(name, way):

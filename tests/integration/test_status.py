@@ -6,11 +6,10 @@ import os
 import subprocess
 import time
 
-from harness import BOTH, check, equal, lab, note, ways
-from vmftlab.lab import BIN
+from harness import BOTH, LOCKSTEP, check, equal, everyday, lab, note, ways
 from vmftlab.net import run
+from vmftlab.programs import built
 
-VMFT = os.path.join(BIN, "vmft")
 # monitor/common/exit-codes.h
 PROTECTED, ADDRESS, ALONE, ATTACHING, WAITING = 0, 6, 14, 15, 16
 
@@ -27,13 +26,13 @@ class Shown:
 
     def ask(self, *words):
         """What it prints, and its exit code."""
-        done = run(*self.inside, VMFT, *words, check=False, timeout=60)
+        done = run(*self.inside, built("vmft"), *words, check=False, timeout=60)
         return done.stdout + done.stderr, done.returncode
 
     def follow(self, path, *words):
         """vmft events, until it is killed; what it prints goes to that file."""
         with open(path, "wb") as file:
-            return subprocess.Popen([*self.inside, VMFT, *words], stdin=subprocess.DEVNULL,
+            return subprocess.Popen([*self.inside, built("vmft"), *words], stdin=subprocess.DEVNULL,
                                     stdout=file, stderr=file)
 
     def must_be(self, side, code, *words):
@@ -62,6 +61,7 @@ def changes(path, side):
             if event["side"] == side and "was" in event]
 
 
+@everyday("what a person and a script read of a VM in each of its states", LOCKSTEP)
 @ways(*BOTH)
 def test_status(name, way):
     """From a backup that waits to a VM that is protected, alone, attaching, protected, and gone."""
@@ -147,6 +147,7 @@ def test_status(name, way):
         following[0].wait()
 
 
+@everyday("the words of the command line, and its exit codes")
 def test_command_line(name):
     """What vmft cannot read is one line and exit code 2; --help tells of each command."""
     with lab(name, captures=False) as pair:

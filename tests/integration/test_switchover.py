@@ -6,16 +6,17 @@ import os
 import signal
 import time
 
-from harness import KVM_1, LOCKSTEP, Loaded, TCG_1, check, equal, note, paired, silent, ways
+from harness import (KVM_1, LOCKSTEP, Loaded, TCG_1, check, equal, everyday, note, paired, silent,
+                     ways)
 from vmftlab import control
-from vmftlab.lab import BIN
+from vmftlab.programs import built
 from vmftlab.net import run
 
 HANDED_OVER = 13  # monitor/common/exit-codes.h
 
 
 def switchover(pair, name, *options):
-    return run(os.path.join(BIN, "vmft"), *options, "switchover", pair.side[name].control,
+    return run(built("vmft"), *options, "switchover", pair.side[name].control,
                check=False)
 
 
@@ -24,6 +25,7 @@ def ends_handed_over(pair, name, code=HANDED_OVER):
     pair.wait(lambda: not pair.side[name].monitor_pids(), f"{name}'s monitor to end", 30)
 
 
+@everyday("roles are handed over on request and nothing is lost", LOCKSTEP, TCG_1)
 @ways(LOCKSTEP, TCG_1, KVM_1)
 def test_switchover(name, way):
     """Under load, there and back again; the old host is the backup each time it is started anew."""
@@ -56,6 +58,7 @@ def test_switchover(name, way):
         loaded.verify()
 
 
+@everyday("a hand-over that cannot be is refused, or taken back")
 @ways(TCG_1)
 def test_switchover_refused(name, way):
     """No backup, the wrong side; a backup that is gone meanwhile; one that does not get on."""
@@ -86,7 +89,7 @@ def test_switchover_refused(name, way):
         # The backup has all, is told to take over, and dies before the arbiter has answered it.
         pair.command("B", "hold-acks")
         pair.side["B"].may_end = True
-        asked = pair.client_start(os.path.join(BIN, "vmft"), "switchover", pair.side["A"].control)
+        asked = pair.client_start(built("vmft"), "switchover", pair.side["A"].control)
         pair.wait_state("A", "handing-over")
         pair.hide_arbiter()
         pair.command("B", "release-acks")
@@ -110,6 +113,7 @@ def test_switchover_refused(name, way):
         check("no backup to hand over to" in done.stderr, f"it says: {done.stderr}")
 
 
+@everyday("on-stop = hand-over", TCG_1)
 @ways(LOCKSTEP, TCG_1)
 def test_on_stop(name, way):
     """on-stop = hand-over: what is told to stop hands over, and without a backup it ends."""

@@ -5,20 +5,20 @@ import json
 import os
 import time
 
-from harness import BOTH, Loaded, check, equal, lab, paired, ways
-from vmftlab.lab import BIN
+from harness import BOTH, LOCKSTEP, Loaded, check, equal, everyday, full, lab, paired, ways
 from vmftlab.net import GUEST_IP
+from vmftlab.programs import built
 
-VMFT = os.path.join(BIN, "vmft")
 HTTP = f"{GUEST_IP}:80"
 
 
 def run_drill(pair, *words):
     """From where the guest's clients are: that is where the outage is to be seen."""
-    return pair.client_run(VMFT, "drill", "--yes", "--seconds", "1", "--probe", HTTP, *words,
+    return pair.client_run(built("vmft"), "drill", "--yes", "--seconds", "1", "--probe", HTTP, *words,
                            check=False, timeout=180)
 
 
+@everyday("the user's drill command", LOCKSTEP)
 @ways(*BOTH)
 def test_vmft_drill(name, way):
     with way.lab(name) as pair:
@@ -30,7 +30,7 @@ def test_vmft_drill(name, way):
         check("within 10 s: sleep 1000" in done.stderr, done.stderr)
         check(time.monotonic() - begun < 20, "the drill waited for its --peer command")
         paired(pair, "A", "state of A, to which nothing was done")
-        peer = f"{VMFT} --json status {pair.side['B'].control}"
+        peer = f"{built('vmft')} --json status {pair.side['B'].control}"
         pair.side["A"].may_end = True
         done = run_drill(pair, "--peer", peer, "--json", report, pair.side["A"].control)
         equal(done.returncode, 0, f"exit status ({done.stderr.strip()})")
@@ -45,6 +45,7 @@ def test_vmft_drill(name, way):
         loaded.verify()
 
 
+@full("vmft-drill kills; to stop is the same path with one more wait")
 def test_vmft_drill_stop(name):
     """Stopped and let go on: the command waits until that side knows that it has lost."""
     with lab(name) as pair:

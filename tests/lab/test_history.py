@@ -96,7 +96,7 @@ class KvTest(unittest.TestCase):
         self.addCleanup(scratch.cleanup)
         self.kv = Kv(scratch.name)
         self.kv.start()
-        self.addCleanup(lambda: self.kv.kill())
+        self.addCleanup(self.kv.kill)
 
     def ask(self, *lines):
         with self.kv.connect() as conn, conn.makefile("r") as file:

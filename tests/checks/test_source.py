@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What can be said of the source without running it."""
+
+import os
+import subprocess
+
+import pytest
+
+from marks import everyday
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# clang-tidy runs on so many parts of the sources, so that parts can run side by side.
+TIDY_PARTS = 4
+
+
+def files(*patterns):
+    done = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, check=True,
+                          stdout=subprocess.PIPE, text=True)
+    return [path for path in done.stdout.split() if os.path.exists(os.path.join(ROOT, path))]
+
+
+def scripts(*interpreters):
+    """The files whose first line names one of these."""
+    found = []
+    for path in files():
+        with open(os.path.join(ROOT, path), "rb") as file:
+            words = file.readline(80).decode(errors="replace").replace("/", " ").split()
+        if words[:1] == ["#!"] and words[-1] in interpreters:
+            found.append(path)
+    return found
+
+
+def silent(*command):
+    """Runs a command that must find nothing."""
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != 0:
+        pytest.fail(f"{command[0]} ended with {done.returncode}\n{done.stdout}", pytrace=False)
+
+
+@everyday("one layout of C, whoever wrote it")
+def test_format():
+    silent("clang-format", "--dry-run", "-Werror", *files("*.c", "*.h"))
+
+
+@everyday("faults of C that need the flow of a function")
+def test_cppcheck():
+    # Programs that are about to exit leave freeing to the kernel.
+    silent("cppcheck", "--quiet", "--enable=warning,performance,portability", "--error-exitcode=1",
+           "--suppress=missingIncludeSystem", "--suppress=memleak:guest-tools/*",
+           "--suppress=resourceLeak:guest-tools/*", "--inline-suppr",
+           "monitor", "logging-channel", "guest-tools")
+
+
+@everyday("faults of shell scripts")
+def test_shellcheck():
+    silent("shellcheck", "-x", "-S", "warning", *scripts("bash", "sh"))
+
+
+@everyday("faults of Python; which checks and why: .pylintrc")
+@pytest.mark.timeout(600)
+def test_pylint():
+    silent("/usr/bin/python3", "-m", "pylint", "--rcfile", ".pylintrc",
+           *files("*.py"))
+
+
+# Which checks, and why not the others: .clang-tidy. The build says how each file is compiled.
+@everyday("faults of C that need the types; which checks and why: .clang-tidy")
+@pytest.mark.parametrize("part", range(1, TIDY_PARTS + 1))
+@pytest.mark.timeout(600)
+def test_clang_tidy(part):
+    silent("clang-tidy", "--quiet", "-p", "build",
+           *files("monitor/*.c", "logging-channel/*.c")[part - 1::TIDY_PARTS])

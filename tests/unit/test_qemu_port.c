@@ -10,7 +10,9 @@
 #include <string.h>
 
 #include "agent_world.h"
+#include "fake_qemu.h"
 #include "monitor/agent/qemu/port.h"
+#include "monitor/agent/track.h"
 #include "suites.h"
 
 static void test_series(void)
@@ -220,6 +222,20 @@ static void test_other_series(void)
 	world_down();
 }
 
+/* A QEMU that cannot note what is written to is asked for no attach. */
+static void test_no_dirty_log(void)
+{
+	const struct vmft_qemu_series other = other_series();
+
+	qemu_up();
+	vmft_qemu.series = &other;
+	CU_ASSERT_EQUAL(vmft_track_begin(area), -EIO);
+	CU_ASSERT_STRING_EQUAL(area->error, "QEMU cannot note which memory is written to");
+	CU_ASSERT(!vmft_track.dirty_log);
+	CU_ASSERT(!atomic_load(&vmft_track.disks));
+	qemu_down();
+}
+
 int vmft_suite_qemu_port(void)
 {
 	static const struct {
@@ -231,6 +247,7 @@ int vmft_suite_qemu_port(void)
 	    {"missing symbol", test_missing_symbol},
 	    {"fields", test_fields},
 	    {"another series", test_other_series},
+	    {"no dirty log", test_no_dirty_log},
 	};
 	CU_pSuite suite = CU_add_suite("QEMU port", NULL, NULL);
 

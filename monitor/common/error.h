@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One line for the person at the keyboard: what is wrong, where, what to do.
+ * An error as one line for a person: what is wrong, where, what to do.
  *
  * A function that can refuse input takes a struct vmft_error last, fills it on
  * failure only, and returns a negative errno; the caller decides where to print.

@@ -8,7 +8,7 @@
 #include "exit-codes.h"
 #include "pair-parser.h"
 
-/* A file that would not be used is a mistake about who is checked. */
+/* A PEM file that would not be used: the writer believes that a member is verified which is not. */
 static int check_arbiter(struct vmft_pair_parser *p)
 {
 	const struct vmft_pair_config *config = &p->config;
@@ -120,8 +120,8 @@ static int check_heartbeat(struct vmft_pair_parser *p, enum vmft_host first, enu
 	return 0;
 }
 
-/* What takes the channel away would take such a path with it, and it would promise what it
- * cannot keep. */
+/* A heartbeat on the channel's address fails together with the channel: it would be no second
+ * path. */
 static int check_independence(struct vmft_pair_parser *p, enum vmft_host host)
 {
 	const struct vmft_pair_side *side = &p->config.host[host];
@@ -161,7 +161,7 @@ static int check_channels(struct vmft_pair_parser *p)
 	return 0;
 }
 
-/* Each is within its own range; the error names the line that was changed last. */
+/* Each length is within its own range here. The error names the last of the three lines. */
 static int check_epoch(struct vmft_pair_parser *p)
 {
 	const struct vmft_pair_config *config = &p->config;
@@ -176,7 +176,7 @@ static int check_epoch(struct vmft_pair_parser *p)
 				"let none be less than the one before it");
 }
 
-/* The default follows from silence-ms, which may stand behind it; three times, for the reason in
+/* The default is three times silence-ms, which may be on a later line. Why three times:
  * docs/detection.md, "grace-ms". */
 static int check_grace(struct vmft_pair_parser *p)
 {

@@ -112,7 +112,7 @@ static int open_named_host(struct vmft_pair_parser *p, const char *name)
 
 	if (!is_host_name(name))
 		return vmft_pair_refuse(p, "bad host name", name, "use 1 to 27 of A-Z a-z 0-9 _ -");
-	/* They would be taken for what the host is at the moment. */
+	/* A log line would seem to say the role of the moment. */
 	if (strcmp(name, "primary") == 0 || strcmp(name, "backup") == 0)
 		return vmft_pair_refuse(p, "a role for a host's name:", name,
 					"write what the host is called");
@@ -276,7 +276,7 @@ static int load_fd(const char *path, int fd, struct vmft_pair_config *ret, struc
 		return load_fail(path, errno, err);
 	if (!S_ISREG(st.st_mode))
 		return load_fail(path, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, err);
-	/* One byte more than allowed, to see that a file is too long even while it grows. */
+	/* One byte more than allowed: a file that grows while it is read is found too long. */
 	text = malloc(VMFT_PAIR_FILE_MAX + 1);
 	if (!text)
 		return load_fail(path, ENOMEM, err);
@@ -291,7 +291,7 @@ static int load_fd(const char *path, int fd, struct vmft_pair_config *ret, struc
 
 int vmft_pair_config_load(const char *path, struct vmft_pair_config *ret, struct vmft_error *err)
 {
-	/* O_NONBLOCK: a FIFO put there by mistake is refused, not waited for. */
+	/* O_NONBLOCK: opening a FIFO returns at once, and it is refused. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	int r;
 

@@ -155,7 +155,7 @@ static bool address_parse(const char *host, bool v6, uint16_t port,
 	return inet_pton(AF_INET, host, &in4->sin_addr) == 1;
 }
 
-/* The peer connects to or from this very address, so "any" and group addresses are no use. */
+/* The peer connects to and from this address: it cannot be "any" or a group. */
 static bool address_is_one_host(const struct vmft_channel_address *address)
 {
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address->addr;

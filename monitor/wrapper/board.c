@@ -72,7 +72,7 @@ int vmft_check_machine(struct vmft_rewrite *rw, struct vmft_arg *arg)
 		return r;
 	vmft_fact(rw, "board", type ? type : "pc");
 	vmft_fact(rw, vmft_fact_keys(rw, "machine", arg, rules), "");
-	/* -accel says it; QEMU refuses to be told twice. */
+	/* The -accel option names it; QEMU refuses a second one. */
 	vmft_optset_remove(arg->set, "accel");
 	vmft_optset_set(arg->set, "memory-backend", RAM_ID);
 	return 0;
@@ -89,7 +89,7 @@ static bool model_is(const struct vmft_arg *arg, const char *model)
 	       strncmp(arg->text, model, strlen(model)) == 0;
 }
 
-/* The guest sees this host's processor, so the other host's must be such a one too. */
+/* The guest sees this host's processor, so the other host must have the same one. */
 static int add_host_processor(struct vmft_rewrite *rw)
 {
 	char model[VMFT_PROCESSOR_MAX];
@@ -130,7 +130,8 @@ static bool begins_with_any(const char *text, const char *const *beginnings)
 int vmft_check_global(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	static const char *const allowed[] = {
-	    /* Power states the firmware tables offer: guest-visible, nothing behind them. */
+	    /* Power states that the firmware tables offer. The guest sees them; QEMU keeps no
+	     * other state for them. */
 	    "PIIX4_PM.disable_s3=",
 	    "PIIX4_PM.disable_s4=",
 	    "ICH9-LPC.disable_s3=",
@@ -193,7 +194,8 @@ int vmft_check_memory(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	if (r < 0)
 		return r;
 	rw->out.ram_bytes = size ? parse_size(size) : 0;
-	/* Whole MiB: QEMU rounds other sizes up, and the shared memory would be too small. */
+	/* QEMU rounds a size that is not a whole number of MiB up: the shared memory would be too
+	 * small. */
 	if (rw->out.ram_bytes == 0 || rw->out.ram_bytes % MIB != 0)
 		return vmft_refuse(rw, arg, "no size in whole MiB, 1024G at most",
 				   "write for example -m 2G");
@@ -251,8 +253,9 @@ int vmft_board_finish(struct vmft_rewrite *rw)
 	add_missing(rw);
 	add_memory(rw);
 	/*
-	 * A guest that may switch its disks to write through is not asked for flushes after it
-	 * has: its next host, where the mode is the old one, would keep its writes in a cache.
+	 * A guest that has switched its disks to write-through sends no flushes any more. The
+	 * mode is not in the state that QEMU saves: the next host would have the old mode and
+	 * keep the writes in a cache. So the guest may not switch.
 	 */
 	vmft_add(rw, "-global", "virtio-blk-device.config-wce=off");
 	rw->rules->finish(rw);

@@ -245,9 +245,9 @@ static bool has_help_item(const char *text)
 	}
 }
 
-/* What the whole line asks for, by its words so far. */
+/* What the words of the line that were read so far ask for. */
 struct probe {
-	bool certain; /* QEMU answers and ends, whatever else is in the line */
+	bool certain; /* QEMU answers and ends, whatever the rest of the line is */
 	bool cpu;     /* the last -cpu asks for help: QEMU looks at no other */
 	bool none;    /* the last -machine is "none", which runs no guest */
 };
@@ -257,14 +257,14 @@ static bool is_machine_none(const char *text)
 	const size_t key = strncmp(text, "type=", 5) == 0 ? 5 : 0;
 	const size_t n = strcspn(text + key, ",");
 
-	/* A type that comes after it would count. */
+	/* A later type= would count instead. */
 	return n == 4 && memcmp(text + key, "none", 4) == 0 && !strstr(text + key, ",type=");
 }
 
 /*
- * Only where QEMU 7.2 (softmmu/vl.c) ends for sure. What is left out here is refused with a
- * message, or protected; what is taken for a question and is none starts a guest without
- * protection, and nobody is told.
+ * Counts only what makes QEMU 7.2 (softmmu/vl.c) end in any case. The two errors are not alike: a
+ * question that is missed here is refused with a message, or protected. A guest that is taken for a
+ * question starts without protection, and nobody is told.
  */
 static void look_at_argument(struct probe *probe, const char *name, const char *text)
 {
@@ -290,13 +290,13 @@ bool vmft_cmdline_is_probe(int argc, char *const argv[])
 
 		if (name && vmft_value_in(name, "version|help|h"))
 			return true;
-		/* Whether the next word is its argument is not known, and either of the other two
-		 * may change the machine. */
+		/* It is not known whether the next word is this option's argument; -set and
+		 * -readconfig may change the machine. */
 		if (name && (!option || vmft_value_in(name, "set|readconfig")))
 			return probe.certain;
 		if (!option || !option->has_arg || i + 1 == argc)
 			continue;
-		/* The argument is skipped as one: -append may well say -version. */
+		/* An argument is no option, though it may look like one: -append -version. */
 		look_at_argument(&probe, name, argv[++i]);
 	}
 	return probe.certain || probe.cpu || probe.none;

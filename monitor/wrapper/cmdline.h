@@ -3,9 +3,9 @@
  * From an ordinary QEMU command line to one whose guest can be protected: recorded and
  * replayed (lockstep), or its state sent an epoch at a time (checkpoint).
  *
- * Pure: reads nothing but its arguments, so all of it is tested by golden files. Whatever is
- * not known to be safe is refused; the tables in options.c, board.c, devices.c, disks.c and
- * nics.c are the whole list of what is let through, with the reasons.
+ * Pure: it reads nothing but its arguments, so golden files test all of it. What is not known to
+ * be safe is refused. The tables in options.c, board.c, disks.c, nics.c and the two rules-*.c are
+ * the whole list of what is accepted, with the reasons.
  */
 #ifndef VMFT_CMDLINE_H
 #define VMFT_CMDLINE_H

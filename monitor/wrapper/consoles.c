@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Serial ports, and what the host has at their other end. What QEMU would open to write a console
- * to is given a name that makes the agent open it: from then on nobody who does not read there can
- * stop the guest (agent/console.c).
+ * Serial ports, and the files and terminals that they write to. Each file gets a name that makes
+ * the agent open it instead of QEMU: a reader that does not read can then not stop the guest
+ * (agent/console.c).
  */
 #include <string.h>
 
@@ -51,9 +51,9 @@ int vmft_check_chardev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 }
 
 /*
- * "/dev/fdset/N" is one of the descriptors that were added to the set N: libvirt hands over the
- * pipe to its virtlogd so. Which of several QEMU takes depends on what they were opened for.
- * *ret is NULL if there is none: QEMU says so by itself.
+ * "/dev/fdset/N" names a descriptor that -add-fd has added to the set N. libvirt hands over the
+ * pipe to its virtlogd this way. If a set has several, QEMU chooses by their open modes, so several
+ * are refused. *ret is NULL if the set is empty: QEMU reports that.
  */
 static int added_fd(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *set,
 		    const char **ret)
@@ -77,7 +77,7 @@ static int added_fd(struct vmft_rewrite *rw, const struct vmft_arg *arg, const c
 	return 0;
 }
 
-/* *path becomes the agent's name for it. */
+/* Replaces *path by the name that makes the agent open the file. */
 static int name_console(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char **path)
 {
 	const char *fd;

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The devices a protected guest may have, and what may be behind them.
- *
- * For lockstep a model is on the list when a guest using it was recorded and replayed
- * identically, and when everything that reaches the guest through it is known to pass through
- * the log. For checkpoint it is the same devices, whose state QEMU can save while the guest
- * stands still; on a board without PCI their other halves.
+ * The devices that a protected guest may have, and the objects that they use. The rules of the
+ * strategy (rules-*.c) list the models.
  */
 #include <string.h>
 

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Disks: for lockstep every image a guest's device uses gets a blkreplay node on top, which
- * makes the moment a request completes part of the log.
- *
- * There discards do not get through blkreplay (it is opened without discard=unmap), and should not:
- * two hosts' file systems may answer them differently, and the guest could read that back.
- */
+/* Disk images, from -drive and -blockdev down to the file, and the devices of if=virtio. */
 #include <string.h>
 
 #include "rewrite.h"
 
 #define LOCAL_FILES "only files and block devices of this host can be compared with the other's"
 
-/* Only a thread's writes can be followed while the image is copied to a new backup: those of
- * io_uring and Linux AIO do not go through a call that returns when they are done. */
+/* While an image is copied to a new backup the agent marks what is written. It sees a write when a
+ * libc call returns; writes by io_uring and Linux AIO end without such a call. */
 static void use_threads(struct vmft_arg *arg)
 {
 	vmft_optset_remove(arg->set, "aio");
@@ -75,7 +69,7 @@ static struct vmft_node *node_find(struct vmft_rewrite *rw, const char *name)
 	return NULL;
 }
 
-/* QEMU takes what stands before a colon for a protocol, unless a slash comes first. */
+/* To QEMU the text before a colon is a protocol, unless a slash comes first. */
 static bool path_is_local(const char *path)
 {
 	return path[0] && path[strcspn(path, ":/")] != ':';
@@ -254,7 +248,7 @@ static void add_device(struct vmft_rewrite *rw, size_t index)
 	vmft_disk_fact(rw, model, index);
 }
 
-/* As QEMU does it: the devices of if=virtio come after all -device options. */
+/* QEMU makes the devices of if=virtio after those of -device; so does this. */
 int vmft_drives_finish(struct vmft_rewrite *rw)
 {
 	for (size_t i = 0; i < rw->node_count; i++) {

@@ -73,7 +73,7 @@ static bool all_zero(const unsigned char *bytes, size_t size)
 	return size == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0);
 }
 
-/* Position and hash of one block; a block of zeroes counts for as little as a hole. */
+/* Adds position and hash of one block. A block of zeroes adds nothing, like a hole. */
 static int hash_block(struct reader *r, off_t offset, size_t *ret)
 {
 	uint64_t words[2];
@@ -144,7 +144,7 @@ static int hash_fd(const char *path, int fd, off_t size, bool progress,
 		goto out;
 	}
 	(void)XXH3_128bits_reset(r.hash);
-	/* Zeroes at the end are skipped, so the size has to be told apart. */
+	/* Zeroes at the end add nothing, so the size is part of the digest. */
 	size_word = htole64((uint64_t)size);
 	(void)XXH3_128bits_update(r.hash, &size_word, sizeof(size_word));
 	e = hash_contents(&r);

@@ -19,11 +19,10 @@ struct vmft_image_facts {
 };
 
 /*
- * Opens every image the way QEMU will, checks that it stands by itself (no backing or data
- * file elsewhere), and digests sizes or, for VMFT_DISK_CHECK_FULL, sizes and contents of all.
- * How an image is spread over its file system, holes or zeroes, makes no difference. Tells
- * on stderr how far it is when that takes long. ret_images has room for count. Negative errno
- * with *err filled.
+ * Opens every image as QEMU will, checks that it needs no other file (backing file, external data
+ * file), and digests the sizes of all images or, for VMFT_DISK_CHECK_FULL, sizes and contents.
+ * Holes and zeroes give the same digest. Prints its progress on stderr if it takes long.
+ * ret_images has room for count. Returns a negative errno with *err filled.
  */
 int vmft_images_check(const struct vmft_disk *disks, size_t count, enum vmft_disk_check how,
 		      char ret_hex[static VMFT_DIGEST_HEX], struct vmft_image_facts *ret_images,

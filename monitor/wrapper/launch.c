@@ -72,7 +72,8 @@ int vmft_programs_find(struct vmft_programs *ret, struct vmft_error *err)
 	return 0;
 }
 
-/* Moves a new descriptor above the standard three; takes over fd, negative errno included. */
+/* Moves a new descriptor above the standard three. Takes over fd; if that is negative the result
+ * is -errno. */
 static int raise_fd(int fd)
 {
 	int raised = fd;
@@ -175,7 +176,7 @@ static int open_fds(const struct vmft_launch *launch, struct vmft_settings *s,
 	return open_lifeline(s, err);
 }
 
-/* The memory that both programs find everything in. Returns its descriptor. */
+/* The shared memory with all settings in it. Returns its descriptor. */
 static int open_shared(const struct vmft_launch *launch, struct vmft_settings *s,
 		       struct vmft_error *err)
 {
@@ -201,9 +202,9 @@ static int inherit(const int *list, size_t count)
 }
 
 /*
- * In the child. What vmft-qemu was started with is for QEMU, which may be told of a descriptor by
- * its number; the monitor would only keep it open: a tap, a lock, the end of somebody's pipe. Of
- * the standard three it needs the third, and the second to report a replay.
+ * In the child. vmft-qemu inherited descriptors for QEMU, whose options may name them by number.
+ * The monitor must not keep them open: one may be a tap, a lock or the end of a pipe. Of the
+ * standard three the monitor needs stderr, and stdout to report a replay.
  */
 static int keep_only(const int *list, size_t count, bool stdout_too)
 {
@@ -233,7 +234,8 @@ static void exec_monitor(const struct vmft_launch *launch, int iface, const stru
 	(void)snprintf(number, sizeof(number), "%d", iface);
 	if (keep_only(list, sizeof(list) / sizeof(list[0]), launch->replay != NULL) < 0)
 		return;
-	/* Ctrl-C is for QEMU: the monitor still has the rest of the log to send. */
+	/* Ctrl-C on the terminal must end QEMU only: the monitor still has to send the rest of the
+	 * log. */
 	(void)setsid();
 	(void)execv(launch->programs->monitor, (char *const *)argv);
 }
@@ -258,7 +260,7 @@ static int start_monitor(const struct vmft_launch *launch, int iface, const stru
 	return 0;
 }
 
-/* The monitor is gone without having said that it is ready: its exit code becomes ours. */
+/* The monitor has ended before it was ready. Its exit code becomes that of vmft-qemu. */
 static int monitor_failed(pid_t pid, struct vmft_error *err)
 {
 	int status = 0;
@@ -325,11 +327,12 @@ static int exec_qemu(const struct vmft_launch *launch, int iface, const struct v
 }
 
 /*
- * What is said on stderr may not wait for who reads it either: often it is the same pipe or
- * terminal as the console, and neither QEMU's main loop nor the monitor may stand still for it. The
- * description that was handed over is others' too and stays as it is. A file never makes anybody
- * wait, and would be begun anew. What cannot be opened again (a reader that has gone, a terminal
- * that is somebody else's) is left alone.
+ * A write to stderr must not wait for its reader. Often stderr is the same pipe or terminal as the
+ * console, and a wait would stop QEMU's main loop and the monitor. Other processes share the open
+ * file description, so it keeps its flags: the pipe or terminal is opened once more, without
+ * blocking. A plain file never blocks and is left as it is, as opening it again would start at
+ * its beginning. If it cannot be opened (the reader is gone, the terminal belongs to another user)
+ * stderr stays as it is.
  */
 static void stop_waiting_for_stderr(void)
 {
@@ -357,7 +360,7 @@ int vmft_launch(const struct vmft_launch *launch, struct vmft_error *err)
 	int iface = open_shared(launch, &settings, err);
 	int r;
 
-	/* On failure the process ends, and what is open or running goes with it. */
+	/* On failure this process ends; nothing needs to be closed. */
 	if (iface < 0)
 		return iface;
 	stop_waiting_for_stderr();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Starting the monitor beside QEMU, and becoming QEMU: the only part that changes anything. */
+/* Starts the monitor and becomes QEMU. Everything before it only checks. */
 #ifndef VMFT_LAUNCH_H
 #define VMFT_LAUNCH_H
 
@@ -41,16 +41,16 @@ int vmft_programs_find(struct vmft_programs *ret, struct vmft_error *err);
 int vmft_ram_create(struct vmft_error *err);
 
 /*
- * What agent and monitor are to know, but for the descriptors, which the caller fills in; the other
- * fields of *ret must be zero. -E2BIG with *err filled when a name or path is too long for its
- * field. guest_pid is the calling process, which becomes QEMU.
+ * Fills in the settings of agent and monitor, except the descriptors, which are the caller's.
+ * Fields that are not set must be zero before. -E2BIG with *err filled when a name or path is too
+ * long for its field. guest_pid is the calling process, which becomes QEMU.
  */
 int vmft_launch_settings(const struct vmft_launch *launch, struct vmft_settings *ret,
 			 struct vmft_error *err);
 
 /*
- * Does not return when all goes well: the calling process is QEMU then, its monitor ready.
- * Otherwise a negative errno; err->text is empty when the monitor has said it already.
+ * Does not return on success: the calling process becomes QEMU, after its monitor is ready.
+ * Otherwise a negative errno; err->text is empty when the monitor has printed the reason.
  */
 int vmft_launch(const struct vmft_launch *launch, struct vmft_error *err);
 

@@ -64,7 +64,7 @@ static bool fd_parse(const char *text, int *ret)
 	return true;
 }
 
-/* Two cards on one descriptor would be one card to whoever tells them apart by it. */
+/* The agent tells cards apart by their descriptors. */
 static const char *fd_fault(const struct vmft_rewrite *rw, int fd)
 {
 	for (size_t i = 0; i < rw->netdev_count; i++)
@@ -73,7 +73,7 @@ static const char *fd_fault(const struct vmft_rewrite *rw, int fd)
 	return rw->opt->tap_fault ? rw->opt->tap_fault(fd) : NULL;
 }
 
-/* What the agent cannot recognise as a tap would pass the output gate by. */
+/* Frames to a descriptor that the agent does not recognise as a tap would not be held. */
 static int check_fd(struct vmft_rewrite *rw, struct vmft_arg *arg, int *ret)
 {
 	const char *text = vmft_get(arg, "fd");
@@ -111,7 +111,7 @@ int vmft_check_netdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	if (r < 0)
 		return r;
 	rw->netdevs[rw->netdev_count++] = (struct vmft_netdev){.arg = arg, .id = id, .fd = fd};
-	/* In the kernel's hands frames would pass both the log and the output gate by. */
+	/* With vhost the kernel moves the frames: they would reach neither the log nor the gate. */
 	vmft_optset_remove(arg->set, "vhostfd");
 	vmft_optset_remove(arg->set, "vhostforce");
 	vmft_optset_set_bool(arg->set, "vhost", false);
@@ -196,7 +196,7 @@ int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *re
 	return mac_set(rw, device, rw->out.nics[*ret_nic].mac);
 }
 
-/* By what its tap is asked what it can do. */
+/* What vmft_taps_look() needs to know of a card. */
 static void describe(const struct vmft_arg *arg, struct vmft_cmdline_nic *nic)
 {
 	const char *vnet_hdr = vmft_get(arg, "vnet_hdr");

@@ -11,7 +11,7 @@ struct offline {
 	const struct vmft_offline *opt;
 	struct vmft_arena *arena;
 	struct vmft_error *err;
-	const char *console_id; /* of the -chardev behind the first serial port; NULL: none */
+	const char *console_id; /* of the first serial port's -chardev; NULL: it has none */
 	bool console_given;	/* a port before this one was the first */
 	char **argv;
 	size_t argc;
@@ -34,7 +34,8 @@ static const char *find_disk(const struct offline *o, const char *path)
 	return NULL;
 }
 
-/* A copy of a block device is a file. An image that has no copy would be opened for writing. */
+/* The copy of a block device is a file. An image without a copy would be opened for writing: it is
+ * refused. */
 static int use_disk(const struct offline *o, struct vmft_optset *set, const char *key,
 		    const char *driver_key)
 {
@@ -85,7 +86,7 @@ static int rewrite_blockdev(struct offline *o, const char **text)
 	return 0;
 }
 
-/* QEMU makes the tap itself, in whatever network namespace it is; nobody listens on it. */
+/* QEMU makes the tap itself, in its network namespace, where nobody listens. */
 static int rewrite_netdev(struct offline *o, const char **text)
 {
 	struct vmft_optset set;
@@ -153,7 +154,8 @@ static bool is_dropped(const char *name)
 	return vmft_value_in(name, "pidfile|add-fd|msg|sandbox|overcommit");
 }
 
-/* Whether the first serial port is behind a -chardev, and which: that may come before or after. */
+/* Finds the -chardev of the first serial port, if it has one. The -chardev may come before or after
+ * the port. */
 static int find_console(struct offline *o, const char *name, const char *text)
 {
 	struct vmft_optset set;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The command line of a saved log, made into one that may run anywhere and touches nothing the
- * first run touched: other disk images, consoles that go nowhere, taps of its own.
+ * Changes the command line of a saved log so that it can run on any host and touches nothing that
+ * the first run touched: it gets other disk images and taps, and its consoles write nowhere.
  */
 #ifndef VMFT_OFFLINE_H
 #define VMFT_OFFLINE_H

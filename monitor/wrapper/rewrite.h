@@ -8,13 +8,13 @@
 #include "scan.h"
 
 /*
- * Why something is refused. Most reasons are the same for every strategy; those that name what a
- * strategy relies on (the log of lockstep) are another for checkpoint.
+ * Why something is refused. Most reasons hold for every strategy. A reason that names what lockstep
+ * relies on (the log) has another wording for checkpoint.
  */
 struct vmft_reason {
 	const char *text;
-	const char *checkpoint; /* NULL: text is true of checkpoint, too */
-	bool checkpoint_can;	/* a guest of strategy checkpoint could have it */
+	const char *checkpoint; /* NULL: text holds for checkpoint as well */
+	bool checkpoint_can;	/* strategy checkpoint does not refuse it */
 };
 
 #define VMFT_REASON(why)                                                                           \

@@ -2,8 +2,9 @@
 /*
  * The rules of checkpoint: the backup is sent the guest's state, an epoch at a time.
  *
- * A device is let through when QEMU can save its state while the guest stands still. Boards with
- * PCI have those that lockstep has; on microvm, which has no PCI, it is their other halves.
+ * A device is accepted when QEMU can save its state while the guest is stopped. Boards with PCI
+ * have the devices that lockstep has; microvm, which has no PCI, has the same devices without their
+ * PCI part.
  */
 #include <stdint.h>
 #include <string.h>
@@ -24,7 +25,7 @@ static const char *words(const struct vmft_reason *reason)
 /* Not formatted: clang-format takes the braces for blocks. */
 /* clang-format off */
 
-/* check_accelerator() looks at them, too. */
+/* check_accelerator() checks these keys as well. */
 #define IRQCHIP_KEYS \
 	{.key = "accel", .hidden = true}, \
 	{"kernel-irqchip", "on|off|split", {0}, false}, \
@@ -144,7 +145,7 @@ static void finish(struct vmft_rewrite *rw)
 	vmft_add(rw, "-S", NULL);
 	if (rw->opt->role == VMFT_ROLE_BACKUP)
 		vmft_add(rw, "-incoming", "defer");
-	/* A QEMU that ends by itself could not say what its guest did last. */
+	/* QEMU must not end before the guest's last epoch is sent: the agent ends it. */
 	vmft_add(rw, "-action", "shutdown=pause");
 	vmft_fact(rw, "strategy", vmft_strategy_kind_name(VMFT_STRATEGY_CHECKPOINT));
 	vmft_fact(rw, "processors", processors);
@@ -173,10 +174,10 @@ static void finish_microvm(struct vmft_rewrite *rw)
 	{.key = "indirect_desc"}, \
 	{.key = "packed"}
 
-/* The queues of a disk are served in one thread: their number is as good as any. */
+/* One thread serves all queues of a disk: any number of them will do. */
 #define QUEUES_KEY {.key = "num-queues"}
 
-/* The guest cannot see when its frames are sent, but is offered to announce itself. */
+/* The guest cannot see when its frames are sent. guest_announce is a feature that it sees. */
 #define SENDER_KEYS {.key = "tx", .hidden = true}, {.key = "guest_announce"}
 
 /* clang-format on */

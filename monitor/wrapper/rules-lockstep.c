@@ -2,7 +2,7 @@
 /*
  * The rules of lockstep: QEMU records the guest, and replays it on the backup.
  *
- * A device or option is let through when a guest using it was recorded and replayed identically,
+ * A device or option is accepted when a guest that uses it was recorded and replayed identically,
  * and when everything that reaches the guest through it is known to pass through the log.
  */
 #include <string.h>
@@ -76,8 +76,8 @@ static int check_bios(struct vmft_rewrite *rw, struct vmft_arg *arg)
 }
 
 /*
- * A reset with the virtual APIC page on waits for a vCPU that waits for the replay
- * mutex, which the reset holds: any reboot would hang the guest.
+ * With the virtual APIC page on, a reset waits for a vCPU, which waits for the replay mutex, which
+ * the reset holds: every reboot would hang the guest.
  */
 #define NO_VAPIC "apic-common.vapic=off"
 

@@ -63,7 +63,7 @@ static void scan_accel(const struct vmft_optset *set, struct vmft_scan *ret)
 {
 	const char *accel = vmft_optset_get(set, "accel");
 
-	/* "kvm:tcg" too: whichever it would be here may be another on the other host. */
+	/* Also "kvm:tcg": QEMU may choose differently on the other host. */
 	if (accel && strstr(accel, "kvm"))
 		ret->kvm = true;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A look at the command line before it is checked, to know which strategy's checks it is to
- * pass. What cannot be read counts as not there: the check that comes after says what is wrong.
+ * Reads the command line before it is checked, to choose the strategy whose rules it is checked by.
+ * What cannot be read counts as absent: the check reports it later.
  */
 #ifndef VMFT_SCAN_H
 #define VMFT_SCAN_H

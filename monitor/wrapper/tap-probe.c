@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A tap that is handed over by its descriptor (fd=) is asked itself, as QEMU will
- * (net/tap.c, net_init_tap_one() and net_tap_fd_init()): what is set for that QEMU sets anew. One
- * that QEMU opens by its name (ifname=) has what this host's kernel gives to any: that is asked of
- * a tap made for it in a network namespace of its own, so that nothing is seen of it outside.
+ * What a tap can do. A tap that is handed over as a descriptor (fd=) is asked with the calls that
+ * QEMU will make (net/tap.c, net_init_tap_one() and net_tap_fd_init()); QEMU sets again what they
+ * change. A tap that QEMU opens by name (ifname=) can do what this kernel gives every tap: that is
+ * asked of a tap made for the purpose, in a network namespace of its own, where nobody sees it.
  */
 #define _GNU_SOURCE
 #include "tap-probe.h"
@@ -32,7 +32,7 @@ static const struct vmft_tap_facts unknown = {
     .multi_queue = VMFT_TAP_UNKNOWN,
 };
 
-/* The longest that QEMU may ask for; what it is now stays. */
+/* The longest header that QEMU may ask for. The present length is set again. */
 static uint8_t longest_header(int fd)
 {
 	uint8_t longest = 0;
@@ -50,8 +50,8 @@ static uint8_t longest_header(int fd)
 	return longest;
 }
 
-/* Each with those that it needs (set_offload() in the kernel's tun.c). Switched off again, as QEMU
- * does when it has looked. */
+/* Each offload is tried together with those that it needs (set_offload() in the kernel's tun.c).
+ * Then all are switched off, as QEMU does after its own tries. */
 static uint8_t accepted_offloads(int fd)
 {
 	static const struct {
@@ -91,7 +91,7 @@ static void ask(int fd, struct vmft_tap_probe *ret)
 	(void)snprintf(ret->ifname, sizeof(ret->ifname), "%.15s", ifr.ifr_name);
 }
 
-/* In a child, which is thrown away with its network namespace. */
+/* In a child process; its network namespace ends with it. */
 static int make_and_ask(struct vmft_tap_probe *ret)
 {
 	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
@@ -106,7 +106,7 @@ static int make_and_ask(struct vmft_tap_probe *ret)
 	return 0;
 }
 
-/* What any tap that QEMU makes or opens by its name is given here. */
+/* What every tap has that QEMU makes or opens by name on this host. */
 static struct vmft_tap_facts any_of_this_kernel(void)
 {
 	struct vmft_tap_probe got = {.facts = unknown};

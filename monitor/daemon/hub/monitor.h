@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The monitor of one side of one protected VM: the world around monitor/core.
+ * The monitor of one side of one protected VM: the hub of the daemon, around monitor/core.
  *
- * monitor.c turns what happens (the agent's bell, QEMU's end, the arbiter's answer, time)
- * into events for the core and carries its actions out; peer.c does the same for the
- * logging channel; requests.c carries out what was asked on the control socket. One
- * thread, one loop:
- * nothing here is locked.
+ * The hub turns what happens into events of the core, and carries out the actions of the core.
+ * monitor.c steps the core; actions.c carries out; guest.c, frames.c and arbitration.c say what
+ * happened to QEMU, on the channel and at the arbiter; lag-control.c, faults.c, handover.c and
+ * stop.c decide what is to happen; start.c opens and closes all. attaching.c and pairing.c give
+ * two parts of the daemon their worlds.
+ *
+ * There is one thread and one loop: nothing here is locked.
  */
 #ifndef VMFT_MONITOR_H
 #define VMFT_MONITOR_H
@@ -146,6 +148,14 @@ int vmft_monitor_end(struct vmft_monitor *m);
  * its own actions are carried out: the core is stepped in one place, never from an action.
  */
 void vmft_monitor_event(struct vmft_monitor *m, const struct vmft_event_in *event);
+/* An event that is no more than its kind. */
+void vmft_monitor_simple_event(struct vmft_monitor *m, enum vmft_in kind);
+/* A takeover is under way: the agent is looked at often. */
+bool vmft_monitor_is_busy(const struct vmft_monitor *m);
+
+/* The hub's own start (start.c): its operations, and its ticks. */
+void vmft_monitor_init_ops(struct vmft_monitor *m);
+void vmft_monitor_begin_ticks(struct vmft_monitor *m);
 
 /* What the agent wrote into the shared memory cannot be. The core hears of it from the loop,
  * not before this returns: the caller may be in the middle of something. */

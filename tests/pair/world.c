@@ -625,7 +625,7 @@ static void free_monitor(struct vmft_monitor *m)
 	vmft_attach_source_fini(&m->source);
 	vmft_attach_sink_fini(&m->sink);
 	if (m->shown.shown) /* set by its init() */
-		vmft_shown_fini(m);
+		vmft_shown_fini(&m->shown);
 	if (m->strategy)
 		m->strategy_ops->close(m->strategy);
 	if (m->loop)

@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "monitor/daemon/hub/monitor.h"
+#include "logging-channel/loop.h"
 
 #define QUIET_NS UINT64_C(60000000000)
 
@@ -19,15 +19,15 @@ bool vmft_console_begins(struct vmft_console_watch *watch, uint64_t dropped, uin
 	return rises && !rose;
 }
 
-void vmft_console_look(struct vmft_monitor *m)
+void vmft_console_look(struct vmft_console_watch *watch, const struct vmft_iface *iface,
+		       struct vmft_journal *journal)
 {
-	const struct vmft_iface *iface = m->agent.iface;
 	const uint64_t dropped = atomic_load(&iface->console_dropped);
 	const uint32_t error = atomic_load(&iface->console_error);
 
-	if (!vmft_console_begins(&m->console, dropped, vmft_loop_now()))
+	if (!vmft_console_begins(watch, dropped, vmft_loop_now()))
 		return;
-	vmft_journal_say(&m->journal,
+	vmft_journal_say(journal,
 			 "a serial console drops output (%s): %" PRIu64
 			 " bytes until now; the guest is not held up by it",
 			 error ? strerror((int)error) : "its reader stands still", dropped);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The guest's serial consoles: what was written there and nobody took, counted by the agent. */
+/* The guest's serial consoles: the agent counts the output that nobody reads and that is dropped.
+ */
 #ifndef VMFT_CONSOLE_H
 #define VMFT_CONSOLE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-struct vmft_monitor;
+#include "monitor/daemon/status/journal.h"
+#include "monitor/interface.h"
 
 struct vmft_console_watch {
 	uint64_t seen;	     /* dropped bytes, of the agent's count */
@@ -19,6 +21,8 @@ struct vmft_console_watch {
  */
 bool vmft_console_begins(struct vmft_console_watch *watch, uint64_t dropped, uint64_t now);
 
-void vmft_console_look(struct vmft_monitor *m);
+/* Looks at the agent's count; the journal says when output begins to be dropped. */
+void vmft_console_look(struct vmft_console_watch *watch, const struct vmft_iface *iface,
+		       struct vmft_journal *journal);
 
 #endif

@@ -129,7 +129,7 @@ void vmft_actions_carry_out(struct vmft_monitor *m, const struct vmft_actions *t
 	if (todo->set & VMFT_DO_CLOSE_GATE)
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_RUN);
 	if (todo->set & VMFT_DO_FORM_PAIR) {
-		vmft_shown_pump(m);
+		vmft_shown_pump(&m->shown);
 		vmft_peer_form(&m->peer);
 		vmft_attach_source_formed(&m->source);
 	}

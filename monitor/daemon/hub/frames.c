@@ -57,7 +57,7 @@ void vmft_frames_pump(struct vmft_monitor *m)
 	if (m->peer.channel.stage < VMFT_PEER_ATTACHING || m->peer.channel.closing ||
 	    (!vmft_core_is_paired(&m->core) && !shipping && !m->source.log_flows))
 		return;
-	vmft_shown_pump(m);
+	vmft_shown_pump(&m->shown);
 	while (send_log(m))
 		;
 	vmft_lag_sent(&m->lag, m->strategy_ops->taken(m->strategy), vmft_loop_now());
@@ -295,7 +295,7 @@ static int backup_got(struct vmft_monitor *m, const struct vmft_frame_info *fram
 	case VMFT_FRAME_BYE:
 		return got_bye(m, frame);
 	case VMFT_FRAME_SHOWN:
-		return vmft_shown_got(m, frame);
+		return vmft_shown_got(&m->shown, frame);
 	default:
 		return -EBADMSG;
 	}

@@ -65,7 +65,7 @@ static void report_live(struct vmft_monitor *m)
 	m->live_ns = atomic_load(&m->agent.iface->live_at_ns);
 	vmft_journal_say(&m->journal, "live: %.1f ms after the arbitration was won",
 			 (double)(m->live_ns - m->go_live_ns) / 1e6);
-	vmft_shown_live(m);
+	vmft_shown_live(&m->shown);
 	vmft_monitor_simple_event(m, VMFT_IN_LIVE);
 	vmft_agent_link_command(&m->agent, VMFT_COMMAND_OPEN);
 }
@@ -93,7 +93,7 @@ static void look_at_agent(struct vmft_monitor *m)
 		return;
 	}
 	vmft_faults_look_at_disks(m);
-	vmft_console_look(m);
+	vmft_console_look(&m->console, m->agent.iface, &m->journal);
 	if (m->core.side == VMFT_SIDE_BACKUP)
 		vmft_attach_sink_look(&m->sink);
 	else

@@ -241,7 +241,7 @@ static void on_tick(struct vmft_op *op, int result)
 	vmft_arbitration_tick(m, now);
 	vmft_guest_wait_for_goodbye(m, now);
 	vmft_saver_tick(&m->saver);
-	vmft_shown_tick(m, now);
+	vmft_shown_tick(&m->shown, now);
 	maybe_leave(m, now);
 	vmft_loop_timer(m->loop, op, TICK_NS);
 }

@@ -57,7 +57,9 @@ static const char *why_not(void *user, bool attach)
 
 static void connected(void *user)
 {
-	vmft_shown_forget(user);
+	struct vmft_monitor *m = user;
+
+	vmft_shown_forget(&m->shown);
 }
 
 static void adopt(void *user, uint64_t generation, const char *record)

@@ -39,7 +39,7 @@ static int init_attach(struct vmft_monitor *m, struct vmft_error *err)
 				      m->options.disk_count, m->agent.area->disk_count);
 	rc = vmft_attaching_init(m);
 	if (rc == 0)
-		rc = vmft_shown_init(m);
+		rc = vmft_shown_init(&m->shown, m->loop, &m->agent, &m->peer.channel, &m->journal);
 	return rc < 0 ? vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "%s", strerror(-rc)) : 0;
 }
 
@@ -206,7 +206,7 @@ int vmft_monitor_end(struct vmft_monitor *m)
 	m->strategy_ops->close(m->strategy);
 	vmft_arbitration_end(m);
 	vmft_saver_fini(&m->saver);
-	vmft_shown_fini(m);
+	vmft_shown_fini(&m->shown);
 	return m->exit_code;
 }
 

@@ -7,6 +7,11 @@
  * strategy it has. Where the two need different handling, the table has a property for the
  * difference. A further strategy is one more table.
  *
+ * The words for an end. halt(): the backup is gone, the primary's guest goes on. finish(): the
+ * primary's guest has ended, what it did last is still to be sent. abandon(): the backup throws
+ * away what it holds. close(): the object is freed. Elsewhere in the daemon, X_end() ends what
+ * X_begin() began and may begin again, and X_fini() gives back what X_init() took.
+ *
  * A position counts what the strategy sends: bytes of log or epochs. The monitor only compares
  * positions.
  */

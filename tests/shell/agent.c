@@ -63,11 +63,8 @@ static void ring_monitor(int host)
 /* The monitor has said that it sleeps: who has something for it clears that, and rings. */
 static void wake_monitor(int host)
 {
-	if (!atomic_exchange(&iface_of(host)->monitor_sleeps, 0))
-		return;
-	if (world.spoil == SPOIL_LOST_BELL && one_in(4))
-		return;
-	ring_monitor(host);
+	if (atomic_exchange(&iface_of(host)->monitor_sleeps, 0))
+		ring_monitor(host);
 }
 
 static enum vmft_agent_state state_of(int host)
@@ -142,8 +139,6 @@ static void send_frame(int host)
 static bool may_leave(int host, const struct frame *frame)
 {
 	const struct vmft_iface *iface = iface_of(host);
-	const uint64_t lease = atomic_load(&iface->release_until) +
-			       (world.spoil == SPOIL_SHORT_SILENCE ? 2000 * MS : 0);
 
 	if (world.host[host].q.open)
 		return true;
@@ -151,7 +146,8 @@ static bool may_leave(int host, const struct frame *frame)
 		return false;
 	if (world.spoil == SPOIL_EARLY_RELEASE)
 		return frame->position <= atomic_load(&iface->log_position);
-	return frame->position <= atomic_load(&iface->acked) && host_clock(host) < lease;
+	return frame->position <= atomic_load(&iface->acked) &&
+	       host_clock(host) < atomic_load(&iface->release_until);
 }
 
 static void gate_service(int host)
@@ -243,8 +239,7 @@ static void open_gate(int host)
 static void close_gate(int host)
 {
 	struct qemu *q = &world.host[host].q;
-	const uint64_t left_at =
-	    world.spoil == SPOIL_SHORT_SEAL && q->left_at > 0 ? q->left_at - 1 : q->left_at;
+	const uint64_t left_at = world.spoil == SPOIL_SHORT_SEAL ? 0 : q->left_at;
 
 	if (world.spoil != SPOIL_OPEN_SEAL)
 		q->open = false;
@@ -512,6 +507,7 @@ static void end_epoch(int host)
 	if (!atomic_load(&iface->freeze))
 		return;
 	q->frozen = true;
+	q->stands_since = world.now;
 	atomic_store(&iface->frozen_at, q->epoch + 1);
 }
 
@@ -565,6 +561,7 @@ static int epoch(int host)
 		stage_ram(host, pages);
 		atomic_store(&area->more, 1);
 		q->paused = true;
+		q->stands_since = world.now;
 		return 0;
 	}
 	atomic_store(marks(host, RAM), 0);
@@ -777,6 +774,7 @@ static void freeze(int host)
 	if (!world.lockstep || !q->runs || q->frozen || q->ended || !atomic_load(&iface->freeze))
 		return;
 	q->frozen = true;
+	q->stands_since = world.now;
 	atomic_store(&iface->frozen_at, atomic_load(&iface->log_position) + 1);
 	ring_monitor(host);
 }
@@ -836,8 +834,7 @@ static void replay(int host)
 	if (moved)
 		wake_monitor(host);
 	if (h->q.replays && h->q.obeyed == VMFT_COMMAND_GO_LIVE &&
-	    (world.spoil == SPOIL_LIVE_EARLY ||
-	     atomic_load(&iface->log_position) == atomic_load(&iface->log_end)))
+	    atomic_load(&iface->log_position) == atomic_load(&iface->log_end))
 		goes_live(host, atomic_load(&iface->log_position));
 }
 

@@ -96,6 +96,9 @@ static enum vmft_claim claim(struct place *p, const struct vmft_arbiter_claim *c
 	if (p->latest > 0 && c->generation == p->latest + 1 &&
 	    p->record[p->latest].ended != c->starts && world.spoil != SPOIL_END_UNSEEN)
 		return VMFT_CLAIM_LOST;
+	if (p == &places[0] && !c->starts && p->record[p->latest].ended)
+		broken("a VM that was declared dead is not taken on", "generation %llu is won",
+		       (unsigned long long)c->generation);
 	p->latest = c->generation;
 	(void)snprintf(p->record[p->latest].owner, sizeof(p->record[0].owner), "%s", c->owner);
 	p->record[p->latest].ended = false;

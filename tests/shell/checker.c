@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { STALLED_MS = 500, GOES_ON_MS = 200 };
+
 void note(const char *format, ...)
 {
 	va_list ap;
@@ -72,8 +74,6 @@ static void note_held(const struct host *h)
 	    core->generation < world.formed_generation)
 		return;
 	held = h->m.strategy_ops->held(h->m.strategy);
-	if (world.spoil == SPOIL_ACK_EARLY && held > 0)
-		held--;
 	if (core->generation > world.formed_generation || held > world.formed_held)
 		world.formed_held = held;
 	world.formed_generation = core->generation;
@@ -137,6 +137,9 @@ static void check_state(struct host *h, int host)
 	if (core->state == VMFT_STATE_HANDED_OVER)
 		world.tally->handed++;
 	check_fenced(h, host);
+	if (vmft_core_is_paired(core) && core->side == VMFT_SIDE_PRIMARY &&
+	    (h->state == VMFT_STATE_FORMING || h->state == VMFT_STATE_SEALING))
+		world.paired_at = world.now;
 	h->state = (uint8_t)core->state;
 	world.tally->reached[core->side][core->state]++;
 	faults_entered(host, h->state);
@@ -183,6 +186,42 @@ void check_emitted(int host, const struct frame *frame)
 	world.tally->late += host != world.recorder;
 	if (number > world.seen)
 		world.seen = number;
+}
+
+/* Somebody is told that the backup's replay stands still: of a pair it is known after a while. */
+void __real_vmft_alarm_raise(struct vmft_alarm *alarm, enum vmft_alarm_event event,
+			     const char *text);
+void __wrap_vmft_alarm_raise(struct vmft_alarm *alarm, enum vmft_alarm_event event,
+			     const char *text);
+void __wrap_vmft_alarm_raise(struct vmft_alarm *alarm, enum vmft_alarm_event event,
+			     const char *text)
+{
+	if (event == VMFT_ALARM_BACKUP_STALLED && world.now < world.paired_at + STALLED_MS * MS)
+		broken("no alarm without a cause", "%.6f s after the pair was formed: %s",
+		       (double)(world.now - world.paired_at) / 1e9, text);
+	__real_vmft_alarm_raise(alarm, event, text);
+}
+
+/* Two ways to spoil what a monitor says, where it is put into a frame. */
+size_t __real_vmft_ack_encode(const struct vmft_ack *ack, uint8_t *payload);
+size_t __wrap_vmft_ack_encode(const struct vmft_ack *ack, uint8_t *payload);
+size_t __wrap_vmft_ack_encode(const struct vmft_ack *ack, uint8_t *payload)
+{
+	struct vmft_ack said = *ack;
+
+	said.formed |= world.spoil == SPOIL_UNFORMED_RELEASE;
+	return __real_vmft_ack_encode(&said, payload);
+}
+
+void __real_vmft_frame_seal(uint8_t *frame, const struct vmft_frame_info *info);
+void __wrap_vmft_frame_seal(uint8_t *frame, const struct vmft_frame_info *info);
+void __wrap_vmft_frame_seal(uint8_t *frame, const struct vmft_frame_info *info)
+{
+	struct vmft_frame_info said = *info;
+
+	if (world.spoil == SPOIL_ACK_EARLY && info->type == VMFT_FRAME_ACK)
+		said.position++;
+	__real_vmft_frame_seal(frame, &said);
 }
 
 /* --- how it ended ---------------------------------------------------------------------- */
@@ -266,6 +305,11 @@ static void describe(char *text, size_t size)
 	}
 }
 
+static bool stands(const struct host *h)
+{
+	return (h->q.paused || h->q.frozen) && world.now > h->q.stands_since + GOES_ON_MS * MS;
+}
+
 void check_end(void)
 {
 	const enum outcome outcome = outcome_of();
@@ -276,6 +320,8 @@ void check_end(void)
 	note("%s", text);
 	if (outcome == OUTCOME_ALONE && !is_beyond_help())
 		broken("a survivor is protected again", "%s", text);
+	if (outcome <= OUTCOME_ALONE && stands(&world.host[world.recorder]))
+		broken("a guest that is live goes on", "host %d stands still", world.recorder);
 	if (world.single && !world.shut_down && outcome > OUTCOME_ALONE)
 		broken("a protected guest survives one fault", "%s", text);
 	if (world.struck == 0 && outcome != OUTCOME_PROTECTED)

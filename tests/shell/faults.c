@@ -271,6 +271,7 @@ void fault_do(unsigned which)
 	note("FAULT %u, %s, host %d, %.1f ms%s", which, names[f->fault], host,
 	     (double)f->length / 1e6, world.single ? ", a protected pair" : "");
 	world.struck++;
+	world.last = f->fault;
 	world.tally->faults[f->fault]++;
 	heal(f);
 	if (f->fault == FAULT_LINK_CUT || f->fault == FAULT_LINK_ONE_WAY) {
@@ -318,7 +319,7 @@ void faults_entered(int host, uint8_t state)
 		if (f->struck || f->on != state || world.now < f->at)
 			continue;
 		f->struck = true;
-		later(chance((20 * US) << chance(12)), DO_FAULT, 0, i, 0);
+		later(chance((20 * US) << chance(14)), DO_FAULT, 0, i, 0);
 	}
 }
 
@@ -343,6 +344,25 @@ static void plan_loss(uint64_t at)
 		f->length += SHORT_MS * MS;
 }
 
+/* In a state that is soon over, where the races are. */
+static void plan_strike(uint64_t at)
+{
+	static const enum vmft_state favoured[] = {
+	    VMFT_STATE_ATTACHING,   VMFT_STATE_ATTACHING,  VMFT_STATE_SEALING,
+	    VMFT_STATE_ARBITRATING, VMFT_STATE_GOING_LIVE, VMFT_STATE_HANDING_OVER,
+	};
+	static const enum fault sharp[] = {FAULT_KILL_QEMU, FAULT_KILL_HOST,   FAULT_KILL_AT_CALL,
+					   FAULT_MEMORY,    FAULT_AGENT_ERROR, FAULT_LINK_RESET};
+	const uint8_t on = (uint8_t)(one_in(2) ? favoured[chance(6)] : chance(VMFT_STATE_FENCED));
+	struct plan *f;
+
+	if (world.plans == FAULTS_MAX)
+		return;
+	f = plan_one(at, on);
+	if (one_in(2))
+		f->fault = sharp[chance(6)];
+}
+
 /*
  * A pair has to form first, mostly; then one after the other, or close together. What the arbiter
  * does matters when somebody asks it, so a loss comes with it now and then.
@@ -361,10 +381,7 @@ void faults_plan(void)
 		else if (is_arbiters(plan_one(at, VMFT_STATE_COUNT)->fault) && one_in(2))
 			plan_loss(at + chance(SOON_MS * MS));
 	}
-	for (unsigned i = 0; i < 2; i++) {
-		(void)plan_one(chance(first + span), (uint8_t)chance(VMFT_STATE_FENCED));
-		if (one_in(2))
-			plan_loss(first + chance(span));
-	}
+	for (unsigned i = 0; i < 3; i++)
+		plan_strike(chance(first + span));
 	world.faults_end = world.now + first + span;
 }

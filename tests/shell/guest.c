@@ -165,6 +165,8 @@ void truth_live(int host, uint64_t position)
 	world.tally->go_lives++;
 	if (world.host[host].q.diverged)
 		broken("a guest that diverged never goes live", "host %d", host);
+	if (world.single && world.last == FAULT_SHUTDOWN)
+		broken("an orderly end is the end", "host %d brings the guest back to life", host);
 	if (g->frames < world.seen)
 		broken("nothing that was seen outside is lost",
 		       "host %d is live after frame %llu, %llu was seen", host,

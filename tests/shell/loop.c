@@ -358,6 +358,8 @@ static int perform_write(const struct entry *e)
 		broken("nobody writes to a guest's image", "host %d", e->host);
 	if (e->at + e->n > file->room)
 		return file == &world.host[e->host].disk ? -EFBIG : (int)e->n;
+	if (world.spoil == SPOIL_LOST_WRITE && file == &world.host[e->host].disk && one_in(8))
+		return (int)e->n;
 	memcpy(file->bytes + e->at, e->bytes, e->n);
 	if (e->at + e->n > file->size)
 		file->size = e->at + e->n;

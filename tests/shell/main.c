@@ -15,7 +15,7 @@ enum {
 	CHECKPOINT,
 	STRATEGIES,
 	VARIANTS = 32,
-	FIND_RUNS_MAX = 6000,
+	FIND_RUNS_MAX = 10000,
 	SETTLE_MS = 120000,
 	RESTED_MS = 300,
 	WATCH_MS = 40,
@@ -391,17 +391,13 @@ static const struct {
     [SPOIL_ACK_EARLY] = {"ack-early", {true, true}},
     [SPOIL_UNFORMED_RELEASE] = {"unformed-release", {true, true}},
     [SPOIL_OPEN_SEAL] = {"open-seal", {true, true}},
-    [SPOIL_SHORT_SEAL] = {"short-seal", {true, true}},
+    [SPOIL_SHORT_SEAL] = {"short-seal", {false, true}},
     [SPOIL_NO_FENCE] = {"no-fence", {true, true}},
     [SPOIL_ORPHAN_OPENS] = {"orphan-opens", {true, true}},
-    [SPOIL_SHORT_SILENCE] = {"short-silence", {true, true}},
     [SPOIL_LOST_MARK] = {"lost-mark", {true, true}},
     [SPOIL_TORN_STATE] = {"torn-state", {true, true}},
-    [SPOIL_LOST_BELL] = {"lost-bell", {true, false}},
-    [SPOIL_LIVE_EARLY] = {"live-early", {true, false}},
     [SPOIL_NO_RETRY] = {"no-retry", {true, true}},
-    [SPOIL_LOST_FRAME] = {"lost-frame", {true, true}},
-    [SPOIL_WRITE_LATE] = {"write-late", {true, true}},
+    [SPOIL_LOST_WRITE] = {"lost-write", {true, true}},
 };
 
 const char *spoil_name(enum spoil spoil)

@@ -55,20 +55,16 @@ enum spoil {
 	SPOIL_ANY_ARBITER,	/* a claim does not ask for the record of the generation before */
 	SPOIL_END_UNSEEN,	/* nor whether that generation was declared dead */
 	SPOIL_EARLY_RELEASE,	/* the gate releases what is only logged */
-	SPOIL_ACK_EARLY,	/* the backup acknowledges a frame of log that it has not kept */
+	SPOIL_ACK_EARLY,	/* the backup acknowledges more than it holds */
 	SPOIL_UNFORMED_RELEASE, /* each ack says that its sender knows of the pair */
 	SPOIL_OPEN_SEAL,	/* the gate stays open while the pair is sealed */
 	SPOIL_SHORT_SEAL,	/* the agent leaves out of its seal what was seen outside */
 	SPOIL_NO_FENCE,		/* the agent does not heed FENCE, its gate opens */
 	SPOIL_ORPHAN_OPENS,	/* the agent opens its gate when its monitor dies */
-	SPOIL_SHORT_SILENCE,	/* the gate's lease is longer than the backup's silence */
 	SPOIL_LOST_MARK,	/* a page written during the copy is not marked */
 	SPOIL_TORN_STATE,	/* the device state is not that of the memory */
-	SPOIL_LOST_BELL,	/* the agent publishes without the monitor's bell */
-	SPOIL_LIVE_EARLY,	/* the agent goes live before the log's end */
 	SPOIL_NO_RETRY,		/* a timer of a quarter of a second never fires */
-	SPOIL_LOST_FRAME,	/* the network loses bytes of the stream */
-	SPOIL_WRITE_LATE,	/* a write is reported before it is done, and may be lost */
+	SPOIL_LOST_WRITE,	/* a write to an image is reported as done, and is not */
 	SPOIL_COUNT,
 };
 
@@ -199,7 +195,8 @@ struct qemu {
 	bool replays, open, keeps, fenced, orphaned, ended, frozen, paused, tracks, stop_passed;
 	bool blocked; /* a request to a disk that failed is under way */
 	uint64_t left_at;
-	uint64_t ends_at; /* the process has no more to do */
+	uint64_t stands_since; /* if it is paused or frozen */
+	uint64_t ends_at;      /* the process has no more to do */
 	uint64_t dirty_ram, dirty_disk;
 	uint64_t epoch; /* checkpoint: taken so far */
 	struct frame frame[GATE_FRAMES];
@@ -410,7 +407,9 @@ struct world {
 	struct plan plan[FAULTS_MAX];
 	unsigned plans, struck;
 	uint64_t healed_at;
-	bool single; /* the last fault struck a pair at rest, and no other since */
+	bool single;	    /* the last fault struck a pair at rest, and no other since */
+	enum fault last;    /* of them */
+	uint64_t paired_at; /* when the guest in charge had a backup last */
 	uint64_t rest_since;
 	uint64_t faults_end;
 	unsigned long mask; /* of faults, for shortening a run; bit set: left out */

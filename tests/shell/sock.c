@@ -183,8 +183,6 @@ static void try_send(struct sock *s)
 	s->send = -1;
 	if (to && !to->shut) {
 		memcpy(to->buffer + to->used_bytes, s->send_bytes, n);
-		if (world.spoil == SPOIL_LOST_FRAME && n > 4096 && one_in(64))
-			memset(to->buffer + to->used_bytes + 2048, 0, 1024);
 		if (world.damage) {
 			to->buffer[to->used_bytes + chance(n)] ^= (uint8_t)(1 + chance(255));
 			world.damage = false;

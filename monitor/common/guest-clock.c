@@ -31,8 +31,13 @@ static void measure(struct vmft_clock_steer *s, int64_t icount, uint64_t cpu_ns)
 		cost = cost < COST_MAX ? cost : COST_MAX;
 		/*
 		 * A guest that became much faster is believed at once, because a clock that is
-		 * ahead takes longer to correct.
+		 * ahead takes longer to correct. One that became much slower is believed in
+		 * steps: the kernel counts time for which a hypervisor ran somebody else as CPU
+		 * time of the thread. A cost that is a hundred times too high would make the
+		 * clock run ahead by as much until it is measured again.
 		 */
+		if (s->cost != 0 && cost > s->cost * 2)
+			cost = s->cost * 2;
 		s->cost = s->cost == 0 || cost < s->cost / 2 ? cost : (s->cost + cost) / 2;
 	}
 	s->icount = icount;

@@ -109,6 +109,26 @@ static void test_stalls(void)
 	CU_ASSERT(off(&m) > -4 * MS);
 }
 
+/* A hypervisor runs somebody else, and the kernel counts that as time of the guest's thread. The
+ * clock does not run ahead for it. */
+static void test_stolen_time(void)
+{
+	struct machine m = machine_new();
+
+	for (int i = 0; i < 200; i++)
+		execute(&m, 4 * MS, 5000);
+	m.least = m.most = 0;
+	for (int i = 0; i < 100; i++) {
+		m.clock.icount += 6000;
+		m.real_ns += 300 * MS;
+		m.cpu_ns += 300 * (uint64_t)MS;
+		(void)look(&m, false);
+		for (int j = 0; j < 20; j++)
+			execute(&m, 4 * MS, 5000);
+	}
+	CU_ASSERT(m.most < 10 * MS);
+}
+
 static void test_rests(void)
 {
 	struct machine m = machine_new();
@@ -207,8 +227,9 @@ int vmft_suite_guest_clock(void)
 
 	if (!suite || !CU_ADD_TEST(suite, test_any_speed) ||
 	    !CU_ADD_TEST(suite, test_speed_changes) || !CU_ADD_TEST(suite, test_stalls) ||
-	    !CU_ADD_TEST(suite, test_rests) || !CU_ADD_TEST(suite, test_short_runs_tell_nothing) ||
-	    !CU_ADD_TEST(suite, test_base) || !CU_ADD_TEST(suite, test_wait_as_monotonic))
+	    !CU_ADD_TEST(suite, test_stolen_time) || !CU_ADD_TEST(suite, test_rests) ||
+	    !CU_ADD_TEST(suite, test_short_runs_tell_nothing) || !CU_ADD_TEST(suite, test_base) ||
+	    !CU_ADD_TEST(suite, test_wait_as_monotonic))
 		return -1;
 	return 0;
 }

@@ -67,6 +67,8 @@ def short_name(item):
 
 def everyday_reason(item):
     """Why the everyday suite has this test, or None."""
+    if item.cls:  # tests/lab
+        return "the judges of a drill can fail"
     way = item.callspec.params.get("way") if hasattr(item, "callspec") else None
     sanitized = way is not None and way.build != "build"
     for mark in item.iter_markers("everyday"):

@@ -3,7 +3,7 @@
 
 import re
 
-from harness import BOTH, Loaded, Told, check, equal, lab, note, ways
+from harness import BOTH, LOCKSTEP, Loaded, Told, check, equal, everyday, lab, note, ways
 from test_bad_input import CONFIG, refused
 
 NAMES = {"A": "alpha", "B": "beta"}
@@ -24,6 +24,7 @@ def begin_with(side, role, since, what):
     note(found[-1])
 
 
+@everyday("each line of a log names the host and the role of the moment", LOCKSTEP)
 @ways(*BOTH)
 def test_host_names(name, way):
     """Before and after a failover: the log lines, status and alarms of both sides."""

@@ -12,11 +12,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent-link.h"
 #include "links.h"
 #include "logging-channel/frame.h"
 #include "logging-channel/loop.h"
 #include "monitor/common/presence.h"
-#include "monitor/daemon/guest/agent-link.h"
 #include "monitor/daemon/peer/channel.h"
 #include "monitor/daemon/status/journal.h"
 #include "monitor/interface.h"

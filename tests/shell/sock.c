@@ -31,7 +31,7 @@ enum {
 struct chunk {
 	uint64_t at; /* not before */
 	uint32_t bytes;
-	enum { BYTES, END, RESET } what;
+	enum what { BYTES, END, RESET } what;
 };
 
 static struct sock {
@@ -112,7 +112,7 @@ static uint64_t travel(int from, int to)
 
 /* --- what arrives ------------------------------------------------------------- */
 
-static void put(int at, uint32_t bytes, int what)
+static void put(int at, uint32_t bytes, enum what what)
 {
 	struct sock *to = &socks[at];
 	const uint64_t due = world.now + travel(to->remote, to->host);

@@ -10,7 +10,11 @@ int main(void)
 	static int (*const suites[])(void) = {
 	    /* First: it sends signals in a child, where ThreadSanitizer holds them back if this
 	     * process has threads. Other suites leave some. */
+	    vmft_suite_checkpoint_end,
 	    vmft_suite_checkpoint_agent,
+	    vmft_suite_checkpoint_stops,
+	    vmft_suite_checkpoint_gate,
+	    vmft_suite_checkpoint_live,
 	    vmft_suite_agent,
 	    vmft_suite_strategy,
 	    vmft_suite_divergence,

@@ -55,6 +55,8 @@ int main(void)
 	    vmft_suite_transport,
 	    vmft_suite_image,
 	    vmft_suite_core,
+	    vmft_suite_core_pair,
+	    vmft_suite_core_attach,
 	    vmft_suite_cmdline,
 	    vmft_suite_pair_config,
 	    vmft_suite_guest_clock,

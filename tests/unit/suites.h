@@ -56,6 +56,8 @@ int vmft_suite_iface(void);
 int vmft_suite_read_whole(void);
 int vmft_suite_settings(void);
 int vmft_suite_core(void);
+int vmft_suite_core_pair(void);
+int vmft_suite_core_attach(void);
 int vmft_suite_cmdline(void);
 int vmft_suite_pair_config(void);
 

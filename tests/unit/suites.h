@@ -4,6 +4,9 @@
 #define VMFT_TEST_SUITES_H
 
 int vmft_suite_agent(void);
+int vmft_suite_agent_time(void);
+int vmft_suite_agent_gate(void);
+int vmft_suite_agent_feed(void);
 int vmft_suite_divergence(void);
 int vmft_suite_alarm(void);
 int vmft_suite_attach(void);

@@ -10,6 +10,7 @@ int vmft_suite_agent_feed(void);
 int vmft_suite_divergence(void);
 int vmft_suite_alarm(void);
 int vmft_suite_attach(void);
+int vmft_suite_track(void);
 int vmft_suite_attach_ends(void);
 int vmft_suite_pace(void);
 int vmft_suite_checkpoint_agent(void);

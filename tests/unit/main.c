@@ -21,6 +21,7 @@ int main(void)
 	    vmft_suite_agent_feed,
 	    vmft_suite_strategy,
 	    vmft_suite_divergence,
+	    vmft_suite_divergence_monitor,
 	    vmft_suite_track,
 	    vmft_suite_attach,
 	    vmft_suite_disk,

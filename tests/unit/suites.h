@@ -8,6 +8,7 @@ int vmft_suite_agent_time(void);
 int vmft_suite_agent_gate(void);
 int vmft_suite_agent_feed(void);
 int vmft_suite_divergence(void);
+int vmft_suite_divergence_monitor(void);
 int vmft_suite_alarm(void);
 int vmft_suite_attach(void);
 int vmft_suite_track(void);

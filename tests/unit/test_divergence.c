@@ -2,21 +2,15 @@
 /* A guest that diverged: what the agent writes into the log, and what it finds there. */
 #define _GNU_SOURCE
 #include <CUnit/CUnit.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent_world.h"
-#include "monitor/agent/diverge.h"
 #include "monitor/agent/feed.h"
 #include "monitor/agent/output.h"
 #include "monitor/agent/tap.h"
-#include "monitor/common/exit-codes.h"
-#include "monitor/daemon/hub/monitor.h"
-#include "monitor/daemon/hub/snapshot.h"
 #include "monitor/daemon/savedlog/log-index.h"
 #include "suites.h"
 
@@ -25,12 +19,16 @@
 #define MS    UINT64_C(1000000)
 
 static const uint8_t checkpoint[] = {34};
+
 static const uint8_t sampled[] = {36}; /* of a clock that is the main loop's alone */
+
 static const uint8_t instruction[] = {0, 0, 0, 0, 9};
+
 static const uint8_t block[] = {8, 0, 0, 0, 0, 0, 0, 0, 0};
 
 /* The log a primary makes is kept here, then handed to a backup. */
 static uint8_t log_bytes[65536];
+
 static size_t log_size;
 
 static void primary_up(void)
@@ -125,7 +123,7 @@ static void log_two_frames(void)
 	primary_down();
 }
 
-/* --- frames ------------------------------------------------------------------ */
+/* --- frames -------------------------------------------------------------------- */
 
 /* QEMU gets its own entries and no other; positions count all of them. */
 static void test_same_output(void)
@@ -257,7 +255,7 @@ static void test_output_behind_the_log(void)
 	world_down();
 }
 
-/* Nobody would read it. */
+/* Nobody would read the frames. */
 static void test_output_without_a_log(void)
 {
 	world_up(PAGES * PAGE, NULL, 0);
@@ -269,7 +267,7 @@ static void test_output_without_a_log(void)
 	world_down();
 }
 
-/* Behind an INSTRUCTION it is not to be cut, nor behind an OUTPUT behind that. */
+/* Behind an INSTRUCTION it is not to be cut, nor after an OUTPUT after that. */
 static void test_output_behind_instruction(void)
 {
 	primary_up();
@@ -321,7 +319,7 @@ static void test_frame_files(void)
 	world_down();
 }
 
-/* --- samples ------------------------------------------------------------------ */
+/* --- samples ------------------------------------------------------------------- */
 
 static void guest_writes(unsigned page, uint8_t value)
 {
@@ -491,7 +489,7 @@ static void test_samples_sweep(void)
 	primary_down();
 }
 
-/* --- the log, for a report ------------------------------------------------------ */
+/* --- the log, for a report ----------------------------------------------------- */
 
 static void test_index(void)
 {
@@ -540,210 +538,6 @@ static void test_index_of_a_long_log(void)
 	world_down();
 }
 
-/* --- the backup's monitor --------------------------------------------------------- */
-
-static struct vmft_monitor monitor;
-static uint64_t applied, held;
-
-static uint64_t strategy_applied(const struct vmft_strategy *unused)
-{
-	(void)unused;
-	return applied;
-}
-
-static uint64_t strategy_held(const struct vmft_strategy *unused)
-{
-	(void)unused;
-	return held;
-}
-
-static const struct vmft_strategy_ops strategy_ops = {
-    .name = "lockstep",
-    .replays = true,
-    .applied = strategy_applied,
-    .held = strategy_held,
-};
-
-static char directory[] = "/tmp/vmft-unit-XXXXXX";
-
-/* A backup of a pair, with log that it has not replayed; stall-ms is 4000. */
-static void monitor_up(void)
-{
-	const struct vmft_event_in ready = {.kind = VMFT_IN_PEER_READY};
-	struct vmft_actions todo;
-
-	world_up(PAGES * PAGE, NULL, 0);
-	memset(&monitor, 0, sizeof(monitor));
-	monitor.agent.iface = vmft_agent.iface;
-	monitor.agent.ram_fd = vmft_agent.ram_fd;
-	monitor.agent.bell_agent = -1;
-	monitor.strategy_ops = &strategy_ops;
-	monitor.config.stall_ms = 4000;
-	(void)strcpy(monitor.config.name, "vm");
-	(void)strcpy(monitor.config.host[monitor.options.host].name, "alpha");
-	(void)strcpy(directory + sizeof(directory) - 7, "XXXXXX");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
-	(void)snprintf(monitor.config.host[0].control, sizeof(monitor.config.host[0].control),
-		       "%s/control", directory);
-	vmft_core_init(&monitor.core, VMFT_SIDE_BACKUP, 1);
-	vmft_core_step(&monitor.core, &ready, &todo);
-	CU_ASSERT_EQUAL(monitor.core.state, VMFT_STATE_PROTECTED);
-	applied = 10;
-	held = 20;
-	vmft_faults_tick(&monitor, 1000 * MS, 0, true);
-}
-
-static void monitor_down(void)
-{
-	(void)rmdir(directory);
-	world_down();
-}
-
-static bool is_diverged(void)
-{
-	return monitor.core.state == VMFT_STATE_DIVERGED;
-}
-
-/* A report of this name is there, has this in it, and is gone afterwards. */
-static void reported(const char *name, const char *text)
-{
-	char path[128], bytes[8192] = "";
-	FILE *file;
-
-	(void)snprintf(path, sizeof(path), "%s/%s", directory, name);
-	file = fopen(path, "re");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
-	CU_ASSERT(fread(bytes, 1, sizeof(bytes) - 1, file) > 0);
-	(void)fclose(file);
-	CU_ASSERT_PTR_NOT_NULL(strstr(bytes, text));
-	(void)unlink(path);
-}
-
-/* Three quarters of the time a primary would wait: then it is said. */
-static void test_stall(void)
-{
-	monitor_up();
-	vmft_faults_tick(&monitor, 3999 * MS, 0, true);
-	CU_ASSERT(!is_diverged());
-	vmft_faults_tick(&monitor, 4000 * MS, 0, true);
-	CU_ASSERT(is_diverged());
-	CU_ASSERT_STRING_EQUAL(monitor.divergence.last,
-			       "diverged (stalled) at log position 10: its replay stands still");
-	CU_ASSERT_EQUAL(monitor.exit_code, VMFT_EXIT_DIVERGED);
-	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->exit_code), VMFT_EXIT_DIVERGED);
-	reported("vm.alpha.divergence-10.txt", "stalled: its replay stands still");
-	monitor_down();
-}
-
-/* What vmft status says is to be done next. */
-static bool advises(char next[static VMFT_ADVICE_MAX])
-{
-	struct vmft_situation situation;
-	char error[300];
-
-	vmft_status_situation(&monitor, 1, error, sizeof(error), &situation);
-	return vmft_advice(&situation, next, VMFT_ADVICE_MAX);
-}
-
-/* There is no primary any more: it is said once, and this side is what it was. It moves; and stands
- * still again. */
-static void test_stall_without_primary(void)
-{
-	char next[VMFT_ADVICE_MAX];
-
-	monitor_up();
-	monitor.core.state = VMFT_STATE_DRAINING;
-	vmft_faults_tick(&monitor, 3999 * MS, 0, true);
-	CU_ASSERT(!monitor.divergence.stuck);
-	CU_ASSERT(advises(next));
-	CU_ASSERT_PTR_NULL(strstr(next, "log position"));
-	vmft_faults_tick(&monitor, 4000 * MS, 0, true);
-	reported("vm.alpha.divergence-10.txt", "stalled: its replay stands still");
-	vmft_faults_tick(&monitor, 99000 * MS, 0, true);
-	CU_ASSERT_EQUAL(monitor.core.state, VMFT_STATE_DRAINING);
-	CU_ASSERT_EQUAL(monitor.journal.written, 2); /* it, and where the report is */
-	CU_ASSERT_EQUAL(monitor.divergence.count, 0);
-	CU_ASSERT_EQUAL(monitor.exit_code, 0);
-	CU_ASSERT(advises(next));
-	CU_ASSERT_PTR_NOT_NULL(strstr(next, "log position 10 of 20"));
-	CU_ASSERT(strlen(next) < sizeof(next) - 1);
-	applied = 11;
-	vmft_faults_tick(&monitor, 99100 * MS, 0, true);
-	CU_ASSERT(advises(next));
-	CU_ASSERT_PTR_NULL(strstr(next, "log position"));
-	vmft_faults_tick(&monitor, 102100 * MS, 0, true);
-	CU_ASSERT(advises(next));
-	reported("vm.alpha.divergence-11.txt", "stalled: its replay stands still");
-	monitor_down();
-}
-
-/* It moves; it has nothing to replay; QEMU is stopped; this monitor slept. */
-static void test_no_stall(void)
-{
-	monitor_up();
-	applied = 11;
-	vmft_faults_tick(&monitor, 3900 * MS, 0, true);
-	vmft_faults_tick(&monitor, 6800 * MS, 0, true);
-	applied = held;
-	vmft_faults_tick(&monitor, 6850 * MS, 0, true);
-	vmft_faults_tick(&monitor, 99000 * MS, 0, true);
-	held = 30;
-	vmft_faults_tick(&monitor, 101000 * MS, 0, true);
-	vmft_faults_tick(&monitor, 103000 * MS, 0, false);
-	vmft_faults_tick(&monitor, 103900 * MS, 0, true);
-	vmft_faults_tick(&monitor, 203900 * MS, 100000 * MS, true);
-	CU_ASSERT(!is_diverged());
-	monitor_down();
-}
-
-/* An agent that is late now and then, as on a busy host, hides nothing. */
-static void test_stall_on_a_busy_host(void)
-{
-	monitor_up();
-	for (unsigned i = 1; i <= 59; i++)
-		vmft_faults_tick(&monitor, (1000 + 100 * i) * MS, 0, i % 2 == 0);
-	CU_ASSERT(!is_diverged());
-	vmft_faults_tick(&monitor, 7000 * MS, 0, true);
-	CU_ASSERT(is_diverged());
-	reported("vm.alpha.divergence-10.txt", "stalled: its replay stands still");
-	monitor_down();
-}
-
-/* What the agent found, once. */
-static void test_agent_found(void)
-{
-	monitor_up();
-	vmft_faults_look_at_guest(&monitor);
-	CU_ASSERT(!is_diverged());
-	guest_writes(2, 0x5a);
-	vmft_diverge_page(2 * PAGE);
-	vmft_diverge(VMFT_DIVERGENCE_MEMORY, 17, 0xaa, 0xbb);
-	vmft_faults_look_at_guest(&monitor);
-	CU_ASSERT(is_diverged());
-	CU_ASSERT_STRING_EQUAL(monitor.divergence.last,
-			       "diverged (memory) at log position 17: its memory differs");
-	reported("vm.alpha.divergence-17.txt", "0x000000002000");
-	vmft_faults_look_at_guest(&monitor);
-	CU_ASSERT_EQUAL(monitor.divergence.count, 1);
-	monitor_down();
-}
-
-/* The primary: a backup that says it diverged is counted, one that says something else is not. */
-static void test_heard(void)
-{
-	monitor_up();
-	CU_ASSERT(!vmft_divergence_heard(&monitor.divergence, "its disk is full"));
-	CU_ASSERT(
-	    vmft_divergence_heard(&monitor.divergence, "diverged (output) at log position 1: x"));
-	vmft_divergence_count(&monitor.divergence, "");
-	CU_ASSERT_EQUAL(monitor.divergence.count, 1);
-	CU_ASSERT_STRING_EQUAL(monitor.divergence.last, "diverged (output) at log position 1: x");
-	vmft_divergence_count(&monitor.divergence, "the backup's replay stands still");
-	CU_ASSERT_EQUAL(monitor.divergence.count, 2);
-	CU_ASSERT_STRING_EQUAL(monitor.divergence.last, "the backup's replay stands still");
-	monitor_down();
-}
-
 int vmft_suite_divergence(void)
 {
 	static CU_TestInfo tests[] = {
@@ -769,16 +563,10 @@ int vmft_suite_divergence(void)
 	    {"samples sweep", test_samples_sweep},
 	    {"the log around a position", test_index},
 	    {"the log around a position, long", test_index_of_a_long_log},
-	    {"replay stands still", test_stall},
-	    {"replay stands still, no primary", test_stall_without_primary},
-	    {"replay does not stand still", test_no_stall},
-	    {"replay stands still, the host busy", test_stall_on_a_busy_host},
-	    {"what the agent found", test_agent_found},
-	    {"what the primary hears", test_heard},
 	    CU_TEST_INFO_NULL,
 	};
-	static CU_SuiteInfo suites[] = {
-	    {.pName = "divergence", .pTests = tests},
+	CU_SuiteInfo suites[] = {
+	    {"divergence", NULL, NULL, NULL, NULL, tests},
 	    CU_SUITE_INFO_NULL,
 	};
 

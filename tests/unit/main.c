@@ -37,6 +37,8 @@ int main(void)
 	    vmft_suite_event,
 	    vmft_suite_ring,
 	    vmft_suite_savedlog,
+	    vmft_suite_savedlog_writer,
+	    vmft_suite_savedlog_text,
 	    vmft_suite_frame,
 	    vmft_suite_hello,
 	    vmft_suite_tap_facts,

@@ -47,6 +47,8 @@ int vmft_suite_epoch(void);
 int vmft_suite_event(void);
 int vmft_suite_ring(void);
 int vmft_suite_savedlog(void);
+int vmft_suite_savedlog_writer(void);
+int vmft_suite_savedlog_text(void);
 int vmft_suite_frame(void);
 int vmft_suite_hello(void);
 int vmft_suite_tap_facts(void);

@@ -43,6 +43,7 @@ int main(void)
 	    vmft_suite_hello,
 	    vmft_suite_tap_facts,
 	    vmft_suite_epoch,
+	    vmft_suite_epoch_bad,
 	    vmft_suite_control,
 	    vmft_suite_control_socket,
 	    vmft_suite_status,

@@ -44,6 +44,7 @@ int vmft_suite_transport(void);
 int vmft_suite_image(void);
 int vmft_suite_strategy(void);
 int vmft_suite_epoch(void);
+int vmft_suite_epoch_bad(void);
 int vmft_suite_event(void);
 int vmft_suite_ring(void);
 int vmft_suite_savedlog(void);

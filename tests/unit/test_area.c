@@ -1,37 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The attach area: its layout, and the monitor's end of it. */
+/* The layout of the attach area. */
 #define _GNU_SOURCE
 #include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "area_file.h"
 #include "monitor/common/area-setup.h"
 #include "monitor/common/exit-codes.h"
-#include "monitor/common/iface-setup.h"
-#include "monitor/daemon/guest/agent-link.h"
 #include "suites.h"
 
-#define RAM_BYTES (UINT64_C(64) << 20)
-#define BLOCK	  UINT64_C(65536)
-
-static const uint64_t two_disks[] = {10 * BLOCK, 64 * BLOCK + 1};
-
-static int area_of(const uint64_t *disk_bytes, size_t disk_count)
-{
-	struct vmft_error err;
-	int fd = vmft_area_create(RAM_BYTES, disk_bytes, disk_count, &err);
-
-	CU_ASSERT_FATAL(fd >= 0);
-	return fd;
-}
-
-static struct vmft_area *map(int fd)
+static struct vmft_area *area_map(int fd)
 {
 	struct vmft_area *area = NULL;
 	struct vmft_error err;
@@ -40,18 +23,11 @@ static struct vmft_area *map(int fd)
 	return area;
 }
 
-static void unmap(struct vmft_area *area)
-{
-	munmap(area, area->area_bytes);
-}
-
-/* --- area-setup.c ------------------------------------------------------------ */
-
 /* What was asked for is what is mapped; memory is zero and none of it is taken yet. */
 static void test_round_trip(void)
 {
 	int fd = area_of(two_disks, 2);
-	struct vmft_area *area = map(fd);
+	struct vmft_area *area = area_map(fd);
 	struct stat st;
 
 	CU_ASSERT_EQUAL(area->ram_bytes, RAM_BYTES);
@@ -74,7 +50,7 @@ static void test_round_trip(void)
 	CU_ASSERT_EQUAL(fcntl(fd, F_GETFD), 0); /* both programs inherit it */
 	CU_ASSERT_EQUAL(ftruncate(fd, st.st_size + 1), -1);
 	CU_ASSERT_EQUAL(ftruncate(fd, st.st_size - 1), -1);
-	unmap(area);
+	area_unmap(area);
 	close(fd);
 }
 
@@ -88,10 +64,10 @@ static void test_too_many_disks(void)
 	CU_ASSERT_EQUAL(err.exit_code, VMFT_EXIT_UNPROTECTED);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "17 disks"));
 	fd = area_of(bytes, VMFT_AREA_DISKS_MAX);
-	unmap(map(fd));
+	area_unmap(area_map(fd));
 	close(fd);
 	fd = area_of(NULL, 0);
-	unmap(map(fd));
+	area_unmap(area_map(fd));
 	close(fd);
 }
 
@@ -119,7 +95,7 @@ static void test_bitmap_bytes(void)
 }
 
 /* The images' bitmaps are wide enough for the last block and share no word, whatever their
- * lengths; behind them there is room for memory's, also when each of it begins a new word. */
+ * lengths; after them there is room for memory's, also when each of it begins a new word. */
 static void test_bitmaps_apart(void)
 {
 	static const uint64_t odd[VMFT_AREA_DISKS_MAX] = {
@@ -142,7 +118,7 @@ static void test_bitmaps_apart(void)
 	};
 	const uint64_t memory_bits = RAM_BYTES / 4096 + VMFT_AREA_SHADOW_BYTES / 4096;
 	int fd = area_of(odd, VMFT_AREA_DISKS_MAX);
-	struct vmft_area *area = map(fd);
+	struct vmft_area *area = area_map(fd);
 	uint64_t at = area->bitmaps_at;
 
 	CU_ASSERT(at >= sizeof(*area));
@@ -156,15 +132,15 @@ static void test_bitmaps_apart(void)
 		at = disk->bitmap_at + vmft_region_bitmap_bytes(disk);
 	}
 	CU_ASSERT(at + memory_bits / 8 + VMFT_AREA_REGIONS_MAX * 8 <= area->shadow_at);
-	unmap(area);
+	area_unmap(area);
 	close(fd);
 
 	fd = area_of(NULL, 0); /* memory's alone fill their pages */
-	area = map(fd);
+	area = area_map(fd);
 	CU_ASSERT_EQUAL(memory_bits / 8 % 4096, 0);
 	CU_ASSERT(area->bitmaps_at + memory_bits / 8 + VMFT_AREA_REGIONS_MAX * 8 <=
 		  area->shadow_at);
-	unmap(area);
+	area_unmap(area);
 	close(fd);
 }
 
@@ -207,7 +183,7 @@ static void test_header_garbage(void)
 			byte ^= 0x55;
 			CU_ASSERT(refused_with(fd, at, &byte, 1));
 		}
-		unmap(map(fd)); /* it was the damage */
+		area_unmap(area_map(fd)); /* it was the damage */
 		close(fd);
 	}
 }
@@ -218,7 +194,7 @@ static void test_disk_garbage(void)
 	static const uint64_t lengths[] = {(UINT64_C(1) << 50) + 1, UINT64_C(1) << 50, UINT64_MAX};
 	const size_t disk = offsetof(struct vmft_area, region[1]);
 	int fd = area_of(two_disks, 2);
-	struct vmft_area *area = map(fd);
+	struct vmft_area *area = area_map(fd);
 	const uint64_t places[] = {0,
 				   8,
 				   area->bitmaps_at - 8,
@@ -240,7 +216,7 @@ static void test_disk_garbage(void)
 				       &places[i], 8));
 	memset(name, 'x', sizeof(name));
 	CU_ASSERT(refused_with(fd, disk + offsetof(struct vmft_region, name), name, sizeof(name)));
-	unmap(area);
+	area_unmap(area);
 	close(fd);
 
 	fd = area_of((const uint64_t[]){RAM_BYTES}, 1); /* as memory it would pass */
@@ -268,7 +244,7 @@ static void test_wrong_length(void)
 	CU_ASSERT_EQUAL(vmft_area_map(fd, &area, &err), -EPROTO);
 	CU_ASSERT_EQUAL(ftruncate(fd, (off_t)header.area_bytes), 0);
 	CU_ASSERT_EQUAL_FATAL(vmft_area_map(fd, &area, &err), 0);
-	unmap(area);
+	area_unmap(area);
 	area = NULL;
 	CU_ASSERT_EQUAL(ftruncate(fd, (off_t)header.area_bytes + 4096), 0);
 	CU_ASSERT_EQUAL(vmft_area_map(fd, &area, &err), -EPROTO);
@@ -304,21 +280,12 @@ static void test_wrapped_layout(void)
 	close(fd);
 }
 
-static struct vmft_region shadow_region(const struct vmft_area *area, uint64_t bytes)
-{
-	return (struct vmft_region){.kind = VMFT_REGION_SHADOW,
-				    .bytes = bytes,
-				    .bitmap_at = area->bitmaps_at,
-				    .shadow_at = area->shadow_at,
-				    .name = "pc.bios"};
-}
-
 /* A region passes exactly when its bitmap lies among the bitmaps, its shadow among the shadows,
  * its name ends, and memory is as long as it is. */
 static void test_region_is_sane(void)
 {
 	int fd = area_of(NULL, 0);
-	struct vmft_area *area = map(fd);
+	struct vmft_area *area = area_map(fd);
 	const uint64_t whole = VMFT_AREA_SHADOW_BYTES;
 	struct vmft_region r = shadow_region(area, whole);
 
@@ -367,251 +334,28 @@ static void test_region_is_sane(void)
 	CU_ASSERT(!vmft_region_is_sane(area, &r));
 	r.name[sizeof(r.name) - 1] = '\0';
 	CU_ASSERT(vmft_region_is_sane(area, &r));
-	unmap(area);
+	area_unmap(area);
 	close(fd);
 }
 
 int vmft_suite_area(void)
 {
-	CU_pSuite suite = CU_add_suite("attach area", NULL, NULL);
-
-	if (!suite || !CU_ADD_TEST(suite, test_round_trip) ||
-	    !CU_ADD_TEST(suite, test_too_many_disks) || !CU_ADD_TEST(suite, test_bitmap_bytes) ||
-	    !CU_ADD_TEST(suite, test_bitmaps_apart) || !CU_ADD_TEST(suite, test_header_garbage) ||
-	    !CU_ADD_TEST(suite, test_disk_garbage) || !CU_ADD_TEST(suite, test_wrong_length) ||
-	    !CU_ADD_TEST(suite, test_wrapped_layout) || !CU_ADD_TEST(suite, test_region_is_sane))
-		return -1;
-	return 0;
-}
-
-/* --- agent-link.c ------------------------------------------------------------ */
-
-/* The monitor's end, with a region of each kind listed by the agent. */
-static struct vmft_agent_link *link_up(void)
-{
-	struct vmft_agent_link *link = calloc(1, sizeof(*link));
-	const int iface = vmft_iface_create(1u << 20, NULL);
-	const int area_fd = area_of(two_disks, 2);
-	const int bell = eventfd(0, EFD_NONBLOCK);
-	struct vmft_area *area;
-	struct vmft_error err;
-
-	CU_ASSERT_FATAL(link && iface >= 0 && bell >= 0);
-	CU_ASSERT_EQUAL_FATAL(vmft_agent_link_init(link, iface, area_fd, -1, bell, -1, &err), 0);
-	close(iface);
-	area = link->area;
-	area->region[2] = (struct vmft_region){.kind = VMFT_REGION_RAM,
-					       .bytes = RAM_BYTES,
-					       .bitmap_at = area->bitmaps_at,
-					       .name = "vmft.ram"};
-	area->region[3] = shadow_region(area, 4096);
-	atomic_store(&area->region_count, 4);
-	return link;
-}
-
-static void link_down(struct vmft_agent_link *link)
-{
-	unmap(link->area);
-	munmap(link->iface, VMFT_IFACE_HEADER + (1u << 20));
-	close(link->area_fd);
-	close(link->bell_agent);
-	free(link);
-}
-
-/* A table the agent lists is taken over as a whole; what it changes afterwards has no effect. */
-static void test_link_regions(void)
-{
-	struct vmft_agent_link *link = link_up();
-	uint32_t count = 0;
-
-	CU_ASSERT_EQUAL(vmft_agent_link_regions(link, &count), 0);
-	CU_ASSERT_EQUAL(count, 4);
-	link->area->region[3].shadow_at = UINT64_MAX;
-	link->area->region[0].bytes = UINT64_MAX;
-	CU_ASSERT_EQUAL(link->region[3].shadow_at, link->area->shadow_at);
-	CU_ASSERT_EQUAL(link->region[0].bytes, two_disks[0]);
-	CU_ASSERT_STRING_EQUAL(link->region[2].name, "vmft.ram");
-	link_down(link);
-}
-
-static void table_count_low(struct vmft_area *area)
-{
-	atomic_store(&area->region_count, 1);
-}
-
-static void table_count_high(struct vmft_area *area)
-{
-	/* Each of them would pass. */
-	for (uint32_t i = 4; i < VMFT_AREA_REGIONS_MAX; i++)
-		area->region[i] = area->region[3];
-	atomic_store(&area->region_count, VMFT_AREA_REGIONS_MAX + 1);
-}
-
-static void table_count_wild(struct vmft_area *area)
-{
-	atomic_store(&area->region_count, UINT32_MAX);
-}
-
-static void table_disk_behind(struct vmft_area *area)
-{
-	area->region[3].kind = VMFT_REGION_DISK;
-}
-
-static void table_memory_first(struct vmft_area *area)
-{
-	area->region[1] = area->region[3];
-}
-
-static void table_disk_too_long(struct vmft_area *area)
-{
-	area->region[1].bytes = UINT64_C(1) << 49;
-}
-
-static void table_ram_of_another_length(struct vmft_area *area)
-{
-	area->region[2].bytes -= 4096;
-}
-
-static void table_bitmap_outside(struct vmft_area *area)
-{
-	area->region[2].bitmap_at = area->area_bytes;
-}
-
-static void table_shadow_outside(struct vmft_area *area)
-{
-	area->region[3].shadow_at = area->state_at;
-}
-
-static void table_shadow_too_long(struct vmft_area *area)
-{
-	area->region[3].bytes = VMFT_AREA_SHADOW_BYTES + 1;
-}
-
-static void table_name_endless(struct vmft_area *area)
-{
-	memset(area->region[2].name, 'x', VMFT_AREA_NAME_MAX);
-}
-
-static void table_kind_unknown(struct vmft_area *area)
-{
-	area->region[3].kind = VMFT_REGION_SHADOW + 1;
-}
-
-/* The agent's word is not trusted: whatever table cannot be is refused, and leaves the count. */
-static void test_link_bad_tables(void)
-{
-	static void (*const lies[])(struct vmft_area *) = {
-	    table_count_low,	   table_count_high,	 table_count_wild,
-	    table_disk_behind,	   table_memory_first,	 table_disk_too_long,
-	    table_bitmap_outside,  table_shadow_outside, table_ram_of_another_length,
-	    table_shadow_too_long, table_name_endless,	 table_kind_unknown,
+	static CU_TestInfo tests[] = {
+	    {"test_round_trip", test_round_trip},
+	    {"test_too_many_disks", test_too_many_disks},
+	    {"test_bitmap_bytes", test_bitmap_bytes},
+	    {"test_bitmaps_apart", test_bitmaps_apart},
+	    {"test_header_garbage", test_header_garbage},
+	    {"test_disk_garbage", test_disk_garbage},
+	    {"test_wrong_length", test_wrong_length},
+	    {"test_wrapped_layout", test_wrapped_layout},
+	    {"test_region_is_sane", test_region_is_sane},
+	    CU_TEST_INFO_NULL,
+	};
+	CU_SuiteInfo suites[] = {
+	    {"attach area", NULL, NULL, NULL, NULL, tests},
+	    CU_SUITE_INFO_NULL,
 	};
 
-	for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
-		struct vmft_agent_link *link = link_up();
-		uint32_t count = 99;
-
-		lies[i](link->area);
-		CU_ASSERT_EQUAL(vmft_agent_link_regions(link, &count), -EBADMSG);
-		CU_ASSERT_EQUAL(count, 99);
-		link_down(link);
-	}
-}
-
-/* As many as there may be pass, and no region at all beside the disks. */
-static void test_link_counts(void)
-{
-	struct vmft_agent_link *link = link_up();
-	uint32_t count;
-
-	table_count_high(link->area);
-	atomic_store(&link->area->region_count, VMFT_AREA_REGIONS_MAX);
-	CU_ASSERT_EQUAL(vmft_agent_link_regions(link, &count), 0);
-	CU_ASSERT_EQUAL(count, VMFT_AREA_REGIONS_MAX);
-	atomic_store(&link->area->region_count, 2);
-	CU_ASSERT_EQUAL(vmft_agent_link_regions(link, &count), 0);
-	CU_ASSERT_EQUAL(count, 2);
-	link_down(link);
-}
-
-static uint64_t bell_rung(const struct vmft_agent_link *link)
-{
-	uint64_t rung = 0;
-
-	(void)!read(link->bell_agent, &rung, sizeof(rung));
-	return rung;
-}
-
-/* A request is under way until exactly its own number comes back. */
-static void test_link_requests(void)
-{
-	struct vmft_agent_link *link = link_up();
-	char why[200];
-
-	CU_ASSERT(vmft_agent_link_is_done(link));
-	for (uint32_t number = 1; number < 4; number++) {
-		vmft_agent_link_request(link, VMFT_AREA_SCAN);
-		CU_ASSERT_EQUAL(bell_rung(link), 1);
-		CU_ASSERT_EQUAL(atomic_load(&link->area->op), VMFT_AREA_SCAN);
-		CU_ASSERT_EQUAL(atomic_load(&link->area->request), number);
-		CU_ASSERT(!vmft_agent_link_is_done(link));
-		atomic_store(&link->area->done, number + 1); /* not asked for yet */
-		CU_ASSERT(!vmft_agent_link_is_done(link));
-		atomic_store(&link->area->done, number);
-		CU_ASSERT(vmft_agent_link_is_done(link));
-	}
-	CU_ASSERT_EQUAL(vmft_agent_link_result(link, why, sizeof(why)), 0);
-	CU_ASSERT_STRING_EQUAL(why, "");
-	link_down(link);
-}
-
-/* The reason goes with a bad result only, and ends where its field does. */
-static void test_link_result(void)
-{
-	struct vmft_agent_link *link = link_up();
-	char why[400], little[4];
-
-	strcpy(link->area->error, "of before");
-	CU_ASSERT_EQUAL(vmft_agent_link_result(link, why, sizeof(why)), 0);
-	CU_ASSERT_STRING_EQUAL(why, "");
-	atomic_store(&link->area->result, -E2BIG);
-	CU_ASSERT_EQUAL(vmft_agent_link_result(link, why, sizeof(why)), -E2BIG);
-	CU_ASSERT_STRING_EQUAL(why, "of before");
-	CU_ASSERT_EQUAL(vmft_agent_link_result(link, little, sizeof(little)), -E2BIG);
-	CU_ASSERT_STRING_EQUAL(little, "of ");
-	memset(link->area->error, 'x', sizeof(link->area->error));
-	link->area->region[0].kind = 0x79797979; /* what follows it */
-	CU_ASSERT_EQUAL(vmft_agent_link_result(link, why, sizeof(why)), -E2BIG);
-	CU_ASSERT_EQUAL(strlen(why), sizeof(link->area->error) - 1);
-	CU_ASSERT_EQUAL(strspn(why, "x"), strlen(why));
-	link_down(link);
-}
-
-/* Either piece of memory being another one's is found out before anything is used. */
-static void test_link_init_refuses(void)
-{
-	static struct vmft_agent_link link;
-	struct vmft_error err = {0};
-	const int iface = vmft_iface_create(1u << 20, &err);
-	const int area = area_of(two_disks, 2);
-
-	CU_ASSERT_EQUAL(vmft_agent_link_init(&link, area, area, -1, -1, -1, &err), -EPROTO);
-	CU_ASSERT_EQUAL(vmft_agent_link_init(&link, iface, iface, -1, -1, -1, &err), -EPROTO);
-	CU_ASSERT_PTR_NULL(link.area);
-	CU_ASSERT_EQUAL(err.exit_code, VMFT_EXIT_INTERNAL);
-	munmap(link.iface, VMFT_IFACE_HEADER + (1u << 20));
-	close(iface);
-	close(area);
-}
-
-int vmft_suite_agent_link(void)
-{
-	CU_pSuite suite = CU_add_suite("agent link", NULL, NULL);
-
-	if (!suite || !CU_ADD_TEST(suite, test_link_regions) ||
-	    !CU_ADD_TEST(suite, test_link_bad_tables) || !CU_ADD_TEST(suite, test_link_counts) ||
-	    !CU_ADD_TEST(suite, test_link_requests) || !CU_ADD_TEST(suite, test_link_result) ||
-	    !CU_ADD_TEST(suite, test_link_init_refuses))
-		return -1;
-	return 0;
+	return CU_register_suites(suites) == CUE_SUCCESS ? 0 : -1;
 }

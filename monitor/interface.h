@@ -432,6 +432,10 @@ struct vmft_settings {
 static_assert(offsetof(struct vmft_settings, lifeline_agent_fd) == 32, "shared layout");
 static_assert(offsetof(struct vmft_settings, lifeline_monitor_fd) == 72, "shared layout");
 static_assert(offsetof(struct vmft_settings, disk) == 4648, "shared layout");
+static_assert(offsetof(struct vmft_settings, nic) ==
+		  4648 + VMFT_AREA_DISKS_MAX * (40 + VMFT_SETTINGS_PATH_MAX),
+	      "shared layout");
+static_assert(offsetof(struct vmft_nic_settings, vnet_hdr) == 86, "shared layout");
 static_assert(sizeof(struct vmft_disk_settings) == 40 + VMFT_SETTINGS_PATH_MAX, "no gap");
 static_assert(sizeof(struct vmft_nic_settings) == 96, "no gap");
 static_assert(VMFT_IFACE_SETTINGS + sizeof(struct vmft_settings) <= VMFT_IFACE_HEADER,

@@ -730,14 +730,19 @@ def test_attach_read_only(name, way):
 HERE = os.path.dirname(os.path.abspath(__file__))
 PLAIN_TAP = f'set -- {sys.executable} {HERE}/plaintap.py 9 tap0 "$@"'
 
-# A backup's monitor that says its tap is as the primary's: the hello finds nothing.
-LYING_MONITOR = """#!/bin/sh
-for word; do
-	shift
-	case $word in 0:0:0:*) word=1:20:31:${word#0:0:0:} ;; esac
-	set -- "$@" "$word"
-done
-exec %s/vmft-monitor "$@"
+# A backup's monitor that says its tap is as the primary's: the hello finds nothing. It changes what
+# the settings in the shared memory say of the first card (struct vmft_settings in
+# monitor/interface.h): 16 disks come before the cards, and a card's id, interface and address before
+# what its tap can do.
+LYING_MONITOR = """#!/usr/bin/python3
+import mmap, os, sys
+fd = int(sys.argv[sys.argv.index("--iface-fd") + 1])
+tap = 4096 + 4648 + 16 * (40 + 4096) + 64 + 16 + 6
+with mmap.mmap(fd, tap + 4) as memory:
+    if memory[tap:tap + 3] != bytes(3):
+        sys.exit(f"not the settings of a tap without a header: {{memory[tap:tap + 3]}}")
+    memory[tap:tap + 3] = bytes((1, 20, 31))
+os.execv("{0}/vmft-monitor", ["{0}/vmft-monitor", *sys.argv[1:]])
 """
 
 
@@ -748,7 +753,7 @@ def lying_programs(pair):
         if name != "vmft-monitor":
             shutil.copy(built(name), there)
     with open(f"{there}/vmft-monitor", "w", encoding="utf-8") as file:
-        file.write(LYING_MONITOR % directory())
+        file.write(LYING_MONITOR.format(directory()))
     os.chmod(f"{there}/vmft-monitor", 0o755)
     return there
 

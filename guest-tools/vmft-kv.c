@@ -9,6 +9,9 @@
  * the log once, and only then sends replies. Replies wait in the output buffers
  * meanwhile: that order alone makes every OK (and every value shown to another
  * client) follow its fsync, and lets many SETs share one.
+ *
+ * This file has more than 600 lines because it is one program: the store and its loop depend on
+ * the order above, and it is built from this file alone.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * This file has more than 600 lines because it is one state machine: its table of rules and its
+ * handlers are read together.
+ */
 #include "core.h"
 
 #include <stdio.h>

@@ -5,6 +5,9 @@
  * those it writes to first by the handler of the faults.
  *
  * All ways run in turn, again and again: what else the machine does hits each of them.
+ *
+ * This file has more than 600 lines because it is one program: the ways that it compares share
+ * its setup and its measurement.
  */
 #define _GNU_SOURCE
 #include "writer.h"

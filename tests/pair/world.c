@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * This file has more than 600 lines because it is one world: both hosts, their agents and their
+ * arbiter, which each test needs together.
+ */
 #define _GNU_SOURCE
 #include "world.h"
 

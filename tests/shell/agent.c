@@ -3,6 +3,9 @@
  * QEMU and the agent in it, as far as the monitor can see them: monitor/interface.h is obeyed as
  * monitor/agent obeys it. Each function says which part of the agent it stands for, where that is
  * not its name's.
+ *
+ * This file has more than 600 lines because it is one agent: each part acts on the same memory that
+ * it shares with the monitor.
  */
 #include "shell.h"
 

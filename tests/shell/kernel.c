@@ -6,6 +6,9 @@
  *
  * Each call is also a place where the monitor's process may be killed (may_die()), and where it may
  * be told that the system has no more memory or disk (runs_out()).
+ *
+ * This file has more than 600 lines because it is one kernel: all calls share one table of
+ * descriptors and one place where a process is killed.
  */
 #define _GNU_SOURCE
 #include "shell.h"

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The monitors: their cores, what they do for them, and what they say to each other. */
+/*
+ * The monitors: their cores, what they do for them, and what they say to each other.
+ *
+ * This file has more than 600 lines because it is one monitor: each action of the core and the
+ * message that it causes are read together.
+ */
 #include "sim.h"
 
 static struct message ack_of(const struct world *w, int host, uint64_t position)

@@ -5,6 +5,9 @@
  *
  * The state is memory, disks and devices, in parts of one number each. What it was when an
  * epoch was cut is remembered outside of both hosts: a backup that goes live is compared with it.
+ *
+ * This file has more than 600 lines because it is one model: the messages of an epoch and the
+ * state that they move are read together.
  */
 #include "sim.h"
 

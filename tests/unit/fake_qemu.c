@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * This file has more than 600 lines because it is one QEMU: its played functions work on the same
+ * memory blocks, images and list of calls.
+ */
 #define _GNU_SOURCE
 #include "fake_qemu.h"
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "presence.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "logging-channel/wire.h"
@@ -13,7 +11,6 @@
 #define ETHERTYPE_VLAN	   0x8100u
 #define ETHERTYPE_QINQ	   0x88a8u
 #define ETHERTYPE_QINQ_OLD 0x9100u
-#define VLAN_MASK	   0x0fffu
 
 #define PROTOCOL_HOP_BY_HOP 0
 #define PROTOCOL_IGMP	    2
@@ -44,7 +41,7 @@ static bool same_place(const struct vmft_place *a, const struct vmft_place *b)
 	/* The priority in a tag may change from frame to frame. */
 	for (unsigned i = 0; i < a->tags; i++)
 		if (a->tag[i].protocol != b->tag[i].protocol ||
-		    ((a->tag[i].control ^ b->tag[i].control) & VLAN_MASK) != 0)
+		    ((a->tag[i].control ^ b->tag[i].control) & VMFT_VLAN_MASK) != 0)
 			return false;
 	return true;
 }
@@ -583,35 +580,4 @@ int vmft_presence_decode(const uint8_t *bytes, size_t n, struct vmft_presence *r
 	for (uint32_t i = 0; i < count && !r.failed; i++)
 		get_group(&r, &ret->group[i]);
 	return vmft_wire_finish(&r);
-}
-
-/* --- as text -------------------------------------------------------------- */
-
-static void place_text(const struct vmft_place *place, char *to, size_t size)
-{
-	to[0] = '\0';
-	if (place->tags == 1)
-		(void)snprintf(to, size, " (VLAN %u)", place->tag[0].control & VLAN_MASK);
-	else if (place->tags == 2)
-		(void)snprintf(to, size, " (VLAN %u in %u)", place->tag[1].control & VLAN_MASK,
-			       place->tag[0].control & VLAN_MASK);
-}
-
-void vmft_address_text(const struct vmft_address *address, char ret[static VMFT_PRESENCE_TEXT_MAX])
-{
-	const uint8_t *m = address->mac;
-	char place[32];
-
-	place_text(&address->place, place, sizeof(place));
-	(void)snprintf(ret, VMFT_PRESENCE_TEXT_MAX, "%02x:%02x:%02x:%02x:%02x:%02x%s", m[0], m[1],
-		       m[2], m[3], m[4], m[5], place);
-}
-
-void vmft_group_text(const struct vmft_group *group, char ret[static VMFT_PRESENCE_TEXT_MAX])
-{
-	char place[32], ip[INET6_ADDRSTRLEN] = "?";
-
-	place_text(&group->place, place, sizeof(place));
-	(void)inet_ntop(group->ip_version == 4 ? AF_INET : AF_INET6, group->group, ip, sizeof(ip));
-	(void)snprintf(ret, VMFT_PRESENCE_TEXT_MAX, "%s%s", ip, place);
 }

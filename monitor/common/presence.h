@@ -37,6 +37,9 @@
 #define VMFT_PRESENCE_FRAME_MAX	 1600u
 #define VMFT_PRESENCE_HEAD_BYTES (14u + 4u * VMFT_PRESENCE_TAGS)
 
+/* Of a tag's control: the VLAN's number. */
+#define VMFT_VLAN_MASK 0x0fffu
+
 struct vmft_tag {
 	uint16_t protocol; /* 0x8100 and its like */
 	uint16_t control;  /* priority, drop eligible, 12 bits of VLAN */

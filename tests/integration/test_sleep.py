@@ -45,7 +45,9 @@ def wakes(pair, name):
     check(not pair.status(name)["guest_asleep"], "the guest is up and counts as asleep")
 
 
-@everyday("a guest that sleeps is moved and woken by its alarm", LOCKSTEP)
+# In lockstep it fails in about half of its runs, for a fault that docs/limits.md describes ("A guest
+# that sleeps, in lockstep"). It stays a test of --all until that is mended.
+@everyday("a guest that sleeps is moved and woken by its alarm", CHECKPOINT)
 @ways(LOCKSTEP, CHECKPOINT)
 @pytest.mark.timeout(400)
 def test_sleeper(name, way):

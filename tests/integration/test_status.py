@@ -98,7 +98,8 @@ def test_status(name, way):
 
         told, read = (os.path.join(pair.dir, f"events.{kind}") for kind in ("json", "text"))
         following = [shown.follow(told, "events", "--json"), shown.follow(read, "events", primary)]
-        pair.wait(lambda: len(events_of(told)) == 2, "both sides to be followed")
+        pair.wait(lambda: len(events_of(told)) == 2 and os.path.getsize(read) > 0,
+                  "both sides to be followed, one of them by both")
         for side in pair.side.values():
             side.may_end = True
         killed = time.time()

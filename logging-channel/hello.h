@@ -54,7 +54,7 @@ enum vmft_hello_tag {
 	VMFT_HELLO_IMAGES = 16,	 /* u8 count; each: u64 sum */
 };
 
-/* What the tap behind a network card can do, of which some is in the state of QEMU's card. */
+/* What the tap of a network card can do. Some of it is part of the state of QEMU's card. */
 struct vmft_tap_facts {
 	char netdev[VMFT_TAP_NETDEV_MAX + 1]; /* its id on the command line */
 	uint8_t vnet_hdr;		      /* IFF_VNET_HDR: 0, 1 or VMFT_TAP_UNKNOWN */

@@ -7,10 +7,9 @@
 #include "monitor/interface.h"
 
 /*
- * given is VMFT_AGENT, the number of a descriptor. Maps the shared memory behind it, checks it and
- * the settings in it and fills vmft_agent and what the
- * other files take from the settings. 0, or a negative errno with *err filled;
- * vmft_agent.iface is NULL then.
+ * given is VMFT_AGENT, the number of a descriptor. Maps the shared memory that it names, checks it
+ * and the settings in it and fills vmft_agent and what the other files take from the settings. 0,
+ * or a negative errno with *err filled; vmft_agent.iface is NULL then.
  */
 int vmft_agent_settings_load(const char *given, struct vmft_error *err);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "wait.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #define NS_PER_S INT64_C(1000000000)
@@ -26,15 +25,18 @@ static uint64_t distance(const struct timespec *a, const struct timespec *b)
 	return seconds < 0 ? -(uint64_t)seconds : (uint64_t)seconds;
 }
 
-struct timespec vmft_wait_as_monotonic(const struct timespec *until, const struct timespec *real,
-				       const struct timespec *monotonic)
+bool vmft_wait_as_monotonic(const struct timespec *until, const struct timespec *real,
+			    const struct timespec *monotonic, struct timespec *ret)
 {
-	int64_t end;
+	int64_t wait, end;
 
+	*ret = *until;
 	if (distance(monotonic, until) < distance(real, until))
-		return *until;
-	end = monotonic->tv_sec * NS_PER_S + monotonic->tv_nsec + from(real, until);
+		return true;
+	wait = from(real, until);
+	end = monotonic->tv_sec * NS_PER_S + monotonic->tv_nsec + wait;
 	if (end < 0)
 		end = 0;
-	return (struct timespec){.tv_sec = end / NS_PER_S, .tv_nsec = end % NS_PER_S};
+	*ret = (struct timespec){.tv_sec = end / NS_PER_S, .tv_nsec = end % NS_PER_S};
+	return wait < FAR_NS;
 }

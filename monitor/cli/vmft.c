@@ -129,7 +129,7 @@ static int run(const struct command *command, int argc, char *argv[], int at)
 	if (asprintf(&help, "%c%s.%s", command->summary[0] & ~0x20, command->summary + 1,
 		     command->details ? command->details : "") < 0)
 		return VMFT_EXIT_INTERNAL;
-	/* Options may stand before the command's name: they move behind it. */
+	/* A person may write options before the command's name: they are moved after it. */
 	memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof(*argv));
 	argv[1] = (char *)command->name;
 	code = command->run(argc - 1, argv + 1, help);

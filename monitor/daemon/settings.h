@@ -8,7 +8,7 @@
 #include "monitor/interface.h"
 
 /*
- * Reads the settings from the shared memory behind ret->iface_fd, checks them and fills all of *ret
+ * Reads the settings from the shared memory ret->iface_fd, checks them and fills all of *ret
  * but pair_file and iface_fd. *ret points into *settings, which must live as long. Returns 0 or a
  * negative errno with *err filled.
  */

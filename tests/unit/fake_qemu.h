@@ -80,9 +80,6 @@ struct fake_ioapic {
 static_assert(offsetof(struct fake_rng, max_bytes) == 528, "conf.max_bytes of VirtIORNG");
 static_assert(offsetof(struct fake_ioapic, irq_eoi) == 1608, "irq_eoi of IOAPICCommonState");
 
-static_assert(offsetof(struct fake_rng, max_bytes) == 528, "conf.max_bytes of VirtIORNG");
-static_assert(offsetof(struct fake_ioapic, irq_eoi) == 1608, "irq_eoi of IOAPICCommonState");
-
 /* What qio_channel_file_new_fd() and qemu_file_new_output() give. */
 struct file {
 	int fd;

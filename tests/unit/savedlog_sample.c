@@ -2,7 +2,8 @@
 #define _GNU_SOURCE
 #include "savedlog_sample.h"
 
-char savedlog_words[] = "-m\0256M\0-append\0a b\0";
+char savedlog_words[] = "-m\0"
+			"256M\0-append\0a b\0";
 
 struct vmft_savedlog_header savedlog_sample(uint8_t kind)
 {

@@ -8,7 +8,7 @@
 #include "logging-channel/savedlog.h"
 
 /* The command line in the header. */
-extern char savedlog_words[19];
+extern char savedlog_words[21];
 
 #define WORDS_BYTES (sizeof(savedlog_words) - 1)
 

@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #include <CUnit/CUnit.h>
 #include <errno.h>
-#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>

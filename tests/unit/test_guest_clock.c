@@ -189,8 +189,15 @@ static void test_base(void)
 	CU_ASSERT_EQUAL(got, 5 - 1000 * MS);
 }
 
-static void is_time(struct timespec time, int64_t seconds, int64_t nanoseconds)
+static const struct timespec real = {.tv_sec = 1800000000, .tv_nsec = 900000000};
+
+/* A wait until a time ends at those seconds and ns of CLOCK_MONOTONIC; whole: it is not cut. */
+static void waits_to(const struct timespec *until, const struct timespec *monotonic, bool whole,
+		     int64_t seconds, int64_t nanoseconds)
 {
+	struct timespec time;
+
+	CU_ASSERT_EQUAL(vmft_wait_as_monotonic(until, &real, monotonic, &time), whole);
 	CU_ASSERT_EQUAL(time.tv_sec, seconds);
 	CU_ASSERT_EQUAL(time.tv_nsec, nanoseconds);
 }
@@ -198,27 +205,23 @@ static void is_time(struct timespec time, int64_t seconds, int64_t nanoseconds)
 /* Until a time of either clock; all that is said of a time is used, and nothing overflows. */
 static void test_wait_as_monotonic(void)
 {
-	const struct timespec real = {.tv_sec = 1800000000, .tv_nsec = 900000000};
 	const struct timespec monotonic = {.tv_sec = 5000, .tv_nsec = 200000000};
+	const struct timespec up_for_a_minute = {.tv_sec = 60};
 	struct timespec until = {.tv_sec = 1800000001, .tv_nsec = 100000000};
 
-	is_time(vmft_wait_as_monotonic(&until, &real, &monotonic), 5000, 400000000);
+	waits_to(&until, &monotonic, true, 5000, 400000000);
 	until = (struct timespec){.tv_sec = 1800000000};
-	is_time(vmft_wait_as_monotonic(&until, &real, &monotonic), 4999, 300000000);
+	waits_to(&until, &monotonic, true, 4999, 300000000);
 	until = (struct timespec){.tv_sec = 5001, .tv_nsec = 7};
-	is_time(vmft_wait_as_monotonic(&until, &real, &monotonic), 5001, 7);
-	/* That it is cut is seen: as a wait that returned early. */
+	waits_to(&until, &monotonic, true, 5001, 7);
 	until = (struct timespec){.tv_sec = 1800000000 + 2 * VMFT_WAIT_MAX_S};
-	is_time(vmft_wait_as_monotonic(&until, &real, &monotonic), 5000 + VMFT_WAIT_MAX_S,
-		200000000);
+	waits_to(&until, &monotonic, false, 5000 + VMFT_WAIT_MAX_S, 200000000);
 	until.tv_sec = INT64_MAX;
-	is_time(vmft_wait_as_monotonic(&until, &real, &monotonic), 5000 + VMFT_WAIT_MAX_S,
-		200000000);
+	waits_to(&until, &monotonic, false, 5000 + VMFT_WAIT_MAX_S, 200000000);
 	until.tv_sec = 1800000000 - 2 * VMFT_WAIT_MAX_S;
-	is_time(vmft_wait_as_monotonic(&until, &real, &monotonic), 5000 - VMFT_WAIT_MAX_S,
-		200000000);
+	waits_to(&until, &monotonic, true, 5000 - VMFT_WAIT_MAX_S, 200000000);
 	/* A host that was up for a minute: nothing before that. */
-	is_time(vmft_wait_as_monotonic(&until, &real, &(struct timespec){.tv_sec = 60}), 0, 0);
+	waits_to(&until, &up_for_a_minute, true, 0, 0);
 }
 
 int vmft_suite_guest_clock(void)

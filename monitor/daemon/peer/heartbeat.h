@@ -55,7 +55,8 @@ int vmft_heartbeat_open(struct vmft_heartbeat *h, struct vmft_loop *loop,
 			const struct vmft_pair_config *config, enum vmft_host host, bool patient,
 			struct vmft_journal *journal);
 
-/* The address is free behind it. Only once the loop runs no more: vmft_loop_withdraw(). */
+/* The address is free after that. Only when the loop does not run any more: it uses
+ * vmft_loop_withdraw(). */
 void vmft_heartbeat_close(struct vmft_heartbeat *h);
 
 /* Makes a new ticket and puts it, and who we are, into a hello. Ends what was before. */

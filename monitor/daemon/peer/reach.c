@@ -86,16 +86,17 @@ void vmft_reach_describe(const struct vmft_reach *reach, char *text, size_t size
 
 	text[0] = '\0';
 	for (enum vmft_host host = 0; host < VMFT_HOST_COUNT && n < size; host++) {
-		const char *address = reach->config->host[host].channel.text;
 		int more = 0;
 
 		if (reach->error[host] < 0)
-			more = snprintf(text + n, size - n, "%s%s: %s", n ? "; " : "", address,
+			more = snprintf(text + n, size - n, "%s%s: %s", n ? "; " : "",
+					reach->config->host[host].channel.text,
 					strerror(-reach->error[host]));
 		else if (reach->lost_mtu[host] > 0)
 			more = snprintf(text + n, size - n,
 					"%s%s: small frames pass, large ones (MTU %u) do not",
-					n ? "; " : "", address, reach->lost_mtu[host]);
+					n ? "; " : "", reach->config->host[host].channel.text,
+					reach->lost_mtu[host]);
 		n += more > 0 ? (size_t)more : 0;
 	}
 }

@@ -34,6 +34,12 @@
 /* How long a command for the other side may take: ssh to a host that is slow to answer. */
 #define PEER_MS 10000u
 
+/* How often the state of a backup that lags is read. */
+#define LOOK_US 50000
+
+/* Many connections: the guest answers one in a few ms. */
+#define PROBE_AGAIN_MS 200
+
 enum fault {
 	FAULT_KILL_QEMU,
 	FAULT_KILL_MONITOR,
@@ -58,7 +64,7 @@ static const char doc[] =
     "Do a fault to the live side of a protected VM, on its host, and report what a client saw of "
     "it. NAME is the VM's, SOCKET the control socket of the primary.\v"
     "Faults (--fault): kill-qemu, kill-monitor, stop-qemu, stop-host; random picks one.\n\n"
-    "The drill begins only if the pair is protected and ADDRESS answers. Afterwards start this "
+    "The fault is done only if the pair is protected and ADDRESS answers. Afterwards start this "
     "host's side anew, as backup.\n\n"
     "Exit status: 0 the guest was carried on, 1 it was not, or the drill could not begin, 2 wrong "
     "usage, 6 nobody answers there.";
@@ -73,6 +79,7 @@ static const struct argp_option option_table[] = {
      0},
     {"seconds", 's', "N", 0, "how long to probe before the fault and after it, default 3", 0},
     {"timeout", 't', "N", 0, "seconds until the guest counts as lost, default 60", 0},
+    {"wait", 'w', "N", 0, "seconds to wait for a backup that lags, default 30", 0},
     {"yes", 'y', NULL, 0, "do not ask", 0},
     {"json", 'j', "FILE", 0, "write the result there", 0},
     {0},
@@ -83,7 +90,7 @@ struct options {
 	char socket[VMFT_SOCKET_PATH_MAX];
 	enum fault fault;
 	unsigned seed;
-	int seconds, timeout;
+	int seconds, timeout, wait;
 	bool yes, random;
 };
 
@@ -147,6 +154,13 @@ static bool parse_fault(const char *text, enum fault *ret)
 	return false;
 }
 
+static int *seconds_of(struct options *o, int key)
+{
+	if (key == 's')
+		return &o->seconds;
+	return key == 't' ? &o->timeout : &o->wait;
+}
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
@@ -175,7 +189,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 's':
 	case 't':
-		if (!parse_count(arg, key == 's' ? &o->seconds : &o->timeout))
+	case 'w':
+		if (!parse_count(arg, seconds_of(o, key)))
 			vmft_arguments_wrong(state, "%s: write a number of seconds from 1 to 3600",
 					     arg);
 		return 0;
@@ -220,15 +235,19 @@ static int fail(const char *text, const char *detail)
 	return VMFT_EXIT_INTERNAL;
 }
 
-/* A backup that lags first replays all that it is behind: the outage would be long, and would not
- * show how the pair is otherwise. */
+static bool lags(const struct vmft_status *status)
+{
+	return strcmp(status->role, "primary") == 0 && strcmp(status->state, "lagging") == 0;
+}
+
+/* A backup that lags first replays what it has not replayed yet: the outage would be long, and
+ * would not show how the pair is otherwise. */
 static int refuse_state(const char *state)
 {
 	if (strcmp(state, "lagging") == 0)
-		return fail(
-		    "the backup lags, clients would wait until it has caught up: drill when "
-		    "the state is protected again, not ",
-		    state);
+		return fail("the backup has not caught up in the time given (--wait), clients "
+			    "would wait for it: its state is still ",
+			    state);
 	return fail("the guest is not protected, a fault would cost it: its state is ", state);
 }
 
@@ -250,24 +269,56 @@ static int check(const struct drill *d, const struct vmft_status *status)
 	return VMFT_EXIT_OK;
 }
 
+/* Waits while the backup lags: under load it does so for moments. */
+static int read_status(const struct drill *d, struct vmft_status *ret)
+{
+	const uint64_t until = vmft_probe_now() + (uint64_t)d->options.wait * 1000 * MS;
+	bool told = false;
+
+	while (own_status(&d->options, ret) == 0) {
+		if (!lags(ret) || vmft_probe_now() > until)
+			return VMFT_EXIT_OK;
+		if (!told)
+			(void)fprintf(stderr,
+				      "%s: the backup lags by %llu ms; waiting up to %d s until it "
+				      "has caught up\n",
+				      ret->name, (unsigned long long)ret->lag_ms, d->options.wait);
+		told = true;
+		(void)usleep(LOOK_US);
+	}
+	(void)fprintf(stderr,
+		      "vmft drill: %s: nobody answers; is this side of the VM "
+		      "running?\n",
+		      d->options.socket);
+	return VMFT_EXIT_ADDRESS;
+}
+
 /* Reads which processes the fault is for; refuses a pair that would not survive it. */
 static int look(struct drill *d)
 {
 	static struct vmft_status status;
+	int rc = read_status(d, &status);
 
-	if (own_status(&d->options, &status) < 0) {
-		(void)fprintf(stderr,
-			      "vmft drill: %s: nobody answers; is this side of the VM "
-			      "running?\n",
-			      d->options.socket);
-		return VMFT_EXIT_ADDRESS;
-	}
+	if (rc != VMFT_EXIT_OK)
+		return rc;
 	(void)snprintf(d->name, sizeof(d->name), "%s", status.name);
 	d->qemu = pid_of(status.guest_pid);
 	d->monitor = pid_of(status.monitor_pid);
 	d->generation = status.generation;
 	d->lag_ms = status.lag_ms;
 	return check(d, &status);
+}
+
+/* The question and the probes took time. The backup may have been lost meanwhile, or the VM was
+ * started anew. */
+static int look_again(struct drill *d)
+{
+	const pid_t qemu = d->qemu, monitor = d->monitor;
+	int rc = look(d);
+
+	if (rc == VMFT_EXIT_OK && (d->qemu != qemu || d->monitor != monitor))
+		return fail("nothing was done: the VM was started anew meanwhile", "");
+	return rc;
 }
 
 static bool confirmed(const struct drill *d)
@@ -516,7 +567,12 @@ static int begin(struct drill *d)
 			return fail("cannot start a thread", "");
 		d->peer.started = true;
 	}
-	/* Gaps count from here on: those before the fault have other causes. */
+	rc = look_again(d);
+	if (rc != VMFT_EXIT_OK)
+		return rc;
+	/* Gaps count from here on: those before the fault have other causes. Nothing was probed
+	 * while the drill waited for the backup; after this the last answer is a new one. */
+	vmft_probe_run(&d->probe, PROBE_AGAIN_MS);
 	d->probe.gap_ns = d->probe.gap_from_ns = 0;
 	return VMFT_EXIT_OK;
 }
@@ -558,8 +614,11 @@ int vmft_cli_drill(int argc, char *argv[], const char *help)
 	(void)help;
 	if (!d)
 		return fail("no memory", "");
-	d->options = (struct options){
-	    .fault = FAULT_KILL_QEMU, .seed = (unsigned)time(NULL), .seconds = 3, .timeout = 60};
+	d->options = (struct options){.fault = FAULT_KILL_QEMU,
+				      .seed = (unsigned)time(NULL),
+				      .seconds = 3,
+				      .timeout = 60,
+				      .wait = 30};
 	vmft_arguments_parse(&argp, argc, argv, &d->options);
 	code = find_side(&d->options);
 	if (code == VMFT_EXIT_OK)

@@ -3,6 +3,8 @@
 
 import json
 import os
+import re
+import subprocess
 import time
 
 from harness import BOTH, LOCKSTEP, Loaded, check, equal, everyday, full, lab, paired, ways
@@ -42,6 +44,40 @@ def test_vmft_drill(name, way):
         check(result["outage_ms"] > 0 and result["peer_live_ms"] > 0, f"no outage in {result}")
         check("outage" in done.stdout and "after the fault" in done.stdout, done.stdout)
         loaded.settle("after the drill")
+        loaded.verify()
+
+
+@everyday("the drill waits for a backup that lags, and does nothing after the backup is lost",
+          LOCKSTEP)
+def test_vmft_drill_waits(name):
+    """The pair is looked at twice: before the question, and after the probes, just before the fault."""
+    with lab(name, pair={"silence-ms": "60000", "stall-ms": "300000"}) as pair:
+        loaded = Loaded(pair, network=False, disk=False).start()
+        qemu = pair.status("A")["guest_pid"]
+        pair.stop_qemu("B")
+        pair.wait_state("A", "lagging")
+        begun = time.monotonic()
+        done = run_drill(pair, "--wait", "1", pair.side["A"].control)
+        equal(done.returncode, 1, f"exit status while the backup lags ({done.stderr.strip()})")
+        check(time.monotonic() - begun >= 1, "the drill did not wait")
+        check("has not caught up in the time given (--wait)" in done.stderr, done.stderr)
+
+        drill = pair.client_start(built("vmft"), "drill", "--yes", "--seconds", "6", "--probe", HTTP,
+                                  pair.side["A"].control, stderr=subprocess.PIPE)
+        said = drill.stderr.readline().decode()
+        check(re.search("the backup lags by [0-9]+ ms; waiting up to 30 s", said), said)
+        check(drill.poll() is None, "the drill ended while the backup lagged")
+        pair.cont_host("B")
+        pair.wait_state("A", "protected")
+        time.sleep(1)  # it probes for 6 s
+        pair.side["B"].may_end = True
+        pair.kill_host("B")
+        _, errors = drill.communicate(timeout=60)
+        equal(drill.returncode, 1, f"exit status after the backup was lost ({errors.decode()})")
+        check("not protected, a fault would cost it" in errors.decode(), errors.decode())
+        equal(pair.status("A")["guest_pid"], qemu, "the guest's process")
+        check(pair.side["A"].qemu_runs(), "it was killed all the same")
+        loaded.settle("after the refusals")
         loaded.verify()
 
 

@@ -10,9 +10,11 @@
 struct vmft_clock {		       /* main loop, but for the last two */
 	bool known;		       /* how the clocks run: */
 	uint64_t offset, ticks_offset; /* to the host's */
-	atomic_bool kvm_runs_on;       /* KVM's is set to what it would read now */
+	atomic_bool catches_up;	       /* vmft_clock_catch_up() was called, caught_up() was not */
 	_Atomic uint64_t kvm_read_ns;  /* when QEMU read it last */
 };
+
+struct kvm_clock_data;
 
 extern struct vmft_clock vmft_clock;
 
@@ -22,7 +24,8 @@ void vmft_clock_catch_up(void);	 /* it is stopped, and its clocks are started ne
 void vmft_clock_caught_up(void); /* they run */
 void vmft_clock_vm_start(void);	 /* QEMU's vm_start(), of a guest that ran before */
 /* Around QEMU's ioctl(), any thread. */
-void vmft_clock_before_ioctl(uint32_t request, void *argument);
+bool vmft_clock_sets_kvm(uint32_t request); /* QEMU does, after a stop that took no time */
+int vmft_clock_set_kvm(int fd, struct kvm_clock_data *data); /* as ioctl(): -1 and errno */
 void vmft_clock_after_ioctl(uint32_t request);
 
 #endif

@@ -302,7 +302,8 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	argument = va_arg(ap, void *);
 	va_end(ap);
-	vmft_clock_before_ioctl((uint32_t)request, argument);
+	if (vmft_clock_sets_kvm((uint32_t)request))
+		return vmft_clock_set_kvm(fd, argument);
 	do
 		rc = vmft_libc_ioctl(fd, request, argument);
 	while (rc < 0 && (request == BLKZEROOUT || request == BLKDISCARD) &&

@@ -511,6 +511,7 @@ static void cpu_enable_ticks(void)
 {
 	called("ticks-on ");
 	CU_ASSERT(!qemu.ticks);
+	world.now += qemu.ticks_wait_ns;
 	start_clocks();
 }
 
@@ -611,10 +612,13 @@ static int libc_ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	clock = va_arg(ap, struct kvm_clock_data *);
 	va_end(ap);
-	if (request == KVM_GET_CLOCK)
+	if (request == KVM_GET_CLOCK) {
 		clock->clock = world.now + qemu.kvm_ahead;
-	else
+	} else {
+		world.now += qemu.kvm_wait_ns;
+		qemu.kvm_wait_ns = 0;
 		qemu.kvm_ahead = clock->clock - world.now;
+	}
 	return 0;
 }
 

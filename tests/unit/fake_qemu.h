@@ -136,6 +136,8 @@ struct fake_qemu {
 	int phase;  /* of the machine's coming up */
 	bool ticks; /* its clocks run */
 	uint64_t pause_takes_ns, save_takes_ns;
+	uint64_t ticks_wait_ns;	      /* how long the thread waits before QEMU starts its clocks */
+	uint64_t kvm_wait_ns;	      /* the same of the first time that KVM's clock is set */
 	uint64_t kvm_ahead, kvm_read; /* KVM's clock: before ours; as it was read last */
 };
 

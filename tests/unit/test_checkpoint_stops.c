@@ -37,6 +37,24 @@ static void test_clocks_run_on(void)
 	qemu_down();
 }
 
+/* The thread that starts the clocks has to wait on a busy host, after it has read the host's clock.
+ */
+static void test_clocks_started_late(void)
+{
+	const uint64_t began = __rdtsc();
+
+	checkpoint_attached();
+	memset(world.timers_state, 0, sizeof(world.timers_state));
+	qemu.ticks_wait_ns = 9000000;
+	for (unsigned i = 0; i < 3; i++) {
+		qemu.kvm_wait_ns = 70000000;
+		CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_EPOCH), 0);
+		CU_ASSERT_EQUAL(qemu.kvm_wait_ns, 0);
+		clocks_ran_on(began);
+	}
+	qemu_down();
+}
+
 /* The same over all parts of an epoch. */
 static void test_clocks_run_on_over_parts(void)
 {
@@ -187,6 +205,7 @@ int vmft_suite_checkpoint_stops(void)
 {
 	static CU_TestInfo tests[] = {
 	    {"clocks run on", test_clocks_run_on},
+	    {"clocks that are started late", test_clocks_started_late},
 	    {"clocks run on over parts", test_clocks_run_on_over_parts},
 	    {"KVM's clock set by others", test_kvm_clock_of_others},
 	    {"frozen and thawed", test_frozen},

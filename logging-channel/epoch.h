@@ -116,6 +116,9 @@ const struct vmft_epoch_counts *vmft_epoch_counts(const struct vmft_epoch_packer
 
 /* --- the backup's side ----------------------------------------------------- */
 
+/* to ^= difference: what VMFT_EPOCH_XOR means. The two do not overlap. */
+void vmft_epoch_xor(uint8_t *restrict to, const uint8_t *restrict difference, size_t n);
+
 struct vmft_epoch_opener;
 
 int vmft_epoch_opener_create(struct vmft_epoch_opener **ret);

@@ -162,6 +162,22 @@ static void test_short_page(void)
 	vmft_epoch_packer_destroy(packer);
 }
 
+/* Of each length, whole words or not: all bytes within it, and none after it. */
+static void test_xor(void)
+{
+	uint8_t to[24], difference[24];
+
+	for (size_t n = 0; n <= 20; n++) {
+		for (unsigned i = 0; i < sizeof(to); i++) {
+			to[i] = (uint8_t)(i * 7);
+			difference[i] = (uint8_t)(0x80 + i);
+		}
+		vmft_epoch_xor(to, difference, n);
+		for (unsigned i = 0; i < sizeof(to); i++)
+			CU_ASSERT_EQUAL(to[i], (uint8_t)(i * 7) ^ (i < n ? difference[i] : 0));
+	}
+}
+
 /* What does not fit is refused and leaves no trace: it is taken into the next batch as it would
  * have been into this one. */
 static void test_batch_full(void)
@@ -464,6 +480,7 @@ int vmft_suite_epoch(void)
 	    {"test_reset", test_reset},
 	    {"test_without_cache", test_without_cache},
 	    {"test_short_page", test_short_page},
+	    {"test_xor", test_xor},
 	    {"test_batch_full", test_batch_full},
 	    {"test_input", test_input},
 	    {"test_commit", test_commit},

@@ -64,8 +64,7 @@ static void apply_memory(struct vmft_epoch_sink *s, const struct vmft_epoch_kept
 	else if (kept->how == VMFT_EPOCH_ZERO)
 		memset(to, 0, kept->n);
 	else
-		for (uint32_t i = 0; i < kept->n; i++)
-			to[i] ^= bytes[i];
+		vmft_epoch_xor(to, bytes, kept->n);
 }
 
 /* The next piece of the epoch that is applied, after *at; NULL: there is none. */

@@ -826,7 +826,8 @@ static bool replay_one(int host)
 	return true;
 }
 
-static void replay(int host)
+/* How long it takes until the next look: longer when there was nothing. */
+static uint64_t replay(int host)
 {
 	struct host *h = &world.host[host];
 	struct vmft_iface *iface = iface_of(host);
@@ -839,20 +840,19 @@ static void replay(int host)
 	if (h->q.replays && h->q.obeyed == VMFT_COMMAND_GO_LIVE &&
 	    atomic_load(&iface->log_position) == atomic_load(&iface->log_end))
 		goes_live(host, atomic_load(&iface->log_position));
+	if (world.apply_slow_until > world.now)
+		return 50 * world.apply_every;
+	return (moved ? 1 : 4) * (world.apply_every / 2 + chance(world.apply_every));
 }
 
 void guest_run(int host)
 {
 	struct host *h = &world.host[host];
-	const bool slow = world.apply_slow_until > world.now;
 
 	if (!h->q.up || h->q.ended)
 		return;
 	if (h->q.replays) {
-		replay(host);
-		later(slow ? 50 * world.apply_every
-			   : world.apply_every / 2 + chance(world.apply_every),
-		      DO_GUEST, host, 0, h->qlife);
+		later(replay(host), DO_GUEST, host, 0, h->qlife);
 		return;
 	}
 	freeze(host);
@@ -951,7 +951,8 @@ void qemu_boot(int host, bool primary)
 
 	(void)primary;
 	h->qlife++;
-	h->q = (struct qemu){.up = true, .boots_at = world.now + 20 * MS + chance(100 * MS)};
+	h->q = (struct qemu){.up = true,
+			     .boots_at = world.now + (20 * MS + chance(100 * MS)) / world.pace};
 	memset(iface, 0, VMFT_IFACE_HEADER);
 	iface->magic = VMFT_IFACE_MAGIC;
 	iface->version = VMFT_IFACE_VERSION;

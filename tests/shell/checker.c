@@ -277,17 +277,15 @@ static enum outcome outcome_of(void)
 	return OUTCOME_DEAD;
 }
 
-/* A guest whose monitor is gone, or whose agent has failed, is not protected again. */
-static bool is_beyond_help(void)
+bool is_beyond_help(void)
 {
 	for (int i = 0; i < world.hosts; i++) {
 		const struct host *h = &world.host[i];
 
-		if (is_live(&h->q) && (!h->up || h->m.agent_broken))
+		if (is_live(&h->q) && (!h->up || h->m.agent_broken || arbiter_is_over()))
 			return true;
 	}
-	/* One that was declared dead is given no backup any more. */
-	return world.shut_down || arbiter_is_over();
+	return false;
 }
 
 static void describe(char *text, size_t size)
@@ -318,7 +316,7 @@ void check_end(void)
 	world.tally->outcomes[outcome]++;
 	describe(text, sizeof(text));
 	note("%s", text);
-	if (outcome == OUTCOME_ALONE && !is_beyond_help())
+	if (outcome == OUTCOME_ALONE && !world.shut_down && !is_beyond_help())
 		broken("a survivor is protected again", "%s", text);
 	if (outcome <= OUTCOME_ALONE && stands(&world.host[world.recorder]))
 		broken("a guest that is live goes on", "host %d stands still", world.recorder);

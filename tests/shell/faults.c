@@ -4,7 +4,15 @@
 
 #include <errno.h>
 
-enum { EACH_MS = 250, SHORT_MS = 150, LONG_MS = 900, SOON_MS = 60, HEAL_MS = 400, WAITS_MS = 8000 };
+enum {
+	EACH_MS = 250,
+	CHAIN_MS = 400,
+	SHORT_MS = 150,
+	LONG_MS = 900,
+	SOON_MS = 60,
+	HEAL_MS = 400,
+	WAITS_MS = 8000
+};
 
 static const char *const names[FAULT_COUNT] = {
     [FAULT_KILL_QEMU] = "kill-qemu",
@@ -228,9 +236,10 @@ static int victim_of(const struct plan *f)
 /* A guest that dies at the second fault makes no chain: most losses wait for a backup, a while. */
 static bool comes_later(const struct plan *f, unsigned which)
 {
-	const uint64_t soon = 10 * MS + chance(100 * MS);
+	const uint64_t soon = 5 * MS + chance(40 * MS);
 
-	if (!f->waits || is_protected() || world.now > f->at + WAITS_MS * MS)
+	if (!f->waits || (is_protected() && world.now >= world.healed_at) ||
+	    world.now > f->at + WAITS_MS * MS)
 		return false;
 	if (world.faults_end < world.now + soon)
 		world.faults_end = world.now + soon;
@@ -238,9 +247,12 @@ static bool comes_later(const struct plan *f, unsigned which)
 	return true;
 }
 
+/* Until when a fault has effects: a connection or process that has ended has ended at once. */
 static void heal(const struct plan *f)
 {
-	const uint64_t over = world.now + f->length + HEAL_MS * MS;
+	const bool at_once = f->fault == FAULT_KILL_QEMU || f->fault == FAULT_KILL_MONITOR ||
+			     f->fault == FAULT_LINK_RESET;
+	const uint64_t over = world.now + (at_once ? SOON_MS * MS : f->length + HEAL_MS * MS);
 
 	if (over > world.healed_at)
 		world.healed_at = over;
@@ -256,6 +268,7 @@ void fault_do(unsigned which)
 	if (which >= FAULTS_MAX) {
 		h->disk.broken = 0;
 		h->ran_out = false;
+		h->dies_in = 0;
 		h->q.requests_fail = false;
 		world.answer_lost[host] = false;
 		/* A backup whose mark is at the wrong place says so, and a person starts it anew.
@@ -283,8 +296,7 @@ void fault_do(unsigned which)
 				world.cut_until[i][host] = until;
 		}
 	} else if (f->fault == FAULT_KILL_AT_CALL) {
-		world.kill_host = host;
-		world.kill_calls = 1 + chance(200);
+		h->dies_in = 1 + chance(UINT64_C(1) << chance(9));
 	} else {
 		apply(f, host);
 	}
@@ -363,6 +375,22 @@ static void plan_strike(uint64_t at)
 		f->fault = sharp[chance(6)];
 }
 
+/* A long chain: each loss strikes a pair that has formed again. */
+static void plan_chain(uint64_t first)
+{
+	while (world.plans < FAULTS_MAX - 3) {
+		const uint64_t at = first + world.plans * CHAIN_MS * MS;
+
+		if (one_in(8)) {
+			(void)plan_one(at, VMFT_STATE_COUNT);
+			continue;
+		}
+		plan_loss(at);
+		world.plan[world.plans - 1].waits = true;
+	}
+	world.faults_end = world.now + first + world.plans * CHAIN_MS * MS;
+}
+
 /*
  * A pair has to form first, mostly; then one after the other, or close together. What the arbiter
  * does matters when somebody asks it, so a loss comes with it now and then.
@@ -373,6 +401,10 @@ void faults_plan(void)
 	const uint64_t first = one_in(8) ? 0 : 500 * MS;
 	const uint64_t span = one_in(3) ? 200 * MS : (1 + n) * EACH_MS * MS;
 
+	if (one_in(4)) {
+		plan_chain(first);
+		return;
+	}
 	for (unsigned i = 0; i < n && world.plans < FAULTS_MAX - 4; i++) {
 		const uint64_t at = first + chance(span);
 

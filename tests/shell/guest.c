@@ -40,6 +40,7 @@ static void write_disk(int host, const struct guest *g)
 	const uint64_t at = g->count / WRITES_EACH * 1000 % (DISK_BYTES - 8) / 8 * 8;
 
 	memcpy(h->disk.bytes + at, &g->digest, sizeof(g->digest));
+	file_wrote(&h->disk, at, sizeof(g->digest));
 	if (h->q.tracks)
 		h->q.dirty_disk |= UINT64_C(1) << (at / VMFT_DISK_PART_BYTES);
 }
@@ -65,12 +66,35 @@ bool guest_step(int host, uint64_t value)
 	return true;
 }
 
+void file_wrote(struct file *file, uint64_t at, uint64_t n)
+{
+	for (uint64_t part = at / VMFT_DISK_PART_BYTES;
+	     part < DISK_PARTS && part * VMFT_DISK_PART_BYTES < at + n; part++)
+		file->stale |= UINT64_C(1) << part;
+}
+
+/* Whoever writes to an image says so, and most of it is not hashed again each time. */
+uint64_t disk_hash(int host)
+{
+	static uint64_t hash[HOSTS][DISK_PARTS];
+	struct file *disk = &world.host[host].disk;
+
+	for (unsigned i = 0; i < DISK_PARTS; i++) {
+		const uint64_t at = i * VMFT_DISK_PART_BYTES;
+		const uint64_t left = DISK_BYTES - at;
+
+		if (disk->stale >> i & 1)
+			hash[host][i] =
+			    XXH3_64bits(disk->bytes + at,
+					left < VMFT_DISK_PART_BYTES ? left : VMFT_DISK_PART_BYTES);
+	}
+	disk->stale = 0;
+	return XXH3_64bits_withSeed(hash[host], sizeof(hash[host]), disk->size);
+}
+
 uint64_t guest_hash(int host)
 {
-	const struct host *h = &world.host[host];
-
-	return XXH3_64bits(h->ram.bytes, RAM_BYTES) ^
-	       XXH3_64bits_withSeed(h->disk.bytes, h->disk.size, 1);
+	return XXH3_64bits(world.host[host].ram.bytes, RAM_BYTES) ^ disk_hash(host);
 }
 
 /* --- what it really did ------------------------------------------------------------ */

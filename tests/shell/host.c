@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "logging-channel/log-format.h"
 #include "monitor/common/area-setup.h"
@@ -128,6 +127,7 @@ static void host_reset(int i)
 	struct host *h = &world.host[i];
 
 	h->up = h->ran_out = false;
+	h->dies_in = 0;
 	h->life++;
 	h->wlife++;
 	h->qlife++;
@@ -143,6 +143,7 @@ static void host_reset(int i)
 	h->disk.locked = false;
 	h->disk.broken = 0;
 	memset(h->disk.bytes, 1, DISK_BYTES);
+	file_wrote(&h->disk, 0, DISK_BYTES);
 	h->iface_fd = fd_kept(FD_FILE, i, &h->iface);
 	h->area_fd = fd_kept(FD_FILE, i, &h->area);
 	h->ram_fd = fd_kept(FD_FILE, i, &h->ram);
@@ -175,6 +176,7 @@ static void process_gone(int host, bool silent)
 	h->up = false;
 	h->life++;
 	h->dead_since = world.now;
+	h->dies_in = 0;
 	/* What the worker's thread had sent to the arbiter is there. */
 	for (unsigned i = 0; i < ASKS; i++)
 		if (h->asked[i] && one_in(2))
@@ -208,7 +210,6 @@ static bool run_inside(int host, void (*call)(void *), void *arg)
 		loop_resolve(host);
 	}
 	world.current = NULL;
-	world.dies_in = 0;
 	if (died)
 		note("the monitor of host %d is killed in the middle", host);
 	return !died;
@@ -260,7 +261,7 @@ static void fill_options(int host, bool primary, struct vmft_monitor_options *o)
 {
 	static const char *const paths[HOSTS] = {"/sim/0/disk", "/sim/1/disk", "/sim/2/disk"};
 	const struct host *h = &world.host[host];
-	const uint64_t sum = XXH3_64bits(h->disk.bytes, h->disk.size);
+	const uint64_t sum = disk_hash(host);
 
 	*o = (struct vmft_monitor_options){
 	    .pair_file = "/sim/pair.conf",
@@ -331,7 +332,7 @@ static void end_fenced(struct host *h, int host)
 	if (!h->q.fenced || !h->q.up)
 		return;
 	if (h->q.ends_at == 0)
-		h->q.ends_at = world.now + INSPECTED_MS * MS;
+		h->q.ends_at = world.now + INSPECTED_MS * MS / world.pace;
 	else if (h->q.ends_at <= world.now)
 		qemu_end(host);
 }
@@ -340,7 +341,8 @@ static void end_fenced(struct host *h, int host)
 static bool may_boot(const struct host *h)
 {
 	return !h->up && !h->q.up && h->down_until <= world.now &&
-	       world.now >= h->dead_since + 100 * MS && !(world.ran && arbiter_is_over());
+	       world.now >= h->dead_since + 100 * MS / world.pace &&
+	       !(world.ran && arbiter_is_over());
 }
 
 void host_boot_do(int host)
@@ -348,7 +350,7 @@ void host_boot_do(int host)
 	struct host *h = &world.host[host];
 	const bool primary = !world.ran && h->starts_as_primary;
 
-	later((SERVICE_LOOKS_MS + chance(SERVICE_LOOKS_MS)) * MS, DO_BOOT, host, 0, 0);
+	later((SERVICE_LOOKS_MS + chance(SERVICE_LOOKS_MS)) * MS / world.pace, DO_BOOT, host, 0, 0);
 	end_fenced(h, host);
 	if (!may_boot(h))
 		return;

@@ -67,7 +67,7 @@ void may_die(void)
 	if (!world.current)
 		return;
 	world.call_no++;
-	if (world.dies_in > 0 && --world.dies_in == 0)
+	if (world.current->dies_in > 0 && --world.current->dies_in == 0)
 		longjmp(world.dead, 1);
 }
 
@@ -412,6 +412,7 @@ REAL(ssize_t, pwrite64, int fd, const void *bytes, size_t n, off_t at)
 		return -1;
 	}
 	memcpy(f->file->bytes + at, bytes, n);
+	file_wrote(f->file, (uint64_t)at, n);
 	if ((uint64_t)at + n > f->file->size)
 		f->file->size = (uint64_t)at + n;
 	return (ssize_t)n;
@@ -432,6 +433,7 @@ REAL(int, fallocate64, int fd, int mode, off_t at, off_t n)
 	}
 	if (f->file->lazy && n > (1 << 20))
 		return 0;
+	file_wrote(f->file, (uint64_t)at, (uint64_t)n);
 	if ((uint64_t)at < f->file->size)
 		memset(f->file->bytes + at, 0,
 		       (uint64_t)n < f->file->size - (uint64_t)at ? (size_t)n
@@ -452,6 +454,7 @@ REAL(int, ftruncate64, int fd, off_t n)
 		errno = f->file->broken ? f->file->broken : EFBIG;
 		return -1;
 	}
+	file_wrote(f->file, 0, f->file->room);
 	if ((uint64_t)n > f->file->size)
 		memset(f->file->bytes + f->file->size, 0, (size_t)n - f->file->size);
 	f->file->size = (uint64_t)n;
@@ -694,6 +697,9 @@ REAL(ZSTD_CCtx *, ZSTD_createCCtx, void)
 	if (!*at)
 		*at = __real_ZSTD_createCCtx();
 	(void)ZSTD_CCtx_reset(*at, ZSTD_reset_session_and_parameters);
+	/* As fast as it can be: how short a payload becomes is not what is tried here. */
+	(void)ZSTD_CCtx_setParameter(*at, ZSTD_c_hashLog, 8);
+	(void)ZSTD_CCtx_setParameter(*at, ZSTD_c_targetLength, 256);
 	return *at;
 }
 

@@ -361,6 +361,7 @@ static int perform_write(const struct entry *e)
 	if (world.spoil == SPOIL_LOST_WRITE && file == &world.host[e->host].disk && one_in(8))
 		return (int)e->n;
 	memcpy(file->bytes + e->at, e->bytes, e->n);
+	file_wrote(file, e->at, e->n);
 	if (e->at + e->n > file->size)
 		file->size = e->at + e->n;
 	return (int)e->n;

@@ -18,6 +18,7 @@ enum {
 	FIND_RUNS_MAX = 10000,
 	SETTLE_MS = 120000,
 	RESTED_MS = 300,
+	BEYOND_MS = 1500,
 	WATCH_MS = 40,
 	STEPS_MAX = 3000000,
 };
@@ -118,8 +119,11 @@ static void watch(void)
 		world.rest_since = world.now;
 	if (world.ran && is_hopeless())
 		world.done = true;
+	if (!is_beyond_help() || world.now < world.healed_at)
+		world.helped_at = world.now;
 	if (world.now > world.faults_end && world.now > world.healed_at &&
 	    (world.now - world.rest_since > RESTED_MS * MS || (is_hopeless() && !world.ran) ||
+	     world.now - world.helped_at > BEYOND_MS * MS ||
 	     world.now > world.faults_end + SETTLE_MS * MS))
 		world.done = true;
 	later(WATCH_MS * MS, DO_WATCH, 0, 0, 0);
@@ -157,10 +161,6 @@ static void dispatch(struct todo *todo)
 
 	switch ((enum todo_kind)todo->kind) {
 	case DO_OP:
-		if (world.kill_calls > 0 && world.kill_host == host && h->up) {
-			world.dies_in = world.kill_calls;
-			world.kill_calls = 0;
-		}
 		enter(host, do_op, todo);
 		break;
 	case DO_SERVICE:
@@ -225,7 +225,8 @@ static void shape(unsigned which)
 	world.hosts = variant & 2 ? 3 : 2;
 	world.delay = (20 + chance(one_in(4) ? 5000 : 300)) * US;
 	world.emptied = one_in(2);
-	world.guest_every = (2 + chance(8)) * MS;
+	world.pace = one_in(2) ? 1 : 8;
+	world.guest_every = (2 + chance(one_in(2) ? 8 : 40)) * MS;
 	world.apply_every = (1 + chance(3)) * MS;
 	world.disk_delay = (20 + chance(one_in(4) ? 20000 : 500)) * US;
 }
@@ -241,10 +242,9 @@ static void world_clear(void)
 	world.order = world.seen = world.live_from = world.formed_held = world.formed_generation =
 	    0;
 	world.plans = world.struck = 0;
-	world.healed_at = world.rest_since = 0;
+	world.healed_at = world.rest_since = world.helped_at = 0;
 	world.slow_until = world.apply_slow_until = world.arbiter_slow_until = 0;
 	world.recorder = 0;
-	world.kill_calls = world.dies_in = 0;
 	world.current = NULL;
 	memset(world.cut_until, 0, sizeof(world.cut_until));
 	memset(world.path_cut_until, 0, sizeof(world.path_cut_until));

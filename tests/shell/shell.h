@@ -39,7 +39,7 @@ enum {
 };
 
 /* What the guest has of memory and disk. All of it fits one word of marks. */
-#define RAM_PAGES  12u
+#define RAM_PAGES  8u
 #define RAM_BYTES  (RAM_PAGES * VMFT_RAM_BLOCK_BYTES)
 #define ROM_BYTES  (VMFT_RAM_BLOCK_BYTES + 100u)
 #define DISK_BYTES (VMFT_DISK_BLOCK_BYTES + 512u)
@@ -106,10 +106,11 @@ void later(uint64_t delay, enum todo_kind kind, int host, uint64_t arg, uint32_t
 struct file {
 	uint8_t *bytes;
 	uint64_t size, room;
-	bool sparse;   /* memory: what is emptied is a hole */
-	bool lazy;     /* emptying it costs too much, and nobody looks */
-	bool locked;   /* by a monitor that makes a copy of it */
-	int8_t broken; /* errno of each call that writes to it; 0: it works */
+	bool sparse;	/* memory: what is emptied is a hole */
+	uint64_t stale; /* of an image: parts that were written to since they were hashed */
+	bool lazy;	/* emptying it costs too much, and nobody looks */
+	bool locked;	/* by a monitor that makes a copy of it */
+	int8_t broken;	/* errno of each call that writes to it; 0: it works */
 };
 
 enum fd_kind { FD_FREE, FD_FILE, FD_EVENT, FD_SOCKET, FD_DATAGRAM, FD_DEAF };
@@ -127,6 +128,7 @@ struct fd {
 	int waiter;	/* entry of a poll; -1: none */
 };
 
+void file_wrote(struct file *file, uint64_t at, uint64_t n);
 struct fd *fd_of(int fd); /* NULL: none of ours */
 int fd_new(enum fd_kind kind, int host);
 void fd_ring(int fd);
@@ -227,6 +229,7 @@ struct guest *guest_of(int host);
 /* Event by event, the same on each side. Returns whether a frame is sent. */
 bool guest_step(int host, uint64_t value);
 uint64_t guest_hash(int host); /* memory and disk */
+uint64_t disk_hash(int host);
 
 void truth_reset(void);
 void truth_ran(int host, uint64_t position); /* the guest in charge has made a step */
@@ -241,13 +244,14 @@ void truth_started(int host);
 struct host {
 	struct vmft_monitor m;
 	struct vmft_error err;
-	bool up;				    /* the monitor's process runs */
-	bool ran_out;				    /* allocations and calls fail now and then */
-	uint32_t life;				    /* of the monitor's process */
-	uint32_t qlife;				    /* of QEMU's */
-	uint32_t wlife;				    /* of its questions to the arbiter */
-	int pidfd;				    /* becomes readable at QEMU's end */
-	uint64_t clock;				    /* its CLOCK_MONOTONIC minus the world's */
+	bool up;	  /* the monitor's process runs */
+	bool ran_out;	  /* allocations and calls fail now and then */
+	uint64_t dies_in; /* calls of the monitor until it is killed; 0: it is not */
+	uint32_t life;	  /* of the monitor's process */
+	uint32_t qlife;	  /* of QEMU's */
+	uint32_t wlife;	  /* of its questions to the arbiter */
+	int pidfd;	  /* becomes readable at QEMU's end */
+	uint64_t clock;	  /* its CLOCK_MONOTONIC minus the world's */
 	uint64_t stopped_until, qemu_stopped_until; /* SIGSTOP, or the whole host */
 	uint64_t down_until;			    /* the host is switched off */
 	uint64_t dead_since;
@@ -334,6 +338,9 @@ void faults_entered(int host, uint8_t state);
 void check_daemon(int host); /* after each step of it */
 /* The guest runs and has a backup: any one fault from here on has to be survived. */
 bool is_protected(void);
+/* The guest is live, and will be alone for good: its monitor is gone, or its agent has failed. One
+ * that was declared dead is given no backup any more. */
+bool is_beyond_help(void);
 /* Nobody runs the guest, and nobody is left who could. */
 bool is_hopeless(void);
 void check_emitted(int host, const struct frame *frame);
@@ -378,13 +385,11 @@ struct world {
 	int hosts;
 	struct host *current; /* whose monitor's code runs */
 	jmp_buf dead;
-	uint64_t dies_in; /* calls of the current process until it is killed; 0: never */
 	uint64_t call_no;
-	int kill_host; /* the next process of this host to run is killed after so many calls */
-	uint64_t kill_calls;
 
 	/* this run's network and guest */
 	uint64_t delay, guest_every, apply_every, disk_delay;
+	uint64_t pace;			  /* how many times faster than usual processes start */
 	uint64_t cut_until[HOSTS][HOSTS]; /* from, to */
 	uint64_t path_cut_until[HOSTS];
 	uint64_t slow_until, apply_slow_until;
@@ -411,6 +416,7 @@ struct world {
 	enum fault last;    /* of them */
 	uint64_t paired_at; /* when the guest in charge had a backup last */
 	uint64_t rest_since;
+	uint64_t helped_at; /* when somebody could still give the guest a backup, last */
 	uint64_t faults_end;
 	unsigned long mask; /* of faults, for shortening a run; bit set: left out */
 

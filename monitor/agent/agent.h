@@ -13,14 +13,15 @@
  *    where                    | verbs                              | why this is safe
  *    -------------------------+------------------------------------+-----------------------------
  *    any thread, with any of  | guest_runs, state_is, next_event   | read one variable
- *    QEMU's locks             | vcpu_leave_run, in_main_loop,      | set flags, or add to a list
- *                             | main_loop_wake, stop_for_good      | that needs no lock
+ *    QEMU's locks             | vcpu_is_stopped, is_locked,        | set flags, or add to a list
+ *                             | vcpu_leave_run, in_main_loop,      | that needs no lock
+ *                             | main_loop_wake, stop_for_good      |
  *    a signal handler         | end_by_signal                      | QEMU's handler does the same
  *    a thread that holds the  | time_..., guest_clock..., guest_ns,| take no lock; who else reads
  *    replay mutex             | record_into, block_requests,       | or writes these variables
  *                             | registers, nic_fd                  | holds the replay mutex too
  *    the main thread, about   | machine_is_made, on_end, vcpu_wake,| no lock of QEMU's is held, so
- *    to wait in ppoll()       | events_are_queued,                 | they may be taken
+ *    to wait in ppoll()       | vcpu_call, events_are_queued,      | they may be taken
  *                             | idles_until_timer                  |
  *    a bottom half of the     | all others                         | both locks are held, as if
  *    main loop (requests.c)   |                                    | QEMU had called
@@ -28,14 +29,17 @@
  * 2. The agent uses no network, no file and no QMP: the monitor does. It writes to the guest's own
  *    taps and consoles. It reads images through QEMU's descriptors, at an attach point or an
  *    epoch's end only.
- * 3. A QEMU thread may sleep here (this is how the guest is stopped) only where the service thread
- *    or the thread itself ends the sleep:
+ * 3. A QEMU thread may sleep here (this is how the guest is stopped) only where the service thread,
+ *    the thread itself or, while the guest sleeps (sleeper.c), another thread of QEMU ends the
+ *    sleep:
  *
  *    where                            | what ends it
  *    ---------------------------------+---------------------------------------------------------
  *    vmft_agent_sleep()               | vmft_agent_wake(), or a field that the monitor changes
  *    vmft_gate_writev() (gate.c)      | frames that leave, or a changed mode of the gate
  *    vmft_disk_again() (disk.c)       | it looks every 50 ms whether it must still wait
+ *    sleeper.c, the vCPU thread       | the main loop, at its first wait after the guest woke up
+ *    sleeper.c, the main loop         | the vCPU thread, which does not execute then
  *    pace() (tap.c),                  | milliseconds
  *    wait_for_host() (icount.c)       |
  *

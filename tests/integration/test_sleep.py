@@ -45,9 +45,7 @@ def wakes(pair, name):
     check(not pair.status(name)["guest_asleep"], "the guest is up and counts as asleep")
 
 
-# In lockstep it fails in about half of its runs, for a fault that docs/limits.md describes ("A guest
-# that sleeps, in lockstep"). It stays a test of --all until that is mended.
-@everyday("a guest that sleeps is moved and woken by its alarm", CHECKPOINT)
+@everyday("a guest that sleeps is moved and woken by its alarm", LOCKSTEP)
 @ways(LOCKSTEP, CHECKPOINT)
 @pytest.mark.timeout(400)
 def test_sleeper(name, way):

@@ -26,6 +26,7 @@
 #include "monitor/agent/requests.h"
 #include "monitor/agent/service.h"
 #include "monitor/agent/signals.h"
+#include "monitor/agent/sleeper.h"
 #include "monitor/agent/state.h"
 #include "monitor/agent/strategy.h"
 #include "monitor/agent/tap.h"
@@ -313,6 +314,7 @@ void world_reset_agent(void)
 	memset(&vmft_power, 0, sizeof(vmft_power));
 	memset(&vmft_requests, 0, sizeof(vmft_requests));
 	memset(&vmft_signals, 0, sizeof(vmft_signals));
+	memset(&vmft_sleeper, 0, sizeof(vmft_sleeper));
 	memset(&vmft_tap, 0, sizeof(vmft_tap));
 	memset(&vmft_track, 0, sizeof(vmft_track));
 	vmft_device_state.fd = -1;

@@ -60,6 +60,7 @@ int main(void)
 	    vmft_suite_heartbeat,
 	    vmft_suite_strangers,
 	    vmft_suite_sides,
+	    vmft_suite_sleeper,
 	    vmft_suite_transport,
 	    vmft_suite_image,
 	    vmft_suite_core,

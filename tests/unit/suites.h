@@ -40,6 +40,7 @@ int vmft_suite_agent_link(void);
 int vmft_suite_heartbeat(void);
 int vmft_suite_strangers(void);
 int vmft_suite_sides(void);
+int vmft_suite_sleeper(void);
 int vmft_suite_transport(void);
 int vmft_suite_image(void);
 int vmft_suite_strategy(void);

@@ -179,8 +179,15 @@ void vmft_qemu_instructions_log(void);
  * reads the head of QEMU's queue without the queue's lock. */
 bool vmft_qemu_events_are_queued(void);
 
+/* Any thread. Whether this thread holds the big lock. */
+bool vmft_qemu_is_locked(void);
 /* Before wait. Ends the sleep of a vCPU that has nothing to do, by work that is queued for it. */
 void vmft_qemu_vcpu_wake(void);
+/* Before wait, without the big lock. The vCPU thread calls call() once, soon, without any of QEMU's
+ * locks, if it does not execute. */
+void vmft_qemu_vcpu_call(void (*call)(void));
+/* Any thread. Whether the vCPU is paused, or the guest does not run. */
+bool vmft_qemu_vcpu_is_stopped(void);
 /* Any thread. A vCPU that executes stops; one that is about to execute asks again for how long. */
 void vmft_qemu_vcpu_leave_run(void);
 /*

@@ -57,6 +57,11 @@ bool vmft_qemu_events_are_queued(void)
 	return vmft_qemu.symbols.replay_has_events();
 }
 
+bool vmft_qemu_is_locked(void)
+{
+	return vmft_qemu.series->ops.is_locked();
+}
+
 static void no_work(void *cpu, uint64_t data)
 {
 	(void)cpu;
@@ -72,7 +77,7 @@ void vmft_qemu_vcpu_wake(void)
 {
 	const struct vmft_qemu_ops *ops = &vmft_qemu.series->ops;
 	void *cpu = vmft_qemu.symbols.qemu_get_cpu(0);
-	const bool lock = !ops->is_locked();
+	const bool lock = !vmft_qemu_is_locked();
 
 	if (!cpu)
 		return;
@@ -81,6 +86,33 @@ void vmft_qemu_vcpu_wake(void)
 	vmft_qemu.symbols.async_run_on_cpu(cpu, no_work, 0);
 	if (lock)
 		ops->unlock();
+}
+
+/* Runs as queued work, with the big lock (process_queued_cpu_work()). */
+static void call_unlocked(void *cpu, uint64_t data)
+{
+	const struct vmft_qemu_ops *ops = &vmft_qemu.series->ops;
+
+	(void)cpu;
+	ops->unlock();
+	((void (*)(void))(uintptr_t)data)();
+	ops->lock();
+}
+
+void vmft_qemu_vcpu_call(void (*call)(void))
+{
+	const struct vmft_qemu_ops *ops = &vmft_qemu.series->ops;
+
+	ops->lock();
+	vmft_qemu.symbols.async_run_on_cpu(vmft_qemu.symbols.qemu_get_cpu(0), call_unlocked,
+					   (uintptr_t)call);
+	ops->unlock();
+}
+
+/* pause_all_vcpus() and resume_all_vcpus() set what this reads. */
+bool vmft_qemu_vcpu_is_stopped(void)
+{
+	return vmft_qemu.symbols.cpu_is_stopped(vmft_qemu.symbols.qemu_get_cpu(0));
 }
 
 /* qemu_get_cpu() walks a list that does not change once the machine is made. cpu_exit() sets two

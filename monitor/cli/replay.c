@@ -267,6 +267,7 @@ static int make_line(struct replay *r, struct vmft_error *err)
 	const char *from[VMFT_AREA_DISKS_MAX];
 	struct vmft_offline offline = {
 	    .disk_from = from, .disk_to = r->copy, .console = r->console};
+	struct vmft_report report = {.arena = r->arena};
 	struct vmft_cmdline line;
 	int argc, rc;
 	char **argv = saved_words(r, &argc);
@@ -274,9 +275,8 @@ static int make_line(struct replay *r, struct vmft_error *err)
 	/* vmft-qemu would pass such a line on to QEMU unchanged. */
 	if (vmft_cmdline_is_probe(argc, argv))
 		return refuse(err, r->log, "its command line only asks QEMU something");
-	rc = vmft_cmdline_rewrite(argc, argv, &opt, &line, err);
-	if (rc < 0)
-		return rc;
+	if (vmft_cmdline_rewrite(argc, argv, &opt, &report, &line) < 0)
+		return vmft_report_to_error(&report, err);
 	rc = check_disks(r, &line, err);
 	offline.disk_count = rc == 0 ? line.disk_count : 0;
 	for (size_t i = 0; i < offline.disk_count; i++) {

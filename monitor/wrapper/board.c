@@ -93,14 +93,14 @@ static bool model_is(const struct vmft_arg *arg, const char *model)
 static int add_host_processor(struct vmft_rewrite *rw)
 {
 	char model[VMFT_PROCESSOR_MAX];
-	int r;
+	struct vmft_error err;
 
 	if (!rw->opt->host_processor)
 		return 0;
-	r = rw->opt->host_processor(model, rw->err);
-	if (r == 0)
-		vmft_fact(rw, "host-processor", model);
-	return r;
+	if (rw->opt->host_processor(model, &err) < 0)
+		return vmft_report_refuse(rw->report, &err);
+	vmft_fact(rw, "host-processor", model);
+	return 0;
 }
 
 int vmft_check_cpu(struct vmft_rewrite *rw, struct vmft_arg *arg)
@@ -248,7 +248,7 @@ static void add_memory(struct vmft_rewrite *rw)
 	vmft_fact(rw, "ram", vmft_arena_printf(rw->arena, "%" PRIu64, rw->out.ram_bytes));
 }
 
-int vmft_board_finish(struct vmft_rewrite *rw)
+void vmft_board_finish(struct vmft_rewrite *rw)
 {
 	add_missing(rw);
 	add_memory(rw);
@@ -260,5 +260,4 @@ int vmft_board_finish(struct vmft_rewrite *rw)
 	vmft_add(rw, "-global", "virtio-blk-device.config-wce=off");
 	rw->rules->finish(rw);
 	vmft_fact(rw, "serial", vmft_arena_printf(rw->arena, "%zu", rw->serial_count));
-	return 0;
 }

@@ -22,9 +22,12 @@ const char *vmft_option_name(const char *arg)
 	return arg[1] == '-' ? arg + 2 : arg + 1;
 }
 
-static int refuse_option(struct vmft_error *err, const char *arg, const char *why)
+static int refuse_option(struct vmft_report *report, const char *arg, const char *why)
 {
-	return vmft_error_set(err, -EINVAL, VMFT_EXIT_UNPROTECTED, "%.80s: %s", arg, why);
+	struct vmft_error err;
+
+	(void)vmft_error_set(&err, -EINVAL, VMFT_EXIT_UNPROTECTED, "%.80s: %s", arg, why);
+	return vmft_report_refuse(report, &err);
 }
 
 static bool once_already(const struct vmft_rewrite *rw, const struct vmft_option *option)
@@ -49,38 +52,64 @@ static int parse_set(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return 0;
 }
 
+/* The names that a refused option would have given are not known: nothing that uses them is refused
+ * for that as well. */
+static void note_lost(struct vmft_rewrite *rw, const struct vmft_option *option)
+{
+	rw->nodes_lost |= vmft_value_in(option->name, "drive|blockdev");
+	rw->netdevs_lost |= strcmp(option->name, "netdev") == 0;
+}
+
+/* It is not known whether an unknown option takes an argument: a word without a dash belongs to it.
+ */
+static void refuse_unknown(struct vmft_rewrite *rw, int argc, char *const argv[], int *index)
+{
+	const char *why = vmft_arena_printf(rw->arena, "%s; leave it out", vmft_unknown(rw));
+
+	(void)refuse_option(rw->report, argv[*index - 1], why);
+	if (*index < argc && !vmft_option_name(argv[*index]))
+		(*index)++;
+}
+
 /* Takes the option at argv[*index], and its argument; *index is then at the next one. */
-static int take_option(struct vmft_rewrite *rw, int argc, char *const argv[], int *index)
+static void take_option(struct vmft_rewrite *rw, int argc, char *const argv[], int *index)
 {
 	const char *word = argv[(*index)++];
 	const char *name = vmft_option_name(word);
 	const struct vmft_option *option = name ? vmft_option_find(name) : NULL;
 	struct vmft_arg *arg = &rw->args[rw->arg_count];
-	int r;
 
-	if (!name)
-		return refuse_option(rw->err, word,
-				     "QEMU would take it for an IDE disk, not on the list; "
-				     "use -drive if=virtio,format=raw,file=PATH");
-	if (!option)
-		return refuse_option(
-		    rw->err, word,
-		    vmft_arena_printf(rw->arena, "%s; leave it out", vmft_unknown(rw)));
-	if (option->has_arg && *index >= argc)
-		return refuse_option(rw->err, word, "its argument is missing; add it");
-	if (option->once && once_already(rw, option))
-		return refuse_option(rw->err, word, "given twice; keep one of them");
+	if (!name) {
+		(void)refuse_option(rw->report, word,
+				    "QEMU would take it for an IDE disk, not on the list; "
+				    "use -drive if=virtio,format=raw,file=PATH");
+		return;
+	}
+	if (!option) {
+		refuse_unknown(rw, argc, argv, index);
+		return;
+	}
+	if (option->has_arg && *index >= argc) {
+		(void)refuse_option(rw->report, word, "its argument is missing; add it");
+		return;
+	}
 	*arg = (struct vmft_arg){.option = option};
 	if (option->has_arg)
 		arg->text = argv[(*index)++];
-	r = parse_set(rw, arg);
-	if (r < 0)
-		return r;
+	if (option->once && once_already(rw, option)) {
+		(void)refuse_option(rw->report, word, "given twice; keep one of them");
+		return;
+	}
+	if (parse_set(rw, arg) < 0) {
+		note_lost(rw, option);
+		return;
+	}
 	rw->arg_count++;
-	return option->check ? option->check(rw, arg) : 0;
+	if (option->check)
+		(void)option->check(rw, arg);
 }
 
-static int check_nodefaults(struct vmft_rewrite *rw)
+static void check_nodefaults(struct vmft_rewrite *rw)
 {
 	static const struct vmft_reason why =
 	    VMFT_REASONS("QEMU's default devices are not on the list of replay-safe ones; "
@@ -88,36 +117,20 @@ static int check_nodefaults(struct vmft_rewrite *rw)
 			 "QEMU's default devices are not on the list of known ones; "
 			 "add it, and name each device the guest needs");
 
-	if (once_already(rw, vmft_option_find("nodefaults")))
-		return 0;
-	return refuse_option(rw->err, "-nodefaults is missing", rw->rules->words(&why));
+	if (!once_already(rw, vmft_option_find("nodefaults")))
+		(void)refuse_option(rw->report, "-nodefaults is missing", rw->rules->words(&why));
 }
 
-static int check_all(struct vmft_rewrite *rw, int argc, char *const argv[])
+static void check_all(struct vmft_rewrite *rw, int argc, char *const argv[])
 {
-	int r;
-
-	for (int index = 1; index < argc;) {
-		r = take_option(rw, argc, argv, &index);
-		if (r < 0)
-			return r;
-	}
-	r = check_nodefaults(rw);
-	if (r < 0)
-		return r;
-	r = vmft_devices_finish(rw);
-	if (r < 0)
-		return r;
-	r = vmft_consoles_finish(rw);
-	if (r < 0)
-		return r;
-	r = vmft_drives_finish(rw);
-	if (r < 0)
-		return r;
-	r = vmft_nics_finish(rw);
-	if (r < 0)
-		return r;
-	return vmft_board_finish(rw);
+	for (int index = 1; index < argc;)
+		take_option(rw, argc, argv, &index);
+	check_nodefaults(rw);
+	vmft_devices_finish(rw);
+	vmft_consoles_finish(rw);
+	vmft_drives_finish(rw);
+	vmft_nics_finish(rw);
+	vmft_board_finish(rw);
 }
 
 static char *copy(struct vmft_arena *arena, const char *text)
@@ -181,23 +194,22 @@ const struct vmft_rules *vmft_rules_choose(enum vmft_strategy_kind strategy, boo
 }
 
 int vmft_cmdline_rewrite(int argc, char *const argv[], const struct vmft_rewrite_options *opt,
-			 struct vmft_cmdline *ret, struct vmft_error *err)
+			 struct vmft_report *report, struct vmft_cmdline *ret)
 {
-	struct vmft_rewrite rw = {.opt = opt, .err = err};
-	int r;
+	struct vmft_rewrite rw = {.opt = opt, .report = report};
 
 	if (argc < 1 || argc > ARGS_MAX)
-		return refuse_option(err, "command line", "over 4096 words; shorten it");
+		return refuse_option(report, "command line", "over 4096 words; shorten it");
 	rw.arena = vmft_arena_new();
 	prepare(&rw, argc);
 	vmft_scan(rw.arena, argc, argv, &rw.scan);
 	rw.out.strategy =
 	    vmft_strategy_choose(rw.arena, &rw.scan, opt->strategy, &rw.out.strategy_reason);
 	rw.rules = vmft_rules_choose(rw.out.strategy, rw.scan.microvm);
-	r = check_all(&rw, argc, argv);
-	if (r < 0) {
+	check_all(&rw, argc, argv);
+	if (vmft_report_first(report)) {
 		vmft_arena_free(rw.arena);
-		return r;
+		return -EINVAL;
 	}
 	emit(&rw, argv[0]);
 	rw.out.arena = rw.arena;

@@ -18,6 +18,7 @@
 #include "monitor/common/error.h"
 #include "monitor/common/pair-config.h"
 #include "monitor/interface.h"
+#include "report.h"
 
 #define VMFT_NICS_MAX	   VMFT_NICS_SHARED_MAX
 #define VMFT_DIGEST_HEX	   33  /* 128 bits in hex and the terminating zero */
@@ -83,12 +84,12 @@ struct vmft_cmdline {
 bool vmft_cmdline_is_probe(int argc, char *const argv[]);
 
 /*
- * Checks and rewrites argv. Returns 0, or -EINVAL with *err saying which option is refused,
- * why, and what to write instead; *ret is untouched then. What file_digest and
- * host_processor returned is passed on.
+ * Checks and rewrites argv. Returns 0; or -EINVAL if report has a refusal, and *ret is untouched
+ * then. report, empty before, has all that is refused, each with the reason and what to write
+ * instead, and all that is replaced; its arena is the caller's.
  */
 int vmft_cmdline_rewrite(int argc, char *const argv[], const struct vmft_rewrite_options *opt,
-			 struct vmft_cmdline *ret, struct vmft_error *err);
+			 struct vmft_report *report, struct vmft_cmdline *ret);
 
 /* XXH3 of machine_text. Not against forgery: it tells machines apart that differ by mistake. */
 void vmft_cmdline_digest(const struct vmft_cmdline *cmdline, char ret_hex[static VMFT_DIGEST_HEX]);

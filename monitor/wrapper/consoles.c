@@ -16,11 +16,11 @@ int vmft_check_serial(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	static const struct vmft_reason monitor = VMFT_MONITOR;
 
-	if (rw->device_count)
-		for (size_t i = 0; i < rw->device_count; i++)
-			if (strcmp(vmft_get(rw->devices[i], "driver"), "isa-serial") == 0)
-				return vmft_refuse(rw, arg, "both -serial and -device isa-serial",
-						   "use -serial chardev:ID for each port");
+	for (size_t i = 0; i < rw->device_count; i++)
+		if (rw->devices[i]->set &&
+		    strcmp(vmft_get(rw->devices[i], "driver"), "isa-serial") == 0)
+			return vmft_refuse(rw, arg, "both -serial and -device isa-serial",
+					   "use -serial chardev:ID for each port");
 	if (strncmp(arg->text, "mon:", 4) == 0)
 		return vmft_refuse_for(rw, arg, &monitor, "leave out mon:");
 	if (strcmp(arg->text, "none") == 0)
@@ -121,17 +121,14 @@ static int finish_serial(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return r;
 }
 
-int vmft_consoles_finish(struct vmft_rewrite *rw)
+void vmft_consoles_finish(struct vmft_rewrite *rw)
 {
-	int r = 0;
-
-	for (size_t i = 0; i < rw->arg_count && r == 0; i++) {
+	for (size_t i = 0; i < rw->arg_count; i++) {
 		struct vmft_arg *arg = &rw->args[i];
 
 		if (strcmp(arg->option->name, "chardev") == 0)
-			r = finish_chardev(rw, arg);
+			(void)finish_chardev(rw, arg);
 		else if (strcmp(arg->option->name, "serial") == 0)
-			r = finish_serial(rw, arg);
+			(void)finish_serial(rw, arg);
 	}
-	return r;
 }

@@ -68,27 +68,26 @@ int vmft_check_device(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	const char *driver = vmft_get(arg, "driver");
 	const struct vmft_model *model = driver ? model_find(rw, driver) : NULL;
 
+	if (driver)
+		rw->devices[rw->device_count++] = arg;
 	if (!model)
 		return vmft_refuse(
 		    rw, arg, vmft_arena_printf(rw->arena, "this device is %s", vmft_unknown(rw)),
 		    rw->rules->use_device);
-	rw->devices[rw->device_count++] = arg;
 	return vmft_check_keys(rw, arg, model->rules);
 }
 
-int vmft_devices_finish(struct vmft_rewrite *rw)
+void vmft_devices_finish(struct vmft_rewrite *rw)
 {
 	for (size_t i = 0; i < rw->device_count; i++) {
 		struct vmft_arg *arg = rw->devices[i];
 		const struct vmft_model *model = model_find(rw, vmft_get(arg, "driver"));
-		int r = model->attach(rw, arg, model);
 
-		if (r < 0)
-			return r;
+		if (!model || model->attach(rw, arg, model) < 0)
+			continue;
 		if (model->ioeventfd)
 			vmft_optset_set_bool(arg->set, "ioeventfd", false);
 	}
-	return 0;
 }
 
 int vmft_check_object(struct vmft_rewrite *rw, struct vmft_arg *arg)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Disk images, from -drive and -blockdev down to the file, and the devices of if=virtio. */
+#include <errno.h>
 #include <string.h>
 
 #include "rewrite.h"
@@ -120,21 +121,25 @@ int vmft_check_drive(struct vmft_rewrite *rw, struct vmft_arg *arg)
 			 "without if= the board chooses the controller");
 	const char *interface = vmft_get(arg, "if");
 	bool automatic = interface && strcmp(interface, "virtio") == 0;
-	int r = vmft_check_keys(rw, arg, drive_rules);
+	bool refused = vmft_check_keys(rw, arg, drive_rules) < 0;
+	int r;
 
-	if (r < 0)
-		return r;
 	if (!interface)
-		return vmft_refuse_for(rw, arg, &no_interface, "add if=virtio");
-	r = check_drive_file(rw, arg);
-	if (r < 0)
-		return r;
-	if (!automatic && !vmft_get(arg, "id"))
-		return vmft_refuse(rw, arg, "if=none without id=", "add id=NAME");
+		refused = vmft_refuse_for(rw, arg, &no_interface, "add if=virtio") < 0;
+	refused |= check_drive_file(rw, arg) < 0;
+	if (!automatic && !vmft_get(arg, "id")) {
+		rw->nodes_lost = true;
+		return interface && strcmp(interface, "none") == 0
+			   ? vmft_refuse(rw, arg, "if=none without id=", "add id=NAME")
+			   : -EINVAL;
+	}
 	r = node_add(rw, arg, drive_id(rw, arg), true);
 	if (r < 0)
 		return r;
 	rw->nodes[rw->node_count - 1].auto_device = automatic;
+	rw->nodes[rw->node_count - 1].refused = refused;
+	if (refused)
+		return -EINVAL;
 	use_threads(arg);
 	if (rw->rules->open_image)
 		rw->rules->open_image(arg, true);
@@ -146,16 +151,25 @@ int vmft_check_drive(struct vmft_rewrite *rw, struct vmft_arg *arg)
 int vmft_check_blockdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	const char *name = vmft_get(arg, "node-name");
-	int r = vmft_check_keys(rw, arg, blockdev_rules);
+	bool refused = vmft_check_keys(rw, arg, blockdev_rules) < 0;
+	int r;
 
+	if (!vmft_get(arg, "driver") || !name)
+		refused = vmft_refuse(rw, arg, "no driver= or no node-name=", "give both") < 0;
+	if (!name) {
+		rw->nodes_lost = true;
+		return -EINVAL;
+	}
+	r = node_add(rw, arg, name, false);
 	if (r < 0)
 		return r;
-	if (!vmft_get(arg, "driver") || !name)
-		return vmft_refuse(rw, arg, "no driver= or no node-name=", "give both");
+	rw->nodes[rw->node_count - 1].refused = refused;
+	if (refused)
+		return -EINVAL;
 	use_threads(arg);
 	if (rw->rules->open_image)
 		rw->rules->open_image(arg, false);
-	return node_add(rw, arg, name, false);
+	return 0;
 }
 
 static int no_file(struct vmft_rewrite *rw, const struct vmft_arg *arg)
@@ -175,6 +189,8 @@ static int blockdev_path(struct vmft_rewrite *rw, const struct vmft_node *top, c
 		path = vmft_get(arg, "filename");
 	} else if (below) {
 		file = node_find(rw, below);
+		if (file && file->refused)
+			return -EINVAL;
 		if (!file || file->drive ||
 		    !vmft_value_in(vmft_get(file->arg, "driver"), "file|host_device"))
 			return no_file(rw, arg);
@@ -193,6 +209,9 @@ static int disk_add(struct vmft_rewrite *rw, struct vmft_node *node, size_t *ret
 	const char *cache = vmft_get(node->arg, "cache");
 	int r = 0;
 
+	node->used = true;
+	if (node->refused)
+		return -EINVAL;
 	if (node->drive)
 		disk->path = vmft_get(node->arg, "file");
 	else
@@ -203,7 +222,6 @@ static int disk_add(struct vmft_rewrite *rw, struct vmft_node *node, size_t *ret
 	disk->read_only = vmft_is_on(node->arg, "readonly") || vmft_is_on(node->arg, "read-only");
 	disk->write_through = cache && vmft_value_in(cache, "writethrough|directsync");
 	disk->node = node->name;
-	node->used = true;
 	if (rw->rules->add_node)
 		rw->rules->add_node(rw, node, disk);
 	*ret_disk = rw->out.disk_count++;
@@ -216,6 +234,8 @@ int vmft_disk_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *r
 	struct vmft_node *node = drive ? node_find(rw, drive) : NULL;
 	int r;
 
+	if (!node && drive && rw->nodes_lost)
+		return -EINVAL;
 	if (!node)
 		return vmft_refuse(rw, device, "no -drive or -blockdev of that name",
 				   "give drive= the id or node-name of one");
@@ -249,18 +269,12 @@ static void add_device(struct vmft_rewrite *rw, size_t index)
 }
 
 /* QEMU makes the devices of if=virtio after those of -device; so does this. */
-int vmft_drives_finish(struct vmft_rewrite *rw)
+void vmft_drives_finish(struct vmft_rewrite *rw)
 {
 	for (size_t i = 0; i < rw->node_count; i++) {
 		size_t index;
-		int r;
 
-		if (!rw->nodes[i].auto_device)
-			continue;
-		r = disk_add(rw, &rw->nodes[i], &index);
-		if (r < 0)
-			return r;
-		add_device(rw, index);
+		if (rw->nodes[i].auto_device && disk_add(rw, &rw->nodes[i], &index) == 0)
+			add_device(rw, index);
 	}
-	return 0;
 }

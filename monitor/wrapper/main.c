@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 /*
  * vmft-qemu QEMU-ARGUMENTS...
+ * vmft-qemu --check [--strategy STRATEGY] [--print] QEMU-ARGUMENTS...
  *
  * Takes the place of qemu-system-x86_64. VMFT_PAIR names the role/pair file, VMFT_ROLE says what
  * this side is to be, VMFT_HOST which of the file's hosts this is (by default the one with this
@@ -15,6 +16,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "cmdline.h"
 #include "host-processor.h"
 #include "images.h"
@@ -106,8 +108,20 @@ static int exec_probe(char *argv[], struct vmft_error *err)
 			      strerror(errno));
 }
 
-static int rewrite(int argc, char *argv[], const struct vmft_launch *launch,
-		   struct vmft_cmdline *ret, struct vmft_error *err)
+static void tell(int argc, char *argv[], const struct vmft_rewrite_options *opt,
+		 const struct vmft_report *report, bool refused)
+{
+	static const char before[] = "vmft-qemu: ";
+
+	vmft_check_print(stderr, before, report, VMFT_FINDING_REFUSED);
+	vmft_check_print(stderr, before, report, VMFT_FINDING_REPLACED);
+	if (refused)
+		vmft_check_print_others(stderr, before, argc, argv, opt);
+}
+
+/* Rewrites the line and looks at what it needs of this host; tells the user all that is wrong. */
+static int check(int argc, char *argv[], const struct vmft_launch *launch, struct vmft_checked *ret,
+		 struct vmft_error *err)
 {
 	char ram_path[32];
 	struct vmft_rewrite_options opt = {
@@ -119,10 +133,19 @@ static int rewrite(int argc, char *argv[], const struct vmft_launch *launch,
 	    .host_processor = vmft_host_processor,
 	    .tap_fault = vmft_tap_fault,
 	};
+	struct vmft_report report = {.arena = vmft_arena_new()};
+	int r;
 
 	(void)snprintf(ram_path, sizeof(ram_path), "/proc/self/fd/%d", launch->ram_fd);
 	argv[0] = (char *)launch->config->qemu;
-	return vmft_cmdline_rewrite(argc, argv, &opt, ret, err);
+	r = vmft_check(argc, argv, &opt, launch->config->qemu, launch->config->disk_check, &report,
+		       ret);
+	tell(argc, argv, &opt, &report, r < 0);
+	if (r < 0)
+		/* All of it is told already. */
+		(void)vmft_error_set(err, r, vmft_report_exit_code(&report), "%s", "");
+	vmft_arena_free(report.arena);
+	return r;
 }
 
 /* Everything is looked at here, and nothing but this process changed before vmft_launch(). */
@@ -130,20 +153,18 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 {
 	struct vmft_pair_config config;
 	struct vmft_programs programs;
-	struct vmft_qemu_binary qemu;
-	struct vmft_cmdline cmdline;
-	char machine[VMFT_DIGEST_HEX], disks[VMFT_DIGEST_HEX];
-	struct vmft_image_facts images[VMFT_AREA_DISKS_MAX];
+	struct vmft_checked checked = {0};
+	char machine[VMFT_DIGEST_HEX];
 	struct vmft_tap_probe taps[VMFT_HELLO_TAPS_MAX];
 	struct vmft_launch launch = {
 	    .pair_path = getenv("VMFT_PAIR"),
 	    .config = &config,
-	    .qemu = &qemu,
-	    .cmdline = &cmdline,
+	    .qemu = &checked.qemu,
+	    .cmdline = &checked.cmdline,
 	    .programs = &programs,
 	    .machine_digest = machine,
-	    .disk_digest = disks,
-	    .images = images,
+	    .disk_digest = checked.disk_digest,
+	    .images = checked.images,
 	    .taps = taps,
 	    .words = argv + 1,
 	    .replay = getenv("VMFT_REPLAY"),
@@ -163,27 +184,14 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	launch.ram_fd = vmft_ram_create(err);
 	if (launch.ram_fd < 0)
 		return launch.ram_fd;
-	r = rewrite(argc, argv, &launch, &cmdline, err);
-	if (r < 0)
-		return r;
-	r = vmft_qemu_binary_check(config.qemu, &qemu, err);
+	r = check(argc, argv, &launch, &checked, err);
 	if (r < 0)
 		goto free_cmdline;
-	if (cmdline.disk_count > VMFT_AREA_DISKS_MAX) {
-		r = vmft_error_set(err, -EINVAL, VMFT_EXIT_UNPROTECTED,
-				   "%zu disks; at most %u can be protected", cmdline.disk_count,
-				   VMFT_AREA_DISKS_MAX);
-		goto free_cmdline;
-	}
-	r = vmft_images_check(cmdline.disks, cmdline.disk_count, config.disk_check, disks, images,
-			      err);
-	if (r < 0)
-		goto free_cmdline;
-	vmft_cmdline_digest(&cmdline, machine);
-	vmft_taps_look(cmdline.nics, cmdline.nic_count, taps);
+	vmft_cmdline_digest(&checked.cmdline, machine);
+	vmft_taps_look(checked.cmdline.nics, checked.cmdline.nic_count, taps);
 	r = vmft_launch(&launch, err);
 free_cmdline:
-	vmft_cmdline_free(&cmdline);
+	vmft_cmdline_free(&checked.cmdline);
 	return r;
 }
 
@@ -191,6 +199,8 @@ int main(int argc, char *argv[])
 {
 	struct vmft_error err = {.exit_code = VMFT_EXIT_INTERNAL};
 
+	if (argc > 1 && strcmp(argv[1], "--check") == 0)
+		return vmft_check_main(argc, argv);
 	if (vmft_cmdline_is_probe(argc, argv))
 		(void)exec_probe(argv, &err);
 	else

@@ -9,6 +9,7 @@
  * /etc/qemu-ifup when there is none: lines that rely on it would come up without a network.
  */
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,25 +93,29 @@ int vmft_check_netdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	const char *type = vmft_get(arg, "type");
 	const char *id = vmft_get(arg, "id");
-	int r, fd;
+	bool refused = false;
+	int fd = -1;
 
 	if (type && strcmp(type, "tap") != 0)
-		return vmft_refuse_for(rw, arg, &netdev_rules[0].reason, "use -netdev tap,...");
-	r = vmft_check_keys(rw, arg, netdev_rules);
-	if (r < 0)
-		return r;
-	if (!type || !id || netdev_find(rw, id))
+		refused =
+		    vmft_refuse_for(rw, arg, &netdev_rules[0].reason, "use -netdev tap,...") < 0;
+	else
+		refused = vmft_check_keys(rw, arg, netdev_rules) < 0;
+	if (!type || !id || netdev_find(rw, id)) {
+		rw->netdevs_lost = true;
 		return vmft_refuse(rw, arg, "no type, no id=, or an id that is taken",
 				   "use -netdev tap,id=NAME,...");
+	}
 	if (strlen(id) > VMFT_NIC_ID_MAX || strpbrk(id, ",+/"))
-		return vmft_refuse(rw, arg, "the id is too long, or no id to QEMU",
-				   "use letters, digits, - . and _ , 63 at most");
+		refused = vmft_refuse(rw, arg, "the id is too long, or no id to QEMU",
+				      "use letters, digits, - . and _ , 63 at most") < 0;
 	if (rw->netdev_count == VMFT_NICS_MAX)
-		return vmft_refuse(rw, arg, "more than eight network cards", "leave it out");
-	r = check_fd(rw, arg, &fd);
-	if (r < 0)
-		return r;
-	rw->netdevs[rw->netdev_count++] = (struct vmft_netdev){.arg = arg, .id = id, .fd = fd};
+		refused = vmft_refuse(rw, arg, "more than eight network cards", "leave it out") < 0;
+	refused |= check_fd(rw, arg, &fd) < 0;
+	rw->netdevs[rw->netdev_count++] =
+	    (struct vmft_netdev){.arg = arg, .id = id, .fd = fd, .refused = refused};
+	if (refused)
+		return -EINVAL;
 	/* With vhost the kernel moves the frames: they would reach neither the log nor the gate. */
 	vmft_optset_remove(arg->set, "vhostfd");
 	vmft_optset_remove(arg->set, "vhostforce");
@@ -183,10 +188,14 @@ int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *re
 	const char *id = vmft_get(device, "netdev");
 	struct vmft_netdev *netdev = id ? netdev_find(rw, id) : NULL;
 
+	if (!netdev && id && rw->netdevs_lost)
+		return -EINVAL;
 	if (!netdev || netdev->device)
 		return vmft_refuse(rw, device, "no -netdev of that name, or another card's",
 				   "give netdev= the id of a -netdev tap of its own");
 	netdev->device = device;
+	if (netdev->refused)
+		return -EINVAL;
 	*ret_nic = (size_t)(netdev - rw->netdevs);
 	if (rw->rules->set_nic)
 		rw->rules->set_nic(device);
@@ -206,25 +215,44 @@ static void describe(const struct vmft_arg *arg, struct vmft_cmdline_nic *nic)
 	nic->no_vnet_hdr = vnet_hdr && vmft_value_in(vnet_hdr, "off|no|false|n");
 }
 
+/* A device that is refused itself may be the one that uses it. */
+static bool device_names(const struct vmft_rewrite *rw, const char *id)
+{
+	for (size_t i = 0; i < rw->device_count; i++) {
+		const char *netdev =
+		    rw->devices[i]->set ? vmft_get(rw->devices[i], "netdev") : NULL;
+
+		if (netdev && strcmp(netdev, id) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void finish_netdev(struct vmft_rewrite *rw, const struct vmft_netdev *netdev, size_t i)
+{
+	rw->out.nics[i].netdev = netdev->id;
+	describe(netdev->arg, &rw->out.nics[i]);
+	rw->out.nic_count++;
+	vmft_fact_ordered(
+	    rw, vmft_arena_printf(rw->arena, "%s %zu",
+				  vmft_fact_keys(rw, "tap", netdev->arg, netdev_rules), i));
+	if (rw->rules->add_filters)
+		rw->rules->add_filters(rw, netdev, i);
+}
+
 /* Filters are numbered in the log in the order they are made: that of -netdev. */
-int vmft_nics_finish(struct vmft_rewrite *rw)
+void vmft_nics_finish(struct vmft_rewrite *rw)
 {
 	for (size_t i = 0; i < rw->netdev_count; i++) {
 		const struct vmft_netdev *netdev = &rw->netdevs[i];
 
-		if (!netdev->device)
-			return vmft_refuse(
-			    rw, netdev->arg, "no device uses it",
-			    vmft_arena_printf(rw->arena, "leave it out or add -device %s,netdev=ID",
-					      rw->rules->nic_model));
-		rw->out.nics[i].netdev = netdev->id;
-		describe(netdev->arg, &rw->out.nics[i]);
-		rw->out.nic_count++;
-		vmft_fact_ordered(
-		    rw, vmft_arena_printf(rw->arena, "%s %zu",
-					  vmft_fact_keys(rw, "tap", netdev->arg, netdev_rules), i));
-		if (rw->rules->add_filters)
-			rw->rules->add_filters(rw, netdev, i);
+		if (netdev->device && !netdev->refused)
+			finish_netdev(rw, netdev, i);
+		else if (!netdev->refused && !device_names(rw, netdev->id))
+			(void)vmft_refuse(rw, netdev->arg, "no device uses it",
+					  vmft_arena_printf(rw->arena,
+							    "leave it out or add -device "
+							    "%s,netdev=ID",
+							    rw->rules->nic_model));
 	}
-	return 0;
 }

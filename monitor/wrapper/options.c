@@ -56,13 +56,12 @@ static int check_visible(struct vmft_rewrite *rw, struct vmft_arg *arg)
 int vmft_check_file(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	char hex[VMFT_DIGEST_HEX];
-	int r;
+	struct vmft_error err;
 
 	if (!rw->opt->file_digest)
 		return 0;
-	r = rw->opt->file_digest(rw->opt->file_digest_ctx, arg->text, hex, rw->err);
-	if (r < 0)
-		return r;
+	if (rw->opt->file_digest(rw->opt->file_digest_ctx, arg->text, hex, &err) < 0)
+		return vmft_report_refuse(rw->report, &err);
 	vmft_fact(rw, arg->option->name, hex);
 	return 0;
 }

@@ -15,9 +15,19 @@ const char *vmft_unknown(const struct vmft_rewrite *rw)
 static int refuse(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *why,
 		  const char *todo, const char *way_out)
 {
-	return vmft_error_set(rw->err, -EINVAL, VMFT_EXIT_UNPROTECTED, "-%s%s%.160s: %s; %s%s",
-			      arg->option->name, arg->text ? " " : "", arg->text ? arg->text : "",
-			      why, todo, way_out);
+	struct vmft_error err;
+
+	(void)vmft_error_set(&err, -EINVAL, VMFT_EXIT_UNPROTECTED, "-%s%s%.160s: %s; %s%s",
+			     arg->option->name, arg->text ? " " : "", arg->text ? arg->text : "",
+			     why, todo, way_out);
+	return vmft_report_refuse(rw->report, &err);
+}
+
+void vmft_replaced(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *text)
+{
+	vmft_report_replaced(rw->report, vmft_arena_printf(rw->arena, "-%s%s%.160s: %s",
+							   arg->option->name, arg->text ? " " : "",
+							   arg->text ? arg->text : "", text));
 }
 
 int vmft_refuse(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *why,
@@ -69,28 +79,37 @@ static const char *spell_values(struct vmft_arena *arena, const char *values)
 	return vmft_arena_printf(arena, "%s or %s", first, spell_values(arena, values + n + 1));
 }
 
+static int check_key(struct vmft_rewrite *rw, const struct vmft_arg *arg,
+		     const struct vmft_opt *opt, const struct vmft_key_rule *rule)
+{
+	const char *todo = vmft_arena_printf(rw->arena, "leave out %s", opt->key);
+	const char *why =
+	    vmft_arena_printf(rw->arena, "%s=%s is %s", opt->key, opt->value, vmft_unknown(rw));
+
+	if (!rule)
+		return vmft_refuse(rw, arg, why, todo);
+	if (!rule->values || vmft_value_in(opt->value, rule->values))
+		return 0;
+	if (rule->values[0])
+		todo = vmft_arena_printf(rw->arena, "use %s=%s", opt->key,
+					 spell_values(rw->arena, rule->values));
+	if (!rule->reason.text)
+		return vmft_refuse(rw, arg, why, todo);
+	return vmft_refuse_for(rw, arg, &rule->reason, todo);
+}
+
 int vmft_check_keys(struct vmft_rewrite *rw, const struct vmft_arg *arg,
 		    const struct vmft_key_rule *rules)
 {
+	int r = 0;
+
 	for (size_t i = 0; i < arg->set->count; i++) {
 		const struct vmft_opt *opt = &arg->set->items[i];
-		const struct vmft_key_rule *rule = vmft_rule_find(rules, opt->key);
-		const char *todo = vmft_arena_printf(rw->arena, "leave out %s", opt->key);
-		const char *why = vmft_arena_printf(rw->arena, "%s=%s is %s", opt->key, opt->value,
-						    vmft_unknown(rw));
+		int one = check_key(rw, arg, opt, vmft_rule_find(rules, opt->key));
 
-		if (!rule)
-			return vmft_refuse(rw, arg, why, todo);
-		if (!rule->values || vmft_value_in(opt->value, rule->values))
-			continue;
-		if (rule->values[0])
-			todo = vmft_arena_printf(rw->arena, "use %s=%s", opt->key,
-						 spell_values(rw->arena, rule->values));
-		if (!rule->reason.text)
-			return vmft_refuse(rw, arg, why, todo);
-		return vmft_refuse_for(rw, arg, &rule->reason, todo);
+		r = r < 0 ? r : one;
 	}
-	return 0;
+	return r;
 }
 
 const char *vmft_get(const struct vmft_arg *arg, const char *key)
@@ -166,8 +185,10 @@ const char *vmft_fact_keys(struct vmft_rewrite *rw, const char *what, const stru
 
 	for (size_t i = 0; i < arg->set->count; i++) {
 		const struct vmft_opt *opt = &arg->set->items[i];
+		const struct vmft_key_rule *rule = vmft_rule_find(rules, opt->key);
 
-		if (!vmft_rule_find(rules, opt->key)->hidden)
+		/* A key without a rule is refused already. */
+		if (rule && !rule->hidden)
 			words[count++] = vmft_arena_printf(rw->arena, " %s=%s", opt->key,
 							   escape(rw->arena, opt->value));
 	}

@@ -5,6 +5,7 @@
 
 #include "cmdline.h"
 #include "optset.h"
+#include "report.h"
 #include "scan.h"
 
 /*
@@ -78,6 +79,7 @@ struct vmft_node {
 	bool drive;
 	bool auto_device; /* if=virtio: the -device is ours to write */
 	bool used;
+	bool refused; /* is in the list so that its device is not refused for the lack of it */
 };
 
 struct vmft_netdev {
@@ -85,6 +87,7 @@ struct vmft_netdev {
 	const char *id;
 	int fd;			 /* that was handed over; -1: QEMU makes the tap */
 	struct vmft_arg *device; /* NULL until one uses it */
+	bool refused;		 /* as in struct vmft_node */
 };
 
 struct vmft_rules;
@@ -92,7 +95,7 @@ struct vmft_rules;
 struct vmft_rewrite {
 	const struct vmft_rewrite_options *opt;
 	const struct vmft_rules *rules; /* of the strategy, and of the board */
-	struct vmft_error *err;
+	struct vmft_report *report;
 	struct vmft_arena *arena;
 	struct vmft_scan scan;
 	struct vmft_cmdline out;
@@ -115,6 +118,9 @@ struct vmft_rewrite {
 	size_t ordered_count;
 	size_t serial_count;
 	const char *topology; /* the machine text's line for -smp; NULL while there is none */
+	/* A -drive, -blockdev or -netdev was refused before its name was known: a device that
+	 * names it is not refused as well. */
+	bool nodes_lost, netdevs_lost;
 };
 
 /* What one key of an option may hold. */
@@ -198,14 +204,18 @@ extern const struct vmft_rules vmft_checkpoint_rules[2]; /* rules-checkpoint.c; 
 /* The words of rules->unknown. */
 const char *vmft_unknown(const struct vmft_rewrite *rw);
 
-/* Refusals are -EINVAL; why is one line, todo is what the user should do about it. */
+/*
+ * Adds a refusal to the report and returns -EINVAL; why is one line, todo is what the user should
+ * do about it. The caller goes on with what does not depend on the refused part.
+ */
 int vmft_refuse(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *why,
 		const char *todo);
 /* The same in the words of the strategy, with the other strategy as a way out if it is one. */
 int vmft_refuse_for(struct vmft_rewrite *rw, const struct vmft_arg *arg,
 		    const struct vmft_reason *why, const char *todo);
 
-/* Every key of arg must have a rule and a value the rule lets through. */
+/* Every key of arg must have a rule and a value the rule lets through. Adds a refusal for each
+ * that has not. */
 int vmft_check_keys(struct vmft_rewrite *rw, const struct vmft_arg *arg,
 		    const struct vmft_key_rule *rules);
 
@@ -218,6 +228,10 @@ bool vmft_value_in(const char *value, const char *values);
 bool vmft_is_on(const struct vmft_arg *arg, const char *key);
 
 const char *vmft_get(const struct vmft_arg *arg, const char *key);
+
+/* Tells the user that QEMU is given something else than arg says; text says what, and why nothing
+ * is lost by it. */
+void vmft_replaced(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *text);
 
 /* "-option argument" is appended to the line; the strings live in the arena. */
 void vmft_add(struct vmft_rewrite *rw, const char *option, const char *argument);
@@ -252,15 +266,18 @@ int vmft_attach_rng(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct 
 int vmft_attach_serial(struct vmft_rewrite *rw, struct vmft_arg *arg,
 		       const struct vmft_model *model);
 
-/* Steps after all options are checked; the order of the calls is the order of the guest's bus. */
-int vmft_board_finish(struct vmft_rewrite *rw);
-int vmft_devices_finish(struct vmft_rewrite *rw);
-int vmft_consoles_finish(struct vmft_rewrite *rw);
+/*
+ * Steps after all options are checked; the order of the calls is the order of the guest's bus. Each
+ * of them goes on after a refusal, and is called also if an option was refused.
+ */
+void vmft_board_finish(struct vmft_rewrite *rw);
+void vmft_devices_finish(struct vmft_rewrite *rw);
+void vmft_consoles_finish(struct vmft_rewrite *rw);
 int vmft_disk_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *ret_disk);
 /* The machine text's line for a disk; device is what its -device says. */
 void vmft_disk_fact(struct vmft_rewrite *rw, const char *device, size_t index);
-int vmft_drives_finish(struct vmft_rewrite *rw);
+void vmft_drives_finish(struct vmft_rewrite *rw);
 int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *ret_nic);
-int vmft_nics_finish(struct vmft_rewrite *rw);
+void vmft_nics_finish(struct vmft_rewrite *rw);
 
 #endif

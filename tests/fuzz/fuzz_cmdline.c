@@ -40,15 +40,16 @@ static void rewrite(int argc, char *const argv[], enum vmft_strategy_kind strate
 {
 	const struct vmft_rewrite_options opt = {
 	    .strategy = strategy, .ram_path = "/r", .name = "n"};
+	struct vmft_report report = {.arena = vmft_arena_new()};
 	struct vmft_cmdline cmdline;
-	struct vmft_error err = {0};
 
-	if (vmft_cmdline_rewrite(argc, argv, &opt, &cmdline, &err) == 0) {
+	if (vmft_cmdline_rewrite(argc, argv, &opt, &report, &cmdline) == 0) {
 		check_rewritten(&cmdline);
 		vmft_cmdline_free(&cmdline);
-	} else if (err.text[0] == '\0') {
+	} else if (!vmft_report_first(&report)) {
 		abort();
 	}
+	vmft_arena_free(report.arena);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

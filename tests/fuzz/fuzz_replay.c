@@ -30,16 +30,17 @@ static const struct vmft_rewrite_options options = {
 /* As vmft-qemu will read it. */
 static void check_line(char **argv, size_t disks)
 {
-	struct vmft_error err = {0};
+	struct vmft_report report = {.arena = vmft_arena_new()};
 	struct vmft_cmdline line;
-	int argc = 0;
+	int argc = 0, r;
 
 	while (argv[argc])
 		argc++;
-	if (vmft_cmdline_rewrite(argc, argv, &options, &line, &err) < 0) {
-		must(err.text[0] != '\0');
+	r = vmft_cmdline_rewrite(argc, argv, &options, &report, &line);
+	must((r < 0) == (vmft_report_first(&report) != NULL));
+	vmft_arena_free(report.arena);
+	if (r < 0)
 		return;
-	}
 	must(line.disk_count == disks);
 	for (size_t i = 0; i < line.disk_count; i++)
 		must(strncmp(line.disks[i].path, "/copy/disk", 10) == 0);
@@ -55,20 +56,21 @@ static void rewrite(int argc, char *argv[])
 	    "/copy/disk12", "/copy/disk13", "/copy/disk14", "/copy/disk15"};
 	const char *from[DISKS_MAX];
 	struct vmft_offline offline = {.disk_from = from, .disk_to = to, .console = "/copy/con"};
-	struct vmft_arena *arena;
+	struct vmft_arena *arena = vmft_arena_new();
+	struct vmft_report report = {.arena = arena};
 	struct vmft_error err = {0};
 	struct vmft_cmdline line;
 	char **words;
 
-	if (vmft_cmdline_rewrite(argc, argv, &options, &line, &err) < 0) {
-		must(err.text[0] != '\0');
+	if (vmft_cmdline_rewrite(argc, argv, &options, &report, &line) < 0) {
+		must(vmft_report_first(&report) != NULL);
+		vmft_arena_free(arena);
 		return;
 	}
 	must(line.disk_count <= DISKS_MAX);
 	for (size_t i = 0; i < line.disk_count; i++)
 		from[i] = line.disks[i].path;
 	offline.disk_count = line.disk_count;
-	arena = vmft_arena_new();
 	if (vmft_offline_rewrite(arena, argc, argv, &offline, &words, &err) == 0)
 		check_line(words, line.disk_count);
 	else

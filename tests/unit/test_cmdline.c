@@ -7,7 +7,8 @@
  *   < WORD             one word, blanks and all
  *   > WORD             a word of the rewritten line, in order
  *   = LINE             a line of the machine text, in order; none given: not compared
- *   ! TEXT             the refusal instead
+ *   ! TEXT             a refusal instead; all of them, in order
+ *   ~ TEXT             what the report says is replaced; none given: not compared
  */
 #define _GNU_SOURCE
 #include <CUnit/CUnit.h>
@@ -39,8 +40,9 @@ struct golden {
 	char *in[WORDS_MAX];
 	char *out[WORDS_MAX];
 	char *machine[WORDS_MAX];
-	size_t in_count, out_count, machine_count;
-	char *refusal;
+	char *refused[WORDS_MAX];
+	char *replaced[WORDS_MAX];
+	size_t in_count, out_count, machine_count, refused_count, replaced_count;
 	enum vmft_strategy_kind strategy;
 };
 
@@ -68,7 +70,7 @@ static const char *fake_tap_fault(int fd)
 }
 
 static int rewrite(int argc, char *const argv[], enum vmft_strategy_kind strategy, bool backup,
-		   struct vmft_cmdline *ret, struct vmft_error *err)
+		   struct vmft_report *report, struct vmft_cmdline *ret)
 {
 	const struct vmft_rewrite_options opt = {
 	    .role = backup ? VMFT_ROLE_BACKUP : VMFT_ROLE_PRIMARY,
@@ -80,7 +82,7 @@ static int rewrite(int argc, char *const argv[], enum vmft_strategy_kind strateg
 	    .file_digest = fake_digest,
 	};
 
-	return vmft_cmdline_rewrite(argc, argv, &opt, ret, err);
+	return vmft_cmdline_rewrite(argc, argv, &opt, report, ret);
 }
 
 static void golden_free(struct golden *g)
@@ -89,8 +91,9 @@ static void golden_free(struct golden *g)
 		free(g->in[i]);
 		free(g->out[i]);
 		free(g->machine[i]);
+		free(g->refused[i]);
+		free(g->replaced[i]);
 	}
-	free(g->refusal);
 	memset(g, 0, sizeof(*g));
 	g->strategy = VMFT_STRATEGY_LOCKSTEP;
 }
@@ -162,29 +165,43 @@ static bool reason_fits(const struct golden *g, const char *text)
 	       (!strstr(text, "replay") && !strstr(text, "record") && !strstr(text, " log"));
 }
 
-static bool run_refused(const struct golden *g, int r, const struct vmft_error *err)
+static bool compare_findings(const struct golden *g, const struct vmft_report *report,
+			     enum vmft_finding_kind kind, char *const *want, size_t want_count)
 {
-	if (r < 0)
-		CU_ASSERT_TRUE(reason_fits(g, err->text));
-	if (r < 0 && g->refusal && strcmp(g->refusal, err->text) == 0)
-		return err->exit_code == VMFT_EXIT_UNPROTECTED || err->exit_code == VMFT_EXIT_IMAGE;
-	(void)fprintf(stderr, "%s:\n want %s\n got  %s\n", g->name,
-		      g->refusal ? g->refusal : "no refusal", r < 0 ? err->text : "no refusal");
-	return false;
+	char *got[WORDS_MAX];
+	size_t count = 0;
+
+	for (size_t i = 0; i < report->count && count < WORDS_MAX; i++)
+		if (report->items[i].kind == kind)
+			got[count++] = (char *)report->items[i].text;
+	return compare(g, kind == VMFT_FINDING_REFUSED ? "refusal" : "replaced part", want,
+		       want_count, got, count);
+}
+
+static bool run_refused(const struct golden *g, const struct vmft_report *report)
+{
+	const int code = vmft_report_exit_code(report);
+
+	for (size_t i = 0; i < report->count; i++)
+		CU_ASSERT_TRUE(reason_fits(g, report->items[i].text));
+	CU_ASSERT_TRUE(!vmft_report_first(report) || code == VMFT_EXIT_UNPROTECTED ||
+		       code == VMFT_EXIT_IMAGE);
+	return compare_findings(g, report, VMFT_FINDING_REFUSED, g->refused, g->refused_count);
 }
 
 static bool run_golden(struct golden *g)
 {
 	struct vmft_cmdline cmdline = {0};
 	const struct vmft_cmdline untouched = {0};
-	struct vmft_error err = {0};
+	struct vmft_report report = {.arena = vmft_arena_new()};
 	bool backup = ends_in(g->name, " replay") || ends_in(g->name, " backup"), same;
-	int r = rewrite((int)g->in_count, g->in, g->strategy, backup, &cmdline, &err);
+	int r = rewrite((int)g->in_count, g->in, g->strategy, backup, &report, &cmdline);
 
 	if (r < 0)
 		CU_ASSERT_EQUAL(memcmp(&cmdline, &untouched, sizeof(untouched)), 0);
-	if (r < 0 || g->refusal) {
-		same = run_refused(g, r, &err);
+	CU_ASSERT_EQUAL(r < 0, vmft_report_first(&report) != NULL);
+	if (r < 0 || g->refused_count) {
+		same = run_refused(g, &report);
 	} else {
 		same = compare(g, "word", g->out, g->out_count, cmdline.argv + 1,
 			       (size_t)cmdline.argc - 1);
@@ -192,7 +209,12 @@ static bool run_golden(struct golden *g)
 			same = compare_machine(g, cmdline.machine_text) && same;
 		CU_ASSERT_PTR_NULL(cmdline.argv[cmdline.argc]);
 	}
+	if (g->replaced_count)
+		same = compare_findings(g, &report, VMFT_FINDING_REPLACED, g->replaced,
+					g->replaced_count) &&
+		       same;
 	vmft_cmdline_free(&cmdline);
+	vmft_arena_free(report.arena);
 	return same;
 }
 
@@ -224,7 +246,9 @@ static void take_line(struct golden *g, char *line, size_t *cases)
 	} else if (strncmp(line, "= ", 2) == 0) {
 		add_word(g->machine, &g->machine_count, line + 2);
 	} else if (strncmp(line, "! ", 2) == 0) {
-		g->refusal = strdup(line + 2);
+		add_word(g->refused, &g->refused_count, line + 2);
+	} else if (strncmp(line, "~ ", 2) == 0) {
+		add_word(g->replaced, &g->replaced_count, line + 2);
 	} else {
 		CU_ASSERT_TRUE(line[0] == '\0' || line[0] == '#');
 	}
@@ -337,12 +361,13 @@ static void test_no_probes(void)
 static void digest_of(char *const argv[], enum vmft_strategy_kind strategy, bool backup,
 		      char ret[static VMFT_DIGEST_HEX])
 {
+	struct vmft_report report = {.arena = vmft_arena_new()};
 	struct vmft_cmdline cmdline = {0};
-	struct vmft_error err = {0};
 
 	ret[0] = '\0';
-	CU_ASSERT_EQUAL_FATAL(rewrite((int)length(argv), argv, strategy, backup, &cmdline, &err),
+	CU_ASSERT_EQUAL_FATAL(rewrite((int)length(argv), argv, strategy, backup, &report, &cmdline),
 			      0);
+	vmft_arena_free(report.arena);
 	vmft_cmdline_digest(&cmdline, ret);
 	CU_ASSERT_EQUAL(strlen(ret), VMFT_DIGEST_HEX - 1);
 	vmft_cmdline_free(&cmdline);
@@ -481,8 +506,8 @@ static void test_strategy(void)
 /* What was chosen is with the line; the disks are under their own names. */
 static void test_checkpoint_lists(void)
 {
+	struct vmft_report report = {.arena = vmft_arena_new()};
 	struct vmft_cmdline cmdline;
-	struct vmft_error err;
 	char **argv =
 	    ARGV("-nodefaults", "-enable-kvm", "-drive",
 		 "if=virtio,format=qcow2,file=/v,cache=directsync", "-blockdev",
@@ -490,7 +515,8 @@ static void test_checkpoint_lists(void)
 		 "virtio-blk,drive=d", "-netdev", "tap,id=x", "-device", "virtio-net,netdev=x");
 
 	CU_ASSERT_EQUAL_FATAL(
-	    rewrite((int)length(argv), argv, VMFT_STRATEGY_AUTO, false, &cmdline, &err), 0);
+	    rewrite((int)length(argv), argv, VMFT_STRATEGY_AUTO, false, &report, &cmdline), 0);
+	vmft_arena_free(report.arena);
 	CU_ASSERT_EQUAL(cmdline.strategy, VMFT_STRATEGY_CHECKPOINT);
 	CU_ASSERT_STRING_EQUAL(cmdline.strategy_reason, "auto: a KVM guest cannot be replayed");
 	CU_ASSERT_EQUAL_FATAL(cmdline.disk_count, 2);
@@ -522,7 +548,7 @@ static void test_host_processor(void)
 static void test_lists(void)
 {
 	struct vmft_cmdline cmdline;
-	struct vmft_error err;
+	struct vmft_report report = {.arena = vmft_arena_new()};
 	char **argv =
 	    ARGV("-nodefaults", "-m", "512", "-drive", "if=virtio,format=qcow2,file=/v", "-drive",
 		 "if=none,id=d,format=raw,file=/d,readonly=on", "-device", "virtio-blk,drive=d",
@@ -530,7 +556,8 @@ static void test_lists(void)
 		 "virtio-net,netdev=y", "-device", "virtio-net,netdev=x,mac=52:54:00:12:34:56");
 
 	CU_ASSERT_EQUAL_FATAL(
-	    rewrite((int)length(argv), argv, VMFT_STRATEGY_AUTO, false, &cmdline, &err), 0);
+	    rewrite((int)length(argv), argv, VMFT_STRATEGY_AUTO, false, &report, &cmdline), 0);
+	vmft_arena_free(report.arena);
 	CU_ASSERT_EQUAL(cmdline.strategy, VMFT_STRATEGY_LOCKSTEP);
 	CU_ASSERT_STRING_EQUAL(cmdline.strategy_reason, "auto: one processor on TCG");
 	CU_ASSERT_EQUAL(cmdline.ram_bytes, UINT64_C(512) << 20);

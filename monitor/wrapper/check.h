@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a user is told of a command line before a guest starts: "vmft-qemu --check", and a start. */
+#ifndef VMFT_CHECK_H
+#define VMFT_CHECK_H
+
+#include <stdio.h>
+
+#include "cmdline.h"
+#include "images.h"
+#include "monitor/common/pair-config.h"
+#include "qemu-binary.h"
+#include "report.h"
+
+/* A command line that was rewritten, and what of this host it needs. */
+struct vmft_checked {
+	struct vmft_cmdline cmdline; /* all zeroes if the line is refused */
+	struct vmft_qemu_binary qemu;
+	char disk_digest[VMFT_DIGEST_HEX];
+	struct vmft_image_facts images[VMFT_AREA_DISKS_MAX];
+};
+
+/*
+ * Rewrites argv and looks at the QEMU and the images of this host. how says how much of an image is
+ * read. Starts nothing. Returns 0, or -EINVAL with refusals in report. vmft_cmdline_free() what is
+ * in ret in either case.
+ */
+int vmft_check(int argc, char *argv[], const struct vmft_rewrite_options *opt,
+	       const char *qemu_path, enum vmft_disk_check how, struct vmft_report *report,
+	       struct vmft_checked *ret);
+
+/* One line for each finding of that kind, with words before it. */
+void vmft_check_print(FILE *out, const char *before, const struct vmft_report *report,
+		      enum vmft_finding_kind kind);
+
+/* One line for each strategy that refuses less of the line than the one that opt asks for. */
+void vmft_check_print_others(FILE *out, const char *before, int argc, char *argv[],
+			     const struct vmft_rewrite_options *opt);
+
+/* "vmft-qemu --check ...": argv[1] is --check. Returns the exit code. */
+int vmft_check_main(int argc, char *argv[]);
+
+#endif

@@ -8,7 +8,7 @@ import sys
 import time
 
 from . import bare_client
-from .lab import PATIENCE_S, LabError
+from .watch import PATIENCE_S, LabError
 from .load import Load, Pings, Writer
 from .net import GUEST_IP, udp_socket
 
@@ -38,7 +38,7 @@ class BareWriter(Writer):
 
     def verify(self):
         """Reads the last acknowledged value of each key back; returns (verified, lost)."""
-        done = self.lab.client_run(sys.executable, PROGRAM, "verify", GUEST_IP, self.record,
+        done = self.lab.client.run(sys.executable, PROGRAM, "verify", GUEST_IP, self.record,
                                    *self.durable, check=False, timeout=PATIENCE_S)
         if done.returncode not in (0, 1):
             raise LabError(f"bare_client verify ended with {done.returncode}: "
@@ -76,7 +76,7 @@ class BareGuest:
 
     def ping(self, count=20, size=56, interval=0.01):
         """(sent, received)."""
-        done = self.lab.client_run("ping", "-n", "-q", "-c", str(count), "-i", str(interval),
+        done = self.lab.client.run("ping", "-n", "-q", "-c", str(count), "-i", str(interval),
                                    "-s", str(size), "-W", "5", GUEST_IP, check=False)
         found = re.search(r"(\d+) packets transmitted, (\d+) received", done.stdout)
         if not found:

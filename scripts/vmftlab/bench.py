@@ -17,7 +17,10 @@ from .clock import PARTS as CLOCK_PARTS, clock
 from .digests import digests
 from .epochs import PARTS as EPOCH_PARTS, epochs
 from .hiccups import hiccups
-from .lab import READY, ROOT, Lab, progress
+from .guest import READY
+from .lab import Lab
+from .programs import ROOT
+from .watch import progress
 from .load import GuestShell
 from .logload import log
 from .story import (ERRORS, EXIT_FAILED, EXIT_OK, guarded, nothing_left, write_json)
@@ -62,7 +65,7 @@ class Attaches:
     def __init__(self, memory_mib, runs):
         self.runs = runs
         self.lab = Lab("tiny", captures=False, pair={"start": "alone"})
-        self.lab.memory = memory_mib
+        self.lab.guest.memory = memory_mib
         self.dirty = None
         self.results = []
 
@@ -71,7 +74,7 @@ class Attaches:
             try:
                 self._boot()
                 for name, plan in LOADS.items():
-                    self._configuration(name, *plan(lab.memory))
+                    self._configuration(name, *plan(lab.guest.memory))
                 self.dirty.stop()
             except ERRORS:
                 lab.keep_logs(LOGS)
@@ -82,7 +85,7 @@ class Attaches:
         lab = self.lab
         lab.start_side("A")
         lab.wait(lambda: READY.encode() in lab.side["A"].console(),
-                 f"the guest of {lab.memory} MiB to boot")
+                 f"the guest of {lab.guest.memory} MiB to boot")
         shell = GuestShell(lab)
         free = shell.run("grep MemAvailable /proc/meminfo").split()[1]
         shell.close()
@@ -92,14 +95,14 @@ class Attaches:
 
     def _configuration(self, load, working_set, pages_per_s, order):
         self.dirty.touch(working_set, pages_per_s, order)
-        found = {"memory_mib": self.lab.memory, "load": load, "working_set_mib": working_set,
+        found = {"memory_mib": self.lab.guest.memory, "load": load, "working_set_mib": working_set,
                  "pages_per_s": pages_per_s, "order": order, "runs": []}
         self.results.append(found)
         for number in range(1, self.runs + 1):
             run = self._attach()
             found["used_bytes"] = used_bytes(self.lab.side["A"].qemu_pid())
             found["runs"].append(run)
-            progress(f"{self.lab.memory} MiB, {load}, attach {number} of {self.runs}: "
+            progress(f"{self.lab.guest.memory} MiB, {load}, attach {number} of {self.runs}: "
                      f"{in_words(run)}")
 
     def _attach(self):
@@ -128,7 +131,7 @@ class Attaches:
         lab.side["B"].may_end = True  # as it does when the attach fails
         if (backup := lab.peek("B")):
             memory["backup"] = Memory(backup["monitor_pid"])
-        lab.wait(ended, f"the attach to a guest of {lab.memory} MiB to end", ATTACH_LIMIT_S)
+        lab.wait(ended, f"the attach to a guest of {lab.guest.memory} MiB to end", ATTACH_LIMIT_S)
         status = lab.status("A")
         run = {"ok": status["attached"] > attached, "error": status["attach_error"],
                "throttle_permille": max(throttles), **before}

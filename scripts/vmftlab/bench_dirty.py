@@ -33,7 +33,7 @@ class Dirty:
 
     def _connect(self):
         try:
-            self.sock = self.lab.client_connect(DIRTY_PORT)
+            self.sock = self.lab.client.connect(DIRTY_PORT)
         except OSError:
             return False
         return True

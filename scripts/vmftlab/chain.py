@@ -4,7 +4,8 @@
 import os
 import statistics
 
-from .lab import ROOT, progress
+from .programs import ROOT
+from .watch import progress
 from .story import EPOCH_KEYS, ERRORS, Show, outage_ms, write_json
 
 LOGS = os.path.join(ROOT, "build", "demo-logs")
@@ -101,7 +102,7 @@ class Chain(Show):
                    f"{acknowledged} acknowledged, {self.lost} lost")
 
     def report(self):
-        print(f"\nvmft demo, {self.lab.image} guest, {len(self.rounds)} failovers in a row\n"
+        print(f"\nvmft demo, {self.lab.guest.image} guest, {len(self.rounds)} failovers in a row\n"
               f"{self.protection()}\n")
         for line in table(self.rounds, COLUMNS + (EPOCH_COLUMNS if self.by_epochs() else ())):
             print(f"  {line}")
@@ -114,7 +115,7 @@ class Chain(Show):
         self.report_checks()
 
     def write_json(self, path):
-        write_json(path, {"image": self.lab.image, "rounds": self.rounds, "lost": self.lost,
+        write_json(path, {"image": self.lab.guest.image, "rounds": self.rounds, "lost": self.lost,
                           "acknowledged": len(self.writer.acks()) if self.writer else 0,
                           **self.how, **self.figures})
 

@@ -6,7 +6,7 @@ import statistics
 import threading
 import time
 
-from .lab import progress
+from .watch import progress
 from .load import GuestShell, Writer
 from .net import GUEST_IP, udp_socket
 from .story import EXIT_FAILED, EXIT_OK, measured, write_json
@@ -169,7 +169,7 @@ def _attach(lab, seconds):
     writer.start()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        lab.kill_qemu("B")
+        lab.faults.kill_qemu("B")
         lab.wait_state("A", "alone")
         lab.start_backup("B")
         lab.wait_attached("A", "B")
@@ -182,7 +182,7 @@ def _failover(lab, seconds):
     writer = Writer(lab, name="clock-failover")
     writer.start()
     time.sleep(2)
-    lab.kill_qemu("A")
+    lab.faults.kill_qemu("A")
     lab.side["A"].may_end = True
     lab.wait_state("B", "alone")
     time.sleep(seconds)

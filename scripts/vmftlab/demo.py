@@ -6,7 +6,8 @@ import re
 import sys
 
 from .chain import Chain
-from .lab import KVM, READY, SMP_MAX, has_kvm, remove_kept
+from .guest import KVM, READY, SMP_MAX, has_kvm
+from .lab import remove_kept
 from .story import (EPOCH_KEYS, EXIT_FAILED, EXIT_OK, IMAGES, Show, events_ns, first_after,
                     guarded, nothing_left, outage_ms, write_json)
 
@@ -137,7 +138,7 @@ class Demo(Show):
         both = lab.side["A"].console(), lab.side["B"].console()
         good, words = goes_on(*both) if self.by_epochs() else consoles(*both)
         self.result.update(
-            image=lab.image, acknowledged=len(acks), lost=lost,
+            image=lab.guest.image, acknowledged=len(acks), lost=lost,
             outage_ms=outage_ms(acks, self.live_at),
             go_live_ms=(self.live_at - self.killed_at) / 1e6,
             console_identical=None if self.by_epochs() else good)

@@ -6,7 +6,7 @@ import time
 
 from . import injure
 from .bench_dirty import Dirty
-from .lab import progress
+from .watch import progress
 from .story import EXIT_FAILED, EXIT_OK, measured, write_json
 
 ME = "scripts/bench"

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from .bare import BareGuest
 from .bare_client import GET
-from .lab import READY, Lab
+from .guest import READY
+from .lab import Lab
 from .load import GuestShell
 
 DIRTY_PORT = 7779
@@ -77,7 +78,7 @@ class Guest:
         self.alone = bool(pair) and pair.get("start") == "alone"
         self.lab = Lab(kind.image, captures=False, accel=kind.accel, smp=kind.smp, pair=pair,
                        append=words if kind.image == "bare" else "", cpus=cpus)
-        self.lab.memory = memory
+        self.lab.guest.memory = memory
         self.work = None
         self._writer = writer
         self._wait = wait
@@ -132,12 +133,12 @@ class Guest:
         under way, and not for half a minute: one whose epochs make no progress for that long is
         given up."""
         for name in self.sides():
-            self.lab.stop_host(name)
+            self.lab.faults.stop_host(name)
             time.sleep(DRAIN_S)
 
     def go_on(self):
         for name in reversed(self.sides()):
-            self.lab.cont_host(name)
+            self.lab.faults.cont_host(name)
         time.sleep(SETTLE_S)
 
     def rate(self, seconds):
@@ -220,11 +221,11 @@ class TinyWork:
         self.lab = lab
         self.sock = lab.wait(self._connect, "vmft-dirty to use its memory")
         self.file = self.sock.makefile("r", encoding="ascii")
-        self.kv = lab.client_connect(KV_PORT)
+        self.kv = lab.client.connect(KV_PORT)
 
     def _connect(self):
         try:
-            return self.lab.client_connect(DIRTY_PORT)
+            return self.lab.client.connect(DIRTY_PORT)
         except OSError:
             return None
 

@@ -11,7 +11,8 @@ import time
 
 from .bare import BareWriter
 from .epoch_guests import QUIET, WRITERS, Guest, Kind, checkpoint, fixed
-from .lab import Lab, progress
+from .lab import Lab
+from .watch import progress
 from .net import GUEST_IP
 from .story import (ERRORS, EXIT_FAILED, EXIT_OK, events_ns, nothing_left, outage_ms,
                     write_json)
@@ -210,7 +211,7 @@ class Bench:
         return found
 
     def _pings(self, guest):
-        done = guest.lab.client_run("ping", "-n", "-i", str(PING_S), "-c", str(self.plan.pings),
+        done = guest.lab.client.run("ping", "-n", "-i", str(PING_S), "-c", str(self.plan.pings),
                                     "-W", "5", GUEST_IP, check=False)
         times = [float(text) for text in re.findall(r"time=([\d.]+) ms", done.stdout)]
         if len(times) < self.plan.pings:
@@ -262,7 +263,7 @@ class Bench:
 
     @staticmethod
     def _fail_over(lab, writer, live, backup):
-        killed = lab.kill_qemu(live)
+        killed = lab.faults.kill_qemu(live)
         lab.wait_state(backup, "alone")
         status = lab.status(backup)
         acked = writer.progress()

@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 
-from .lab import LabError, tail
+from .watch import LabError, tail
 from .programs import built
 from .net import run
 

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 
-from .lab import ROOT, Lab
+from .lab import Lab
+from .programs import ROOT
 from .load import Workload
 from .story import EXIT_FAILED, EXIT_OK, nothing_left, write_json
 

@@ -18,7 +18,7 @@ import threading
 import time
 
 from . import bare_client
-from .lab import LabError
+from .watch import LabError
 from .linear import CAS, READ, WRITE, Op
 from .net import GUEST_IP, udp_socket
 
@@ -48,7 +48,7 @@ class KvClient:
     """vmft-kv's lines (guest-tools/README.md)."""
 
     def __init__(self, lab, timeout):
-        self.sock = lab.client_connect(KV_PORT, timeout=CONNECT_S)
+        self.sock = lab.client.connect(KV_PORT, timeout=CONNECT_S)
         self.sock.settimeout(timeout)
         self.file = self.sock.makefile("rb")
 
@@ -87,7 +87,7 @@ class RedisClient:
     """redis, in its own protocol (RESP 2)."""
 
     def __init__(self, lab, timeout):
-        self.sock = lab.client_connect(REDIS_PORT, timeout=CONNECT_S)
+        self.sock = lab.client.connect(REDIS_PORT, timeout=CONNECT_S)
         self.sock.settimeout(timeout)
         self.file = self.sock.makefile("rb")
 

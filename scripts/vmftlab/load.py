@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 
-from .lab import PATIENCE_S, LabError
+from .watch import PATIENCE_S, LabError
 from .programs import built
 from .net import GUEST_IP
 
@@ -37,7 +37,7 @@ class Writer:
         self._seen_bytes = 0
 
     def start(self):
-        self.process = self.lab.client_start(*self.command, stdout=subprocess.PIPE,
+        self.process = self.lab.client.start(*self.command, stdout=subprocess.PIPE,
                                              stderr=subprocess.PIPE)
 
     def stop(self):
@@ -94,7 +94,7 @@ class Writer:
 
     def verify(self):
         """Reads every acknowledged write back; returns (verified, lost)."""
-        done = self.lab.client_run(self.command[0], "--host", GUEST_IP, "--protocol",
+        done = self.lab.client.run(self.command[0], "--host", GUEST_IP, "--protocol",
                                    self.protocol, "--json", "--verify", self.record, check=False,
                                    timeout=PATIENCE_S + len(self._lines()) // 20)
         if done.returncode not in (0, 1):
@@ -115,7 +115,7 @@ class Pings:
 
     def start(self):
         with open(self.output, "wb") as output:
-            self.process = self.lab.client_start("ping", "-n", "-i", "0.01", "-c", "30000",
+            self.process = self.lab.client.start("ping", "-n", "-i", "0.01", "-c", "30000",
                                                  "-s", str(self.size), GUEST_IP, stdout=output)
 
     def progress(self):
@@ -162,7 +162,7 @@ class Downloads:
 
     def _get(self):
         conn = http.client.HTTPConnection(GUEST_IP)
-        conn.sock = self.lab.client_connect(80, timeout=90)
+        conn.sock = self.lab.client.connect(80, timeout=90)
         digest = hashlib.sha256()
         try:
             conn.request("GET", "/big")
@@ -193,7 +193,7 @@ class GuestShell:
     END = "-- vmft end"
 
     def __init__(self, lab):
-        self.sock = lab.client_connect(SHELL_PORT)
+        self.sock = lab.client.connect(SHELL_PORT)
         self.file = self.sock.makefile("r", encoding="utf-8", errors="replace")
 
     def send(self, command):

@@ -5,7 +5,7 @@ import statistics
 import time
 
 from .clock import read_once
-from .lab import progress
+from .watch import progress
 from .load import DiskWork, Downloads, GuestShell, Pings, Writer
 from .story import EXIT_FAILED, EXIT_OK, measured, write_json
 

@@ -9,7 +9,7 @@ import json
 import os
 
 from . import wirecheck
-from .lab import LabError
+from .watch import LabError
 from .programs import built
 from .net import run
 from .pcap import RARP

@@ -11,7 +11,8 @@ import time
 
 from .bare import BareGuest, BareWriter
 from .control import ControlError
-from .lab import PATIENCE_S, Lab, LabError, close_all, handle_signals, progress
+from .lab import Lab, close_all, handle_signals
+from .watch import PATIENCE_S, LabError, progress
 from .programs import built
 from .load import Writer
 from .net import GUEST_IP
@@ -79,11 +80,11 @@ class Show:
         lab.start_protected()
         status = lab.status(self.live)
         self.how = {"strategy": status["strategy"], "strategy_reason": status["strategy_reason"],
-                    "accel": lab.accel, "smp": lab.smp}
+                    "accel": lab.guest.accel, "smp": lab.guest.smp}
         story.tell("guest serves, " + ("backup is sent its state, epoch by epoch"
                                        if self.by_epochs() else
                                        "backup replays and has caught up"))
-        self._web = web_hash(lab) if lab.image == "debian" else None
+        self._web = web_hash(lab) if lab.guest.image == "debian" else None
         self.writer = new_writer(lab)
         self.writer.start()
         lab.wait(self.writer.progress, "the first acknowledged write")
@@ -120,7 +121,7 @@ class Show:
 
     def fail_over(self, survivor, kill_text, live_text):
         lab, victim = self.lab, self.live
-        self.killed_at = lab.kill_qemu(victim)
+        self.killed_at = lab.faults.kill_qemu(victim)
         self.story.tell(f"{kill_text} (pid {lab.side[victim].qemu_pid()}), "
                         f"{len(self.writer.acks())} writes acknowledged", self.killed_at)
         lab.wait_state(survivor, "alone")
@@ -130,17 +131,17 @@ class Show:
 
     def verify(self):
         """Reads every acknowledged write back; returns (verified, lost)."""
-        what = ("last value of each key" if self.lab.image == "bare" else
+        what = ("last value of each key" if self.lab.guest.image == "bare" else
                 "every acknowledged write")
         progress(f"reading {self.writer.stored()} acknowledged values back")
-        verified, lost = (redis_verify(self.writer) if self.lab.image == "debian"
+        verified, lost = (redis_verify(self.writer) if self.lab.guest.image == "debian"
                           else self.writer.verify())
         self.story.tell(f"{what} read back: {verified} there, {lost} lost")
         return verified, lost
 
     def check_guest(self):
         """What the bare guest found wrong with its own memory, clocks and disk."""
-        if self.lab.image != "bare":
+        if self.lab.guest.image != "bare":
             return
         guest = BareGuest(self.lab)
         stats = guest.stats()
@@ -172,7 +173,7 @@ class Show:
         ask = {"debian": f"curl http://{GUEST_IP}/\n  {client} redis-cli -h {GUEST_IP}",
                "tiny": f"curl http://{GUEST_IP}/\n"
                        f"  {client} nc {GUEST_IP} 7777    # SET key value, GET key, LIST",
-               "bare": f"ping {GUEST_IP}"}[lab.image]
+               "bare": f"ping {GUEST_IP}"}[lab.guest.image]
         print(f"\nThe survivor is left running:\n"
               f"  {client} {ask}\n"
               f"  {built('vmft')} status {lab.side[self.live].control}\n"
@@ -188,7 +189,7 @@ def lab_for(options):
 
 
 def new_writer(lab):
-    return BareWriter(lab) if lab.image == "bare" else Writer(lab, PROTOCOL[lab.image])
+    return BareWriter(lab) if lab.guest.image == "bare" else Writer(lab, PROTOCOL[lab.guest.image])
 
 
 def outage_ms(acks, live_at):
@@ -205,7 +206,7 @@ def first_after(acks, when):
 
 def web_hash(lab):
     """SHA-256 of /big as served, for the image with nginx."""
-    lab.client_run("curl", "-sSf", "-m", "120", "-o", f"{lab.dir}/big", f"http://{GUEST_IP}/big")
+    lab.client.run("curl", "-sSf", "-m", "120", "-o", f"{lab.dir}/big", f"http://{GUEST_IP}/big")
     with open(f"{lab.dir}/big", "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()
 
@@ -217,7 +218,7 @@ def redis_verify(writer):
     path = os.path.join(lab.dir, "gets")
     with open(path, "w", encoding="utf-8") as file:
         file.write(script)
-    done = lab.client_run("sh", "-c", f"redis-cli -h {GUEST_IP} <{path}",
+    done = lab.client.run("sh", "-c", f"redis-cli -h {GUEST_IP} <{path}",
                           timeout=PATIENCE_S + len(pairs) // 20)
     values = done.stdout.splitlines()
     if len(values) != len(pairs):

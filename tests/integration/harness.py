@@ -11,7 +11,9 @@ import pytest
 
 from marks import everyday, full  # pylint: disable=unused-import
 from vmftlab.bare import BareLoad, BareWriter
-from vmftlab.lab import KVM, ROOT, Lab, has_kvm
+from vmftlab.guest import KVM, has_kvm
+from vmftlab.lab import Lab
+from vmftlab.programs import ROOT
 from vmftlab.load import Workload, Writer
 
 LOGS = os.path.join(ROOT, "build", "test-logs")
@@ -115,12 +117,12 @@ def keep_logs(made, name):
 
 def workload(pair, **options):
     """Clients of each kind that the pair's guest serves."""
-    return (BareLoad if pair.image == "bare" else Workload)(pair, **options)
+    return (BareLoad if pair.guest.image == "bare" else Workload)(pair, **options)
 
 
 def writer_to(pair, **options):
     """A client that writes. That of the bare guest always waits for its answer."""
-    return BareWriter(pair) if pair.image == "bare" else Writer(pair, **options)
+    return BareWriter(pair) if pair.guest.image == "bare" else Writer(pair, **options)
 
 
 class Loaded:

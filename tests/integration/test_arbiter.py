@@ -86,7 +86,7 @@ def test_arbiter_unmounted(name, way):
         pair.enter("B", "umount", "-l", pair.arbiter)
         check("gen-1" not in pair.enter("B", "ls", pair.arbiter).stdout, "the share is still there")
         pair.side["B"].may_end = True
-        pair.cut_channel()
+        pair.faults.cut_channel()
         pair.wait_state("A", "alone")
         live = time.time_ns()
         pair.wait_state("B", *WAITING)
@@ -112,7 +112,7 @@ def test_arbiter_wiped(name, way):
         os.mkdir(kept)
         for record in os.listdir(pair.arbiter):
             os.rename(os.path.join(pair.arbiter, record), os.path.join(kept, record))
-        pair.cut_channel()
+        pair.faults.cut_channel()
         for side in "AB":
             pair.wait_state(side, *WAITING)
             says_why(pair, side, "declare-dead")
@@ -193,7 +193,7 @@ def test_declare_dead(name, way):
         equal(code, PEER, f"exit code while the VM runs here ({said.strip()})")
         check("runs on this host" in said, said)
         pair.side["A"].may_end = True
-        pair.stop_host("A")
+        pair.faults.stop_host("A")
         pair.wait_state("B", "alone")
         pair.end_side("B")
         pair.start_side("B", role="primary").may_end = True
@@ -211,7 +211,7 @@ def test_declare_dead(name, way):
         pair.wait_state("B", "alone")
         equal(pair.status("B")["generation"], 3, "generation of the start after it")
         # It slept through all of that, and holds generation 1.
-        pair.cont_host("A")
+        pair.faults.cont_host("A")
         pair.wait_said("A", "fenced")
         equal(generations(pair.arbiter), ["1", "2", "3"], "generations on record")
 
@@ -223,7 +223,7 @@ def test_etcd_kill9_qemu(name, way):
         etcd = Etcd(pair)
         loaded = Loaded(pair).start()
         equal(pair.status("B")["arbiter_error"], None, "arbiter_error before the fault")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         killed = time.time_ns()
         backup_took_over(loaded, "kill -9 of the primary's QEMU")
         silent(pair, "A", killed, "after its QEMU was killed")
@@ -241,7 +241,7 @@ def test_etcd_member_dead(name, way):
         etcd = Etcd(pair)
         loaded = Loaded(pair).start()
         etcd.kill(1)
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         backup_took_over(loaded, "kill -9 of a member of the cluster and the primary's QEMU")
         captures_whole(pair)
 
@@ -254,7 +254,7 @@ def test_etcd_no_quorum(name, way):
         etcd = Etcd(pair)
         loaded = Loaded(pair).start()
         etcd.kill(1, 3)
-        pair.cut_channel()
+        pair.faults.cut_channel()
         for side in "AB":
             pair.wait_state(side, *WAITING)
             says_why(pair, side)
@@ -281,7 +281,7 @@ def test_etcd_host_cut(name, way):
         etcd = Etcd(pair)
         loaded = Loaded(pair).start()
         etcd.cut("A")
-        pair.cut_channel()
+        pair.faults.cut_channel()
         pair.wait_state("B", "alone")
         live = time.time_ns()
         says_why(pair, "A")
@@ -302,7 +302,7 @@ def test_etcd_stale_generation(name, way):
     with way.lab(name) as pair:
         etcd = Etcd(pair)
         loaded = Loaded(pair).start()
-        pair.stop_host("A")
+        pair.faults.stop_host("A")
         pair.wait_state("B", "alone")
         live = time.time_ns()
         with Asker(etcd, "B") as next_owner:
@@ -312,7 +312,7 @@ def test_etcd_stale_generation(name, way):
             etcd.forget(2)
             equal(next_owner.ask("latest"), "latest 3 running somebody after B", "the record")
         pair.side["A"].may_end = True
-        pair.cont_host("A")
+        pair.faults.cont_host("A")
         pair.wait_state("A", "fenced")
         silent(pair, "A", live, "stopped or let go on")
         with Asker(etcd) as asker:

@@ -18,7 +18,8 @@ import pytest
 from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, CHECKPOINT, LOCKSTEP, TCG_1,
                      captures_whole, check, equal, everyday, full, note, silent, ways, workload,
                      writer_to)
-from vmftlab.lab import PAIRED, READY
+from vmftlab.guest import READY
+from vmftlab.watch import PAIRED
 from vmftlab.programs import directory, built
 from vmftlab.load import GuestShell
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, HEARTBEAT_IP, HEARTBEAT_PORT
@@ -36,7 +37,7 @@ def alone(name, way, memory=None, pair=None, captures=False):
     """A guest that runs on A without a backup."""
     with way.lab(name, captures=captures, pair={"start": "alone", **(pair or {})}) as made:
         if memory:
-            made.memory = memory
+            made.guest.memory = memory
         start_alone(made)
         yield made
 
@@ -133,7 +134,7 @@ def test_attach_q35(name, way):
         attach_compared(pair, "A", "B", "under load")
         live, other = "A", "B"
         for number in range(2):
-            pair.kill_qemu(live)
+            pair.faults.kill_qemu(live)
             pair.wait_state(other, "alone")
             live, other = other, live
             attach_compared(pair, live, other, f"after failover {number + 1}")
@@ -204,7 +205,7 @@ def test_attach_then_failover(name, way):
         pair.wait_attached("A", "B")
         load.wait_progress("while protected")
         equal(len(pair.capture["B"].frames()), 0, "frames from the backup")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         killed = time.time_ns()
         pair.wait_state("B", "alone")
         load.wait_progress("after the failover")
@@ -233,13 +234,13 @@ def test_reprotect(name, way):
         for _ in range(2):
             seen = len(writer.acks())
             pair.wait(lambda: len(writer.acks()) > seen + 20, "writes")
-            pair.kill_qemu(live)
+            pair.faults.kill_qemu(live)
             pair.wait_state(other, "alone")
             pair.start_backup(live)
             pair.wait_attached(other, live)
             live, other = other, live
         equal(pair.status(live)["generation"], 3, "generation after two failovers")
-        pair.kill_host(other)
+        pair.faults.kill_host(other)
         pair.wait_state(live, "alone")
         pair.start_backup(other)
         pair.wait_attached(live, other)
@@ -324,7 +325,7 @@ def fault_in_each_phase(name, way, phases, fault, heal, expect):
 @ways(*BOTH)
 @pytest.mark.timeout(600)
 def test_attach_backup_killed(name, way):
-    fault_in_each_phase(name, way, phases(way), lambda pair: pair.kill_host("B"),
+    fault_in_each_phase(name, way, phases(way), lambda pair: pair.faults.kill_host("B"),
                         lambda pair: None, "connection|silent|guest died")
 
 
@@ -332,7 +333,7 @@ def test_attach_backup_killed(name, way):
 @ways(*BOTH)
 @pytest.mark.timeout(600)
 def test_attach_channel_cut(name, way):
-    fault_in_each_phase(name, way, phases(way), lambda pair: pair.cut_channel(),
+    fault_in_each_phase(name, way, phases(way), lambda pair: pair.faults.cut_channel(),
                         lambda pair: pair.net.mend_channel(), "connection|silent")
 
 
@@ -341,7 +342,7 @@ def test_attach_channel_cut(name, way):
 @pytest.mark.timeout(400)
 def test_attach_qemu_killed(name, way):
     """The backup's QEMU dies, its monitor lives and says so."""
-    fault_in_each_phase(name, way, ("copying", "catching-up"), lambda pair: pair.kill_qemu("B"),
+    fault_in_each_phase(name, way, ("copying", "catching-up"), lambda pair: pair.faults.kill_qemu("B"),
                         lambda pair: None, "guest died")
 
 
@@ -407,7 +408,7 @@ def test_attach_primary_killed(name, way):
             start_held(pair)
             lead_to(pair, wanted)
             pair.side["B"].may_end = True
-            pair.kill_host("A")
+            pair.faults.kill_host("A")
             killed = time.time_ns()
             if wanted == "copying":
                 pair.wait_state("B", "forming")
@@ -507,7 +508,7 @@ def test_restart_at_once(name, way):
             probe.connect(pair.side["B"].control)  # somebody seems to be there
         pair.start_backup("B")
         for _ in range(5):
-            pair.kill_host("B")
+            pair.faults.kill_host("B")
             pair.start_backup("B")
 
 
@@ -526,13 +527,13 @@ def test_attach_spare(name, way):
         writer.start()
         pair.start_backup("B")
         pair.wait_attached("A", "B")
-        pair.kill_host("A")
+        pair.faults.kill_host("A")
         pair.wait_state("B", "alone")
         pair.side["A"].control = control
         pair.start_side("A", role="backup", host="spare")
         pair.wait_attached("B", "A")
         equal(pair.status("A")["host"], "spare", "the host that protects the guest")
-        pair.kill_qemu("B")
+        pair.faults.kill_qemu("B")
         pair.wait_state("A", "alone")
         seen = len(writer.acks())
         pair.wait(lambda: len(writer.acks()) > seen + 5, "writes on the spare host")
@@ -631,22 +632,22 @@ def test_attach_qcow2(name, way):
         pair.start_side("B", role="backup", args=args["B"])
         pair.wait_attached("A", "B")
         load.wait_progress("while protected")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         load.wait_progress("after the failover")
         load.stop()
         equal(load.faults(), "", "what clients saw go wrong")
         equal(load.writer.verify(), (len(load.writer.acks()), 0), "writes verified and lost")
         pair.end_side("B")
-        done = pair.client_run("qemu-img", "check", f"{pair.side['B'].dir}/disk.qcow2")
+        done = pair.client.run("qemu-img", "check", f"{pair.side['B'].dir}/disk.qcow2")
         check("No errors" in done.stdout, done.stdout)
 
 
 def qcow2_images(pair):
-    source = os.path.join(pair.image_dir, "disk.raw")
+    source = pair.guest.disk_image
     for side in pair.side.values():
-        pair.copy_disk(side.name)  # what start_side() would do
-        pair.client_run("qemu-img", "convert", "-O", "qcow2", source, f"{side.dir}/disk.qcow2")
+        pair.guest.copy_disk(side.disk)  # what start_side() would do
+        pair.client.run("qemu-img", "convert", "-O", "qcow2", source, f"{side.dir}/disk.qcow2")
 
 
 READ_ONLY = ("iso", "qcow2")
@@ -658,7 +659,7 @@ def read_only_images(pair):
     with open(iso, "wb") as file:
         file.write(os.urandom(3 * MIB))
         file.truncate(5 * MIB)
-    pair.client_run("qemu-img", "convert", "-O", "qcow2", iso, f"{pair.dir}/install.qcow2")
+    pair.client.run("qemu-img", "convert", "-O", "qcow2", iso, f"{pair.dir}/install.qcow2")
     return iso
 
 
@@ -698,7 +699,7 @@ def test_attach_read_only(name, way):
             use_read_only(pair, side, iso)
         pair.start_protected()
         guest_reads(pair, sums, "in the first pair")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         guest_reads(pair, sums, "after the failover")
 
@@ -720,7 +721,7 @@ def test_attach_read_only(name, way):
         pair.start_backup("A")
         pair.wait_attached("B", "A")
         guest_reads(pair, sums, "with the new backup")
-        pair.kill_qemu("B")
+        pair.faults.kill_qemu("B")
         pair.wait_state("A", "alone")
         guest_reads(pair, sums, "after the second failover")
         with open(iso, "rb") as file:
@@ -784,7 +785,7 @@ def test_attach_unloadable(name, way):
         pair.wait(lambda: len(writer.acks()) > before, "writes of the guest that goes on")
         pair.start_backup("B")
         pair.wait_attached("A", "B")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         before = len(writer.acks())
         pair.wait(lambda: len(writer.acks()) > before, "writes after the failover")

@@ -150,8 +150,8 @@ def refuses_peer(name, prepare, pattern):
     """The primary is refused before its guest runs, with its reason; the backup stays."""
     with lab(name, captures=False) as pair:
         primary, backup = pair.side["A"], pair.side["B"]
-        pair.copy_disk("B")
-        pair.copy_disk("A")
+        pair.guest.copy_disk(pair.side["B"].disk)
+        pair.guest.copy_disk(pair.side["A"].disk)
         arguments = prepare(pair)
         pair.start_side("B")
         pair.wait(lambda: pair.state("B"), "the backup's monitor")
@@ -517,7 +517,7 @@ def test_arbiter_says_somebody_runs_it(name):
         pair.start()
         pair.wait(lambda: pair.paired("A"), "the pair to form")
         for side in pair.side.values():
-            pair.kill_host(side.name)
+            pair.faults.kill_host(side.name)
             os.truncate(side.log_path, 0)
             with open(side.console_path, "wb"):
                 pass

@@ -40,7 +40,7 @@ class Alone:
 
     def survive(self):
         """On the backup it goes through all it wrote, and finds it as it was."""
-        self.pair.kill_qemu("A")
+        self.pair.faults.kill_qemu("A")
         self.pair.wait_state("B", "alone")
         self.lap(self.guest.stats()["ticks"], self.lap_ticks)
         stats = self.guest.stats()
@@ -139,7 +139,7 @@ def test_writer_threads_of_linux(name, way):
         for number in range(3):
             equal(pair.compare("A", "B")[1], "", f"differences, comparison {number + 1}")
             read(2)
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         read(4)
         equal(set(digests), {expected}, "digests of the file, read again and again")
@@ -210,11 +210,11 @@ def tear(pair):
     """Kills the primary's host when part of an epoch has come to the backup, and no more will.
     Returns the last epoch that did whole."""
     while True:
-        pair.cut_channel()
+        pair.faults.cut_channel()
         time.sleep(0.3)  # what had arrived is taken in; silence is for seconds yet
         status = pair.status("B")
         if status["partial_bytes"] > 0:
-            pair.kill_host("A")
+            pair.faults.kill_host("A")
             equal(status["state"], "protected", "state of B when its primary was killed")
             return status["log_held"]
         pair.net.mend_channel()
@@ -292,7 +292,7 @@ def test_guest_clock(name, way):
         stopped_for_long(pair, guest, which)
 
         before = guest.clock()[which]
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         after = guest.clock()[which]
         check(after > before, f"{which} was {before}, then {after} after the failover")
         pair.wait_state("B", "alone")
@@ -336,7 +336,7 @@ def test_smp8(name, way):
         shell = GuestShell(pair)
         equal(shell.run("grep -c ^processor /proc/cpuinfo").strip(), "8", "processors")
         equal(pair.compare("A", "B")[1], "", "differences under load")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         loaded.settle("after the kill")
         equal(shell.run("grep -c ^processor /proc/cpuinfo").strip(), "8", "processors afterwards")

@@ -71,7 +71,7 @@ def test_guest_clock(name, way):
         pause(pair, PAUSE_S)
         checked.phase("after a pause")
         busy.stop()
-        pair.stop_host("A")
+        pair.faults.stop_host("A")
         pair.wait_state("B", "alone")
         checked.phase("after the failover of a stopped host")
         pair.start_backup("A")

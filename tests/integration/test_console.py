@@ -11,7 +11,7 @@ import tempfile
 import pytest
 
 from harness import BOTH, CHECKPOINT, LOCKSTEP, check, equal, everyday, paired, ways
-from vmftlab.lab import READY
+from vmftlab.guest import READY
 from vmftlab.load import GuestShell
 
 PORTS = 4
@@ -136,7 +136,7 @@ def test_stalled_console(name, way):
         pair.wait(take, "what there was no room for in the pipe")
         check(b"x" * 100 in b"".join(taken), "what the port's reader got")
 
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         shell = fill_ports(pair, "STILL-WRITTEN")
         pair.wait(lambda: b"STILL-WRITTEN" in pair.side["B"].console(),

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from harness import LOGS, everyday, full
-from vmftlab.lab import KVM, has_kvm
+from vmftlab.guest import KVM, has_kvm
 from vmftlab.programs import ROOT
 
 

@@ -16,7 +16,7 @@ import pytest
 from harness import (ASAN_LOCKSTEP, BOTH, Loaded, TCG_1, captures_whole, check, equal, everyday,
                      full, lab, note, one_line, silent, ways)
 from test_failover import backup_took_over, primary_went_on
-from vmftlab.lab import PAIRED
+from vmftlab.watch import PAIRED
 from vmftlab.net import CHANNEL_IP, HEARTBEAT_IP, HEARTBEAT_PORT, in_namespace, udp_socket
 
 SILENCE_MS = 2000
@@ -61,7 +61,7 @@ def test_heartbeat_path_cut(name, way):
     with way.lab(name, pair=KEYS) as pair:
         loaded = Loaded(pair).start()
         paths_are(pair, "ok")
-        pair.cut_heartbeat()
+        pair.faults.cut_heartbeat()
         paths_are(pair, r"silent for \d+ ms")
         for side in "AB":
             pair.wait_said(side, "heartbeat path to .*: silent", 10)
@@ -74,7 +74,7 @@ def test_heartbeat_path_cut(name, way):
             pair.wait_said(side, "heartbeat path to .*: ok again", 10)
             equal(pair.status(side)["detection"], "channel ok", f"detection of {side}")
         # Back to where a death is seen at once.
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         backup_took_over(loaded, "kill -9 of the primary's QEMU")
         captures_whole(pair)
 
@@ -87,7 +87,7 @@ def test_channel_cut_short(name):
         equal(pair.status("A")["silence_ms"], 1000, "silence-ms by default")
         for cut_ms in (300, 600, 600):
             begin = time.monotonic()
-            pair.cut_channel()
+            pair.faults.cut_channel()
             time.sleep(cut_ms / 1000)
             pair.net.mend_channel()
             check(time.monotonic() - begin < 1.5, "this machine is too busy: the cut was longer "
@@ -109,7 +109,7 @@ def test_channel_silent_in_grace(name, way):
     """Longer than silence-ms, shorter than grace-ms: both wait, output waits, and it goes on."""
     with way.lab(name, pair={"silence-ms": 1000, "grace-ms": 60000}) as pair:
         loaded = Loaded(pair).start()
-        pair.cut_channel()
+        pair.faults.cut_channel()
         for side in "AB":
             pair.wait(lambda s=side: "peer alive on the heartbeat path"
                       in pair.status(s)["detection"], f"{side} to wait for its peer", 30)
@@ -152,7 +152,7 @@ def test_channel_dead_path_alive(name, way):
     """Not before grace-ms; and the primary, which asks first, has two seconds for it here."""
     with way.lab(name, pair=KEYS) as pair:
         loaded = Loaded(pair).start()
-        pair.cut_channel()
+        pair.faults.cut_channel()
         winner = one_goes_on(pair, loaded, "the channel was cut for good")
         gave_up_after(pair, winner, GRACE_MS * 3 // 4 if winner == "A" else GRACE_MS, "ok")
         check(IN_GRACE in pair.side[winner].log(), f"{winner} did not say that it waits")
@@ -164,9 +164,9 @@ def test_channel_dead_path_alive(name, way):
 def test_both_paths_cut(name, way):
     with way.lab(name, pair={**KEYS, "grace-ms": 120000}) as pair:
         loaded = Loaded(pair).start()
-        pair.cut_heartbeat()
+        pair.faults.cut_heartbeat()
         paths_are(pair, r"silent for \d+ ms")
-        pair.cut_channel()
+        pair.faults.cut_channel()
         winner = one_goes_on(pair, loaded, "both paths were cut")
         gave_up_after(pair, winner, SILENCE_MS * 3 // 4 if winner == "A" else SILENCE_MS, "silent")
         never_graced(pair, winner)
@@ -183,7 +183,7 @@ def test_path_one_way(name):
                   "B's path to be silent", 30)
         pair.wait(lambda: pair.status("A")["heartbeat_path"].startswith("one way only"),
                   "A to see that it is not heard", 30)
-        pair.cut_channel()
+        pair.faults.cut_channel()
         winner = one_goes_on(pair, loaded, "the channel was cut")
         gave_up_after(pair, winner, SILENCE_MS * 3 // 4 if winner == "A" else SILENCE_MS,
                       "silent|one way only")
@@ -219,7 +219,7 @@ def stopped_is_dead(name, way, stop):
         never_graced(pair, "B")
         pair.side["A"].may_end = True
         backup_took_over(loaded, "the primary was stopped")
-        pair.cont_host("A")
+        pair.faults.cont_host("A")
         pair.wait_said("A", "fenced")
         captures_whole(pair)
 
@@ -227,13 +227,13 @@ def stopped_is_dead(name, way, stop):
 @full("sigstop-primary sees a stopped host without the heartbeat path's grace")
 @ways(*BOTH)
 def test_stopped_host_is_silent(name, way):
-    stopped_is_dead(name, way, lambda pair: pair.stop_host("A"))
+    stopped_is_dead(name, way, lambda pair: pair.faults.stop_host("A"))
 
 
 @everyday("a stopped QEMU gets no grace although its host beats", TCG_1)
 @ways(*BOTH, TCG_1)
 def test_stopped_qemu_is_silent(name, way):
-    stopped_is_dead(name, way, lambda pair: pair.stop_qemu("A"))
+    stopped_is_dead(name, way, lambda pair: pair.faults.stop_qemu("A"))
 
 
 class Forger:
@@ -311,7 +311,7 @@ def test_forged_heartbeats(name):
                       "the forgeries to be refused", 30)
             both_protected(pair, 1)
             loaded.settle("under forged heartbeats")
-            pair.stop_host("A")
+            pair.faults.stop_host("A")
             stopped_at = forger.sent
             pair.wait_state("B", "alone")
             gave_up_after(pair, "B", SILENCE_MS, "silent")
@@ -327,7 +327,7 @@ def test_forged_heartbeats(name):
             refused = pair.status("B")["heartbeats_refused"]
             pair.wait(lambda: pair.status("B")["heartbeats_refused"] > refused + 100,
                       "the old datagrams to be refused", 30)
-            pair.stop_host("A")
+            pair.faults.stop_host("A")
             pair.wait_state("B", "alone")
             found = re.findall(GAVE_UP, pair.side["B"].log())
             equal(len(found), 2, "times that B gave its peer up")

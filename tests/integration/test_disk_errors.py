@@ -17,7 +17,7 @@ from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, CHECKPOINT, LOCKSTEP,
                      check, clock_reading, equal, everyday, full, note, paired, silent, ways,
                      writer_to)
 from test_attach import goes_on, lead_to, start_held
-from vmftlab.lab import READY
+from vmftlab.guest import READY
 from vmftlab.load import GuestShell, Pings
 
 SMALL_MB = 24  # holds the image as it is, and the guest's next 24 MB not
@@ -33,10 +33,10 @@ class SmallDisk:
         self.dir = os.path.join(pair.side[name].dir, "small")
         self.form = form
         self.file = os.path.join(self.dir, f"disk.{form}")
-        source = source or os.path.join(pair.image_dir, "disk.raw")
+        source = source or pair.guest.disk_image
         os.makedirs(self.dir, exist_ok=True)
         if not os.path.exists(pair.side[name].disk):
-            pair.copy_disk(name)
+            pair.guest.copy_disk(pair.side[name].disk)
         self.inside = (f"mount -t tmpfs -o size={megabytes}m tmpfs {self.dir} && "
                        f"cp --sparse=always {source} {self.file}")
 
@@ -142,8 +142,8 @@ def test_disk_full_qcow2(name, way):
     """The image's file is to grow, for what the guest writes or for tables of its own."""
     with way.lab(name) as pair:
         image = f"{pair.side['B'].dir}/disk.qcow2"
-        pair.client_run("qemu-img", "convert", "-O", "qcow2",
-                        os.path.join(pair.image_dir, "disk.raw"), image)
+        pair.client.run("qemu-img", "convert", "-O", "qcow2",
+                        pair.guest.disk_image, image)
         small = SmallDisk(pair, "A", source=image, form="qcow2")
         backup_takes_over(pair, small, small.file, "No space left on device",
                           other=args_for(pair, "B", image, "qcow2"))
@@ -301,13 +301,13 @@ def test_disk_full_draining(name, way):
         small.run("dd", "if=/dev/zero", f"of={small.dir}/filler", "bs=64k",
                   f"count={(free >> 16) - 32}")
         shell = GuestShell(pair)
-        pair.stop_qemu("B")
+        pair.faults.stop_qemu("B")
         equal(shell.run("dd if=/dev/urandom of=/mnt/more bs=1M count=8 2>/dev/null; sync"), "",
               "what dd and sync said")
         total = shell.run("md5sum /mnt/more")
         paired(pair, "B", "state of B before the fault")
-        pair.kill_host("A")
-        pair.cont_host("B")
+        pair.faults.kill_host("A")
+        pair.faults.cont_host("B")
         note(pair.wait_said("B", r".*only copy of the guest.*")[0])
         status = pair.status("B")
         equal(status["state"], "draining", "state of B")

@@ -11,7 +11,7 @@ import pytest
 from harness import (ASAN_LOCKSTEP, LOCKSTEP, Loaded, Told, check, equal, everyday, full, note,
                      paired, ways)
 from vmftlab import injure
-from vmftlab.lab import PAIRED
+from vmftlab.watch import PAIRED
 from vmftlab.net import GUEST_IP
 
 # A backup that is stopped while its log is damaged, or while the machine is busy with other things,
@@ -68,7 +68,7 @@ class Diverging:
 
 def download(pair):
     path = os.path.join(pair.dir, "big")
-    pair.client_run("python3", "-c", "import sys, urllib.request as u; "
+    pair.client.run("python3", "-c", "import sys, urllib.request as u; "
                     f"u.urlretrieve('http://{GUEST_IP}/big', sys.argv[1])", path)
     with open(path, "rb") as file:
         return file.read()
@@ -134,7 +134,7 @@ def test_diverge_log_packet(name, way):
     answers another thing, or nothing."""
     with way.lab(name, pair={"digest-ms": 0, **SILENCE}) as pair:
         diverging = Diverging(pair)
-        with pair.client_connect(KV_PORT) as conn:
+        with pair.client.connect(KV_PORT) as conn:
             lines = conn.makefile("r")
             conn.sendall(b"GET flip\n")
             lines.readline()
@@ -220,7 +220,7 @@ def test_stall_without_primary(name, way):
         with injure.held_log(pair, "A", "B") as log:
             since = pair.wait(lambda: change(log, injure.CHECKPOINT_CLOCK_VIRTUAL, 0, bits),
                               "a timer's checkpoint in the log", 20)
-            pair.kill_qemu("A")
+            pair.faults.kill_qemu("A")
             pair.wait_state("B", "draining")
         pair.wait_said("B", rf"replay stands still at log position {since} of \d+")
         pair.wait_said("B", "report: ")
@@ -267,7 +267,7 @@ def test_no_divergence(name, way):
         loaded.settle("after a minute")
         check(pair.status("B")["outputs_compared"] > 1000, "hardly a frame was compared")
         nothing_found(pair)
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         loaded.settle("after the failover")
         pair.start_backup("A")

@@ -14,9 +14,12 @@ import pytest
 import harness
 from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, CHECKPOINT, KVM_2, check, equal,
                      everyday, full, note, ways)
-from vmftlab import faults, outputrule
-from vmftlab.drill import SILENCE_MS, Drill
-from vmftlab.lab import has_kvm
+from vmftlab import outputrule
+from vmftlab.drill.run import SILENCE_MS, Drill
+from vmftlab.faults import kinds as all_kinds
+from vmftlab.faults.fault import FAILOVER, NOTHING
+from vmftlab.faults.processes import KillQemu
+from vmftlab.guest import has_kvm
 
 SEED = int(os.environ.get("VMFT_SEED", "1"))
 # Faults of a soak. Two processors by checkpoints take the machine's whole time.
@@ -93,17 +96,17 @@ def good(result, plan):
 @pytest.mark.timeout(600)
 def test_drill(name, way, group):
     kinds = GROUPS[group]
-    there = {kind: fault for kind, fault in faults.available(None).items() if kind in kinds}
+    there = {kind: fault for kind, fault in all_kinds.available(None).items() if kind in kinds}
     for kind in set(kinds) - set(there):
-        note(f"{kind} is left out: {faults.KINDS[kind].why_not(None)}")
-    plan = faults.every(there)
+        note(f"{kind} is left out: {all_kinds.KINDS[kind].why_not(None)}")
+    plan = all_kinds.every(there)
     good(done(name, way, plan), plan)
 
 
 @everyday("no kind of fault is forgotten by the drills")
 def test_drill_every_kind():
     """None was forgotten above."""
-    equal(sorted(kind for kinds in GROUPS.values() for kind in kinds), sorted(faults.KINDS),
+    equal(sorted(kind for kinds in GROUPS.values() for kind in kinds), sorted(all_kinds.KINDS),
           "kinds of faults that are under test")
 
 
@@ -112,7 +115,7 @@ def test_drill_every_kind():
 @pytest.mark.timeout(400)
 def test_drill_of_some(name, way):
     """On the bare guest, which finds damage to its memory and clocks by itself."""
-    plan = faults.parse_list("kill-qemu,power-off:primary,stop-host:primary,channel-cut,"
+    plan = all_kinds.parse_list("kill-qemu,power-off:primary,stop-host:primary,channel-cut,"
                              "channel-loss,clock-step,kill-monitor:backup")
     good(done(name, way, plan), plan)
 
@@ -122,7 +125,7 @@ def test_drill_of_some(name, way):
 @pytest.mark.timeout(300 + 30 * max(SOAK.values()))
 def test_drill_soak(name, way):
     """VMFT_SOAK faults at random, from VMFT_SEED."""
-    plan = faults.drawn(SOAK[way.strategy], random.Random(SEED), faults.available(None))
+    plan = all_kinds.drawn(SOAK[way.strategy], random.Random(SEED), all_kinds.available(None))
     note(f"seed {SEED}")
     good(done(name, way, plan, SEED), plan)
 
@@ -130,24 +133,24 @@ def test_drill_soak(name, way):
 @everyday("a soak can be repeated")
 def test_drill_same_seed():
     """The same seed gives the same faults, another seed others; by weight, all of them."""
-    kinds = faults.available(None)
-    drawn = [faults.drawn(300, random.Random(seed), kinds) for seed in (7, 7, 8)]
+    kinds = all_kinds.available(None)
+    drawn = [all_kinds.drawn(300, random.Random(seed), kinds) for seed in (7, 7, 8)]
     equal(drawn[0], drawn[1], "faults of the same seed")
     check(drawn[0] != drawn[2], "two seeds gave the same faults")
     equal(sorted({kind for kind, _ in drawn[0]}), sorted(kinds), "kinds that were drawn")
 
 
-class NotKilled(faults.KillQemu):
+class NotKilled(KillQemu):
     kind = "not-killed"
 
     def inject(self):
         self.pid = self.side().qemu_pid()
 
 
-class KilledButHarmless(faults.KillQemu):
+class KilledButHarmless(KillQemu):
     """What comes of it is not what is expected."""
     kind = "killed-but-harmless"
-    may = {"primary": (faults.NOTHING,)}
+    may = {"primary": (NOTHING,)}
 
 
 @everyday("the judges find a fault that did not happen")
@@ -157,17 +160,17 @@ def test_drill_finds_out(name):
     drill is protected again after each."""
     plan = [("not-killed", "primary"), ("killed-but-harmless", "primary"), ("kill-qemu", "primary")]
     made = (NotKilled, KilledButHarmless)
-    faults.KINDS.update((fault.kind, fault) for fault in made)
+    all_kinds.KINDS.update((fault.kind, fault) for fault in made)
     try:
         result = done(name, BOTH[0], plan)
     finally:
         for fault in made:
-            del faults.KINDS[fault.kind]
+            del all_kinds.KINDS[fault.kind]
     first, second, third = result["faults"]
     check("is still there" in "".join(first["problems"]), f"not found out: {first}")
     check("failover instead of nothing" in "".join(second["problems"]), f"not found out: {second}")
     equal(third["problems"], [], "problems of the fault after those")
-    equal(third["outcome"], faults.FAILOVER, "outcome of the fault after those")
+    equal(third["outcome"], FAILOVER, "outcome of the fault after those")
     check(not result["ok"], "the drill says that all was well")
     equal(result["totals"]["lost"], 0, "lost")
 

@@ -15,7 +15,7 @@ import pytest
 
 from harness import LOCKSTEP, TCG_1, check, equal, everyday, note, ways
 from vmftlab.bare import BareGuest
-from vmftlab.lab import READY
+from vmftlab.guest import READY
 from vmftlab.load import GuestShell
 from vmftlab.net import run
 
@@ -46,7 +46,7 @@ def terminate(pids):
 
 def power_off(pair, primary):
     pair.wait(lambda: READY.encode() in pair.side[primary].console(), "the guest to boot")
-    if pair.image == "bare":
+    if pair.guest.image == "bare":
         BareGuest(pair).power_off()
     else:
         GuestShell(pair).send("sync; poweroff -f")

@@ -36,7 +36,7 @@ def primary_went_on(loaded, what):
 def test_kill9_qemu(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         killed = time.time_ns()
         backup_took_over(loaded, "kill -9 of the primary's QEMU")
         silent(pair, "A", killed, "after its QEMU was killed")
@@ -48,7 +48,7 @@ def test_kill9_qemu(name, way):
 def test_kill9_monitor(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
-        pair.kill_monitor("A")
+        pair.faults.kill_monitor("A")
         pair.wait_state("B", "going-live", "alone")
         live = time.time_ns()
         backup_took_over(loaded, "kill -9 of the primary's monitor")
@@ -64,7 +64,7 @@ def test_kill9_monitor(name, way):
 def test_kill9_host(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
-        pair.kill_host("A")
+        pair.faults.kill_host("A")
         killed = time.time_ns()
         backup_took_over(loaded, "kill -9 of all on the primary's host")
         silent(pair, "A", killed, "after all on it was killed")
@@ -81,7 +81,7 @@ def sigstop(name, way, stop):
         live = time.time_ns()
         loaded.settle("after the primary was stopped")
         check(pair.side["A"].qemu_runs(), "the primary's QEMU did not live to be let go on")
-        pair.cont_host("A")
+        pair.faults.cont_host("A")
         pair.wait_state("A", "fenced")
         pair.wait_said("A", "fenced", 10)
         # Long enough for a guest that still ran to answer: it is pinged all the time.
@@ -95,13 +95,13 @@ def sigstop(name, way, stop):
 @everyday("a host that was silent wakes up fenced, after the backup went live", LOCKSTEP, KVM_1)
 @ways(*BOTH, TCG_2, KVM_1)
 def test_sigstop_primary(name, way):
-    sigstop(name, way, lambda pair: pair.stop_host("A"))
+    sigstop(name, way, lambda pair: pair.faults.stop_host("A"))
 
 
 @full("stopped-qemu-is-silent sees the same detection; drill-stops does all three")
 @ways(*BOTH)
 def test_sigstop_qemu_only(name, way):
-    sigstop(name, way, lambda pair: pair.stop_qemu("A"))
+    sigstop(name, way, lambda pair: pair.faults.stop_qemu("A"))
 
 
 @everyday("two sides that live ask the arbiter: one goes on, the other is fenced", LOCKSTEP, TCG_1)
@@ -109,7 +109,7 @@ def test_sigstop_qemu_only(name, way):
 def test_cut_channel(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
-        pair.cut_channel()
+        pair.faults.cut_channel()
         winner = pair.wait(lambda: next((side for side in "AB" if pair.state(side) == "alone"),
                                         None), "one side to go on")
         loser = "B" if winner == "A" else "A"
@@ -130,7 +130,7 @@ def test_cut_channel(name, way):
 def test_kill_backup(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
-        pair.kill_host("B")
+        pair.faults.kill_host("B")
         primary_went_on(loaded, "the backup's host was killed")
         captures_whole(pair)
 
@@ -140,7 +140,7 @@ def test_kill_backup(name, way):
 def test_kill_backup_qemu(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
-        pair.kill_qemu("B")
+        pair.faults.kill_qemu("B")
         primary_went_on(loaded, "the backup's QEMU was killed")
         captures_whole(pair)
 
@@ -151,8 +151,8 @@ def test_link_and_arbiter_down(name, way):
     """Nobody may go on; when the arbiter is back, exactly one does."""
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()
-        pair.hide_arbiter()
-        pair.cut_channel()
+        pair.faults.hide_arbiter()
+        pair.faults.cut_channel()
         for side in "AB":
             pair.wait_state(side, "waiting-arbiter", "arbitrating")
         quiet = time.time_ns()
@@ -165,7 +165,7 @@ def test_link_and_arbiter_down(name, way):
         equal(len(loaded.load.writer.acks()), acks, "writes acknowledged meanwhile")
         for side in pair.side.values():
             side.may_end = True
-        pair.return_arbiter()
+        pair.faults.return_arbiter()
         winner = pair.wait(lambda: next((side for side in "AB" if pair.state(side) == "alone"),
                                         None), "one side to go on")
         loser = "B" if winner == "A" else "A"
@@ -183,9 +183,9 @@ def test_link_and_arbiter_down(name, way):
 @ways(*BOTH)
 def test_q35(name, way):
     with way.lab(name) as pair:
-        pair.machine = "q35"
+        pair.guest.machine = "q35"
         loaded = Loaded(pair).start()
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         backup_took_over(loaded, "kill -9 of the primary's QEMU")
 
 
@@ -199,6 +199,6 @@ def test_slow_backup(name, way):
         loaded.settle("with a full ring")
         paired(pair, "A", "state of A")
         paired(pair, "B", "state of B")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         backup_took_over(loaded, "kill -9 of the primary's QEMU")
         captures_whole(pair)

@@ -2,7 +2,7 @@
 """What a guest may do to itself: shut down, reboot."""
 
 from harness import BOTH, LOCKSTEP, check, equal, everyday, full, paired, ways
-from vmftlab.lab import READY
+from vmftlab.guest import READY
 from vmftlab.net import run
 from vmftlab.load import GuestShell, Writer
 
@@ -69,7 +69,7 @@ def test_guest_reboot(name, way):
         writer = Writer(pair)
         writer.start()
         pair.wait(lambda: len(writer.acks()) > 10, "writes after the reboot")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         seen = len(writer.acks())
         pair.wait(lambda: len(writer.acks()) > seen, "writes after the failover")

@@ -40,7 +40,7 @@ def test_host_names(name, way):
             status = pair.status(side.name)
             equal((status["host"], status["role"], status["peer"]), (side.host, role, peer),
                   f"host, role and peer in the status of {side.host}")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         settled = len(b.log())
         loaded.settle("after a kill -9 of alpha's QEMU")

@@ -12,7 +12,7 @@ import pytest
 from harness import (ASAN_LOCKSTEP, BOTH, CHECKPOINT, LOCKSTEP, Loaded, Told, captures_whole, check,
                      equal, everyday, note, paired, ways)
 from vmftlab import cgroup
-from vmftlab.lab import READY
+from vmftlab.guest import READY
 from vmftlab.load import GuestShell, Writer
 
 # What waits for a slow backup is in the ring, the gate and the area, all of a size that is set and
@@ -200,7 +200,7 @@ def test_alarm(name, way):
         pair.wait(lambda: len(writer.acks()) > 5, "writes")
         equal(told.all("A") + told.all("B"), [], "what was told of a pair that formed")
 
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         generation = pair.status("B")["generation"]
         text = told.wait("B", "live")[0]["text"]
@@ -209,13 +209,13 @@ def test_alarm(name, way):
         pair.wait_attached("B", "A")
         told.wait("B", "live", "protected")
 
-        pair.hide_arbiter()
-        pair.kill_qemu("B")
+        pair.faults.hide_arbiter()
+        pair.faults.kill_qemu("B")
         pair.wait_state("A", "waiting-arbiter")
         told.wait("A", "arbiter")
         check("reachable" in pair.wait(lambda: pair.status("A")["next"], "advice", 10),
               "no word of the arbiter")
-        pair.return_arbiter()
+        pair.faults.return_arbiter()
         pair.wait_state("A", "alone")
         told.wait("A", "arbiter", "live")
         fenced(pair, told)
@@ -240,10 +240,10 @@ def fenced(pair, told):
     """A's host is stopped, B takes over; A wakes up and is fenced: what can be seen of it then."""
     pair.start_backup("B")
     pair.wait_attached("A", "B")
-    pair.stop_host("A")
+    pair.faults.stop_host("A")
     pair.wait_state("B", "alone")
     told.wait("B", "live", "protected", "live")
-    pair.cont_host("A")
+    pair.faults.cont_host("A")
     pair.wait_state("A", "fenced")
     told.wait("A", "arbiter", "live", "protected", "fenced")
     pid, live = pair.side["A"].qemu_pid(), pair.status("B")["generation"]

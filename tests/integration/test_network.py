@@ -69,7 +69,7 @@ def everything(pair, ns, port, name):
 
 
 def answers(pair, address, count=5):
-    done = pair.client_run("ping", "-n", "-i", "0.2", "-c", str(count), "-W", "2", address,
+    done = pair.client.run("ping", "-n", "-i", "0.2", "-c", str(count), "-W", "2", address,
                            check=False)
     return done.stdout.count("time=")
 
@@ -138,7 +138,7 @@ def test_cards(name, way):
         storm = Storm(pair)
         time.sleep(1)
         killed = time.time_ns()
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         time.sleep(2)
         storm.stop()
@@ -242,7 +242,7 @@ def test_found_again(name, way):
         pair.wait(lambda: learnt_at(pair, "portA"), "the switch to learn", 30)
 
         _ip(pair.net.host["B"], "link", "set", "up0", "down")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone", "attaching")
         time.sleep(2)
         check(learnt_at(pair, "portA"), "the switch has the guest elsewhere too early")
@@ -262,7 +262,7 @@ def test_found_again(name, way):
         _ip(pair.net.host["A"], "link", "set", "up0", "down")
         _ip(pair.net.host["A"], "link", "set", "up0", "up")
         killed = time.time_ns()
-        pair.kill_qemu("B")
+        pair.faults.kill_qemu("B")
         pair.wait_state("A", "alone", "attaching")
         announced_on(pair, wire["A"], killed, "announced when the bridge forwards")
         check(learnt_at(pair, "portA"), "the switch has not learnt where the guest is")

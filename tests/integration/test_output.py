@@ -51,7 +51,7 @@ def hold_acks(pair):
 def test_output_rule(name, way):
     with way.lab(name) as pair:
         pair.start_protected()
-        conn = pair.client_connect(KV_PORT)
+        conn = pair.client.connect(KV_PORT)
         file = conn.makefile("r")
         port = conn.getsockname()[1]
         kv([f"SET n{i} v{i}" for i in range(50)], conn)
@@ -102,7 +102,7 @@ def test_output_rule_of_datagrams(name, way):
         check(pair.capture["A"].frames(), "the capture saw nothing before acks were held")
 
         held = hold_acks(pair)
-        ping = pair.client_start("ping", "-q", "-n", "-i", "0.02", "-c", "100", "-W", "60",
+        ping = pair.client.start("ping", "-q", "-n", "-i", "0.02", "-c", "100", "-W", "60",
                                  "10.7.0.2")
         pair.wait(lambda: pair.status("A")["gate_frames"] >= 100, "answers in the gate", 30)
         try:
@@ -133,7 +133,7 @@ def test_gate_full(name, way):
     most = gate + (CARD_RING_BYTES if way.sends_state else 0)
     with way.lab(name, pair={"gate-bytes": gate}) as pair:
         pair.start_protected()
-        conn = pair.client_connect(KV_PORT)
+        conn = pair.client.connect(KV_PORT)
         file = conn.makefile("r")
         port = conn.getsockname()[1]
         kv([f"SET n{i} v{i}" for i in range(20)], conn)
@@ -143,7 +143,7 @@ def test_gate_full(name, way):
         held = time.time_ns()
         # A guest that is let go on over a hundred requests answers as many as its ICMP socket has
         # room for (OutErrors in its /proc/net/snmp are the rest): those are not waited for long.
-        ping = pair.client_start("ping", "-q", "-n", "-s", "1400", "-i", "0.02", "-c", "150",
+        ping = pair.client.start("ping", "-q", "-n", "-s", "1400", "-i", "0.02", "-c", "150",
                                  "-W", "10", "10.7.0.2")
         pair.wait(lambda: pair.status("A")["gate_stalls"] > 0, "the gate to fill", 60)
         kv([f"GET n{i}" for i in range(20)], conn)

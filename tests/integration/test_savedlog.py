@@ -13,7 +13,7 @@ import pytest
 
 from harness import (ASAN_LOCKSTEP, LOCKSTEP, Loaded, TCG_1, check, equal, everyday, full, note,
                      paired, ways)
-from vmftlab.lab import READY
+from vmftlab.guest import READY
 from vmftlab.programs import built
 from vmftlab.load import GuestShell
 from vmftlab.net import run
@@ -57,7 +57,7 @@ def entries(path):
 
 
 def original_disk(pair):
-    return os.path.join(pair.image_dir, "disk.raw")
+    return pair.guest.disk_image
 
 
 def replay(pair, path, *options, disk=True):
@@ -146,7 +146,7 @@ def loaded_log(pair):
     path = pair.status("B")["save_log"]
     equal(path, the_file(pair), "the file status names")
     acked = [key for key, _ in loaded.load.writer.pairs()]
-    pair.kill_qemu("A")
+    pair.faults.kill_qemu("A")
     pair.wait_state("B", "alone")
     loaded.settle("after the kill")
     loaded.verify()
@@ -343,7 +343,7 @@ def test_savedlog_disk_full(name, way):
         paired(pair, "B", "state of B")
         said = [line for line in pair.side["B"].log_lines() if "is not saved any more" in line]
         equal(len(said), 1, "lines about it")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         GuestShell(pair).run("true")
         pair.side["B"].may_end = True
@@ -375,7 +375,7 @@ def test_savedlog_attach(name, way):
         pair.wait_following()
         first = pair.status("A")["log_head"]
         pair.wait(lambda: pair.status("B")["log_replayed"] > first, "the log to go on")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         path = the_file(pair)
         found = entries(path)

@@ -21,7 +21,7 @@ def one_failover(name, way, moment):
         load.start()
         load.wait_progress("before the kill")
         time.sleep(moment)
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         live = pair.status("B")["live_ns"]
         pair.wait(lambda: load.writer.acks()[-1] > live, "a write acknowledged by the survivor")

@@ -26,7 +26,7 @@ def falls_asleep(pair, name):
 
 
 def answers(pair):
-    return pair.client_run("ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", GUEST_IP,
+    return pair.client.run("ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", GUEST_IP,
                            check=False).returncode == 0
 
 
@@ -39,7 +39,7 @@ def sleeps(pair, name, when):
 
 def wakes(pair, name):
     for side in pair.side:
-        pair.step_clock(side, ALARM_S)
+        pair.faults.step_clock(side, ALARM_S)
     pair.wait(lambda: WOKE in pair.side[name].console(), f"its alarm to wake the guest at {name}")
     pair.wait(lambda: answers(pair), "the guest to answer")
     check(not pair.status(name)["guest_asleep"], "the guest is up and counts as asleep")
@@ -53,7 +53,7 @@ def test_sleeper(name, way):
     with way.lab(name, captures=False, own_clocks=True) as pair:
         pair.start_protected()
         falls_asleep(pair, "A")
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         sleeps(pair, "B", "after the failover")
 
@@ -65,6 +65,6 @@ def test_sleeper(name, way):
         wakes(pair, "B")
         pair.wait_following("B", "A")
         equal(pair.compare("B", "A")[1], "", "B and A after the guest woke up")
-        pair.kill_qemu("B")
+        pair.faults.kill_qemu("B")
         pair.wait_state("A", "alone")
         pair.wait(lambda: answers(pair), "the guest to answer at A")

@@ -103,7 +103,7 @@ def test_status(name, way):
         for side in pair.side.values():
             side.may_end = True
         killed = time.time()
-        pair.kill_host("B")
+        pair.faults.kill_host("B")
         pair.wait_state("A", "alone")
         alone = shown.must_be("A", ALONE, "because     ", "backup lost ", "peer        ",
                               "nothing protects this guest: start a backup")
@@ -134,7 +134,7 @@ def test_status(name, way):
         pair.wait(lambda: changes(told, backup)[-1:] and changes(told, backup)[-1][1] == "protected",
                   "the new backup to be followed")
 
-        pair.kill_qemu("A")
+        pair.faults.kill_qemu("A")
         pair.wait_state("B", "alone")
         live = shown.must_be("B", ALONE, "the guest went live here ")
         note(live)

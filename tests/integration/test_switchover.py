@@ -79,19 +79,19 @@ def test_switchover_refused(name, way):
         pair.wait(lambda: pair.status("A")["log_head"] > head, "the guest to go on")
 
         # Nobody could go on afterwards.
-        pair.hide_arbiter()
+        pair.faults.hide_arbiter()
         done = switchover(pair, "A")
         equal(done.returncode, 1, "exit code without an arbiter")
         check("not handed over: " in done.stderr, f"it says: {done.stderr}")
         paired(pair, "A", "state of A without an arbiter")
-        pair.return_arbiter()
+        pair.faults.return_arbiter()
 
         # The backup has all, is told to take over, and dies before the arbiter has answered it.
         pair.command("B", "hold-acks")
         pair.side["B"].may_end = True
-        asked = pair.client_start(built("vmft"), "switchover", pair.side["A"].control)
+        asked = pair.client.start(built("vmft"), "switchover", pair.side["A"].control)
         pair.wait_state("A", "handing-over")
-        pair.hide_arbiter()
+        pair.faults.hide_arbiter()
         pair.command("B", "release-acks")
         pair.wait_state("A", "handed-over")
         pair.wait_state("B", "arbitrating", "waiting-arbiter")
@@ -100,9 +100,9 @@ def test_switchover_refused(name, way):
             check(False, "a guest that was handed over can be let go on")
         except control.ControlError as error:
             check("handed over" in str(error), f"thaw: {error}")
-        pair.kill_host("B")
+        pair.faults.kill_host("B")
         pair.wait_state("A", "arbitrating", "waiting-arbiter")
-        pair.return_arbiter()
+        pair.faults.return_arbiter()
         pair.wait_state("A", "alone")
         equal(asked.wait(30), 1, "exit code when the backup dies")
         head = pair.status("A")["log_head"]

@@ -16,7 +16,7 @@ HTTP = f"{GUEST_IP}:80"
 
 def run_drill(pair, *words):
     """From where the guest's clients are: that is where the outage is to be seen."""
-    return pair.client_run(built("vmft"), "drill", "--yes", "--seconds", "1", "--probe", HTTP, *words,
+    return pair.client.run(built("vmft"), "drill", "--yes", "--seconds", "1", "--probe", HTTP, *words,
                            check=False, timeout=180)
 
 
@@ -54,7 +54,7 @@ def test_vmft_drill_waits(name):
     with lab(name, pair={"silence-ms": "60000", "stall-ms": "300000"}) as pair:
         loaded = Loaded(pair, network=False, disk=False).start()
         qemu = pair.status("A")["guest_pid"]
-        pair.stop_qemu("B")
+        pair.faults.stop_qemu("B")
         pair.wait_state("A", "lagging")
         begun = time.monotonic()
         done = run_drill(pair, "--wait", "1", pair.side["A"].control)
@@ -62,16 +62,16 @@ def test_vmft_drill_waits(name):
         check(time.monotonic() - begun >= 1, "the drill did not wait")
         check("has not caught up in the time given (--wait)" in done.stderr, done.stderr)
 
-        drill = pair.client_start(built("vmft"), "drill", "--yes", "--seconds", "6", "--probe", HTTP,
+        drill = pair.client.start(built("vmft"), "drill", "--yes", "--seconds", "6", "--probe", HTTP,
                                   pair.side["A"].control, stderr=subprocess.PIPE)
         said = drill.stderr.readline().decode()
         check(re.search("the backup lags by [0-9]+ ms; waiting up to 30 s", said), said)
         check(drill.poll() is None, "the drill ended while the backup lagged")
-        pair.cont_host("B")
+        pair.faults.cont_host("B")
         pair.wait_state("A", "protected")
         time.sleep(1)  # it probes for 6 s
         pair.side["B"].may_end = True
-        pair.kill_host("B")
+        pair.faults.kill_host("B")
         _, errors = drill.communicate(timeout=60)
         equal(drill.returncode, 1, f"exit status after the backup was lost ({errors.decode()})")
         check("not protected, a fault would cost it" in errors.decode(), errors.decode())

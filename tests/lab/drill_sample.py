@@ -11,7 +11,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
 
-from vmftlab import drillreport  # pylint: disable=wrong-import-position
+from vmftlab.drill import report as drillreport  # pylint: disable=wrong-import-position
 
 # kind, victim, outcome, evidence
 FAULTS = (

@@ -8,7 +8,7 @@ import unittest
 from xml.etree import ElementTree
 
 from drill_sample import SAMPLES, sample
-from vmftlab import drillchart, drillreport
+from vmftlab.drill import chart as drillchart, report as drillreport
 
 PAGE_MAX = 2 << 20
 VOID = {"meta"}

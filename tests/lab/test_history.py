@@ -16,7 +16,8 @@ from unittest import mock
 
 from vmftlab import bare_client, history, linear
 from vmftlab.history import Histories, longest_gap_ms
-from vmftlab.lab import ROOT, LabError
+from vmftlab.programs import ROOT
+from vmftlab.watch import LabError
 
 KV = os.path.join(ROOT, "build", "guest-tools", "vmft-kv")
 PATIENCE_S = 60
@@ -29,8 +30,9 @@ class Here:
 
     def __init__(self, port):
         self.port = port
+        self.client = self
 
-    def client_connect(self, _port, timeout=60):
+    def connect(self, _port, timeout=60):
         return socket.create_connection(("127.0.0.1", self.port), timeout)
 
 

@@ -6,7 +6,7 @@ import tempfile
 import unittest
 
 from vmftlab import wirecheck
-from vmftlab.lab import LabError
+from vmftlab.watch import LabError
 from vmftlab.outputrule import OutputRule, unstepped
 from vmftlab.pcap import Frame
 

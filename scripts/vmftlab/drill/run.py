@@ -1,255 +1,52 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What scripts/drill does: faults, one after the other, to a protected pair under load.
+"""A drill: faults, one after the other, to a protected pair under load.
 
-Each begins with both sides protecting each other and ends with it; in between it is looked at
-what happened, and whether that was right.
+Before each fault both sides protect each other, and after it they do so again. In between, the drill
+looks at what happened and whether it was right.
 """
 
-import argparse
 import datetime
 import os
 import platform
-import random
 import re
 import sys
-import threading
 import time
 
-from . import control, drillreport, faults, linear
-from .bare import BareWriter
-from .faults import FAILOVER, NOTHING, OTHER, WAITED, WENT_ON, ArbiterDownToo, FaultError
-from .history import Histories, longest_gap_ms
-from .lab import KVM, PAIRED, ROOT, SMP_MAX, Lab, LabError, has_kvm, tail
-from .load import Writer
-from .outputrule import OutputRule
-from .pcap import NEARLY_WHOLE, NEARLY_WHOLE_KIB, SETTLE_S, Capture
-from .story import ERRORS, EXIT_FAILED, EXIT_OK, IMAGES, PROTOCOL, guarded, nothing_left
+from ..faults import kinds as all_kinds
+from ..faults.arbiter import ArbiterDownToo
+from ..faults.fault import FAILOVER, NOTHING, OTHER, WAITED, WENT_ON, FaultError
+from ..lab import Lab
+from ..outputrule import OutputRule
+from ..programs import ROOT
+from ..story import ERRORS
+from ..watch import PAIRED, LabError, tail
+from . import report
+from .clients import Clients
+from .seen import Sampler, Wire
 
-ME = "scripts/drill"
 LOGS = os.path.join(ROOT, "build", "drill-logs")
 SILENCE_MS = 3000
-SAMPLE_S = 0.1
-# For what must come; how quickly it did is in the report.
+# How long the drill waits for what must come. How soon it came is in the report.
 PATIENCE_S = 60
 COMPARE_EACH = 20  # faults
-# As a service manager does with a backup that ends: docs/attach.md.
+# A service manager starts a backup that ends again in this way: docs/attach.md.
 STARTS, RESTART_S = 5, 1
 LIVE = ("alone", "attaching", "sealing", "shipping", *PAIRED)
 OVER = ("fenced", "ended")
 FINDINGS = re.compile(r"Sanitizer|runtime error:")
 
 
-# --- clients ----------------------------------------------------------------------
-
-
-class Clients:
-    """What the guest is asked meanwhile: writes that are read back in the end, and histories,
-    whose operations are judged in stretches. The search and what it needs stay small so."""
-
-    HISTORY = {"clients": 3, "keys": 6, "interval_ms": 60}
-
-    def __init__(self, lab, seed):
-        self.lab = lab
-        self.seed = seed
-        if lab.image == "bare":
-            self.writers = [BareWriter(lab, keys=200),
-                            BareWriter(lab, keys=100, first_key=1000, durable=True,
-                                       name="durable")]
-        else:
-            self.writers = [Writer(lab, PROTOCOL[lab.image], connections=2, interval_ms=40)]
-        self.began = self.ended = None
-        self.stretches = 0
-        self.judged = self.broken = 0  # operations; connections that were given up
-        self._past_acks, self._past_ops = [], []
-        self.history = None
-
-    def start(self):
-        self.began = time.monotonic_ns()
-        for writer in self.writers:
-            writer.start()
-        self._begin_stretch()
-
-    def _begin_stretch(self):
-        self.stretches += 1
-        self.history = Histories(self.lab, protocol=PROTOCOL.get(self.lab.image, "bare"),
-                                 seed=f"{self.seed} {self.stretches}", **self.HISTORY)
-        self.history.start()
-
-    def judge(self, go_on=True):
-        """Ends a stretch of the histories; problems, as text. Begins the next."""
-        history, self.history = self.history, None
-        if not history:
-            return []
-        history.stop()
-        self._past_acks += history.acks()
-        self._past_ops += history.latencies()
-        self.broken += history.broken
-        if go_on:
-            self._begin_stretch()
-        verdict = linear.check(history.ops())
-        self.judged += verdict.operations
-        return history.problems + ([] if verdict.linearizable else [str(verdict)])
-
-    def stop(self):
-        self.ended = time.monotonic_ns()
-        for writer in self.writers:
-            writer.stop()
-
-    def progress(self):
-        """Operations answered so far; an error if a client is gone."""
-        return (sum(writer.progress() for writer in self.writers) + len(self._past_acks)
-                + (self.history.progress() if self.history else 0))
-
-    def acks(self):
-        """When each was: CLOCK_MONOTONIC in ns, oldest first."""
-        return sorted([*(at for writer in self.writers for at in writer.acks()),
-                       *self._past_acks, *(self.history.acks() if self.history else ())])
-
-    def last_ack(self):
-        """By which each writer had an answer. Not each history: its connection may wait for the
-        next time TCP repeats what was lost, long after others are served."""
-        return min(writer.last_ack() for writer in self.writers)
-
-    def outage_ms(self, begin_ns, end_ns):
-        """The longest time without any answer that has a part in that interval."""
-        return longest_gap_ms([self.began, *self.acks(), self.ended or time.monotonic_ns()],
-                              begin_ns, end_ns)
-
-    def ops(self):
-        """Of the histories, oldest first."""
-        return self._past_ops
-
-    def lost(self):
-        """After stop(): (operations that were answered, those of them that are lost)."""
-        counted = [writer.verify() for writer in self.writers]
-        return (sum(len(writer.acks()) for writer in self.writers) + len(self._past_acks),
-                sum(lost for _, lost in counted))
-
-
-# --- looking on -------------------------------------------------------------------
-
-
-class Sampler:
-    """The status of both sides, ten times a second."""
-
-    def __init__(self, lab):
-        self.lab = lab
-        self.samples = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self):
-        self._thread.start()
-
-    def stop(self):
-        self._over.set()
-        self._thread.join(10)
-
-    def _run(self):
-        while not self._over.wait(SAMPLE_S):
-            self.samples.append({"at_ns": time.monotonic_ns(),
-                                 **{name: self._look(name) for name in "AB"}})
-
-    def _look(self, name):
-        try:
-            found = control.ask(self.lab.side[name].control, "status", SAMPLE_S)
-        except control.ControlError:
-            return None
-        return {key: found.get(key) for key in ("role", "state", "generation", "lag_ms",
-                                                "log_head")}
-
-
-class Wire:
-    """Captures of what leaves each host, and whether that side was entitled to it. rule: what is
-    told of all that is seen."""
-
-    def __init__(self, lab, live, rule):
-        self.lab = lab
-        self.rule = rule
-        # [host, from, to] of who may say something, CLOCK_MONOTONIC in ns; None: it still is.
-        self.entitled = [[live, 0, None]]
-        self.number = 0
-        self.since = 0  # time.time_ns(): from when on this turn's captures count
-        self.double_live = 0
-        self.frames = 0
-
-    def went_live(self, name, asked_ns, live_ns):
-        """It announces itself as it goes live, a moment before it says that it is; and not
-        before it asked the arbiter. Nobody else may say anything once it is."""
-        if self.entitled[-1][0] != name:
-            self.entitled[-1][2] = live_ns
-            self.entitled.append([name, asked_ns, None])
-
-    def turn(self):
-        """Begins new captures and looks at those there are. Returns problems."""
-        old = self.lab.capture
-        self.number += 1
-        self.lab.capture = {}
-        whole = {"snap": NEARLY_WHOLE, "buffer_kib": NEARLY_WHOLE_KIB}
-        # Digests are of whole frames. What is asked matters with epochs only.
-        wanted = ({"A": {}, "B": {}, "C": {"which": "ip"}} if self.rule.by_epochs else
-                  {"A": whole, "B": whole})
-        for name, options in wanted.items():
-            path = os.path.join(self.lab.dir, f"port{name}.{self.number}.pcap")
-            self.lab.capture[name] = Capture(self.lab.net.switch, f"port{name}", path, **options)
-            self.lab.processes.append(self.lab.capture[name].process)
-        for capture in self.lab.capture.values():
-            capture.wait_listening()
-        problems = self.look(old, time.time_ns())
-        # Who was live before is of no interest any more.
-        self.entitled = self.entitled[-1:]
-        return problems
-
-    def look(self, captures, until):
-        """Ends them; problems, as text. `until`, time.time_ns(): what is later is seen by others."""
-        offset = time.time_ns() - time.monotonic_ns()
-        problems = []
-        seen = {}
-        time.sleep(SETTLE_S if captures else 0)
-        for name, capture in captures.items():
-            frames = capture.read()
-            missed = capture.stop()
-            if missed:
-                problems.append(f"{missed} frames missed by the capture at {name}")
-            seen[name] = [frame for frame in frames if self.since <= frame.when < until]
-            if name == "C":
-                os.unlink(capture.path)
-                os.unlink(capture.errors)
-                continue
-            wrong = [frame.when - offset for frame in frames
-                     if not self._may(name, frame.when - offset)]
-            self.frames += len(frames)
-            self.double_live += len(wrong)
-            if wrong:
-                problems.append(f"double live: {len(wrong)} frames from {name} at "
-                                f"{wrong[0] / 1e6:.1f} ms and later; entitled were " +
-                                ", ".join(f"{host} {begin / 1e6:.1f} to "
-                                          f"{end / 1e6 if end else 0:.1f}"
-                                          for host, begin, end in self.entitled))
-            else:
-                os.unlink(capture.path)
-                os.unlink(capture.errors)
-        self.since = until
-        requests = seen.pop("C", [])
-        self.rule.saw(seen, requests)
-        return problems + self.rule.judge()
-
-    def _may(self, name, when):
-        return any(host == name and begin <= when and (end is None or when <= end)
-                   for host, begin, end in self.entitled)
-
-
-# --- the drill --------------------------------------------------------------------
-
-
 class Drill:
-    """A pair under load, and what was done to it. `result` is what the reports are made of."""
+    """A pair under load, and what was done to it. The reports are made from `result`.
+
+    `plan` is a list of (kind, target), `logs` a directory where the logs are kept if something is
+    wrong."""
 
     def __init__(self, options, plan, logs=LOGS, rule=OutputRule):
         self.options = options
-        self.logs = logs  # where they are kept if something is wrong
+        self.logs = logs
         self.plan = plan
-        kinds = [faults.KINDS[kind] for kind, _ in plan]
+        kinds = [all_kinds.KINDS[kind] for kind, _ in plan]
         self.lab = Lab(options.image, captures=False, accel=options.accel, smp=options.smp,
                        append="blk=1" if options.image == "bare" else "",
                        own_disks=any(kind.needs_disks for kind in kinds),
@@ -258,13 +55,13 @@ class Drill:
                        pair={"silence-ms": str(options.silence_ms), "on-stop": "hand-over",
                              **({} if options.strategy == "auto"
                                 else {"strategy": options.strategy})})
-        # One that is stopped would be waited for, time and again.
+        # A stopped monitor does not answer; the drill must not wait for it again and again.
         self.lab.answer_s = 1
         self.live = "A"
         self.clients = self.sampler = self.wire = self.rule = None
         self.make_rule = rule
         self.linearizable = None  # None until a history was judged
-        self.problems = []  # of no single fault
+        self.problems = []  # those that belong to no single fault
         self.undetected = self.compared = self.restarts = 0
         self.answered, self.lost = 0, None
         self.findings = []
@@ -278,7 +75,7 @@ class Drill:
     # -- from the beginning to the end
 
     def run(self):
-        """The lab is open. Whatever happens, the result is whole afterwards."""
+        """Runs the whole drill in an open lab. The result is complete afterwards, whatever happens."""
         begin = time.monotonic()
         try:
             self.begin()
@@ -317,12 +114,12 @@ class Drill:
                 self.judge_histories()
 
     def one(self, kind, target):
-        """One fault, until the guest is protected again. Returns its record."""
+        """Does one fault, until the guest is protected again. Returns its record."""
         record = {"kind": kind, "victim": target, "at_ns": time.monotonic_ns(), "until_ns": 0,
                   "verified": "", "expected": "", "outcome": NOTHING, "outage_ms": None, "seconds": 0.0,
                   "protected_again_ms": None, "problems": []}
         self.result["faults"].append(record)
-        fault = faults.KINDS[kind](self.lab, self.live, target)
+        fault = all_kinds.KINDS[kind](self.lab, self.live, target)
         record["victim"], record["expected"] = fault.victim, " or ".join(fault.expected())
         begin = time.monotonic()
         try:
@@ -340,22 +137,24 @@ class Drill:
         return record
 
     def pair_began(self):
-        """Both sides protect: what the primary says from now on has to be held first."""
+        """Both sides protect. From now on the backup must hold the log of each output first."""
         status = self.lab.status(self.live)
         self.rule.began(status, self.live, self.lab.status(OTHER[self.live])["save_log"],
                         time.time_ns())
 
     def pair_ended(self, when_ns, fault=None):
-        """CLOCK_MONOTONIC in ns, and what ended it. None: nobody has seen to the end of the log."""
+        """Ends the pair at when_ns (CLOCK_MONOTONIC). `fault` is what ended it; None: the log may lack
+        its end."""
         pair = self.rule.current()
         if pair:
             self.rule.ended(when_ns + time.time_ns() - time.monotonic_ns(), fault is None or
                             (fault.kills_monitor and fault.host == OTHER[pair.primary]))
 
     def asked_since(self, status):
-        """When the primary of the pair there is now asked the arbiter whether it may go on without
-        its backup, in ns. Until it has the answer nothing gets out; that it has it stands in its
-        journal a moment after its gate is open."""
+        """When the primary asked the arbiter whether it may go on without its backup, in ns.
+
+        No output leaves until it has the answer. Its journal has the answer a moment after its gate
+        opened, so the time of the question is used."""
         pair = self.rule.current()
         asked = None
         for event in status["events"]:
@@ -392,7 +191,7 @@ class Drill:
         self.after(fault, record, before)
 
     def watch(self, fault, generation):
-        """Until somebody went on, or the fault's time is over; returns the outcome."""
+        """Waits until one side went on, or the fault's time is over; returns the outcome."""
         if fault.hold_s == 0:
             return self.settle(fault, generation)
         end = time.monotonic() + fault.hold_s
@@ -407,7 +206,7 @@ class Drill:
                              PATIENCE_S)
 
     def outcome(self, fault, generation):
-        """What has come of it by now, or None. Says so to the capture's check."""
+        """The outcome so far, or None. Tells it to the check of the captures."""
         other = OTHER[self.live]
         status = {name: self.lab.peek(name) for name in (self.live, other)}
         new, old = status[other], status[self.live]
@@ -431,7 +230,7 @@ class Drill:
         self.live = name
 
     def still_protected(self, fault, generation):
-        """Nothing may have changed, and does not once the fault is over."""
+        """Checks that the fault has changed nothing, and that nothing changes after its end."""
         self.moves(f"after {fault.kind}")
         for name in "AB":
             status = self.lab.status(name)
@@ -441,7 +240,7 @@ class Drill:
                                  f"{status['generation']} instead of protected, {generation}")
 
     def after(self, fault, record, before):
-        """From one side having gone on to the guest being protected again."""
+        """After one side went on: until the guest is protected again."""
         if record["outcome"] == NOTHING:
             self.measure(record)
             return
@@ -458,14 +257,14 @@ class Drill:
         record["outage_ms"] = self.clients.outage_ms(record["at_ns"], record["until_ns"])
 
     def loser_is_over(self, name):
-        """A side that is not live and still has a monitor knows that it is not."""
+        """Waits until the side that is not live has no monitor, or a monitor that knows it."""
         def over():
             state = self.lab.state(name)
             return state is None or state in OVER
         self.lab.wait(over, f"{name}, which is not live, to end or be fenced", 20)
 
     def protect(self):
-        """The host that is free offers itself, as its service manager would have it do."""
+        """Starts a backup on the free host, again and again, as its service manager does."""
         live, other = self.live, OTHER[self.live]
         for attempt in range(STARTS):
             if attempt:
@@ -480,9 +279,9 @@ class Drill:
                        f"{tail(self.lab.side[other].log())}")
 
     def offer(self, live, other):
-        """One start of a backup; whether it came to protect the guest. Restart=always: it may end
-        because an attach failed half-way, or its address is not free yet (what a monitor listened
-        with is closed by the kernel a moment after it ended)."""
+        """Starts a backup once; returns whether it came to protect the guest. It may end, because an
+        attach failed half-way, or because its address is not free yet: the kernel closes the socket
+        of a monitor a moment after the monitor ended. So protect() starts it again."""
         side = self.lab.side[other]
         side.role = "backup"
         self.lab.end_side(other)
@@ -505,19 +304,19 @@ class Drill:
         return False
 
     def recover(self, fault, record):
-        """After a problem: heals, and tries to be protected again, so that others can be found."""
+        """After a problem: heals the fault and protects the guest again, so that the drill can go on."""
         try:
             fault.end()
             for side in self.lab.side.values():
-                side.may_end = True  # what has ended is known
+                side.may_end = True  # the drill knows by now which side has ended
             if self.is_protected() and self.guest_answers():
                 return
             self.pair_ended(record["at_ns"])
-            # Whoever asks the arbiter at the moment may be live soon; it may be the last copy.
+            # A side that asks the arbiter now may be live soon, and may have the last copy.
             live = self.wait_live(PATIENCE_S // 2)
             if live is None or not self.guest_answers():
-                # A guest that is stuck: its host is switched off, the backup takes over.
-                self.lab.kill_host(live or self.live)
+                # The guest is stuck. Its host is killed, so that the backup takes over.
+                self.lab.faults.kill_host(live or self.live)
                 live = self.wait_live(PATIENCE_S)
             if live is None:
                 raise LabError(f"no side is live: {self.lab.describe()}")
@@ -552,21 +351,21 @@ class Drill:
         return None
 
     def wait_live(self, seconds):
-        """Which side is live without a backup; None if in that time none is."""
+        """The side that is live without a backup; None if there is none within that time."""
         end = time.monotonic() + seconds
         while not (live := self.find_live()) and time.monotonic() < end:
             time.sleep(0.1)
         return live
 
     def moves(self, what, timeout=PATIENCE_S):
-        """Until requests that were sent from now on are answered."""
+        """Waits until requests that were sent from now on are answered."""
         now = time.monotonic_ns()
         before = self.clients.progress()
         self.lab.wait(lambda: self.clients.progress() > before + 2 and
                       self.clients.last_ack() > now, f"clients to be answered {what}", timeout)
 
     def compare(self):
-        """Memory and disks of both sides at one log position."""
+        """Compares memory and disks of both sides at one log position."""
         if not self.is_protected():
             return
         said = self.said_diverged()
@@ -606,7 +405,8 @@ class Drill:
         self.clients.stop()
 
     def read_back(self):
-        """Without its backup: with it each answer would wait for an epoch's end, for minutes."""
+        """Reads all writes back after the backup has ended. With a backup each answer would wait for
+        the end of an epoch, which takes minutes in all."""
         if self.is_protected():
             self.lab.end_side(OTHER[self.live])
             self.lab.wait_state(self.live, "alone", "attaching", timeout=PATIENCE_S)
@@ -615,7 +415,7 @@ class Drill:
             self.problems.append(f"{self.lost} acknowledged writes are lost")
 
     def finish_wire(self):
-        """While there is a backup whose log can be read; it may write yet what it holds."""
+        """Must run while the backup's log can be read; the backup may still write what it holds."""
         self.pair_ended(time.monotonic_ns())
         self.problems += self.wire.turn()
         if self.clients.judged and not self.rule.checked:
@@ -645,7 +445,7 @@ class Drill:
             "compared": self.compared, "restarts": self.restarts,
             "sanitizer_findings": len(self.findings)}
         self.result["totals"] = totals
-        drillreport.summarize(self.result)
+        report.summarize(self.result)
         good = (not self.problems and not any(fault["problems"] for fault in done)
                 and len(done) == len(self.plan) and self.lost == 0
                 and not totals["double_live"] and not self.undetected
@@ -655,7 +455,7 @@ class Drill:
             self.lab.keep_logs(self.logs)
 
     def tell(self, number):
-        """What came of the last one."""
+        """Prints the outcome of the last fault."""
         record = self.result["faults"][-1]
         say(f"{number:>3}/{len(self.plan)} {self.line(self.plan[number - 1][1], record)}")
         for text in record["problems"]:
@@ -674,7 +474,7 @@ class Drill:
 
 
 def machine():
-    """One line: processors, memory, kernel."""
+    """This machine in one line: processors, memory, kernel."""
     model = next((line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo")
                   if line.startswith("model name")), "unknown processor")
     memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo")
@@ -690,101 +490,3 @@ def _lines(path):
 
 def say(text):
     print(f"  {text}", file=sys.stderr, flush=True)
-
-
-# --- the program ------------------------------------------------------------------
-
-
-def parse_arguments(words):
-    parser = argparse.ArgumentParser(
-        prog=ME, description="Does faults to a protected guest under load, shows that each "
-                             "happened, and what came of it. Without --fault or --soak: each kind "
-                             "once.")
-    parser.add_argument("--list", action="store_true", help="name the kinds of faults and stop")
-    parser.add_argument("--fault", metavar="LIST",
-                        help="KIND or KIND:primary, KIND:backup; several with commas")
-    parser.add_argument("--soak", type=int, metavar="N", help="N faults at random")
-    parser.add_argument("--without", metavar="LIST", default="",
-                        help="kinds of faults that neither --soak nor the default has")
-    parser.add_argument("--seed", type=int, help="of the random ones; the same seed gives the "
-                                                 "same faults")
-    parser.add_argument("--image", choices=IMAGES, help="the guest, default tiny; bare with kvm")
-    parser.add_argument("--strategy", choices=("auto", "lockstep", "checkpoint"), default="auto")
-    parser.add_argument("--accel", choices=("tcg", "kvm"), default="tcg")
-    parser.add_argument("--smp", type=int, choices=range(1, SMP_MAX + 1), default=1, metavar="N",
-                        help="processors of the guest, default 1")
-    parser.add_argument("--silence-ms", type=int, default=SILENCE_MS, metavar="MS",
-                        help=f"as in the pair file, default {SILENCE_MS}")
-    parser.add_argument("--json", metavar="FILE", help="write the result there as JSON")
-    parser.add_argument("--html", metavar="FILE", help="write the report there as one page")
-    parser.add_argument("--keep-going", action="store_true",
-                        help="go on to the next fault after a problem")
-    # For the shell script, which would not install packages for a mistyped option.
-    parser.add_argument("--usage-only", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args(words)
-    options.image = options.image or ("bare" if options.accel == "kvm" else "tiny")
-    options.seed = options.seed if options.seed is not None else random.randrange(1 << 31)
-    if options.fault and options.soak:
-        parser.error("--fault and --soak: one of the two")
-    if options.soak is not None and options.soak < 1:
-        parser.error("--soak: 1 or more")
-    if options.accel == "kvm" and not options.usage_only and not options.list and not has_kvm():
-        parser.error(f"--accel kvm: cannot run here: no {KVM}")
-    try:
-        if options.fault:
-            faults.parse_list(options.fault, None if options.usage_only else options)
-        without = faults.kinds_in(options.without)
-        if not options.fault and not set(faults.KINDS) - set(without):
-            raise ValueError("--without: nothing is left")
-    except ValueError as error:
-        parser.error(str(error))
-    return options
-
-
-def plan_of(options):
-    if options.fault:
-        return faults.parse_list(options.fault, options)
-    kinds = faults.available(options, faults.kinds_in(options.without))
-    if options.soak:
-        return faults.drawn(options.soak, random.Random(options.seed), kinds)
-    return faults.every(kinds)
-
-
-def list_kinds(options):
-    for kind, fault in faults.KINDS.items():
-        why = fault.why_not(options)
-        print(f"{kind:<26} {'|'.join(fault.targets):<15} {fault.text}" +
-              (f" [not available: {why}]" if why else ""))
-    return EXIT_OK
-
-
-def drill(options):
-    made = Drill(options, plan_of(options))
-    say(f"{len(made.plan)} faults, seed {options.seed}, {options.image} guest, strategy "
-        f"{options.strategy}, {options.accel}, {options.smp} processors")
-    with made.lab:
-        made.run()
-    report(made.result, options)
-    clean = nothing_left(ME, made.lab)
-    return EXIT_OK if made.result["ok"] and clean else EXIT_FAILED
-
-
-def report(result, options):
-    print(drillreport.table(result))
-    for path, made in ((options.json, drillreport.json), (options.html, drillreport.html)):
-        if path:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(made(result))
-
-
-def main(words):
-    options = parse_arguments(words)
-    if options.usage_only:
-        return EXIT_OK
-    if options.list:
-        return list_kinds(options)
-    return guarded(ME, lambda: drill(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -4,8 +4,8 @@
 import json as _json
 import math
 
-from .drillchart import (GUTTER, KINDS, PATTERNS, Chart, escape, legend_swatch, ms_text, origin,
-                         seconds_text)
+from .chart import (GUTTER, KINDS, PATTERNS, Chart, escape, legend_swatch, ms_text, origin,
+                    seconds_text)
 
 OUTCOMES = ("failover", "went-on", "waited", "nothing")
 PRINTED = 1000  # units of the time line that a row of a printed page has

@@ -16,6 +16,7 @@ from vmftlab.lab import Lab
 from vmftlab.programs import ROOT
 from vmftlab.load import Workload, Writer
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 LOGS = os.path.join(ROOT, "build", "test-logs")
 
 
@@ -239,6 +240,11 @@ def one_line(side, pattern_text):
     equal(len(lines), 1, f"lines said ({lines})")
     check(re.search(pattern_text, lines[0]),
           f"the line does not say /{pattern_text}/: {lines[0]}")
+
+
+def with_taps(*taps):
+    """Shell for start_side(inside=): vmft-qemu gets these taps as open descriptors (tapfds.py)."""
+    return f'set -- {sys.executable} {HERE}/tapfds.py {" ".join(taps)} -- "$@"'
 
 
 def note(text):

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """tapfds.py FD=WHAT ... -- COMMAND: runs a command with taps open as those descriptors.
 
-WHAT is the name of a tap that is there, or the path of a macvtap's character device.
+WHAT is the name of a tap that exists, or the path of a macvtap's character device. "NAME,plain"
+opens the tap without IFF_VNET_HDR: its frames have no virtio header.
 """
 
 import fcntl
@@ -18,9 +19,10 @@ FDS_MAX = 4096
 def open_tap(what):
     if what.startswith("/"):
         return os.open(what, os.O_RDWR)
+    name, plain, _ = what.partition(",plain")
+    flags = IFF_TAP | IFF_NO_PI | (0 if plain else IFF_VNET_HDR)
     fd = os.open("/dev/net/tun", os.O_RDWR)
-    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", what.encode(),
-                                           IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
     return fd
 
 

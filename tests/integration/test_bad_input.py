@@ -13,12 +13,11 @@ import shutil
 import signal
 import socket
 import struct
-import sys
 import threading
 import time
 
 from harness import (ASAN_LOCKSTEP, BOTH, LOCKSTEP, check, equal, everyday, full, lab, note,
-                     one_line, paired, ways)
+                     one_line, paired, ways, with_taps)
 from vmftlab.programs import built
 from vmftlab.load import Writer
 from vmftlab.net import CHANNEL_IP, CHANNEL_PORT, run, tcp_connect, tcp_socket
@@ -181,10 +180,6 @@ def test_different_memory(name):
     refuses_peer(name, lambda pair: pair.qemu_args("A", memory=192), r"machine")
 
 
-PLAIN_TAP = f'set -- {sys.executable} {os.path.dirname(os.path.abspath(__file__))}/plaintap.py ' \
-            f'9 tap0 "$@"'
-
-
 @everyday("two kinds of tap make no pair")
 def test_different_taps(name):
     """What QEMU offers its guest depends on the tap: a side whose tap can do less could not load
@@ -195,7 +190,8 @@ def test_different_taps(name):
         pair.start_side("B")
         pair.wait(lambda: pair.state("B"), "the backup's monitor")
         for tap, inside, pattern in (
-                ("tap,id=n0,fd=9", PLAIN_TAP, "vnet_hdr is off at the primary, on at the backup"),
+                ("tap,id=n0,fd=9", with_taps("9=tap0,plain"),
+                 "vnet_hdr is off at the primary, on at the backup"),
                 ("tap,id=n0,ifname=tap0,script=no,downscript=no,vnet_hdr=off", None,
                  "vnet_hdr is off at the primary, on at the backup"),
                 (None, "ip link set tap0 mtu 1400", "MTU 1400 at the primary, 1500 at the backup"),

@@ -16,7 +16,7 @@ import pytest
 from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, CHECKPOINT, LOCKSTEP, captures_whole,
                      check, clock_reading, equal, everyday, full, note, paired, silent, ways,
                      writer_to)
-from test_attach import goes_on, lead_to, start_held
+from attaching import goes_on, lead_to, start_held
 from vmftlab.guest import READY
 from vmftlab.load import GuestShell, Pings
 

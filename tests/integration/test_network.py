@@ -3,16 +3,13 @@
 
 import os
 import socket
-import sys
 import threading
 import time
 
-from harness import BOTH, LOCKSTEP, check, equal, everyday, note, ways
+from harness import BOTH, LOCKSTEP, check, equal, everyday, note, ways, with_taps
 from vmftlab.load import GuestShell
 from vmftlab.net import (CLIENT_IP, GUEST_IP, GUEST_MAC, _ip, in_namespace, run)
 from vmftlab.pcap import RARP, Capture
-
-HERE = os.path.dirname(os.path.abspath(__file__))
 
 MAC1, IP1, CLIENT_IP1 = "52:54:00:12:34:66", "10.8.0.2", "10.8.0.1"
 ARP = 0x0806
@@ -56,8 +53,7 @@ def hand_over(pair, name, node):
     pair.edit[name] = lambda args: [
         f"tap,id=n0,fd={fd0}" if arg.startswith("tap,id=n0") else arg for arg in args
     ] + ["-netdev", f"tap,id=n1,fd={fd1}", "-device", f"virtio-net-pci,netdev=n1,mac={MAC1}"]
-    pair.inside[name] = (f'set -- {sys.executable} {HERE}/tapfds.py {fd0}=tap0 {fd1}={node} '
-                         f'-- "$@"')
+    pair.inside[name] = with_taps(f"{fd0}=tap0", f"{fd1}={node}")
 
 
 def everything(pair, ns, port, name):

@@ -140,6 +140,13 @@ def read_results(path):
     return {record["name"]: record for record in records}
 
 
+def drop_half_line(path):
+    """A run that was killed may have left half a record at the end: that test runs again."""
+    if path and os.path.exists(path):
+        with open(path, "r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
 # -- while a test runs
 
 @pytest.fixture(autouse=True)
@@ -195,6 +202,7 @@ class Reporter:
         self.ends = {}  # of tests that are not over: outcome and why
         self.seconds = {}
         self.results = config.getoption("--results")
+        drop_half_line(self.results)
         for record in read_results(self.results).values():
             self._count(record["name"], record["outcome"], record["why"])
 
@@ -210,6 +218,10 @@ class Reporter:
     def pytest_runtest_logreport(self, report):
         known = dict(report.user_properties).get("vmft")
         if not known:
+            # xdist reports a test whose process ended without what the test had told of itself. It
+            # is counted, but not recorded: a run that is continued does it again.
+            if report.failed:
+                self._lost(report.nodeid, "its process ended")
             return
         name = known["name"]
         self.seconds[name] = self.seconds.get(name, 0) + report.duration
@@ -232,6 +244,24 @@ class Reporter:
                     "cannot run here": f"note {name}: cannot run here: {why}"}[outcome])
         self._count(name, outcome, why)
         self._record(known, outcome, why)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self._lost(report.nodeid, "cannot be collected")
+
+    def _lost(self, name, why):
+        if name not in self.failures:
+            self._line(f"FAIL {name}: {why}")
+            self._count(name, "failed", why)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session, exitstatus):
+        """The exit status also says what the earlier part of a continued run found; of that, pytest
+        knows nothing."""
+        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) and self.results:
+            session.exitstatus = (pytest.ExitCode.TESTS_FAILED if self.failures else
+                                  pytest.ExitCode.OK if self.passed else exitstatus)
 
     def _line(self, text):
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")

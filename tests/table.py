@@ -27,14 +27,17 @@ def main():
     results, table = sys.argv[1:]
     with open(results, encoding="utf-8") as file:
         records = {record["name"]: record for record in map(json.loads, file)}
+    if not records:
+        sys.exit(f"{results}: no results")
     outcomes = [record["outcome"] for record in records.values()]
     text = HEAD.format(date=time.strftime("%Y-%m-%d"), processors=processors(),
                        passed=outcomes.count("passed"), failed=outcomes.count("failed"),
                        cannot=outcomes.count("cannot run here"),
                        hours=sum(record["seconds"] for record in records.values()) / 3600)
     for name, record in sorted(records.items()):
-        text += (f"| `{name}` | {record['suite']} | {record['outcome']} | {record['seconds']} | "
-                 f"{record['reason']} |\n")
+        outcome = f"{record['outcome']}: {record['why']}" if record["why"] else record["outcome"]
+        cells = (f"`{name}`", record["suite"], outcome, str(record["seconds"]), record["reason"])
+        text += f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n"
     with open(table, "w", encoding="utf-8") as file:
         file.write(text)
 

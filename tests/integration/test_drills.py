@@ -12,8 +12,8 @@ import types
 import pytest
 
 import harness
-from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, CHECKPOINT, KVM_2, check, equal,
-                     everyday, full, note, ways)
+from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, CHECKPOINT, KVM_2, TCG_1, check,
+                     equal, everyday, full, note, ways)
 from vmftlab import outputrule
 from vmftlab.drill.run import SILENCE_MS, Drill
 from vmftlab.faults import kinds as all_kinds
@@ -22,15 +22,15 @@ from vmftlab.faults.processes import KillQemu
 from vmftlab.guest import has_kvm
 
 SEED = int(os.environ.get("VMFT_SEED", "1"))
-# Faults of a soak. Two processors by checkpoints take the machine's whole time.
+# Faults of a soak. A guest with two processors and checkpoints takes all of the machine's time.
 SOAK = {strategy: int(os.environ.get("VMFT_SOAK", count))
         for strategy, count in (("lockstep", "100"), ("checkpoint", "30"))}
-# Fewer frames that were compared are too few to say anything.
+# The output rule was under test only if at least so many frames were compared.
 OUTPUT_LEAST = 20
-# Long after each answer, so that no epoch is in time for it.
+# So long after each answer that no epoch is in time for it.
 LATE_NS = 600 * 10**9
 
-# What is under test together. A kind in none of them fails every-kind.
+# The kinds that share a lab. A kind that is in no group fails drill-every-kind.
 GROUPS = {
     "processes": ("kill-qemu", "kill-monitor", "power-off", "memory-pressure", "sigterm"),
     "stops": ("stop-host", "stop-qemu", "stop-monitor"),
@@ -44,7 +44,7 @@ GROUPS = {
 
 
 def options_for(way, seed=None):
-    """What scripts/drill would have been told."""
+    """The options that scripts/drill would get for this."""
     given = way.options
     return types.SimpleNamespace(image=given.get("image", "tiny"), strategy=way.strategy,
                                  accel=given.get("accel", "tcg"), smp=given.get("smp", 1),
@@ -52,7 +52,7 @@ def options_for(way, seed=None):
 
 
 def done(name, way, plan, seed=None, rule=outputrule.OutputRule):
-    """Does them; the result as scripts/drill would write it."""
+    """Does the faults of the plan; returns the result that scripts/drill would write."""
     if way.options.get("accel") == "kvm" and not has_kvm():
         pytest.skip("no /dev/kvm")
     made = Drill(options_for(way, seed), plan, os.path.join(harness.LOGS, name), rule)
@@ -105,7 +105,7 @@ def test_drill(name, way, group):
 
 @everyday("no kind of fault is forgotten by the drills")
 def test_drill_every_kind():
-    """None was forgotten above."""
+    """GROUPS has every kind of fault."""
     equal(sorted(kind for kinds in GROUPS.values() for kind in kinds), sorted(all_kinds.KINDS),
           "kinds of faults that are under test")
 
@@ -116,7 +116,7 @@ def test_drill_every_kind():
 def test_drill_of_some(name, way):
     """On the bare guest, which finds damage to its memory and clocks by itself."""
     plan = all_kinds.parse_list("kill-qemu,power-off:primary,stop-host:primary,channel-cut,"
-                             "channel-loss,clock-step,kill-monitor:backup")
+                                "channel-loss,clock-step,kill-monitor:backup")
     good(done(name, way, plan), plan)
 
 
@@ -148,7 +148,7 @@ class NotKilled(KillQemu):
 
 
 class KilledButHarmless(KillQemu):
-    """What comes of it is not what is expected."""
+    """Its outcome is not the one that it names as right."""
     kind = "killed-but-harmless"
     may = {"primary": (NOTHING,)}
 
@@ -156,13 +156,13 @@ class KilledButHarmless(KillQemu):
 @everyday("the judges find a fault that did not happen")
 @pytest.mark.timeout(400)
 def test_drill_finds_out(name):
-    """A fault that did not happen, and an outcome that is not right, are found out; and the
-    drill is protected again after each."""
+    """The drill finds a fault that did not happen and an outcome that is not right, and protects
+    the guest again after each."""
     plan = [("not-killed", "primary"), ("killed-but-harmless", "primary"), ("kill-qemu", "primary")]
     made = (NotKilled, KilledButHarmless)
     all_kinds.KINDS.update((fault.kind, fault) for fault in made)
     try:
-        result = done(name, BOTH[0], plan)
+        result = done(name, TCG_1, plan)
     finally:
         for fault in made:
             del all_kinds.KINDS[fault.kind]
@@ -179,7 +179,7 @@ def test_drill_finds_out(name):
 @ways(*BOTH)
 @pytest.mark.timeout(300)
 def test_drill_finds_early_output(name, way):
-    """Had the backup held things later than it did, the drill would say so of real frames."""
+    """If the backup had held its log later than it did, the drill would report it for real frames."""
     plan = [("kill-qemu", "primary")]
 
     def late_outputs(path):

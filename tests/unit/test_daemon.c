@@ -14,6 +14,7 @@
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/iface-setup.h"
 #include "monitor/daemon/arbiter/arbiter.h"
+#include "monitor/daemon/hub/frames.h"
 #include "monitor/daemon/hub/handover.h"
 #include "monitor/daemon/hub/stop.h"
 #include "monitor/daemon/lockstep/lag-watch.h"
@@ -143,6 +144,37 @@ static void test_throttle(void)
 	CU_ASSERT_EQUAL(vmft_throttle_permille(150, 300), 0);
 	CU_ASSERT_EQUAL(vmft_throttle_permille(375, 300), 450);
 	CU_ASSERT_EQUAL(vmft_throttle_permille(UINT64_MAX, 60000), VMFT_THROTTLE_MAX_PERMILLE);
+}
+
+/* A primary that has handed over sends heartbeats until it hears that the backup is live. */
+static void test_frame_age(void)
+{
+	static const uint8_t took_over = VMFT_BYE_TOOK_OVER;
+	struct vmft_core core = {.state = VMFT_STATE_GOING_LIVE,
+				 .generation = 2,
+				 .side = VMFT_SIDE_BACKUP,
+				 .handed = true};
+	struct vmft_frame_info frame = {.type = VMFT_FRAME_HEARTBEAT, .generation = 1};
+
+	CU_ASSERT_EQUAL(vmft_frames_age(&core, &frame), VMFT_FRAME_IS_LATE);
+	frame.generation = 2;
+	CU_ASSERT_EQUAL(vmft_frames_age(&core, &frame), VMFT_FRAME_IS_NEW);
+	frame.generation = 3;
+	CU_ASSERT_EQUAL(vmft_frames_age(&core, &frame), VMFT_FRAME_IS_ALIEN);
+	/* Without a hand-over, a primary that still sends has lost. */
+	frame.generation = 1;
+	core.handed = false;
+	CU_ASSERT_EQUAL(vmft_frames_age(&core, &frame), VMFT_FRAME_IS_ALIEN);
+	core.state = VMFT_STATE_PROTECTED;
+	CU_ASSERT_EQUAL(vmft_frames_age(&core, &frame), VMFT_FRAME_IS_ALIEN);
+	/* What the primary hears from the backup that is live. */
+	core = (struct vmft_core){
+	    .state = VMFT_STATE_HANDED_OVER, .generation = 1, .side = VMFT_SIDE_PRIMARY};
+	frame = (struct vmft_frame_info){
+	    .type = VMFT_FRAME_BYE, .generation = 2, .length = 1, .payload = &took_over};
+	CU_ASSERT_EQUAL(vmft_frames_age(&core, &frame), VMFT_FRAME_IS_NEW);
+	frame.generation = 1;
+	CU_ASSERT_EQUAL(vmft_frames_age(&core, &frame), VMFT_FRAME_IS_ALIEN);
 }
 
 static void test_handover_near(void)
@@ -409,11 +441,12 @@ int vmft_suite_lag(void)
 	if (!suite || !CU_ADD_TEST(suite, test_lag) ||
 	    !CU_ADD_TEST(suite, test_lag_of_the_moment) || !CU_ADD_TEST(suite, test_lag_long) ||
 	    !CU_ADD_TEST(suite, test_stop) || !CU_ADD_TEST(suite, test_handover_near) ||
-	    !CU_ADD_TEST(suite, test_throttle) || !CU_ADD_TEST(suite, test_lagging) ||
-	    !CU_ADD_TEST(suite, test_lags_too_long) || !CU_ADD_TEST(suite, test_lag_retry) ||
-	    !CU_ADD_TEST(suite, test_stall) || !CU_ADD_TEST(suite, test_stall_long_run) ||
-	    !CU_ADD_TEST(suite, test_stall_lags) || !CU_ADD_TEST(suite, test_stall_unseen) ||
-	    !CU_ADD_TEST(suite, test_stall_over) || !CU_ADD_TEST(suite, test_stall_attached))
+	    !CU_ADD_TEST(suite, test_frame_age) || !CU_ADD_TEST(suite, test_throttle) ||
+	    !CU_ADD_TEST(suite, test_lagging) || !CU_ADD_TEST(suite, test_lags_too_long) ||
+	    !CU_ADD_TEST(suite, test_lag_retry) || !CU_ADD_TEST(suite, test_stall) ||
+	    !CU_ADD_TEST(suite, test_stall_long_run) || !CU_ADD_TEST(suite, test_stall_lags) ||
+	    !CU_ADD_TEST(suite, test_stall_unseen) || !CU_ADD_TEST(suite, test_stall_over) ||
+	    !CU_ADD_TEST(suite, test_stall_attached))
 		return -1;
 	return 0;
 }

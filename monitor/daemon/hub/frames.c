@@ -108,12 +108,24 @@ static bool is_handover(const struct vmft_frame_info *frame)
 		frame->payload[0] == VMFT_BYE_TOOK_OVER);
 }
 
-/* "The guest is live here" is the one frame that comes from the generation after the pair's. */
-static bool is_of_this_pair(const struct vmft_monitor *m, const struct vmft_frame_info *frame)
+/*
+ * "The guest is live here" is the only frame that comes from the generation after the pair's.
+ *
+ * A backup has the next generation as soon as the arbiter has answered, and says that it is live
+ * only after its agent has answered. Until the primary hears that, it sends heartbeats in the
+ * generation of the pair.
+ */
+enum vmft_frame_age vmft_frames_age(const struct vmft_core *core,
+				    const struct vmft_frame_info *frame)
 {
 	const bool took_over = is_handover(frame) && frame->payload[0] == VMFT_BYE_TOOK_OVER;
 
-	return frame->generation == m->core.generation + took_over;
+	if (frame->generation == core->generation + took_over)
+		return VMFT_FRAME_IS_NEW;
+	if (core->handed && core->state == VMFT_STATE_GOING_LIVE &&
+	    frame->generation + 1 == core->generation)
+		return VMFT_FRAME_IS_LATE;
+	return VMFT_FRAME_IS_ALIEN;
 }
 
 /* Each of the two comes from one side, in one state. */
@@ -305,8 +317,14 @@ int vmft_frames_got(struct vmft_monitor *m, const struct vmft_frame_info *frame)
 {
 	if (frame->type == VMFT_FRAME_REFUSE)
 		return got_refusal(m, frame);
-	if (!is_of_this_pair(m, frame))
+	switch (vmft_frames_age(&m->core, frame)) {
+	case VMFT_FRAME_IS_NEW:
+		break;
+	case VMFT_FRAME_IS_LATE:
+		return 0;
+	case VMFT_FRAME_IS_ALIEN:
 		return -EBADMSG;
+	}
 	/* The primary's first frame says that it has accepted this side, too: core.h, PEER_READY.
 	 */
 	if (!vmft_monitor_is_primary(m) && m->peer.channel.stage == VMFT_PEER_HELLO)

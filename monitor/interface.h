@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define VMFT_IFACE_MAGIC    UINT64_C(0x746d6676656e6731)
-#define VMFT_IFACE_VERSION  10u
+#define VMFT_IFACE_VERSION  11u
 #define VMFT_IFACE_SETTINGS 4096u	  /* struct vmft_settings begins here */
 #define VMFT_IFACE_HEADER   (128u * 1024) /* the ring begins here */
 
@@ -388,6 +388,14 @@ struct vmft_nic_settings {
 	uint32_t mtu;
 };
 
+#define VMFT_SETTINGS_PLACES_MAX 32u
+
+/* Where a member is in a struct of QEMU's, in bytes. */
+struct vmft_qemu_place {
+	uint16_t offset;
+	uint16_t bytes; /* 0 to 8 */
+};
+
 /*
  * How vmft-qemu starts the two. It writes all of it before it starts the monitor, and becomes QEMU
  * after that; nobody writes it later. Both take a copy when they start and check it:
@@ -427,6 +435,10 @@ struct vmft_settings {
 	/* Read by both: the guest's disks in their order, its cards in the order of -netdev. */
 	struct vmft_disk_settings disk[VMFT_AREA_DISKS_MAX];
 	struct vmft_nic_settings nic[VMFT_NICS_SHARED_MAX];
+
+	/* Read by the agent: the members of monitor/agent/qemu/fields.def, in the order of
+	 * their numbers, as the QEMU binary has them. */
+	struct vmft_qemu_place place[VMFT_SETTINGS_PLACES_MAX];
 };
 
 static_assert(offsetof(struct vmft_settings, lifeline_agent_fd) == 32, "shared layout");
@@ -434,6 +446,9 @@ static_assert(offsetof(struct vmft_settings, lifeline_monitor_fd) == 72, "shared
 static_assert(offsetof(struct vmft_settings, disk) == 4648, "shared layout");
 static_assert(offsetof(struct vmft_settings, nic) ==
 		  4648 + VMFT_AREA_DISKS_MAX * (40 + VMFT_SETTINGS_PATH_MAX),
+	      "shared layout");
+static_assert(offsetof(struct vmft_settings, place) ==
+		  offsetof(struct vmft_settings, nic) + VMFT_NICS_SHARED_MAX * 96,
 	      "shared layout");
 static_assert(offsetof(struct vmft_nic_settings, vnet_hdr) == 86, "shared layout");
 static_assert(sizeof(struct vmft_disk_settings) == 40 + VMFT_SETTINGS_PATH_MAX, "no gap");

@@ -38,13 +38,19 @@ static int parse_fd(const char *text, struct vmft_error *err)
 	return (int)fd;
 }
 
-static int take_version(const char *version, struct vmft_error *err)
+static int take_qemu(const struct vmft_settings *settings, struct vmft_error *err)
 {
-	if (vmft_qemu_choose(version) < 0)
-		return vmft_error_set(err, -EPROTO, VMFT_EXIT_QEMU,
+	int rc = vmft_qemu_choose(settings->qemu_version, settings->place);
+
+	if (rc == -EPROTO)
+		return vmft_error_set(err, rc, VMFT_EXIT_QEMU,
 				      "QEMU %s is not known to this agent; agent and vmft-qemu "
 				      "must come from one build",
-				      version);
+				      settings->qemu_version);
+	if (rc < 0)
+		return vmft_error_set(err, rc, VMFT_EXIT_QEMU,
+				      "the shared settings have an impossible place of a member of "
+				      "QEMU's; start QEMU through vmft-qemu");
 	return 0;
 }
 
@@ -75,7 +81,7 @@ static void take_nics(const struct vmft_settings *settings)
 
 int vmft_agent_settings_take(const struct vmft_settings *settings, struct vmft_error *err)
 {
-	int rc = take_version(settings->qemu_version, err);
+	int rc = take_qemu(settings, err);
 
 	if (rc < 0)
 		return rc;

@@ -85,6 +85,7 @@ int vmft_launch_settings(const struct vmft_launch *launch, struct vmft_settings 
 	ret->role = launch->role;
 	ret->host = launch->host;
 	ret->log_version = launch->qemu->series->log_version;
+	memcpy(ret->place, launch->qemu->place, sizeof(launch->qemu->place));
 	for (size_t i = 0; r == 0 && i < cmdline->disk_count; i++)
 		r = fill_disk(&cmdline->disks[i], &launch->images[i], &ret->disk[i], err);
 	for (size_t i = 0; r == 0 && i < cmdline->nic_count; i++)

@@ -18,6 +18,7 @@
 #include "logging-channel/now.h"
 #include "logging-channel/read-whole.h"
 #include "monitor/common/exit-codes.h"
+#include "qemu-layout.h"
 
 #define VERSION_TIMEOUT_MS 5000
 #define VERSION_OUTPUT_MAX 512
@@ -112,6 +113,35 @@ static int check_symbols(const char *path, Elf *elf, const struct vmft_qemu_symb
 	return 0;
 }
 
+/* A variable of the field's type ends after the field. */
+static bool fits(Elf *elf, const struct vmft_qemu_field *field, const struct vmft_qemu_place *place)
+{
+	GElf_Sym found;
+
+	return !symbol_find(elf, field->type, &found) ||
+	       place->offset + place->bytes <= found.st_size;
+}
+
+static int find_places(const char *path, Elf *elf, struct vmft_qemu_binary *binary,
+		       struct vmft_error *err)
+{
+	const struct vmft_qemu_field *fields = binary->series->fields;
+	const struct vmft_qemu_field *bad = NULL;
+	int r = vmft_qemu_layout_read(elf, fields, binary->place, VMFT_QEMU_FIELDS, &bad);
+
+	if (r < 0 && bad)
+		return refuse(err, path,
+			      r == -EEXIST ? "describes more than once the member "
+					   : "does not describe the member ",
+			      bad->member);
+	if (r < 0)
+		return refuse(err, path, "cannot read its tables: ", strerror(-r));
+	for (size_t i = 0; i < VMFT_QEMU_FIELDS; i++)
+		if (!fits(elf, &fields[i], &binary->place[i]))
+			return refuse(err, path, "another layout of ", fields[i].type);
+	return 0;
+}
+
 static int inspect_elf(const char *path, Elf *elf, struct vmft_qemu_binary *binary,
 		       struct vmft_error *err)
 {
@@ -124,6 +154,9 @@ static int inspect_elf(const char *path, Elf *elf, struct vmft_qemu_binary *bina
 	if (header.e_machine != EM_X86_64)
 		return refuse(err, path, "not a program for x86_64", "");
 	r = check_symbols(path, elf, binary->series->symbols, err);
+	if (r < 0)
+		return r;
+	r = find_places(path, elf, &filled, err);
 	if (r < 0)
 		return r;
 	if (!elf_build_id(elf, filled.build_id, sizeof(filled.build_id)))

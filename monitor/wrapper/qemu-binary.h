@@ -12,11 +12,13 @@ struct vmft_qemu_binary {
 	char version[VMFT_QEMU_VERSION_MAX];
 	char build_id[2 * 64 + 1]; /* hex; both sides must have the same */
 	const struct vmft_qemu_series *series;
+	struct vmft_qemu_place place[VMFT_QEMU_FIELDS]; /* of the series' fields */
 };
 
 /*
- * Reads the ELF file at path: the symbols the agent needs, of the sizes it expects, and the
- * build-id. Needs binary->series. Negative errno with *err filled; *binary is untouched then.
+ * Reads the ELF file at path: the symbols that the agent needs, of the sizes that it expects, the
+ * places of the fields, and the build-id. Needs binary->series. Negative errno with *err filled;
+ * *binary is unchanged then.
  */
 int vmft_qemu_binary_inspect(const char *path, struct vmft_qemu_binary *binary,
 			     struct vmft_error *err);

@@ -224,6 +224,49 @@ static void runstate_set(int run_state)
 	world.run_state = run_state;
 }
 
+/* Both series have these places but for two. */
+#define PLACES                                                                                     \
+	[VMFT_QEMU_TICKS_OFFSET] = {8, 8}, [VMFT_QEMU_CLOCK_SHIFT] = {26, 2},                      \
+	[VMFT_QEMU_CLOCK_BIAS] = {40, 8}, [VMFT_QEMU_IDLE_SINCE] = {48, 8},                        \
+	[VMFT_QEMU_CLOCK_OFFSET] = {56, 8}, [VMFT_QEMU_INSTRUCTIONS] = {64, 8},                    \
+	[VMFT_QEMU_IDLE_TIMER] = {88, 8}, [VMFT_QEMU_BLOCK_REQUESTS] = {48, 8},                    \
+	[VMFT_QEMU_TIMER_EXPIRES] = {0, 8}, [VMFT_QEMU_TIMER_OPAQUE] = {24, 8},                    \
+	[VMFT_QEMU_RNG_LIMIT] = {528, 0}, [VMFT_QEMU_IOAPIC_STORM] = {1608, 0}
+
+const struct vmft_qemu_place world_places_7_2[VMFT_QEMU_FIELDS] = {
+    PLACES,
+    [VMFT_QEMU_EVENT_KIND] = {28, 4},
+    [VMFT_QEMU_EVENT_IS_READ] = {32, 4},
+};
+const struct vmft_qemu_place world_places_10_0[VMFT_QEMU_FIELDS] = {
+    PLACES,
+    [VMFT_QEMU_EVENT_KIND] = {32, 4},
+    [VMFT_QEMU_EVENT_IS_READ] = {36, 1},
+};
+
+static const char *const run_states[] = {
+    "debug",	 "inmigrate",	   "internal-error", "io-error", "paused",  "postmigrate",
+    "prelaunch", "finish-migrate", "restore-vm",     "running",	 "save-vm", "shutdown",
+    "suspended", "watchdog",	   "guest-panicked", "colo",
+};
+static const char *const shutdown_causes[] = {
+    "none",	   "host-error",      "host-qmp-quit",	"host-qmp-system-reset",
+    "host-signal", "host-ui",	      "guest-shutdown", "guest-reset",
+    "guest-panic", "subsystem-reset", "snapshot-load",
+};
+static const char *const replay_modes[] = {"none", "record", "play"};
+static const char *const shutdown_actions[] = {"poweroff", "pause"};
+
+#define NAMES(names)                                                                               \
+	{                                                                                          \
+		names, NULL, sizeof(names) / sizeof((names)[0])                                    \
+	}
+
+const struct vmft_qemu_enum world_run_states = NAMES(run_states);
+const struct vmft_qemu_enum world_shutdown_causes = NAMES(shutdown_causes);
+const struct vmft_qemu_enum world_replay_modes = NAMES(replay_modes);
+const struct vmft_qemu_enum world_shutdown_actions = NAMES(shutdown_actions);
+
 const struct world_qemu world_qemu = {
     .replay_mode = &world.replay_mode,
     .replay_file = &world.replay_file,
@@ -244,6 +287,10 @@ const struct world_qemu world_qemu = {
     .cpu_dump_state = cpu_dump_state,
     .autostart = &world.autostart,
     .runstate_set = runstate_set,
+    .RunState_lookup = &world_run_states,
+    .ShutdownCause_lookup = &world_shutdown_causes,
+    .ReplayMode_lookup = &world_replay_modes,
+    .ShutdownAction_lookup = &world_shutdown_actions,
 };
 
 static const struct world_qemu *in_use;
@@ -254,7 +301,7 @@ static void not_played(void)
 }
 
 /* As dlsym() does it. */
-static void *look_up(const char *name)
+void *world_look_up(const char *name)
 {
 	void *found = NULL;
 
@@ -273,8 +320,8 @@ static void *look_up(const char *name)
 void world_use_qemu(const struct world_qemu *played)
 {
 	in_use = played;
-	CU_ASSERT_EQUAL_FATAL(vmft_qemu_choose("7.2.22"), 0);
-	CU_ASSERT_PTR_NULL_FATAL(vmft_qemu_bind(look_up));
+	CU_ASSERT_EQUAL_FATAL(vmft_qemu_choose("7.2.22", world_places_7_2), 0);
+	CU_ASSERT_PTR_NULL_FATAL(vmft_qemu_bind(world_look_up));
 }
 
 /* --- up and down ------------------------------------------------------------- */

@@ -63,8 +63,16 @@ void world_down(void);
 
 /* The QEMU of world_up(). */
 extern const struct world_qemu world_qemu;
+/* The places of the fields in Debian's builds, as the wrapper finds them. */
+extern const struct vmft_qemu_place world_places_7_2[VMFT_QEMU_FIELDS];
+extern const struct vmft_qemu_place world_places_10_0[VMFT_QEMU_FIELDS];
+/* Enumerations of QEMU, the same in both series. */
+extern const struct vmft_qemu_enum world_run_states, world_shutdown_causes, world_replay_modes,
+    world_shutdown_actions;
 /* The agent is in this QEMU from now on. Whatever is NULL in it aborts when it is called. */
 void world_use_qemu(const struct world_qemu *played);
+/* A symbol of that QEMU. */
+void *world_look_up(const char *name);
 
 /* For world.sleep: as ground.c does it, counted in world.slept before. */
 void world_futex_wait(uint32_t seen);

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "agent_world.h"
 #include "monitor/agent/agent.h"
 #include "monitor/agent/gate.h"
 #include "monitor/agent/nic.h"
@@ -63,6 +64,7 @@ static void reset(void)
 		     .mtu = 1500}},
 	};
 	memset(&err, 0, sizeof(err));
+	memcpy(settings.place, world_places_7_2, sizeof(world_places_7_2));
 }
 
 /* --- what both rely on ------------------------------------------------------- */

@@ -32,12 +32,20 @@ struct vmft_qemu_symbols {
 };
 /* NOLINTEND(bugprone-macro-parentheses) */
 
+/* Numbers of QEMU's enumerations, which vmft_qemu_bind() finds by their names. */
+struct vmft_qemu_names {
+	int state[VMFT_QEMU_OTHER_STATE]; /* RunState */
+	int cause_load;			  /* ShutdownCause: a snapshot is loaded */
+	int replay_record;		  /* ReplayMode */
+	int end_poweroff, end_pause;	  /* ShutdownAction */
+};
+
 struct vmft_qemu {
 	const struct vmft_qemu_series *series;
-	const struct vmft_qemu_field
-	    *field; /* VMFT_QEMU_FIELDS of them: where they are in this build */
+	struct vmft_qemu_place place[VMFT_QEMU_FIELDS]; /* of the series' fields in this build */
 	const struct vmft_log_format *format;
 	struct vmft_qemu_symbols symbols;
+	struct vmft_qemu_names names;
 	struct vmft_qemu_notifier notifier; /* of vmft_qemu_on_end() */
 	bool (*pauses_at_end)(void);
 };
@@ -48,25 +56,25 @@ extern struct vmft_qemu vmft_qemu __attribute__((visibility("hidden")));
 
 static inline int vmft_qemu_state_number(enum vmft_qemu_state state)
 {
-	return vmft_qemu.series->numbers.state[state];
+	return vmft_qemu.names.state[state];
 }
 
 /* A field of the struct at base, of up to eight bytes, as an unsigned number. x86 has the lowest
  * byte first. */
 static inline uint64_t vmft_qemu_field_get(const void *base, enum vmft_qemu_field_id id)
 {
-	const struct vmft_qemu_field *field = &vmft_qemu.field[id];
+	const struct vmft_qemu_place *place = &vmft_qemu.place[id];
 	uint64_t value = 0;
 
-	memcpy(&value, (const uint8_t *)base + field->offset, field->bytes);
+	memcpy(&value, (const uint8_t *)base + place->offset, place->bytes);
 	return value;
 }
 
 static inline void vmft_qemu_field_set(void *base, enum vmft_qemu_field_id id, uint64_t value)
 {
-	const struct vmft_qemu_field *field = &vmft_qemu.field[id];
+	const struct vmft_qemu_place *place = &vmft_qemu.place[id];
 
-	memcpy((uint8_t *)base + field->offset, &value, field->bytes);
+	memcpy((uint8_t *)base + place->offset, &value, place->bytes);
 }
 
 #endif

@@ -99,7 +99,7 @@ void vmft_qemu_vcpus_go_on(void)
 
 void vmft_qemu_reset_for_load(void)
 {
-	vmft_qemu.symbols.qemu_system_reset(vmft_qemu.series->numbers.cause_load);
+	vmft_qemu.symbols.qemu_system_reset(vmft_qemu.names.cause_load);
 }
 
 void vmft_qemu_throttle(int percent)
@@ -131,12 +131,12 @@ void vmft_qemu_end_by_signal(int signal, pid_t sender)
 /* main_loop_should_exit() calls the notifiers, then does what shutdown_action says. */
 static void about_to_end(struct vmft_qemu_notifier *notifier, void *cause)
 {
-	const struct vmft_qemu_numbers *numbers = &vmft_qemu.series->numbers;
+	const struct vmft_qemu_names *names = &vmft_qemu.names;
 
 	(void)notifier;
 	(void)cause;
 	*vmft_qemu.symbols.shutdown_action =
-	    vmft_qemu.pauses_at_end() ? numbers->end_pause : numbers->end_poweroff;
+	    vmft_qemu.pauses_at_end() ? names->end_pause : names->end_poweroff;
 }
 
 void vmft_qemu_on_end(bool (*pauses)(void))

@@ -41,8 +41,14 @@ struct vmft_guest_clock;
 /* --- bind.c: which QEMU this is --------------------------------------------------- */
 
 /* The constructor calls these two, in this order, before any other function of this file. */
-int vmft_qemu_choose(const char *version); /* such as "7.2.22". 0; -EPROTO: not known */
-/* lookup finds QEMU's symbols. Returns NULL, or the name of a symbol that this QEMU lacks. */
+/*
+ * version is such as "7.2.22"; places are those of the series' fields in this build, as the wrapper
+ * has found them. 0; -EPROTO: the series is not known; -EINVAL: a place is none that the field may
+ * have.
+ */
+int vmft_qemu_choose(const char *version, const struct vmft_qemu_place places[]);
+/* lookup finds QEMU's symbols. Returns NULL, or the name of a symbol, or of a value of an
+ * enumeration, that this QEMU lacks. */
 const char *vmft_qemu_bind(vmft_qemu_lookup *lookup);
 
 /* Any thread. */

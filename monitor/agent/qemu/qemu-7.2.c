@@ -1,42 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QEMU 7.2: its symbols, fields and numbers, and the calls that another series makes in another
- * way. docs/qemu.md says what else of its source the agent relies on.
+ * QEMU 7.2: its numbers, and the calls that another series makes in another way. docs/qemu.md says
+ * what else of its source the agent relies on.
  */
-#include "inside.h"
-
-static const struct vmft_qemu_symbol symbols[] = {
-#define VMFT_QEMU_OBJECT(type, name, size)	    {#name, size},
-#define VMFT_QEMU_FUNCTION(result, name, arguments) {#name, 0},
-#define VMFT_QEMU_LAYOUT(name, size)		    {#name, size},
-#include "symbols.def"
-
-/* Undefines the macros. */
-#include "qemu-7.2.def"
-#undef VMFT_QEMU_OBJECT
-    {NULL, 0},
-};
-
-/* The functions of the series' own list; bind() sets them. */
-static struct {
-/* NOLINTNEXTLINE(bugprone-macro-parentheses): these are declarations */
-#define VMFT_QEMU_FUNCTION(result, name, arguments) result(*name) arguments;
-#include "qemu-7.2.def"
-} own;
-
-static const char *bind(vmft_qemu_lookup *lookup)
-{
-#define VMFT_QEMU_FUNCTION(result, name, arguments)                                                \
-	do {                                                                                       \
-		void *found = lookup(#name);                                                       \
-                                                                                                   \
-		if (!found)                                                                        \
-			return #name;                                                              \
-		memcpy(&own.name, &found, sizeof(found));                                          \
-	} while (0);
-#include "qemu-7.2.def"
-	return NULL;
-}
+#define VMFT_QEMU_OWN "qemu-7.2.def"
+#include "own-symbols.h"
 
 static bool is_locked(void)
 {
@@ -83,30 +51,9 @@ const struct vmft_qemu_series vmft_qemu_7_2 = {
     .name = "7.2",
     .log_version = VMFT_LOG_VERSION_QEMU_7_2,
     .symbols = symbols,
-    .field =
-	{
-#define VMFT_QEMU_FIELD(id, type, member, offset, bytes)                                           \
-	[VMFT_QEMU_##id] = {type, member, offset, bytes},
-#include "qemu-7.2.def"
-	},
+    .fields = vmft_qemu_fields,
     .numbers =
 	{
-	    .state =
-		{
-		    /* RunState in qapi/run-state.json */
-		    [VMFT_QEMU_AWAITS_STATE] = 1,
-		    [VMFT_QEMU_DISK_FAILED] = 3,
-		    [VMFT_QEMU_PAUSED] = 4,
-		    [VMFT_QEMU_HALTED] = 7, /* finish-migrate */
-		    [VMFT_QEMU_RUNS] = 9,
-		    [VMFT_QEMU_SAVING] = 10,
-		    [VMFT_QEMU_SWITCHED_OFF] = 11,
-		    [VMFT_QEMU_SLEEPS] = 12,
-		},
-	    .cause_load = 10,  /* SHUTDOWN_CAUSE_SNAPSHOT_LOAD, there */
-	    .end_poweroff = 0, /* ShutdownAction, there */
-	    .end_pause = 1,
-	    .replay_record = 1, /* ReplayMode in include/sysemu/replay.h */
 	    .phase_ready = 4,	/* PHASE_MACHINE_READY in include/hw/qdev-core.h */
 	    .clock_virtual = 1, /* QEMUClockType in include/qemu/timer.h */
 	    .clock_host = 2,

@@ -12,7 +12,7 @@ static uint8_t *state(void)
 void vmft_qemu_record_into(FILE *stream)
 {
 	*vmft_qemu.symbols.replay_file = stream;
-	*vmft_qemu.symbols.replay_mode = vmft_qemu.series->numbers.replay_record;
+	*vmft_qemu.symbols.replay_mode = vmft_qemu.names.replay_record;
 }
 
 /* QEMU keeps the number that the log has. */

@@ -6,10 +6,12 @@
 
 /* Each in the file of that series. */
 extern const struct vmft_qemu_series vmft_qemu_7_2;
+extern const struct vmft_qemu_series vmft_qemu_10_0;
 
 /* Oldest first. */
 static const struct vmft_qemu_series *const all[] = {
     &vmft_qemu_7_2,
+    &vmft_qemu_10_0,
 };
 
 const struct vmft_qemu_series *vmft_qemu_series_find(const char *version)

@@ -4,15 +4,19 @@
  * different in another series. Each series is one constant of struct vmft_qemu_series in a file of
  * its own. series.c lists them.
  *
- * The wrapper uses the symbols, to check a binary before it starts it, and the log's version. The
- * functions of port.h, which are written once for all series, use the rest.
+ * The wrapper uses the symbols and the fields, to check a binary and to find the places of the
+ * fields in it before it starts it, and the log's version. The functions of port.h, which are
+ * written once for all series, use the rest.
  */
 #ifndef VMFT_QEMU_SERIES_H
 #define VMFT_QEMU_SERIES_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "monitor/interface.h"
 
 struct vmft_qemu_symbol {
 	const char *name; /* NULL ends a list */
@@ -42,12 +46,46 @@ enum vmft_qemu_field_id {
 	VMFT_QEMU_FIELDS,
 };
 
-struct vmft_qemu_field {
-	const char *type;   /* of the variable or the struct */
-	const char *member; /* as QEMU's source and its VMStateField tables call it */
-	uint16_t offset;    /* in bytes */
-	uint16_t bytes;	    /* 0 to 8 */
+/* Tables in QEMU's binary that describe its structs: fields.def. */
+enum vmft_qemu_table_id {
+#define VMFT_QEMU_TABLE(id, kind, name, first, second) VMFT_QEMU_TABLE_OF_##id,
+#include "fields.def"
+	VMFT_QEMU_TABLES,
 };
+
+enum vmft_qemu_table_kind {
+	VMFT_QEMU_VMSTATE,  /* VMStateField: a member's offset and size */
+	VMFT_QEMU_PROPERTY, /* Property: a member's offset */
+};
+
+struct vmft_qemu_table {
+	enum vmft_qemu_table_kind kind;
+	const char *name;     /* of the VMStateDescription */
+	const char *begin[2]; /* the names of its first two entries */
+};
+
+struct vmft_qemu_field {
+	const char *type;		     /* of the variable or the struct */
+	const char *member;		     /* as QEMU's source calls it */
+	const struct vmft_qemu_table *table; /* NULL: no table has it */
+	const char *key;		     /* the table's entry */
+	uint16_t sizes;	   /* bit n: the entry may say n bytes; 0: its size does not matter */
+	uint16_t distance; /* in bytes, from the entry's offset; no table: the offset */
+	uint16_t bytes;	   /* without sizes: 0 to 8, of the member */
+};
+
+static_assert(VMFT_QEMU_FIELDS <= VMFT_SETTINGS_PLACES_MAX, "the settings have room");
+
+extern const struct vmft_qemu_table vmft_qemu_tables[VMFT_QEMU_TABLES];
+extern const struct vmft_qemu_field vmft_qemu_fields[VMFT_QEMU_FIELDS];
+
+/* No struct with such a member is larger. */
+#define VMFT_QEMU_OFFSET_MAX 4096u
+
+/* Whether a place is one that this field may have: what a file or shared memory says is checked by
+ * it. */
+bool vmft_qemu_place_is_good(const struct vmft_qemu_field *field,
+			     const struct vmft_qemu_place *place);
 
 /* The run states that the agent uses. */
 enum vmft_qemu_state {
@@ -62,18 +100,21 @@ enum vmft_qemu_state {
 	VMFT_QEMU_OTHER_STATE,
 };
 
-/* Values of QEMU's enumerations and flags. */
+/* Values of QEMU's flags, and of enumerations whose names its binary does not have. */
 struct vmft_qemu_numbers {
-	int state[VMFT_QEMU_OTHER_STATE]; /* RunState */
-	int cause_load;			  /* ShutdownCause: a snapshot is loaded */
-	int replay_record;		  /* ReplayMode */
-	int phase_ready;		  /* MachineInitPhase: the machine is made */
-	int clock_virtual, clock_host;	  /* QEMUClockType */
-	int guest_timers;		  /* attributes: all but those outside record/replay */
-	int wakeup_rtc, wakeup_pmtimer;	  /* WakeupReason */
-	int end_poweroff, end_pause;	  /* ShutdownAction */
-	unsigned dirty_log;		  /* flag of the global dirty log: migration */
-	unsigned dirty_client;		  /* DIRTY_MEMORY_*: migration */
+	int phase_ready;		/* MachineInitPhase: the machine is made */
+	int clock_virtual, clock_host;	/* QEMUClockType */
+	int guest_timers;		/* attributes: all but those outside record/replay */
+	int wakeup_rtc, wakeup_pmtimer; /* WakeupReason */
+	unsigned dirty_log;		/* flag of the global dirty log: migration */
+	unsigned dirty_client;		/* DIRTY_MEMORY_*: migration */
+};
+
+/* QEnumLookup (include/qapi/util.h): the names of an enumeration, by their numbers. */
+struct vmft_qemu_enum {
+	const char *const *name;
+	const void *features;
+	int count;
 };
 
 /* Returns the address of QEMU's symbol of that name, or NULL. */
@@ -103,7 +144,7 @@ struct vmft_qemu_series {
 	const char *name;     /* "7.2": what --version says before its last dot */
 	uint32_t log_version; /* first word of its record/replay log */
 	const struct vmft_qemu_symbol *symbols;
-	struct vmft_qemu_field field[VMFT_QEMU_FIELDS];
+	const struct vmft_qemu_field *fields; /* VMFT_QEMU_FIELDS of them */
 	struct vmft_qemu_numbers numbers;
 	struct vmft_qemu_ops ops;
 };

@@ -26,7 +26,7 @@ struct ioapic_storm {
 
 static void *at_field(void *device, enum vmft_qemu_field_id id)
 {
-	return (uint8_t *)device + vmft_qemu.field[id].offset;
+	return (uint8_t *)device + vmft_qemu.place[id].offset;
 }
 
 static struct rng_limit *rng_limit(void *rng)

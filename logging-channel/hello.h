@@ -32,7 +32,7 @@
 
 #define VMFT_TAP_NETDEV_MAX 63u
 #define VMFT_TAP_UNKNOWN    0xffu
-#define VMFT_TAP_OFFLOADS   0x1fu /* TUN_F_CSUM to TUN_F_UFO (linux/if_tun.h): QEMU 7.2's */
+#define VMFT_TAP_OFFLOADS   0x7fu /* TUN_F_CSUM to TUN_F_USO6 (linux/if_tun.h): QEMU 10.0's */
 
 enum vmft_hello_tag {
 	VMFT_HELLO_VERSIONS = 1,    /* u16 lowest, u16 highest; always, and first */

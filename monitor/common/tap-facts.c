@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define OFFLOADS_TEXT 32u
+#define OFFLOADS_TEXT 36u
 
 uint32_t vmft_tap_mtu(const char *ifname)
 {
@@ -53,8 +53,9 @@ static void list_offloads(uint8_t offloads, char ret[static OFFLOADS_TEXT])
 		unsigned bit;
 		const char *name;
 	} names[] = {
-	    {TUN_F_CSUM, "csum"},   {TUN_F_TSO4, "tso4"}, {TUN_F_TSO6, "tso6"},
-	    {TUN_F_TSO_ECN, "ecn"}, {TUN_F_UFO, "ufo"},
+	    {TUN_F_CSUM, "csum"},      {TUN_F_TSO4, "tso4"}, {TUN_F_TSO6, "tso6"},
+	    {TUN_F_TSO_ECN, "ecn"},    {TUN_F_UFO, "ufo"},   {VMFT_TUN_F_USO4, "uso4"},
+	    {VMFT_TUN_F_USO6, "uso6"},
 	};
 	size_t at = 0;
 

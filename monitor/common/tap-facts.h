@@ -14,6 +14,10 @@
 
 #define VMFT_TAP_IFNAME 16u /* IFNAMSIZ */
 
+/* TUN_F_USO4 and TUN_F_USO6 of Linux 6.2; the headers of Debian 12 are older. */
+#define VMFT_TUN_F_USO4 0x20u
+#define VMFT_TUN_F_USO6 0x40u
+
 /* Of the interface as it is now; 0: not known. */
 uint32_t vmft_tap_mtu(const char *ifname);
 

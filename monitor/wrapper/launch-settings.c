@@ -23,8 +23,18 @@ static int fill_disk(const struct vmft_disk *disk, const struct vmft_image_facts
 	return PUT(ret->path, disk->path, "the path", err);
 }
 
+/* Offloads that this QEMU does not know make no difference to its guest. */
+static uint8_t offloads_used(const struct vmft_tap_probe *tap,
+			     const struct vmft_qemu_series *series)
+{
+	if (tap->facts.offloads == VMFT_TAP_UNKNOWN)
+		return VMFT_TAP_UNKNOWN;
+	return tap->facts.offloads & series->tap_offloads;
+}
+
 static int fill_nic(const struct vmft_cmdline_nic *nic, const struct vmft_tap_probe *tap,
-		    struct vmft_nic_settings *ret, struct vmft_error *err)
+		    const struct vmft_qemu_series *series, struct vmft_nic_settings *ret,
+		    struct vmft_error *err)
 {
 	uint8_t *m = ret->mac;
 	int r = PUT(ret->id, nic->netdev, "the netdev's id", err);
@@ -40,7 +50,7 @@ static int fill_nic(const struct vmft_cmdline_nic *nic, const struct vmft_tap_pr
 				      nic->mac);
 	ret->vnet_hdr = tap->facts.vnet_hdr;
 	ret->header = tap->facts.header;
-	ret->offloads = tap->facts.offloads;
+	ret->offloads = offloads_used(tap, series);
 	ret->multi_queue = tap->facts.multi_queue;
 	ret->mtu = tap->facts.mtu;
 	return 0;
@@ -89,6 +99,7 @@ int vmft_launch_settings(const struct vmft_launch *launch, struct vmft_settings 
 	for (size_t i = 0; r == 0 && i < cmdline->disk_count; i++)
 		r = fill_disk(&cmdline->disks[i], &launch->images[i], &ret->disk[i], err);
 	for (size_t i = 0; r == 0 && i < cmdline->nic_count; i++)
-		r = fill_nic(&cmdline->nics[i], &launch->taps[i], &ret->nic[i], err);
+		r = fill_nic(&cmdline->nics[i], &launch->taps[i], launch->qemu->series,
+			     &ret->nic[i], err);
 	return r == 0 ? fill_texts(launch, ret, err) : r;
 }

@@ -57,9 +57,14 @@ static uint8_t accepted_offloads(int fd)
 	static const struct {
 		unsigned bit, with;
 	} offloads[] = {
-	    {TUN_F_CSUM, 0},	      {TUN_F_TSO4, TUN_F_CSUM},
-	    {TUN_F_TSO6, TUN_F_CSUM}, {TUN_F_TSO_ECN, TUN_F_CSUM | TUN_F_TSO4},
+	    {TUN_F_CSUM, 0},
+	    {TUN_F_TSO4, TUN_F_CSUM},
+	    {TUN_F_TSO6, TUN_F_CSUM},
+	    {TUN_F_TSO_ECN, TUN_F_CSUM | TUN_F_TSO4},
 	    {TUN_F_UFO, TUN_F_CSUM},
+	    /* The kernel has both or none. */
+	    {VMFT_TUN_F_USO4, TUN_F_CSUM | VMFT_TUN_F_USO6},
+	    {VMFT_TUN_F_USO6, TUN_F_CSUM | VMFT_TUN_F_USO4},
 	};
 	uint8_t accepted = 0;
 

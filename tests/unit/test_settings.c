@@ -193,9 +193,9 @@ static struct vmft_cmdline cmdline;
 
 static int launch(void)
 {
-	static const struct vmft_qemu_series series = {.log_version = 0xe0200c};
-	static const struct vmft_qemu_binary qemu = {
-	    .version = "7.2.22", .build_id = "ab", .series = &series};
+	static const struct vmft_qemu_series series = {.log_version = 0xe0200c,
+						       .tap_offloads = 0x1f};
+	struct vmft_qemu_binary qemu = {.version = "7.2.22", .build_id = "ab", .series = &series};
 	static const struct vmft_pair_config config = {.gate_bytes = 65536};
 	const struct vmft_launch launched = {
 	    .role = VMFT_ROLE_BACKUP,
@@ -210,6 +210,7 @@ static int launch(void)
 	    .replay = "/log",
 	};
 
+	memcpy(qemu.place, world_places_7_2, sizeof(qemu.place));
 	memset(&settings, 0, sizeof(settings));
 	return vmft_launch_settings(&launched, &settings, &err);
 }
@@ -227,7 +228,8 @@ static void test_launch(void)
 	images[1] =
 	    (struct vmft_image_facts){.guest_bytes = 512, .device = 8, .inode = 9, .sum = 10};
 	nics[0] = (struct vmft_cmdline_nic){.netdev = "n0", .mac = "52:54:00:0a:0b:ff"};
-	taps[0] = (struct vmft_tap_probe){.facts = {.header = 12, .mtu = 9000}, .ifname = "tap0"};
+	taps[0] = (struct vmft_tap_probe){.facts = {.header = 12, .offloads = 0x73, .mtu = 9000},
+					  .ifname = "tap0"};
 	CU_ASSERT_EQUAL(launch(), 0);
 	CU_ASSERT_EQUAL(settings.role, VMFT_ROLE_BACKUP);
 	CU_ASSERT_EQUAL(settings.host, VMFT_HOST_FIRST);
@@ -244,6 +246,12 @@ static void test_launch(void)
 	CU_ASSERT_EQUAL(settings.nic[0].mac[5], 0xff);
 	CU_ASSERT_EQUAL(settings.nic[0].mtu, 9000);
 	CU_ASSERT_STRING_EQUAL(settings.nic[0].ifname, "tap0");
+	/* This kernel's taps can do more than this QEMU asks for. */
+	CU_ASSERT_EQUAL(settings.nic[0].offloads, 0x13);
+	taps[0].facts.offloads = VMFT_TAP_UNKNOWN;
+	CU_ASSERT_EQUAL(launch(), 0);
+	CU_ASSERT_EQUAL(settings.nic[0].offloads, VMFT_TAP_UNKNOWN);
+	CU_ASSERT_EQUAL(memcmp(settings.place, world_places_7_2, sizeof(world_places_7_2)), 0);
 }
 
 /* What has no room is refused and named, never cut off. */

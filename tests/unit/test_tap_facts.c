@@ -54,6 +54,10 @@ static void test_differences(void)
 	is_refused("netdev n0: offloads csum+tso4+tso6+ecn+ufo at the primary, "
 		   "csum+tso4+tso6+ecn at the backup");
 	two_each();
+	primary.tap[0].offloads = 0x7f;
+	is_refused("netdev n0: offloads csum+tso4+tso6+ecn+ufo+uso4+uso6 at the primary, "
+		   "csum+tso4+tso6+ecn+ufo at the backup");
+	two_each();
 	primary.tap[0].offloads = 0;
 	is_refused("offloads none at the primary");
 	two_each();

@@ -51,6 +51,7 @@ static int load_device_state(void *file)
 const struct vmft_qemu_series vmft_qemu_10_0 = {
     .name = "10.0",
     .log_version = VMFT_LOG_VERSION_QEMU_7_2,
+    .tap_offloads = 0x7f, /* to TUN_F_USO6 */
     .symbols = symbols,
     .fields = vmft_qemu_fields,
     .numbers =

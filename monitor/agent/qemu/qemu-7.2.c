@@ -50,6 +50,7 @@ static int load_device_state(void *file)
 const struct vmft_qemu_series vmft_qemu_7_2 = {
     .name = "7.2",
     .log_version = VMFT_LOG_VERSION_QEMU_7_2,
+    .tap_offloads = 0x1f, /* to TUN_F_UFO */
     .symbols = symbols,
     .fields = vmft_qemu_fields,
     .numbers =

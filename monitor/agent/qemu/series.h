@@ -143,6 +143,7 @@ struct vmft_qemu_ops {
 struct vmft_qemu_series {
 	const char *name;     /* "7.2": what --version says before its last dot */
 	uint32_t log_version; /* first word of its record/replay log */
+	uint8_t tap_offloads; /* TUN_F_* that it asks a tap for (net/tap-linux.c) */
 	const struct vmft_qemu_symbol *symbols;
 	const struct vmft_qemu_field *fields; /* VMFT_QEMU_FIELDS of them */
 	struct vmft_qemu_numbers numbers;

@@ -102,7 +102,7 @@ class Chain(Show):
                    f"{acknowledged} acknowledged, {self.lost} lost")
 
     def report(self):
-        print(f"\nvmft demo, {self.lab.guest.image} guest, {len(self.rounds)} failovers in a row\n"
+        print(f"\nvmft demo, {self.lab.guest}, {len(self.rounds)} failovers in a row\n"
               f"{self.protection()}\n")
         for line in table(self.rounds, COLUMNS + (EPOCH_COLUMNS if self.by_epochs() else ())):
             print(f"  {line}")

@@ -8,11 +8,11 @@ import sys
 from .chain import Chain
 from .guest import KVM, READY, SMP_MAX, has_kvm
 from .lab import remove_kept
-from .story import (EPOCH_KEYS, EXIT_FAILED, EXIT_OK, IMAGES, Show, events_ns, first_after,
+from .story import (EPOCH_KEYS, EXIT_FAILED, EXIT_OK, IMAGES, SUITES, Show, events_ns, first_after,
                     guarded, nothing_left, outage_ms, write_json)
 
 ME = "scripts/demo"
-RESULT_KEYS = ("image", "acknowledged", "lost", "outage_ms", "go_live_ms", "lag_ms",
+RESULT_KEYS = ("image", "suite", "acknowledged", "lost", "outage_ms", "go_live_ms", "lag_ms",
                "log_bytes_per_s", "console_identical", "strategy", "strategy_reason", "accel",
                "smp", *EPOCH_KEYS)
 
@@ -21,9 +21,12 @@ def parse_arguments(words):
     parser = argparse.ArgumentParser(
         prog=ME, description="Protects a guest, kills its primary, counts the losses.")
     parser.add_argument("--image", choices=IMAGES,
-                        help="tiny: busybox and vmft-kv, the default with tcg; debian: Debian 12 "
+                        help="tiny: busybox and vmft-kv, the default with tcg; debian: Debian "
                              "with redis and nginx; bare: no operating system, checks its own "
                              "memory, the default with kvm, also where KVM can run nothing else")
+    parser.add_argument("--suite", choices=SUITES,
+                        help="the Debian release of the tiny or debian guest, default that of this "
+                             "machine")
     parser.add_argument("--strategy", choices=("auto", "lockstep", "checkpoint"), default="auto",
                         help="what the pair file says: replay what the guest does, send its state "
                              "epoch by epoch, or whichever fits, the default")
@@ -59,6 +62,8 @@ def cannot(options):
         return "--strategy lockstep: only one processor on tcg can be replayed"
     if options.strategy == "lockstep" and options.image == "bare":
         return "--strategy lockstep: the bare guest's board cannot be replayed"
+    if options.suite and options.image == "bare":
+        return "--suite: nothing in the bare guest is of a Debian release"
     return None
 
 
@@ -138,7 +143,7 @@ class Demo(Show):
         both = lab.side["A"].console(), lab.side["B"].console()
         good, words = goes_on(*both) if self.by_epochs() else consoles(*both)
         self.result.update(
-            image=lab.guest.image, acknowledged=len(acks), lost=lost,
+            image=lab.guest.image, suite=lab.guest.suite, acknowledged=len(acks), lost=lost,
             outage_ms=outage_ms(acks, self.live_at),
             go_live_ms=(self.live_at - self.killed_at) / 1e6,
             console_identical=None if self.by_epochs() else good)
@@ -148,7 +153,7 @@ class Demo(Show):
 
     def report(self):
         result = self.result
-        print(f"\nvmft demo, {result['image']} guest\n{self.protection()}\n")
+        print(f"\nvmft demo, {self.lab.guest}\n{self.protection()}\n")
         print("\n".join(self.story.report()))
         print()
         self.report_checks()

@@ -24,10 +24,12 @@ SMP_MAX = 8  # the most processors that vmft protects
 
 class Guest:
     """`append` is added to the guest's command line; the bare guest takes the first of two words.
-    `memory` is in MiB. image_dir is known after build()."""
+    `memory` is in MiB. `suite` is the Debian release that the image is made of, None for that of this
+    machine; it may be set until build(). image_dir is known after build()."""
 
     def __init__(self, image, accel, smp, append, machine):
         self.image = image
+        self.suite = None
         self.image_dir = None
         self.memory = MEMORY_MB[image]
         self.machine = machine or (BARE_MACHINE if image == "bare" else "pc")
@@ -36,7 +38,10 @@ class Guest:
         self.append = append
 
     def build(self):
-        self.image_dir = image_build(self.image)
+        self.image_dir = image_build(self.image, self.suite)
+
+    def __str__(self):
+        return f"{self.image} guest" + (f" of Debian {self.suite}" if self.suite else "")
 
     @property
     def bare(self):
@@ -101,11 +106,13 @@ def has_kvm():
         return False
 
 
-def image_build(name):
+def image_build(name, suite=None):
     """The directory of a guest image; builds the image if there is none."""
     command = [os.path.join(ROOT, "guest-tools", "build")]
     if os.geteuid() == 0:
         command.append("--install")
+    if suite:
+        command += ["--suite", suite]
     done = subprocess.run([*command, name], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           text=True, check=False)
     if done.returncode != 0:

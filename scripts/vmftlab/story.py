@@ -26,6 +26,7 @@ ERRORS = (LabError, ControlError, RuntimeError, OSError, subprocess.SubprocessEr
 
 PROTOCOL = {"tiny": "kv", "debian": "redis"}
 IMAGES = ("tiny", "debian", "bare")
+SUITES = ("bookworm", "trixie")  # the Debian releases that guests are made of
 
 # Of an epoch, with strategy = checkpoint; as status has them.
 EPOCH_KEYS = ("epochs", "pause_ms_p50", "pause_ms_p99", "pause_ms_max", "length_ms_p50",
@@ -183,9 +184,11 @@ class Show:
 
 def lab_for(options):
     """What the options ask for."""
-    return Lab(options.image, captures=False, accel=options.accel, smp=options.smp,
+    made = Lab(options.image, captures=False, accel=options.accel, smp=options.smp,
                append="blk=1" if options.image == "bare" else "",
                pair={} if options.strategy == "auto" else {"strategy": options.strategy})
+    made.guest.suite = options.suite
+    return made
 
 
 def new_writer(lab):

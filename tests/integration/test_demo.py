@@ -34,6 +34,17 @@ def test_demo_debian(name):
     demo(name, "--image", "debian")
 
 
+@everyday("the kernel of Debian 13 under lockstep, its modules and its programs")
+def test_demo_tiny_trixie(name):
+    demo(name, "--suite", "trixie")
+
+
+@full("demo-tiny-trixie does the same with a small guest")
+@pytest.mark.timeout(900)
+def test_demo_debian_trixie(name):
+    demo(name, "--suite", "trixie", "--image", "debian")
+
+
 @full("reprotect does three failovers in a row; this does five")
 @pytest.mark.timeout(600)
 def test_chain_tiny(name):

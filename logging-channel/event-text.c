@@ -38,6 +38,7 @@ static const char *const kind_names[VMFT_EVENT_KINDS] = {
     [VMFT_EVENT_CHECKPOINT_HOST] = "checkpoint",
     [VMFT_EVENT_CHECKPOINT_VIRTUAL_RT] = "checkpoint",
     [VMFT_EVENT_CHECKPOINT_RESET] = "checkpoint",
+    [VMFT_EVENT_CHECKPOINT_PAUSE] = "checkpoint",
     [VMFT_EVENT_CHECKPOINT] = "checkpoint",
     [VMFT_EVENT_END] = "end",
 };

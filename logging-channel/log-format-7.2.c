@@ -139,8 +139,8 @@ static const struct vmft_event_type types[] = {
     /* enum ReplayCheckpoint */
     CHECKPOINT(0, VMFT_EVENT_CHECKPOINT_WARP_START, "clock-warp-start"),
     CHECKPOINT(1, VMFT_EVENT_CHECKPOINT_WARP_ACCOUNT, "clock-warp-account"),
-    CHECKPOINT(2, VMFT_EVENT_CHECKPOINT, "reset-requested"),
-    CHECKPOINT(3, VMFT_EVENT_CHECKPOINT, "suspend-requested"),
+    CHECKPOINT(2, VMFT_EVENT_CHECKPOINT_PAUSE, "reset-requested"),
+    CHECKPOINT(3, VMFT_EVENT_CHECKPOINT_PAUSE, "suspend-requested"),
     CHECKPOINT(4, VMFT_EVENT_CHECKPOINT, "clock-virtual"),
     CHECKPOINT(5, VMFT_EVENT_CHECKPOINT_HOST, "clock-host"),
     CHECKPOINT(6, VMFT_EVENT_CHECKPOINT_VIRTUAL_RT, "clock-virtual-rt"),

@@ -44,7 +44,8 @@ enum vmft_event_kind {
 	VMFT_EVENT_CHECKPOINT_HOST,
 	VMFT_EVENT_CHECKPOINT_VIRTUAL_RT,
 	VMFT_EVENT_CHECKPOINT_RESET,
-	VMFT_EVENT_CHECKPOINT, /* another one, which vmft does not tell apart */
+	VMFT_EVENT_CHECKPOINT_PAUSE, /* the guest asked for a reset or to sleep: QEMU pauses it */
+	VMFT_EVENT_CHECKPOINT,	     /* another one, which vmft does not tell apart */
 	VMFT_EVENT_END,
 	VMFT_EVENT_OURS, /* an entry of vmft's own */
 	VMFT_EVENT_KINDS,

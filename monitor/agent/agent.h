@@ -13,7 +13,7 @@
  *    where                    | verbs                              | why this is safe
  *    -------------------------+------------------------------------+-----------------------------
  *    any thread, with any of  | guest_runs, state_is, next_event   | read one variable
- *    QEMU's locks             | vcpu_is_stopped, is_locked,        | set flags, or add to a list
+ *    QEMU's locks             | vcpu_is_..., is_locked,            | set flags, or add to a list
  *                             | vcpu_leave_run, in_main_loop,      | that needs no lock
  *                             | main_loop_wake, stop_for_good      |
  *    a signal handler         | end_by_signal                      | QEMU's handler does the same
@@ -30,16 +30,15 @@
  *    taps and consoles. It reads images through QEMU's descriptors, at an attach point or an
  *    epoch's end only.
  * 3. A QEMU thread may sleep here (this is how the guest is stopped) only where the service thread,
- *    the thread itself or, while the guest sleeps (sleeper.c), another thread of QEMU ends the
- *    sleep:
+ *    the thread itself or, in turns.c, another thread of QEMU ends the sleep:
  *
  *    where                            | what ends it
  *    ---------------------------------+---------------------------------------------------------
  *    vmft_agent_sleep()               | vmft_agent_wake(), or a field that the monitor changes
  *    vmft_gate_writev() (gate.c)      | frames that leave, or a changed mode of the gate
  *    vmft_disk_again() (disk.c)       | it looks every 50 ms whether it must still wait
- *    sleeper.c, the vCPU thread       | the main loop, at its first wait after the guest woke up
- *    sleeper.c, the main loop         | the vCPU thread, which does not execute then
+ *    turns.c, the vCPU thread         | the main loop, before it waits and the vCPUs are resumed
+ *    turns.c, the main loop           | the vCPU thread, when it is between two runs
  *    pace() (tap.c),                  | milliseconds
  *    wait_for_host() (icount.c)       |
  *

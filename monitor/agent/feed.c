@@ -255,6 +255,7 @@ static bool is_for_main_loop(enum vmft_event_kind kind)
 	case VMFT_EVENT_CHECKPOINT_HOST:
 	case VMFT_EVENT_CHECKPOINT_VIRTUAL_RT:
 	case VMFT_EVENT_CHECKPOINT_RESET:
+	case VMFT_EVENT_CHECKPOINT_PAUSE:
 	case VMFT_EVENT_CHECKPOINT:
 		return true;
 	default:

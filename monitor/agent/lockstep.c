@@ -24,10 +24,10 @@
 #include "icount.h"
 #include "monitor/interface.h"
 #include "service.h"
-#include "sleeper.h"
 #include "strategy.h"
 #include "tap.h"
 #include "track.h"
+#include "turns.h"
 
 /* QEMU opens its log before it makes the machine: the first moment at which its symbols are needed
  * and its main thread is known. */
@@ -87,7 +87,7 @@ static int wait_for_events(struct pollfd *fds, nfds_t count, const struct timesp
 
 	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
 		return vmft_libc_ppoll(fds, count, timeout, mask);
-	if (!vmft_sleeper_before_wait())
+	if (!vmft_turns_before_wait())
 		vmft_tap_before_wait();
 	if (vmft_feed_shortens_wait(timeout, &slice) || vmft_icount_ends_wait())
 		timeout = &slice;

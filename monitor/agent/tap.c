@@ -18,6 +18,7 @@
 #include "logging-channel/ring.h"
 #include "monitor/agent/qemu/port.h"
 #include "monitor/interface.h"
+#include "turns.h"
 
 /* A throttled guest is paused once in so long. Short, so that its output is not much later. */
 #define PACE_PERIOD_NS	      20000000L
@@ -191,12 +192,21 @@ static void note_ran(const struct vmft_tap *tap)
 		atomic_store(&iface->guest_ran, 1);
 }
 
+static bool pauses_guest(const struct vmft_tap *tap, const uint8_t *bytes)
+{
+	return vmft_log_cursor_is_between(&tap->cursor) &&
+	       vmft_event_kind(tap->cursor.format, bytes[0]) == VMFT_EVENT_CHECKPOINT_PAUSE &&
+	       stream_is_kept();
+}
+
 void vmft_tap_write(const uint8_t *bytes, size_t n)
 {
 	struct vmft_tap *tap = &vmft_tap;
 
 	if (is_over(tap))
 		return;
+	if (pauses_guest(tap, bytes))
+		vmft_turns_before_pause();
 	vmft_icount_before_event();
 	write_all(tap, bytes, n);
 	note_ran(tap);

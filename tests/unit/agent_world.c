@@ -26,11 +26,11 @@
 #include "monitor/agent/requests.h"
 #include "monitor/agent/service.h"
 #include "monitor/agent/signals.h"
-#include "monitor/agent/sleeper.h"
 #include "monitor/agent/state.h"
 #include "monitor/agent/strategy.h"
 #include "monitor/agent/tap.h"
 #include "monitor/agent/track.h"
+#include "monitor/agent/turns.h"
 #include "monitor/common/area-setup.h"
 #include "monitor/common/iface-setup.h"
 
@@ -361,9 +361,9 @@ void world_reset_agent(void)
 	memset(&vmft_power, 0, sizeof(vmft_power));
 	memset(&vmft_requests, 0, sizeof(vmft_requests));
 	memset(&vmft_signals, 0, sizeof(vmft_signals));
-	memset(&vmft_sleeper, 0, sizeof(vmft_sleeper));
 	memset(&vmft_tap, 0, sizeof(vmft_tap));
 	memset(&vmft_track, 0, sizeof(vmft_track));
+	memset(&vmft_turns, 0, sizeof(vmft_turns));
 	vmft_device_state.fd = -1;
 }
 

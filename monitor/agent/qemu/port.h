@@ -179,7 +179,7 @@ void vmft_qemu_block_requests_set(uint64_t count);
  * are not logged, and vmft_qemu_disks_drain() waits. */
 void vmft_qemu_events_off(void);
 void vmft_qemu_events_on(void);
-/* Main loop, recording. Logs the instructions since the last event. */
+/* Main loop or replay mutex, recording. Logs the instructions since the last event. */
 void vmft_qemu_instructions_log(void);
 /* Before wait. Whether packets or disk completions wait for the vCPU thread to log and run them. It
  * reads the head of QEMU's queue without the queue's lock. */
@@ -194,6 +194,13 @@ void vmft_qemu_vcpu_wake(void);
 void vmft_qemu_vcpu_call(void (*call)(void));
 /* Any thread. Whether the vCPU is paused, or the guest does not run. */
 bool vmft_qemu_vcpu_is_stopped(void);
+/* Any thread. Whether QEMU waits for the vCPU thread to pause, or work is queued for it. Asked of a
+ * vCPU that is stopped. */
+bool vmft_qemu_vcpu_is_called(void);
+/* Main thread, with both locks. Releases them, as QEMU's main loop does where it waits; takes them
+ * again. */
+void vmft_qemu_locks_release(void);
+void vmft_qemu_locks_take(void);
 /* Any thread. A vCPU that executes stops; one that is about to execute asks again for how long. */
 void vmft_qemu_vcpu_leave_run(void);
 /*

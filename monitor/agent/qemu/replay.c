@@ -115,6 +115,23 @@ bool vmft_qemu_vcpu_is_stopped(void)
 	return vmft_qemu.symbols.cpu_is_stopped(vmft_qemu.symbols.qemu_get_cpu(0));
 }
 
+bool vmft_qemu_vcpu_is_called(void)
+{
+	return !vmft_qemu.symbols.all_cpu_threads_idle();
+}
+
+void vmft_qemu_locks_release(void)
+{
+	vmft_qemu.series->ops.unlock();
+	vmft_qemu.symbols.replay_mutex_unlock();
+}
+
+void vmft_qemu_locks_take(void)
+{
+	vmft_qemu.symbols.replay_mutex_lock();
+	vmft_qemu.series->ops.lock();
+}
+
 /* qemu_get_cpu() walks a list that does not change once the machine is made. cpu_exit() sets two
  * flags, which any thread may do; QEMU's RCU thread does. */
 void vmft_qemu_vcpu_leave_run(void)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A sleeping guest while QEMU records: when its vCPU thread may have a turn. The main loop is this
- * thread, the vCPU thread is one that does the work that is queued for it. */
+/* When the vCPU thread has a turn while QEMU records: not while the guest sleeps or its machine is
+ * reset. The main loop is this thread, the vCPU thread is one that does the work that is queued for
+ * it. */
 #define _GNU_SOURCE
 #include <CUnit/CUnit.h>
 #include <pthread.h>
@@ -10,11 +11,11 @@
 #include "agent_world.h"
 #include "suites.h"
 
-#include "monitor/agent/sleeper.h"
 #include "monitor/agent/strategy.h"
 #include "monitor/agent/tap.h"
+#include "monitor/agent/turns.h"
 
-enum { SUSPENDED = 12 };
+enum { SUSPENDED = 12, WARP_ACCOUNT = 31, RESET_REQUESTED = 32, SUSPEND_REQUESTED = 33 };
 
 static struct {
 	pthread_t thread;
@@ -70,6 +71,29 @@ static bool cpu_is_stopped(void *cpu)
 	return asleep || paused;
 }
 
+/* The vCPU thread has waited for this mutex: it logs an event of its own. */
+static void replay_mutex_unlock(void)
+{
+	const uint8_t event = WARP_ACCOUNT;
+
+	CU_ASSERT_FALSE(has_lock);
+	vmft_tap_write(&event, 1);
+}
+
+static void replay_mutex_lock(void)
+{
+	CU_ASSERT_FALSE(has_lock);
+}
+
+static void save_instructions(void)
+{
+	static const uint8_t event[] = {0, 0, 0, 0, 3};
+
+	CU_ASSERT_TRUE(has_lock);
+	for (size_t i = 0; i < sizeof(event); i++)
+		vmft_tap_write(event + i, 1);
+}
+
 /* As rr_wait_io_event() in QEMU. */
 static void *vcpu_thread(void *unused)
 {
@@ -101,7 +125,7 @@ static unsigned turns(void)
 		done = vcpu.done;
 		rests = vcpu.queued == 0 && vcpu.begun == done;
 		unlock();
-		if (rests || atomic_load(&vmft_sleeper.vcpu) == VMFT_SLEEPER_WAITS)
+		if (rests || atomic_load(&vmft_turns.vcpu) == VMFT_TURNS_WAITS)
 			return done;
 		(void)sched_yield();
 	}
@@ -126,6 +150,9 @@ static void up(void)
 	played.async_run_on_cpu = run_on_cpu;
 	played.runstate_check = runstate_check;
 	played.cpu_is_stopped = cpu_is_stopped;
+	played.replay_mutex_unlock = replay_mutex_unlock;
+	played.replay_mutex_lock = replay_mutex_lock;
+	played.replay_save_instructions = save_instructions;
 	world_use_qemu(&played);
 	atomic_store(&vmft_agent.armed, true);
 	memset(&vcpu, 0, sizeof(vcpu));
@@ -181,11 +208,11 @@ static void test_backup_has(void)
 	up();
 	asleep = paused = true;
 	main_loop_waits();
-	CU_ASSERT_EQUAL(atomic_load(&vmft_sleeper.vcpu), VMFT_SLEEPER_FREE);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_turns.vcpu), VMFT_TURNS_FREE);
 	/* It goes live. */
 	(void)vmft_tap_open(0);
 	main_loop_waits();
-	CU_ASSERT_EQUAL(atomic_load(&vmft_sleeper.vcpu), VMFT_SLEEPER_WAITS);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_turns.vcpu), VMFT_TURNS_WAITS);
 	asleep = paused = false;
 	main_loop_waits();
 	CU_ASSERT_EQUAL(turns(), 1);
@@ -201,28 +228,116 @@ static void test_inside_another_wait(void)
 	main_loop_waits();
 	CU_ASSERT_EQUAL(vcpu.queued, 0);
 	unlock();
-	CU_ASSERT_EQUAL(atomic_load(&vmft_sleeper.vcpu), VMFT_SLEEPER_FREE);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_turns.vcpu), VMFT_TURNS_FREE);
 	main_loop_waits();
-	CU_ASSERT_EQUAL(atomic_load(&vmft_sleeper.vcpu), VMFT_SLEEPER_WAITS);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_turns.vcpu), VMFT_TURNS_WAITS);
 	/* Its machine is reset: a device waits for its disk. */
 	asleep = false;
 	lock("", 0);
 	paused = false;
 	main_loop_waits();
-	CU_ASSERT_EQUAL(atomic_load(&vmft_sleeper.vcpu), VMFT_SLEEPER_WAITS);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_turns.vcpu), VMFT_TURNS_WAITS);
 	unlock();
 	main_loop_waits();
 	CU_ASSERT_EQUAL(turns(), 1);
 	down();
 }
 
-int vmft_suite_sleeper(void)
+static void log_is(const uint8_t *want, size_t n)
 {
-	CU_pSuite suite = CU_add_suite("sleeper", NULL, NULL);
+	uint8_t logged[16];
+
+	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_head), n);
+	vmft_ring_read(&vmft_agent.ring, 0, logged, n);
+	CU_ASSERT_EQUAL(memcmp(logged, want, n), 0);
+}
+
+/* The main loop has found that the vCPU has asked for it. */
+static void main_loop_logs(uint8_t event)
+{
+	lock("", 0);
+	vmft_tap_write(&event, 1);
+	CU_ASSERT_TRUE(has_lock);
+}
+
+static void test_before_a_pause(void)
+{
+	for (uint8_t event = RESET_REQUESTED; event <= SUSPEND_REQUESTED; event++) {
+		const uint8_t want[] = {WARP_ACCOUNT, 0, 0, 0, 0, 3, event};
+
+		up();
+		(void)vmft_tap_open(0);
+		world.now = 1; /* its clock is not looked at */
+		paused = true; /* by itself */
+		main_loop_logs(event);
+		log_is(want, sizeof(want));
+		CU_ASSERT_EQUAL(atomic_load(&vmft_turns.vcpu), VMFT_TURNS_WAITS);
+		unlock();
+		asleep = event == SUSPEND_REQUESTED;
+		main_loop_waits();
+		CU_ASSERT_EQUAL(turns(), 0);
+		asleep = paused = false;
+		main_loop_waits();
+		CU_ASSERT_EQUAL(turns(), 1);
+		down();
+	}
+}
+
+/* It is not the vCPU that has asked for it: QEMU will wait for its thread to pause. */
+static void test_not_paused_yet(void)
+{
+	up();
+	(void)vmft_tap_open(0);
+	main_loop_logs(RESET_REQUESTED);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_turns.vcpu), VMFT_TURNS_FREE);
+	unlock();
+	CU_ASSERT_EQUAL(turns(), 1);
+	down();
+}
+
+/* There is no backup that replays it. */
+static void test_log_not_kept(void)
+{
+	up();
+	(void)vmft_tap_open(0);
+	vmft_agent_stop_keeping();
+	paused = true;
+	main_loop_logs(RESET_REQUESTED);
+	unlock();
+	CU_ASSERT_EQUAL(atomic_load(&vmft_turns.vcpu), VMFT_TURNS_FREE);
+	CU_ASSERT_EQUAL(turns(), 0);
+	down();
+}
+
+/* The main loop has resumed it, and stops the guest for good before it waits. */
+static void test_stopped_meanwhile(void)
+{
+	up();
+	(void)vmft_tap_open(0);
+	paused = true;
+	world.idle = true;
+	main_loop_logs(RESET_REQUESTED);
+	CU_ASSERT_EQUAL(atomic_load(&vmft_turns.vcpu), VMFT_TURNS_WAITS);
+	world.stopped = true;
+	world.idle = false;
+	unlock();
+	while (atomic_load(&vmft_turns.vcpu) == VMFT_TURNS_WAITS)
+		(void)sched_yield();
+	CU_ASSERT_EQUAL(turns(), 1);
+	down();
+}
+
+int vmft_suite_turns(void)
+{
+	CU_pSuite suite = CU_add_suite("turns", NULL, NULL);
 
 	if (!suite || !CU_add_test(suite, "no turn until it is awake", test_has_no_turn) ||
 	    !CU_add_test(suite, "a backup, and when it goes live", test_backup_has) ||
-	    !CU_add_test(suite, "inside another wait", test_inside_another_wait))
+	    !CU_add_test(suite, "inside another wait", test_inside_another_wait) ||
+	    !CU_add_test(suite, "before a reset and a sleep", test_before_a_pause) ||
+	    !CU_add_test(suite, "not paused yet", test_not_paused_yet) ||
+	    !CU_add_test(suite, "the log is not kept", test_log_not_kept) ||
+	    !CU_add_test(suite, "stopped for good meanwhile", test_stopped_meanwhile))
 		return -1;
 	return 0;
 }

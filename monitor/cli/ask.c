@@ -104,7 +104,7 @@ void vmft_cli_explain(const char *path, int fd, int rc, unsigned seconds)
 			      path, (int)monitor.pid, seconds, (int)monitor.pid);
 	else
 		(void)fprintf(stderr,
-			      "vmft: %s: nobody took the question in %u s: the monitor is stopped "
+			      "vmft: %s: no monitor accepted the question in %u s: it is stopped "
 			      "(look at it with ps -C vmft-monitor) or its host is overloaded\n",
 			      path, seconds);
 }

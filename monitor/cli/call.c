@@ -33,7 +33,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_ARG:
 		if (state->arg_num > 0)
-			vmft_arguments_wrong(state, "one VM at a time: %s is too much", arg);
+			vmft_arguments_wrong(state, "name one VM only, without %s", arg);
 		call->side = arg;
 		return 0;
 	case ARGP_KEY_END:

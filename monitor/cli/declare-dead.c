@@ -40,7 +40,7 @@ static const char doc[] =
     "instead.\n\n"
     "This records at the arbiter that the latest generation has ended. It removes nothing: a side "
     "of the VM that is only stopped somewhere finds that it has lost. If the guest is running "
-    "after all and you start the VM anew, there are two of it. Look at each host of the pair file "
+    "after all and you start the VM again, it runs twice. Look at each host of the pair file "
     "first.\n\n"
     "Exit status: 0 done, or there was nothing to do; 1 not done; 2 wrong usage or pair file; 7 "
     "a side of the VM runs on this host; 8 the arbiter gives no answer.";
@@ -64,14 +64,15 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_ARG:
 		if (state->arg_num > 0)
-			vmft_arguments_wrong(state, "one VM: %s is too much", arg);
+			vmft_arguments_wrong(state, "name one VM only, without %s", arg);
 		r->vm = arg;
 		return 0;
 	case ARGP_KEY_END:
 		if (!r->vm)
 			vmft_arguments_wrong(state, "needs the name of a VM, or its pair file");
 		if (!r->yes && (r->json || !isatty(STDIN_FILENO)))
-			vmft_arguments_wrong(state, "nobody can be asked here: give --yes");
+			vmft_arguments_wrong(
+			    state, "this is not a terminal, so nobody can be asked: give --yes");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -158,7 +159,7 @@ static void explain(const struct request *r, const struct vmft_arbiter_latest *l
 	       "  generation %llu is held by \"%s\" and has not ended.\n"
 	       "  This adds a record that it is over. The VM can then be started again, as\n"
 	       "  generation %llu; a side that is only stopped somewhere loses.\n"
-	       "  If the guest is still running on one of these hosts, there will be two of it:\n",
+	       "  If the guest is still running on one of these hosts, it will run twice:\n",
 	       r->config.name, r->config.arbiter, (unsigned long long)latest->generation,
 	       latest->owner, (unsigned long long)latest->generation + 1);
 	for (int host = 0; host < VMFT_HOST_COUNT; host++)

@@ -196,7 +196,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_ARG:
 		if (state->arg_num > 0)
-			vmft_arguments_wrong(state, "one VM: %s is too much", arg);
+			vmft_arguments_wrong(state, "name one VM only, without %s", arg);
 		o->side = arg;
 		return 0;
 	case ARGP_KEY_END:
@@ -248,7 +248,7 @@ static int refuse_state(const char *state)
 		return fail("the backup has not caught up in the time given (--wait), clients "
 			    "would wait for it: its state is still ",
 			    state);
-	return fail("the guest is not protected, a fault would cost it: its state is ", state);
+	return fail("the guest is not protected, so a fault would end it: its state is ", state);
 }
 
 /* 0: it is not there, or cannot be one. */
@@ -287,8 +287,7 @@ static int read_status(const struct drill *d, struct vmft_status *ret)
 		(void)usleep(LOOK_US);
 	}
 	(void)fprintf(stderr,
-		      "vmft drill: %s: nobody answers; is this side of the VM "
-		      "running?\n",
+		      "vmft drill: %s: no monitor answers; is this side of the VM running?\n",
 		      d->options.socket);
 	return VMFT_EXIT_ADDRESS;
 }
@@ -444,7 +443,7 @@ static int wait_carried_on(struct drill *d)
 
 	while (!is_carried_on(d)) {
 		if (vmft_probe_now() > until)
-			return fail("the guest was not carried on in the time given (--timeout)",
+			return fail("no side carried the guest on in the time given (--timeout)",
 				    "");
 		if (vmft_probe_now() > told) {
 			(void)fprintf(stderr,

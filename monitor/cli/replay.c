@@ -109,7 +109,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_ARG:
 		if (r->log)
-			vmft_arguments_wrong(state, "one log: %s is too much", arg);
+			vmft_arguments_wrong(state, "name one log only, without %s", arg);
 		r->log = arg;
 		return 0;
 	case ARGP_KEY_END:

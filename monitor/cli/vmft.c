@@ -19,7 +19,7 @@ static const struct command {
 	const char *details; /* more of vmft COMMAND --help, begins with \v; NULL: nothing */
 	int (*run)(int argc, char *argv[], const char *help);
 } commands[] = {
-    {"vmft status", "[NAME]", "how a side is, or each side on this host, a line each",
+    {"vmft status", "[NAME]", "the state of a side, or of each side on this host in a line",
      DETAILS(
 	 "With --json the monitor's answer, an object a line; its fields: vmft-status(5).\n\n"
 	 "Exit status: 0 protected (also lagging, handing-over), 14 alone, 15 a backup is being "
@@ -27,7 +27,8 @@ static const struct command {
 	 "diverged, 13 handed over, 17 ended, 6 nobody answers there, 1 the answer cannot be "
 	 "understood, 2 wrong usage. Of several sides the worst."),
      vmft_cli_show_status},
-    {"vmft events", "[NAME]", "what happens to a side, or to each on this host, as it happens",
+    {"vmft events", "[NAME]",
+     "what happens to a side, or to each side on this host, when it happens",
      DETAILS(
 	 "State changes with their reasons, and the lines of the monitor's journal. With --json "
 	 "an object a line. It runs until it is interrupted.\n\n"

@@ -6,7 +6,7 @@
 enum vmft_exit {
 	VMFT_EXIT_OK = 0,
 	VMFT_EXIT_INTERNAL = 1,	   /* a bug, or the system refused something unusual */
-	VMFT_EXIT_CONFIG = 2,	   /* wrong role/pair file, environment or option */
+	VMFT_EXIT_CONFIG = 2,	   /* wrong pair file, environment or option */
 	VMFT_EXIT_UNPROTECTED = 3, /* the command line asks for what cannot be protected */
 	VMFT_EXIT_QEMU = 4,	   /* QEMU missing, unsupported build, symbols missing */
 	VMFT_EXIT_IMAGE = 5,	   /* a disk image cannot be read or is in use */

@@ -242,7 +242,7 @@ int vmft_pair_config_parse(const char *path, const char *text, size_t size,
 
 	if (size > VMFT_PAIR_FILE_MAX)
 		return vmft_error_set(err, -E2BIG, VMFT_EXIT_CONFIG,
-				      "%s:1: over %u bytes; this is no role/pair file", path,
+				      "%s:1: over %u bytes; this is no pair file", path,
 				      VMFT_PAIR_FILE_MAX);
 	p = calloc(1, sizeof(*p));
 	if (!p)
@@ -261,8 +261,8 @@ int vmft_pair_config_parse(const char *path, const char *text, size_t size,
 static int load_fail(const char *path, int err_no, struct vmft_error *err)
 {
 	return vmft_error_set(err, -err_no, VMFT_EXIT_CONFIG,
-			      "%s: cannot read: %s; set VMFT_PAIR to a readable role/pair file",
-			      path, strerror(err_no));
+			      "%s: cannot read: %s; set VMFT_PAIR to a readable pair file", path,
+			      strerror(err_no));
 }
 
 static int load_fd(const char *path, int fd, struct vmft_pair_config *ret, struct vmft_error *err)

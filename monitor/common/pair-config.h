@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The role/pair file: what both hosts must agree on before a VM is protected.
+ * The pair file: what both hosts must agree on before a VM is protected.
  *
  * One INI file, the same on both hosts. It is read once at start; nothing in it is trusted
  * further than the checks here: a value that passes needs no second look by the programs.

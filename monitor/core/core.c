@@ -60,7 +60,7 @@ static enum vmft_why peer_why(const struct vmft_core *core, const struct vmft_ev
 	case VMFT_WHY_PEER_STOPPED:
 		return event->why;
 	default:
-		refuse(core, event, "no reason a peer is lost for");
+		refuse(core, event, "this is no reason for losing a peer");
 	}
 }
 
@@ -1141,7 +1141,7 @@ const char *vmft_why_text(enum vmft_why why)
 	    [VMFT_WHY_PEER_FAULT] = "the peer broke the protocol",
 	    [VMFT_WHY_GUEST_DIED] = "this side's guest died",
 	    [VMFT_WHY_GUEST_ENDED] = "the guest ended",
-	    [VMFT_WHY_AGENT_FAULT] = "this side's agent reported what cannot be",
+	    [VMFT_WHY_AGENT_FAULT] = "this side's agent reported something impossible",
 	    [VMFT_WHY_ARBITER_UNREACHABLE] = "the arbiter cannot be reached",
 	    [VMFT_WHY_CLAIM_LOST] = "the other side won the arbitration",
 	    [VMFT_WHY_ATTACH_FAILED] = "the attach did not come to an end",

@@ -16,7 +16,7 @@
 enum { KEY_PAIR = 1, KEY_IFACE_FD };
 
 static const struct argp_option option_table[] = {
-    {"pair", KEY_PAIR, "FILE", 0, "role/pair file", 0},
+    {"pair", KEY_PAIR, "FILE", 0, "the pair file", 0},
     {"iface-fd", KEY_IFACE_FD, "N", 0, "memory shared with the agent, with the settings", 0},
     {0},
 };

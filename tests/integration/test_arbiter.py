@@ -351,7 +351,7 @@ def test_etcd_hello_waits(name):
         pair.start_side("A")
         pair.wait(lambda: pair.peek("A"), "the primary's monitor")
         says_why(pair, "B")
-        pair.wait_said("B", "no primary is taken until the arbiter answers: arbiter etcd: https://", 10)
+        pair.wait_said("B", "no primary is accepted until the arbiter answers: arbiter etcd: https://", 10)
         for side in "AB":
             equal(pair.state(side), "forming", f"state of {side}")
         etcd.mend("B")

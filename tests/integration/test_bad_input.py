@@ -306,7 +306,7 @@ def test_monitor_in_trouble(name):
                     conn.connect(pair.side["B"].control)
             asked = vmft(pair, "watch")
             equal(asked.returncode, ADDRESS, "exit code of vmft watch")
-            check("nobody took the question" in asked.stderr, f"vmft said {asked.stderr!r}")
+            check("no monitor accepted the question" in asked.stderr, f"vmft said {asked.stderr!r}")
         os.kill(monitor, signal.SIGCONT)
         pair.wait(lambda: vmft(pair, "status").returncode == NO_GUEST, "an answer", 20)
 
@@ -320,7 +320,8 @@ def test_monitor_in_trouble(name):
         with contextlib.closing(tcp_connect(pair.net.host["A"], CHANNEL_IP["B"], CHANNEL_PORT)):
             # What waits in the kernel already was started under the old limit.
             pair.wait(lambda: vmft(pair, "status").returncode == ADDRESS, "no answer", 20)
-            for door in ("channel: nobody can be let in", "control socket: nobody can be answered"):
+            for door in ("channel: no connection can be accepted",
+                         "control socket: no connection can be accepted"):
                 pair.wait_said("B", f"{door}: Too many open files", 20)
             before, began = processor_seconds(monitor), time.monotonic()
             time.sleep(1)
@@ -328,7 +329,8 @@ def test_monitor_in_trouble(name):
             check(share < 0.3, f"the monitor spins: {share:.0%} of a processor")
             resource.prlimit(monitor, resource.RLIMIT_NOFILE, (hard, hard))
             pair.wait(lambda: vmft(pair, "status").returncode == NO_GUEST, "an answer", 20)
-        equal(len(re.findall("nobody can be", pair.side["B"].log())), 2, "times it was said")
+        equal(len(re.findall("no connection can be accepted", pair.side["B"].log())), 2,
+              "times it was said")
 
 
 def descriptors(pid):
@@ -442,7 +444,7 @@ def test_stranger_says_hello(name):
         check(digests.sealed(hello) == hello, "the checksum is another")
         stolen = digests.sealed(hello.replace(token, b"0" * 32))
         throw(pair, stolen, half_close=False)
-        pair.wait_said("B", r"a generation that is another's at this host's arbiter", 20)
+        pair.wait_said("B", r"a generation that belongs to another side at this host's arbiter", 20)
         throw(pair, stolen + bad_frame, half_close=False)
         pair.wait_said("B", r"damaged or misplaced frame", 20)
         # Of a generation that is not on record.

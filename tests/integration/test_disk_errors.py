@@ -110,7 +110,7 @@ def backup_takes_over(pair, small, what, errno, **how):
     reason = pair.status("B")["reason"]
     check(re.search(f"guest died: disk (full|error): .*{errno}", reason),
           f"why B took over: {reason}")
-    pair.wait_said("A", "is ended before its guest sees the error, and the backup takes over")
+    pair.wait_said("A", "ending QEMU .* before its guest sees the error; the backup takes over")
     equal(pair.side["A"].exit_code(), -9, "how the primary's QEMU ended")
     pair.wait(lambda: not pair.side["A"].monitor_pids(), "its monitor to end")
     ended = time.time_ns()

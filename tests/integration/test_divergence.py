@@ -198,14 +198,14 @@ def standing(pair, told):
         found = pair.status("A")
         return found if found["replay_stands_ms"] >= 1500 else None
     now = pair.wait(stands, "the primary to see that it stands", 30)
-    pair.wait_said("A", r"the backup's replay stands still at log position \d+, for \d+ ms", 1)
+    pair.wait_said("A", r"the backup's replay has stood still at log position \d+ for \d+ ms", 1)
     check(now["state"] in PAIRED, f"state of A meanwhile: {now['state']}")
     equal(now["divergences"], 0, "divergences by then")
     check("it could not take over now" in now["next"], f"advice: {now['next']}")
     text = pair.wait(lambda: next((alarm["text"] for alarm in told.all("A")
                                    if alarm["event"] == "backup-stalled"), None),
                      "A to tell of it", 30)
-    check("should this host fail now" in text, f"what A told: {text}")
+    check("if this host fails now" in text, f"what A told: {text}")
 
 
 @everyday("a backup that cannot replay to the end does not go live")

@@ -227,7 +227,7 @@ def test_savedlog_differs(name, way):
         copy = changed_copy(pair, path, "changed.vmftlog", entry["position"] + 1, 0x7f)
         done = replay(pair, copy)
         equal(done.returncode, DIFFERS, f"exit code of vmft replay ({done.stdout}{done.stderr})")
-        check(re.search(r"a difference at log position \d+ of \d+: replay does not get on",
+        check(re.search(r"a difference at log position \d+ of \d+: replay stands still although",
                         done.stdout), f"vmft replay said {done.stdout!r}")
         here = [line for line in done.stdout.splitlines() if line.startswith("->")]
         equal(len(here), 1, f"entries pointed at ({done.stdout})")

@@ -39,7 +39,7 @@ def test_switchover(name, way):
             if options:
                 equal(json.loads(done.stdout)["live_on"], pair.side[other].host, "where it is live")
             else:
-                check("stood still for" in done.stdout, f"it says: {done.stdout}")
+                check("was stopped for" in done.stdout, f"it says: {done.stdout}")
             took = (time.time_ns() - begun) / 1e6
             ends_handed_over(pair, live)
             status = pair.status(other)

@@ -279,7 +279,7 @@ static void test_nonsense(void)
 		ends.primary.piece = pieces[i];
 		ends_begin();
 		CU_ASSERT(ends_reach(VMFT_ATTACH_DROPPING));
-		CU_ASSERT(said(&ends.primary, "makes no sense"));
+		CU_ASSERT(said(&ends.primary, "is not valid"));
 		ends_down();
 	}
 }
@@ -292,7 +292,7 @@ static void test_no_log(void)
 	ends_begin();
 	CU_ASSERT(ends_reach(VMFT_ATTACH_DROPPING));
 	CU_ASSERT_EQUAL(ends.primary.points, 0);
-	CU_ASSERT(said(&ends.primary, "the log cannot begin anew"));
+	CU_ASSERT(said(&ends.primary, "the log cannot be started again"));
 	ends_down();
 
 	ends_up(true);

@@ -220,7 +220,7 @@ static void answers_nonsense(uint64_t staged, uint64_t state, uint64_t position)
 	atomic_store(&area->point_position, position);
 	atomic_store(&area->more, 0);
 	pair_answer(0);
-	primary_breaks("makes no sense");
+	primary_breaks("is not valid");
 }
 
 static void test_agent_answers_nonsense(void)

@@ -151,7 +151,7 @@ static bool is_of_cluster(struct vmft_arbiter *a, const struct body *body, char 
 	uint64_t cluster;
 
 	if (vmft_etcd_cluster_parse(body->text, body->n, &cluster) < 0) {
-		(void)snprintf(why, size, "an answer that etcd would not give");
+		(void)snprintf(why, size, "the answer does not look like one of etcd's");
 		return false;
 	}
 	if (a->cluster == 0)
@@ -159,8 +159,8 @@ static bool is_of_cluster(struct vmft_arbiter *a, const struct body *body, char 
 	if (a->cluster == cluster)
 		return true;
 	(void)snprintf(why, size,
-		       "a member of another cluster (%llx, not %llx): it was built anew, or "
-		       "is not the one this VM was started with",
+		       "a member of another cluster (%llx, not %llx): the cluster was built anew, "
+		       "or this VM was started with another one",
 		       (unsigned long long)cluster, (unsigned long long)a->cluster);
 	return false;
 }
@@ -192,11 +192,11 @@ static int ask_one(struct vmft_arbiter *a, const char *url, long limit_ms, struc
 	rc = q->take(q, body.text, body.n);
 	if (rc == -ESTALE)
 		add_reason(reason, url,
-			   "the generation this side lives on is not on record "
-			   "there: not the cluster this VM was started with, or "
-			   "emptied; see vmft declare-dead");
+			   "this cluster has no record of the generation of this side: it is not "
+			   "the cluster that this VM was started with, or its data was removed; "
+			   "see vmft declare-dead");
 	else if (rc < 0)
-		add_reason(reason, url, "an answer that etcd would not give");
+		add_reason(reason, url, "the answer does not look like one of etcd's");
 	return rc;
 }
 
@@ -384,7 +384,8 @@ static int etcd_open(const struct vmft_arbiter_settings *settings, struct vmft_a
 	if (rc < 0)
 		return rc;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
-		return vmft_error_set(err, -EIO, VMFT_EXIT_INTERNAL, "libcurl does not start");
+		return vmft_error_set(err, -EIO, VMFT_EXIT_INTERNAL,
+				      "libcurl cannot be initialised");
 	a = calloc(1, sizeof(*a));
 	if (!a) {
 		curl_global_cleanup();

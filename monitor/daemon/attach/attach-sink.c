@@ -103,7 +103,7 @@ static void described(struct vmft_attach_sink *s)
 	int rc;
 
 	if (vmft_agent_link_regions(s->world.link, &s->regions) < 0 || !is_same_memory(s)) {
-		vmft_sink_give_up(s, "this QEMU's memory is laid out differently");
+		vmft_sink_give_up(s, "this QEMU's memory has another layout than the primary's");
 		return;
 	}
 	rc = vmft_sink_memory_empty(s);

@@ -56,10 +56,10 @@ static void offer(struct vmft_attach_source *s)
 	uint8_t *payload = geometry ? vmft_source_frames_room(s, GEOMETRY_BYTES_MAX) : NULL;
 
 	if (!geometry) {
-		vmft_attach_source_abort(s, "what is to be copied cannot be listed: %s",
+		vmft_attach_source_abort(s, "the list of what must be copied cannot be made: %s",
 					 strerror(ENOMEM));
 	} else if (!payload || vmft_agent_link_regions(s->world.link, &s->regions) < 0) {
-		vmft_attach_source_abort(s, "the agent's answer makes no sense");
+		vmft_attach_source_abort(s, "the agent's answer is not valid");
 	} else if (vmft_source_disks_open(s) == 0 && fill_geometry(s, geometry)) {
 		s->phase = VMFT_ATTACH_OFFERED;
 		vmft_source_frames_send(s, VMFT_FRAME_ATTACH, 0, payload,
@@ -331,7 +331,7 @@ void vmft_attach_source_failed(struct vmft_attach_source *s, const char *why)
 			 vmft_attach_phase_name(s->phase), s->error,
 			 s->world.config->reprotect == VMFT_REPROTECT_AUTO
 			     ? "it will be tried again"
-			     : "say \"vmft attach\" again");
+			     : "run \"vmft attach\" again");
 	vmft_source_disks_forget(s);
 	s->phase = VMFT_ATTACH_DROPPING;
 	if (vmft_agent_link_is_done(s->world.link))

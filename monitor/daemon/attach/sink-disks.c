@@ -19,8 +19,8 @@ static void compare(const struct vmft_image *image, const struct vmft_geometry_r
 			       image->path);
 	else if (theirs->guest_bytes != image->guest_bytes)
 		(void)snprintf(why, size,
-			       "%s: shows the guest %llu bytes, the primary's image %llu; make it "
-			       "as large",
+			       "%s: the guest sees %llu bytes of it, and %llu bytes of the "
+			       "primary's image; make it as large as that",
 			       image->path, (unsigned long long)image->guest_bytes,
 			       (unsigned long long)theirs->guest_bytes);
 }

@@ -38,7 +38,7 @@ static void on_read(struct vmft_op *op, int result)
 	rc = check_read(slot, image, result);
 	if (rc < 0) {
 		vmft_attach_source_abort(s, "%s: cannot be read: %s", image->path,
-					 rc == -ERANGE ? "it changes its size" : strerror(-rc));
+					 rc == -ERANGE ? "its size changes" : strerror(-rc));
 		return;
 	}
 	if (result > 0)
@@ -94,7 +94,7 @@ int64_t vmft_source_disks_bytes(struct vmft_attach_source *s, uint32_t disk)
 	const int64_t bytes = vmft_image_file_bytes(image);
 
 	if (bytes < 0)
-		vmft_attach_source_abort(s, "%s: its length cannot be found out: %s", image->path,
+		vmft_attach_source_abort(s, "%s: its length cannot be read: %s", image->path,
 					 strerror((int)-bytes));
 	return bytes;
 }

@@ -40,7 +40,7 @@ void vmft_source_point_taken(struct vmft_attach_source *s)
 	};
 	if (s->now.staged_bytes > VMFT_AREA_STAGING_BYTES ||
 	    s->point.state_bytes > VMFT_AREA_STATE_BYTES) {
-		vmft_attach_source_abort(s, "the agent's answer makes no sense");
+		vmft_attach_source_abort(s, "the agent's answer is not valid");
 		return;
 	}
 	s->phase = VMFT_ATTACH_SENDING;
@@ -75,7 +75,7 @@ static bool send_piece(struct vmft_attach_source *s)
 	if (piece.region >= s->regions || piece.bytes > VMFT_DISK_BLOCK_BYTES ||
 	    (piece.bytes == 0 && !is_length) ||
 	    piece.bytes > VMFT_AREA_STAGING_BYTES - s->piece_at) {
-		vmft_attach_source_abort(s, "the agent's answer makes no sense");
+		vmft_attach_source_abort(s, "the agent's answer is not valid");
 		return false;
 	}
 	if (is_length) {
@@ -133,7 +133,7 @@ static bool send_point(struct vmft_attach_source *s)
 	vmft_source_disks_close(s);
 	rc = world->begin_log(world->user, position);
 	if (rc < 0) {
-		vmft_attach_source_abort(s, "the log cannot begin anew: %s", strerror(-rc));
+		vmft_attach_source_abort(s, "the log cannot be started again: %s", strerror(-rc));
 		return true;
 	}
 	s->phase = VMFT_ATTACH_CATCHING_UP;

@@ -57,8 +57,8 @@ void vmft_source_rounds_pump(struct vmft_attach_source *s)
 static void say_slower(struct vmft_attach_source *s)
 {
 	vmft_journal_say(s->world.journal,
-			 "memory is written faster than it can be copied (%llu MB/s, "
-			 "%llu MB/s): the guest is slowed",
+			 "memory is written faster than it can be copied (%llu MB/s written, "
+			 "%llu MB/s copied): the guest is slowed",
 			 (unsigned long long)s->pace.dirty_per_s / 1000000,
 			 (unsigned long long)s->pace.bytes_per_s / 1000000);
 }
@@ -95,8 +95,8 @@ void vmft_source_rounds_scanned(struct vmft_attach_source *s)
 	case VMFT_PACE_NEVER:
 		vmft_attach_source_abort(
 		    s,
-		    "memory does not come to rest: %llu MB written in the last "
-		    "round, %llu MB fit into stun-ms = %u",
+		    "the guest writes too much memory: %llu MB in the last round, and "
+		    "only %llu MB can be copied within stun-ms = %u",
 		    (unsigned long long)marked / 1000000, (unsigned long long)budget / 1000000,
 		    stun_ms);
 		break;

@@ -147,7 +147,7 @@ static void answered(struct vmft_epoch_source *s)
 	s->state_bytes = atomic_load(&area->state_bytes);
 	if (s->staged_bytes > VMFT_AREA_STAGING_BYTES || s->state_bytes > VMFT_AREA_STATE_BYTES ||
 	    (!s->more && atomic_load(&area->point_position) != s->epoch + 1)) {
-		broken(s, "the agent's answer makes no sense");
+		broken(s, "the agent's answer is not valid");
 		return;
 	}
 	/* An epoch that was asked for before the guest's end was known may lack that end. */

@@ -29,6 +29,6 @@ void vmft_console_look(struct vmft_console_watch *watch, const struct vmft_iface
 		return;
 	vmft_journal_say(journal,
 			 "a serial console drops output (%s): %" PRIu64
-			 " bytes until now; the guest is not held up by it",
-			 error ? strerror((int)error) : "its reader stands still", dropped);
+			 " bytes until now; the guest does not wait for it",
+			 error ? strerror((int)error) : "its reader does not read", dropped);
 }

@@ -12,20 +12,20 @@ static void fence_guest(struct vmft_monitor *m)
 {
 	vmft_agent_link_command(&m->agent, VMFT_COMMAND_FENCE);
 	if (m->core.why == VMFT_WHY_DIVERGED) {
-		vmft_journal_say(&m->journal, "this backup's guest is not what the primary's is: "
-					      "it is stopped; start this backup anew");
+		vmft_journal_say(&m->journal, "this backup's guest differs from the primary's: it "
+					      "is stopped; start this backup again");
 		return;
 	}
 	if (m->core.why == VMFT_WHY_ATTACH_FAILED) {
-		vmft_journal_say(&m->journal, "this half of an attach is thrown away; start this "
-					      "backup anew to try again");
+		vmft_journal_say(&m->journal, "this backup was not complete and is given up; start "
+					      "it again for another attempt");
 		return;
 	}
 	if (vmft_monitor_is_primary(m)) {
 		vmft_journal_say(&m->journal,
 				 "fenced: the backup is live as generation %llu; this guest is "
-				 "stopped for good and emits nothing; end QEMU (pid %d) when you "
-				 "have seen enough",
+				 "stopped for good and sends nothing; QEMU (pid %d) is kept for "
+				 "inspection, kill it when you are done",
 				 (unsigned long long)m->core.generation + 1, m->options.guest_pid);
 		return;
 	}
@@ -83,7 +83,7 @@ static void end_replica(struct vmft_monitor *m, enum vmft_why why)
 		atomic_store(&m->agent.iface->exit_code, VMFT_EXIT_DIVERGED);
 		return;
 	}
-	vmft_journal_say(&m->journal, "QEMU (pid %d) is ended: it has nothing more to replay",
+	vmft_journal_say(&m->journal, "ending QEMU (pid %d): it has nothing more to replay",
 			 m->options.guest_pid);
 	(void)kill(m->options.guest_pid, SIGKILL);
 }

@@ -83,7 +83,7 @@ static void report_claim(struct vmft_monitor *m, const struct vmft_arbiter_answe
 	const bool silent = answer->claim == VMFT_CLAIM_UNREACHABLE;
 
 	if (silent && m->core.why != VMFT_WHY_ARBITER_UNREACHABLE)
-		vmft_journal_say(&m->journal, "nobody goes on until the arbiter answers: %s",
+		vmft_journal_say(&m->journal, "no side goes on until the arbiter answers: %s",
 				 answer->err.text);
 	vmft_monitor_arbiter_error(m, silent ? answer->err.text : NULL);
 	m->arbiter_silent_said = silent;
@@ -100,8 +100,8 @@ static void report_end(struct vmft_monitor *m, const struct vmft_arbiter_answer 
 {
 	if (answer->rc < 0)
 		vmft_journal_say(&m->journal,
-				 "that generation %llu has ended is not on record: %.300s; before "
-				 "the VM is started again, run: vmft declare-dead %s",
+				 "the arbiter has no record that generation %llu has ended: "
+				 "%.300s; before you start the VM again, run: vmft declare-dead %s",
 				 (unsigned long long)m->core.generation, answer->err.text,
 				 m->options.pair_file);
 }
@@ -110,7 +110,8 @@ static void report_end(struct vmft_monitor *m, const struct vmft_arbiter_answer 
 static void report_latest(struct vmft_monitor *m, const struct vmft_arbiter_answer *answer)
 {
 	if (answer->rc < 0 && m->arbiter_error[0] == '\0')
-		vmft_journal_say(&m->journal, "no primary is taken until the arbiter answers: %s",
+		vmft_journal_say(&m->journal,
+				 "no primary is accepted until the arbiter answers: %s",
 				 answer->err.text);
 	vmft_monitor_arbiter_error(m, answer->rc < 0 ? answer->err.text : NULL);
 	vmft_handshake_got_latest(&m->peer.handshake, answer);
@@ -164,7 +165,7 @@ void vmft_arbitration_tick(struct vmft_monitor *m, uint64_t now)
 	m->arbiter_silent_said = true;
 	(void)snprintf(m->arbiter_error, sizeof(m->arbiter_error), "arbiter %.400s does not answer",
 		       m->config.arbiter);
-	vmft_journal_say(&m->journal, "%s; nobody goes on until it does", m->arbiter_error);
+	vmft_journal_say(&m->journal, "%s; no side goes on until it does", m->arbiter_error);
 	vmft_alarm_raise(m->alarm, VMFT_ALARM_ARBITER, "the arbiter does not answer");
 }
 
@@ -215,8 +216,8 @@ int vmft_arbitration_first(struct vmft_monitor *m, uint64_t *ret, struct vmft_er
 	if (latest.generation > 0 && !latest.ended)
 		return vmft_error_set(err, -EBUSY, VMFT_EXIT_ARBITER,
 				      "%.200s: generation %llu of %s is held by \"%.80s\" and did "
-				      "not end in an orderly way; if that guest is surely not "
-				      "running anywhere, run: vmft declare-dead %s",
+				      "not end in an orderly way; if you are sure that this guest "
+				      "does not run anywhere, run: vmft declare-dead %s",
 				      m->config.arbiter, (unsigned long long)latest.generation,
 				      m->config.name, latest.owner, m->options.pair_file);
 	claim = claim_first(m, &latest, err);
@@ -224,7 +225,7 @@ int vmft_arbitration_first(struct vmft_monitor *m, uint64_t *ret, struct vmft_er
 		return -EIO;
 	if (claim == VMFT_CLAIM_LOST)
 		return vmft_error_set(err, -EBUSY, VMFT_EXIT_ARBITER,
-				      "%s: somebody else has just started %s", m->config.arbiter,
+				      "%s: another side has just started %s", m->config.arbiter,
 				      m->config.name);
 	memcpy(m->record, m->owner, sizeof(m->record));
 	*ret = latest.generation + 1;

@@ -16,8 +16,8 @@ static void primary_ends(struct vmft_monitor *m)
 	vmft_channel_refuse(&m->peer.channel, m->disk.text);
 	vmft_journal_say(&m->journal, "%s", m->disk.text);
 	vmft_journal_say(&m->journal,
-			 "QEMU (pid %d) is ended before its guest sees the error, and the backup "
-			 "takes over; see to the disk, then start this host anew as backup",
+			 "ending QEMU (pid %d) before its guest sees the error; the backup takes "
+			 "over; repair the disk, then start this side again as backup",
 			 m->options.guest_pid);
 	if (!m->guest_gone)
 		(void)kill(m->options.guest_pid, SIGKILL);
@@ -39,7 +39,7 @@ static void backup_ends(struct vmft_monitor *m)
 
 	vmft_journal_say(&m->journal, "%s", m->disk.text);
 	vmft_journal_say(&m->journal,
-			 "this backup cannot go on: see to the disk, then start it anew");
+			 "this backup cannot continue: repair the disk, then start it again");
 	vmft_channel_refuse(&m->peer.channel, m->disk.text);
 	vmft_monitor_event(m, &died);
 }
@@ -135,7 +135,7 @@ static void stuck(struct vmft_monitor *m)
 
 	(void)snprintf(text, sizeof(text),
 		       "%s, generation %" PRIu64 ": replay stands still at log position %" PRIu64
-		       " of %" PRIu64 " and there is no primary: nobody goes on",
+		       " of %" PRIu64 " and there is no primary: no side goes on",
 		       vmft_state_name(m->core.state), m->core.generation,
 		       m->divergence.finding.position, m->strategy_ops->held(m->strategy));
 	vmft_journal_say(&m->journal, "%s", text);
@@ -153,7 +153,7 @@ static void act_on(struct vmft_monitor *m, enum vmft_divergence_news news)
 		stuck(m);
 		break;
 	case VMFT_DIVERGENCE_MOVES:
-		vmft_journal_say(&m->journal, "replay gets on again");
+		vmft_journal_say(&m->journal, "replay moves again");
 		break;
 	case VMFT_DIVERGENCE_NONSENSE:
 		vmft_monitor_agent_broken(m);

@@ -94,7 +94,7 @@ static int got_refusal(struct vmft_monitor *m, const struct vmft_frame_info *fra
 	if (m->core.state == VMFT_STATE_ATTACHING || m->core.state == VMFT_STATE_SEALING)
 		note_attach_refused(m, why);
 	else
-		vmft_handshake_say(&m->peer.handshake, "refuses this side: it has", why);
+		vmft_handshake_say(&m->peer.handshake, "refuses this side, which has", why);
 	if (vmft_monitor_is_primary(m) && m->core.state == VMFT_STATE_FORMING)
 		vmft_monitor_leave(m, VMFT_EXIT_PEER);
 	return -ECONNREFUSED;

@@ -51,13 +51,13 @@ const char *vmft_handover_begin(struct vmft_monitor *m,
 	if (!vmft_monitor_is_primary(m))
 		return "this is the backup: ask the primary";
 	if (vmft_handover_is_on(m))
-		return "it is under way already";
+		return "a hand-over is under way already";
 	if (!vmft_core_may_hand_over(&m->core))
 		return "no backup to hand over to: this side is not protected";
 	if (m->guest_ended || m->guest_gone)
 		return "the guest has ended";
 	if (m->handover.asked)
-		return "the arbiter has not answered the last time yet";
+		return "the arbiter has not yet answered the question of the last hand-over";
 	m->handover = (struct vmft_handover){
 	    .phase = VMFT_HANDOVER_ASKING,
 	    .since = vmft_loop_now(),
@@ -232,8 +232,8 @@ static void say_handed(struct vmft_monitor *m, const struct vmft_core *before)
 	/* That it took over is known from the arbiter, when it was live not. */
 	if (before->state == VMFT_STATE_HANDED_OVER)
 		(void)snprintf(text, sizeof(text),
-			       "handed over: the guest is live on %s as generation %llu, it stood "
-			       "still for %.1f ms",
+			       "handed over: the guest is live on %s as generation %llu; it was "
+			       "stopped for %.1f ms",
 			       vmft_pair_host_name(&m->config, m->peer.channel.to),
 			       (unsigned long long)m->core.generation + 1, (double)stood / 1e6);
 	else
@@ -255,8 +255,8 @@ void vmft_handover_state(struct vmft_monitor *m, const struct vmft_core *before)
 	case VMFT_STATE_PROTECTED:
 		if (before->state == VMFT_STATE_HANDING_OVER)
 			finish(m, false,
-			       "not handed over: the guest could not be stopped, or what it did "
-			       "not be brought to the backup in time; it goes on here, protected");
+			       "not handed over: the guest could not be stopped, or its state did "
+			       "not reach the backup, in time; it goes on here, protected");
 		break;
 	case VMFT_STATE_ALONE:
 		finish(m, false, "not handed over: the backup was lost, the guest goes on here");

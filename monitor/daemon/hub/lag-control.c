@@ -26,9 +26,9 @@ static void say_stands(struct vmft_monitor *m, uint64_t now)
 	char text[VMFT_ALARM_TEXT_MAX];
 
 	(void)snprintf(text, sizeof(text),
-		       "the backup's replay stands still at log position %llu, for %llu ms: should "
-		       "this host fail now, the guest is lost with it; look after the backup's "
-		       "host (its journal, its disk); in %llu s it is given up",
+		       "the backup's replay has stood still at log position %llu for %llu ms: if "
+		       "this host fails now, the guest is lost; check the backup's host (its "
+		       "journal, its disk); in %llu s the backup is given up",
 		       (unsigned long long)m->stall.replayed, (unsigned long long)(stands / MS),
 		       (unsigned long long)((limit - stands) / MS / 1000));
 	vmft_journal_say(&m->journal, "%s", text);
@@ -37,7 +37,7 @@ static void say_stands(struct vmft_monitor *m, uint64_t now)
 
 static void say_moves(struct vmft_monitor *m)
 {
-	static const char text[] = "the backup's replay gets on again";
+	static const char text[] = "the backup's replay moves again";
 
 	vmft_journal_say(&m->journal, "%s", text);
 	vmft_alarm_raise(m->alarm, VMFT_ALARM_PROTECTED, text);
@@ -52,7 +52,7 @@ static void give_up_stalled(struct vmft_monitor *m)
 
 	(void)snprintf(what, sizeof(what), "the backup's replay stands still at log position %llu",
 		       (unsigned long long)m->stall.replayed);
-	vmft_journal_say(&m->journal, "%s: it is given up", what);
+	vmft_journal_say(&m->journal, "%s: the backup is given up", what);
 	vmft_divergence_count(&m->divergence, what);
 	vmft_monitor_event(m, &lost);
 }
@@ -107,7 +107,7 @@ static void say_lags(struct vmft_monitor *m, uint64_t now, uint64_t lag_ms)
 	m->lag_said_ns = now;
 	vmft_journal_say(&m->journal,
 			 "lagging: the backup is %llu ms behind (lag-ms = %u): the guest is slowed "
-			 "by %u %% until it keeps up",
+			 "by %u %% until the backup keeps up",
 			 (unsigned long long)lag_ms, m->config.lag_ms, m->throttle / 10);
 }
 
@@ -149,8 +149,8 @@ static void drop_for_lag(struct vmft_monitor *m, uint64_t now, uint64_t lag_ms)
 	vmft_attach_source_dropped(&m->source, now);
 	(void)snprintf(
 	    text, sizeof(text),
-	    "the backup has lagged for %llu s (%llu ms now, %llu ms at worst, lag-ms = "
-	    "%u), the guest slowed by %u %%: it is given up, and none attached for %llu s",
+	    "the backup has lagged for %llu s (%llu ms now, %llu ms at worst, lag-ms = %u), the "
+	    "guest slowed by %u %%: the backup is given up, and none is attached for %llu s",
 	    (unsigned long long)(lagged / MS / 1000), (unsigned long long)lag_ms,
 	    (unsigned long long)m->lag_watch.worst_ms, m->config.lag_ms, m->throttle / 10,
 	    (unsigned long long)((m->source.retry_ns - now) / MS / 1000));

@@ -170,8 +170,8 @@ void vmft_monitor_agent_broken(struct vmft_monitor *m)
 	if (m->agent_broken)
 		return;
 	vmft_journal_say(&m->journal,
-			 "the memory shared with QEMU (pid %d) makes no sense: its "
-			 "guest cannot be protected any longer",
+			 "the memory shared with QEMU (pid %d) is not valid: its guest cannot be "
+			 "protected any longer",
 			 m->options.guest_pid);
 	give_up_guest(m);
 }

@@ -50,8 +50,8 @@ static const char *why_not(void *user, bool attach)
 	if (m->sink.phase != VMFT_ATTACH_IDLE)
 		return "to wait: an attempt to attach is still being cleaned up";
 	if (m->sink.prepared && !attach)
-		return "a guest to start; this backup is made ready for one that runs: start it "
-		       "anew";
+		return "a guest that does not run yet; this backup was prepared for a guest that "
+		       "runs: start the backup again";
 	return NULL;
 }
 

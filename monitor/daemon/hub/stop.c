@@ -69,7 +69,7 @@ static void ask(struct vmft_monitor *m, const char *whom)
 		return;
 	m->stop.asked = true;
 	m->stop.since = vmft_loop_now();
-	vmft_journal_say(&m->journal, "%s was told to stop: so is this side of the VM", whom);
+	vmft_journal_say(&m->journal, "%s was told to stop, so this side of the VM stops", whom);
 }
 
 void vmft_stop_look(struct vmft_monitor *m)

@@ -210,7 +210,8 @@ static void take_backup(struct vmft_handshake *h)
 static void look_at_mark(struct vmft_handshake *h, const struct vmft_arbiter_answer *answer)
 {
 	if (answer->rc < 0) {
-		vmft_handshake_say(h, "is not taken until the arbiter answers:", answer->err.text);
+		vmft_handshake_say(h,
+				   "is not accepted until the arbiter answers:", answer->err.text);
 		vmft_channel_drop(h->channel);
 		return;
 	}
@@ -220,8 +221,8 @@ static void look_at_mark(struct vmft_handshake *h, const struct vmft_arbiter_ans
 	}
 	if (strcmp(answer->mark, h->backup_hello.record) != 0) {
 		refuse_backup(h, h->channel->version,
-			      "left a mark at its arbiter that this host's does not show; both "
-			      "hosts must use one arbiter");
+			      "left a mark at its arbiter that this host's arbiter does not have; "
+			      "both hosts must use one arbiter");
 		return;
 	}
 	take_backup(h);
@@ -283,12 +284,12 @@ static void ask_latest(struct vmft_handshake *h)
 static const char *stale(const struct vmft_handshake *h, const struct vmft_arbiter_latest *latest)
 {
 	if (latest->generation != h->caller_generation || latest->ended)
-		return "another generation than this host's arbiter; both hosts must use one "
+		return "another generation than this host's arbiter has; both hosts must use one "
 		       "arbiter";
 	/* The number is right by chance: there are two arbiters, or a stranger made it up. */
 	if (strcmp(latest->owner, h->caller_hello.record) != 0)
-		return "a generation that is another's at this host's arbiter; both hosts must use "
-		       "one arbiter";
+		return "a generation that belongs to another side at this host's arbiter; both "
+		       "hosts must use one arbiter";
 	return NULL;
 }
 
@@ -306,7 +307,7 @@ void vmft_handshake_got_latest(struct vmft_handshake *h, const struct vmft_arbit
 	}
 	/* This side may have ended while the arbiter was asked. */
 	if (!vmft_core_wants_peer(h->world->core) || is_stopping(h))
-		refuse_primary(h, conn, h->caller_version, "come to a side that has ended");
+		refuse_primary(h, conn, h->caller_version, "called a side that has ended");
 	else if (answer->rc < 0)
 		drop_caller(h);
 	else if ((why = stale(h, &answer->latest)) != NULL)
@@ -322,7 +323,7 @@ static void backup_got_hello(struct vmft_handshake *h, struct vmft_conn *conn,
 	const char *why = mismatch(h, theirs, text);
 
 	if (!why && (!vmft_core_wants_peer(h->world->core) || h->channel->conn))
-		why = "come to a backup that has its primary";
+		why = "called a backup that already has a primary";
 	if (!why)
 		why = h->world->why_not(h->world->user, theirs->attach);
 	if (why) {
@@ -369,7 +370,7 @@ int vmft_handshake_got_hello(struct vmft_handshake *h, struct vmft_conn *conn,
 	if (conn == h->channel->conn && (!is_primary(h) || h->channel->stage != VMFT_PEER_HELLO))
 		return -EBADMSG;
 	if (conn != h->channel->conn && is_primary(h)) {
-		turn_away(h, conn, frame->version, "come to the side that is live");
+		turn_away(h, conn, frame->version, "called the side that is live");
 		return 0;
 	}
 	if (vmft_hello_version(&versions) == 0) {

@@ -282,9 +282,10 @@ static void on_full(void *user, int error)
 {
 	struct vmft_peer *peer = user;
 
-	vmft_journal_say(peer->world.journal,
-			 "channel: nobody can be let in: %s; it is tried again five times a second",
-			 strerror(-error));
+	vmft_journal_say(
+	    peer->world.journal,
+	    "channel: no connection can be accepted: %s; it is tried again five times a second",
+	    strerror(-error));
 }
 
 static const struct vmft_conn_events conn_events = {

@@ -358,7 +358,7 @@ static int qemu_ended(const struct replay *r)
 
 	if (state == VMFT_AGENT_CRASHED)
 		return differs(r, ops->applied(r->strategy),
-			       "QEMU found the log not to fit, and gave up");
+			       "QEMU found that the log does not fit, and ended");
 	if (r->shutdown > 0 && ops->applied(r->strategy) >= r->shutdown)
 		return is_same(r->shutdown_entries, r->shutdown);
 	printf("vmft replay: QEMU is gone at log position %" PRIu64 " of %" PRIu64 "\n",
@@ -378,7 +378,7 @@ static int verdict(const struct replay *r)
 	if (r->qemu_gone)
 		return qemu_ended(r);
 	if (vmft_agent_link_state(&r->link) == VMFT_AGENT_BROKEN) {
-		printf("vmft replay: the memory shared with QEMU makes no sense\n");
+		printf("vmft replay: the memory shared with QEMU is not valid\n");
 		return VMFT_EXIT_INTERNAL;
 	}
 	/* A QEMU that has its guest's end in the log ends without asking for more: it is waited
@@ -387,7 +387,7 @@ static int verdict(const struct replay *r)
 		return is_same(r->entries, r->end);
 	if (r->still_ns >= r->config.stall_ms * MS)
 		return differs(r, ops->applied(r->strategy),
-			       "replay does not get on, though there is log");
+			       "replay stands still although there is more log");
 	return -1;
 }
 

@@ -273,7 +273,8 @@ void vmft_alarm_raise(struct vmft_alarm *alarm, enum vmft_alarm_event event, con
 	pthread_mutex_unlock(&alarm->lock);
 	if (full)
 		(void)fprintf(
-		    stderr, "vmft-monitor: alarm = %s: %s not told: earlier runs have not ended\n",
+		    stderr,
+		    "vmft-monitor: alarm = %s: %s was not reported: earlier runs have not ended\n",
 		    alarm->program, vmft_alarm_name(event));
 	ring(alarm);
 }

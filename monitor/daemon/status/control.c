@@ -186,7 +186,7 @@ void vmft_control_follow(struct vmft_control_client *client)
 	struct json_object *now;
 
 	if (count_followers(control) == VMFT_CONTROL_FOLLOWERS) {
-		vmft_control_refuse(client, "events: too many follow them already");
+		vmft_control_refuse(client, "events: too many clients follow them already");
 		return;
 	}
 	client->follows = true;
@@ -334,8 +334,8 @@ static void on_accept(struct vmft_op *op, int result)
 	}
 	if (!control->full)
 		vmft_journal_say(control->world.journal,
-				 "control socket: nobody can be answered: %s; it is tried again "
-				 "five times a second",
+				 "control socket: no connection can be accepted: %s; it is tried "
+				 "again five times a second",
 				 strerror(-result));
 	control->full = true;
 	vmft_loop_timer(control->world.loop, &control->retry_op, ACCEPT_AGAIN_NS);

@@ -53,9 +53,11 @@ const char *fault_name(enum fault fault)
 
 /* --- each of them ------------------------------------------------------------------- */
 
-static void hand_over(void *m)
+static void hand_over(void *user)
 {
-	(void)vmft_handover_begin(m, NULL, NULL);
+	struct vmft_monitor *m = user;
+
+	(void)vmft_handover_begin(&m->handover, NULL, NULL);
 }
 
 static void diverge(int host)

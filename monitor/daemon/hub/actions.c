@@ -121,7 +121,7 @@ void vmft_actions_carry_out(struct vmft_monitor *m, const struct vmft_actions *t
 		vmft_agent_link_command(&m->agent, VMFT_COMMAND_RUN);
 	if (todo->set & VMFT_DO_GO_LIVE) {
 		m->go_live_ns = vmft_loop_now();
-		vmft_handover_goes_live(m);
+		vmft_handover_goes_live(&m->handover);
 		m->strategy_ops->go_live(m->strategy, todo->live_at);
 	} else if (todo->set & VMFT_DO_OPEN_GATE)
 		/* With GO_LIVE the agent opens its gate itself, as it goes live. */

@@ -132,7 +132,7 @@ static void take_answers(struct vmft_monitor *m)
 		if (answer.ask == VMFT_ASK_CLAIM)
 			report_claim(m, &answer);
 		else if (answer.ask == VMFT_ASK_LATEST && m->handover.asked)
-			vmft_handover_got_latest(m, &answer);
+			vmft_handover_got_latest(&m->handover, &answer);
 		else if (answer.ask == VMFT_ASK_LATEST)
 			report_latest(m, &answer);
 		else if (answer.ask == VMFT_ASK_MARK)

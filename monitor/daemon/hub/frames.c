@@ -300,8 +300,9 @@ static int backup_got(struct vmft_monitor *m, const struct vmft_frame_info *fram
 	case VMFT_FRAME_LOG:
 		return got_log(m, frame);
 	case VMFT_FRAME_OUTPUT:
-		return m->core.state == VMFT_STATE_PROTECTED ? vmft_handover_got_output(m, frame)
-							     : -EBADMSG;
+		return m->core.state == VMFT_STATE_PROTECTED
+			   ? vmft_handover_got_output(&m->handover, frame)
+			   : -EBADMSG;
 	case VMFT_FRAME_HEARTBEAT:
 		return vmft_liveness_got_heartbeat(&m->peer.liveness, frame);
 	case VMFT_FRAME_BYE:

@@ -99,7 +99,7 @@ static void look_at_agent(struct vmft_monitor *m)
 	else
 		vmft_attach_source_pump(&m->source);
 	m->strategy_ops->look(m->strategy);
-	vmft_handover_look(m);
+	vmft_handover_look(&m->handover);
 	vmft_faults_look_at_guest(m);
 	vmft_guest_report_replay(m);
 	if (m->live_ns == 0 && atomic_load(&m->agent.iface->live_at_ns) != 0)

@@ -205,8 +205,8 @@ void vmft_lag_control_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 	permille = vmft_throttle_permille(lag_ms, m->config.lag_ms);
 	if (permille < m->source.pace.throttle)
 		permille = m->source.pace.throttle;
-	if (permille < vmft_handover_throttle(m))
-		permille = vmft_handover_throttle(m);
+	if (permille < vmft_handover_throttle(&m->handover))
+		permille = vmft_handover_throttle(&m->handover);
 	set_throttle(m, permille);
 	watch_lag(m, now, slept, lag_ms);
 	/* A backup that was given up just now slows nobody any more. */

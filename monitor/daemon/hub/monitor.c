@@ -110,7 +110,7 @@ static void step(struct vmft_monitor *m, const struct vmft_event_in *event)
 		tell_strategy(m);
 		vmft_attaching_state(m, before.state);
 		tell_saver(m);
-		vmft_handover_state(m, &before);
+		vmft_handover_state(&m->handover, &before);
 		if (vmft_monitor_is_primary(m))
 			vmft_peer_look_for_backup(&m->peer);
 	}

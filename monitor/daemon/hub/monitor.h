@@ -4,9 +4,9 @@
  *
  * The hub turns what happens into events of the core, and carries out the actions of the core.
  * monitor.c steps the core; actions.c carries out; guest.c, frames.c and arbitration.c say what
- * happened to QEMU, on the channel and at the arbiter; lag-control.c, faults.c, handover.c and
- * stop.c decide what is to happen; start.c opens and closes all. attaching.c and pairing.c give
- * two parts of the daemon their worlds.
+ * happened to QEMU, on the channel and at the arbiter; lag-control.c, faults.c and stop.c decide
+ * what is to happen; start.c opens and closes all. attaching.c, pairing.c and handing-over.c give
+ * three parts of the daemon their worlds.
  *
  * There is one thread and one loop: nothing here is locked.
  */
@@ -18,7 +18,6 @@
 
 #include "attaching.h"
 #include "faults.h"
-#include "handover.h"
 #include "logging-channel/frame.h"
 #include "logging-channel/hello.h"
 #include "logging-channel/loop.h"
@@ -36,6 +35,7 @@
 #include "monitor/daemon/guest/console.h"
 #include "monitor/daemon/guest/disk-fault.h"
 #include "monitor/daemon/guest/shown.h"
+#include "monitor/daemon/handover/handover.h"
 #include "monitor/daemon/lockstep/lag-watch.h"
 #include "monitor/daemon/lockstep/lag.h"
 #include "monitor/daemon/lockstep/stall.h"

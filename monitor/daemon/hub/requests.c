@@ -79,7 +79,7 @@ static void switchover_done(void *user, bool handed, const char *text)
 
 static void do_switchover(struct vmft_monitor *m, struct vmft_control_client *client)
 {
-	const char *why = vmft_handover_begin(m, switchover_done, client);
+	const char *why = vmft_handover_begin(&m->handover, switchover_done, client);
 	char text[160];
 
 	if (!why)
@@ -93,7 +93,7 @@ static void do_switchover(struct vmft_monitor *m, struct vmft_control_client *cl
 /* A hand-over stops the guest itself: nobody else may start it again meanwhile. */
 static bool is_handing_over(struct vmft_monitor *m, struct vmft_control_client *client)
 {
-	if (!vmft_handover_is_on(m))
+	if (!vmft_handover_is_on(&m->handover))
 		return false;
 	vmft_control_refuse(client, "the guest is being handed over");
 	return true;
@@ -243,8 +243,7 @@ static void forget(void *user, struct vmft_control_client *client)
 
 	if (job)
 		job_free(job);
-	if (m->handover.user == client)
-		m->handover.done = NULL;
+	vmft_handover_forget(&m->handover, client);
 }
 
 int vmft_requests_open(struct vmft_monitor *m, struct vmft_error *err)

@@ -10,6 +10,7 @@
 #include "arbitration.h"
 #include "frames.h"
 #include "guest.h"
+#include "handing-over.h"
 #include "monitor.h"
 #include "monitor/common/exit-codes.h"
 #include "pairing.h"
@@ -165,6 +166,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 	rc = vmft_arbitration_open(m, err);
 	if (rc < 0)
 		goto err_control;
+	vmft_handing_over_init(m);
 	rc = vmft_pairing_open(m, err);
 	if (rc < 0)
 		goto err_peer;

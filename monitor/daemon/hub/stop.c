@@ -81,7 +81,7 @@ void vmft_stop_look(struct vmft_monitor *m)
 		ask(m, "QEMU");
 	m->stop.seen = count;
 	/* One that was begun comes to its end, whoever asked for it. */
-	if (!m->stop.asked || vmft_handover_is_on(m))
+	if (!m->stop.asked || vmft_handover_is_on(&m->handover))
 		return;
 	switch (vmft_stop_step(&m->core, vmft_loop_since(m->stop.since, vmft_loop_now()),
 			       m->config.on_stop == VMFT_ON_STOP_HAND_OVER && !m->stop.tried)) {
@@ -95,7 +95,7 @@ void vmft_stop_look(struct vmft_monitor *m)
 		break;
 	case VMFT_STOP_HAND_OVER:
 		m->stop.tried = true;
-		(void)vmft_handover_begin(m, NULL, NULL);
+		(void)vmft_handover_begin(&m->handover, NULL, NULL);
 		break;
 	}
 }

@@ -25,6 +25,7 @@ enum {
 	SERVICE_MS = 20,
 	EVENT_BYTES = 9,
 	CLOCK_HOST = 28, /* as QEMU 7.2 numbers its events */
+	LOG_SHUTDOWN = 16,
 	LOG_END = 39,
 	STATE_BYTES = 600,
 	STATE_AT = 64, /* of the guest's registers in the device state */
@@ -523,6 +524,9 @@ static int point(int host)
 		return fail(area, -EINVAL, "nothing was tracked");
 	if (!q->runs)
 		return fail(area, -EAGAIN, "the guest is paused");
+	/* vmft_state_wish_pending() */
+	if (q->end_at > 0)
+		return fail(area, -EINPROGRESS, "the guest switches itself off");
 	if (one_in(8))
 		return fail(area, -E2BIG, "too much was written meanwhile");
 	atomic_store(&area->more, 0);
@@ -558,7 +562,8 @@ static int epoch(int host)
 		save_state(host);
 	}
 	pages = atomic_load(marks(host, RAM));
-	if (!atomic_load(&area->more) && (pages & (pages - 1)) != 0 && one_in(8)) {
+	if (!atomic_load(&area->more) && (pages & (pages - 1)) != 0 &&
+	    (one_in(8) || (q->spoilt.armed && q->spoilt.second))) {
 		pages &= ~(pages & -pages);
 		atomic_fetch_and(marks(host, RAM), ~pages);
 		stage_ram(host, pages);
@@ -630,13 +635,8 @@ static int load(int host)
 static int perform(int host)
 {
 	struct qemu *q = &world.host[host].q;
-	struct vmft_area *area = area_of(host);
 
-	if (q->requests_fail) {
-		q->requests_fail = false;
-		return fail(area, -EIO, "QEMU has failed");
-	}
-	switch (atomic_load(&area->op)) {
+	switch (atomic_load(&area_of(host)->op)) {
 	case VMFT_AREA_TRACK:
 		q->tracks = true;
 		q->dirty_ram = q->dirty_disk = 0;
@@ -662,6 +662,44 @@ static int perform(int host)
 	}
 }
 
+static bool is_spoilt(int host)
+{
+	const struct qemu *q = &world.host[host].q;
+	const struct vmft_area *area = area_of(host);
+	const uint32_t op = atomic_load(&area->op);
+
+	if (q->spoilt.second)
+		return q->spoilt.armed && op == VMFT_AREA_EPOCH && atomic_load(&area->more);
+	return q->spoilt.armed && (q->spoilt.op == 0 || q->spoilt.op == op);
+}
+
+/* Whether it is answered all the same. */
+static bool spoil_request(int host)
+{
+	struct qemu *q = &world.host[host].q;
+	struct vmft_area *area = area_of(host);
+
+	note("QEMU of host %d %s request %u", host,
+	     q->spoilt.how == REQUEST_FAILS   ? "fails"
+	     : q->spoilt.how == REQUEST_HANGS ? "hangs in"
+					      : "dies in",
+	     atomic_load(&area->op));
+	switch (q->spoilt.how) {
+	case REQUEST_FAILS:
+		q->spoilt.armed = false;
+		atomic_store(&area->result, fail(area, -EIO, "QEMU has failed"));
+		return true;
+	case REQUEST_HANGS: /* until the fault is over: it is looked at again */
+		q->answered--;
+		return false;
+	default:
+		if (one_in(2))
+			(void)perform(host);
+		qemu_end(host);
+		return false;
+	}
+}
+
 void agent_request(int host)
 {
 	struct qemu *q = &world.host[host].q;
@@ -676,7 +714,10 @@ void agent_request(int host)
 		return;
 	}
 	area->error[0] = '\0';
-	atomic_store(&area->result, perform(host));
+	if (!is_spoilt(host))
+		atomic_store(&area->result, perform(host));
+	else if (!spoil_request(host))
+		return;
 	atomic_store(&area->done, q->answered);
 	ring_monitor(host);
 }
@@ -693,7 +734,9 @@ static void requests_service(int host)
 	h->q.scheduled = true;
 	if (atomic_load(&area->op) == VMFT_AREA_DROP)
 		stop_keeping(host);
-	later(20 * US + chance(one_in(16) ? 20 * MS : 500 * US), DO_REQUEST, host, 0, h->qlife);
+	later(20 * US + chance(one_in(16) ? 20 * MS : 500 * US) +
+		  (atomic_load(&area->op) == VMFT_AREA_LOAD ? chance(world.load_time) : 0),
+	      DO_REQUEST, host, 0, h->qlife);
 }
 
 /* --- the guest executes --------------------------------------------------------------- */
@@ -745,8 +788,8 @@ static bool may_run(int host)
 	const struct qemu *q = &world.host[host].q;
 	const uint32_t throttle = atomic_load(&iface_of(host)->throttle);
 
-	return q->runs && !q->frozen && !q->paused && !q->ended && q->frames < GATE_FRAMES - 4 &&
-	       chance(1000) >= throttle && !is_blocked(host);
+	return q->runs && !q->frozen && !q->paused && !q->ended && q->end_at == 0 &&
+	       q->frames < GATE_FRAMES - 4 && chance(1000) >= throttle && !is_blocked(host);
 }
 
 static void run_a_little(int host)
@@ -774,7 +817,8 @@ static void freeze(int host)
 	struct qemu *q = &world.host[host].q;
 	struct vmft_iface *iface = iface_of(host);
 
-	if (!world.lockstep || !q->runs || q->frozen || q->ended || !atomic_load(&iface->freeze))
+	if (!world.lockstep || !q->runs || q->frozen || q->ended || q->end_at > 0 ||
+	    !atomic_load(&iface->freeze))
 		return;
 	q->frozen = true;
 	q->stands_since = world.now;
@@ -806,7 +850,8 @@ static bool replay_one(int host)
 	if (ready <= 0 || is_blocked(host))
 		return false;
 	vmft_ring_read(&ring, at, event, 1);
-	if (event[0] == LOG_END) {
+	/* A replaying QEMU leaves at the SHUTDOWN, and the agent says that this is the end. */
+	if (event[0] == LOG_SHUTDOWN) {
 		atomic_store(&iface->log_position, at + 1);
 		vmft_ring_release(&ring, at + 1);
 		has_ended(host);
@@ -866,19 +911,33 @@ void guest_run(int host)
 /* In order: it switches itself off, or QEMU was told to. */
 void guest_shut_down(int host)
 {
-	const uint8_t last = LOG_END;
+	const uint8_t shutdown = LOG_SHUTDOWN;
 	struct qemu *q = &world.host[host].q;
 
-	if (!q->up || q->ended)
+	if (!q->up || q->ended || q->end_at > 0)
 		return;
 	if (!q->runs) {
 		q->ends_at = world.now + chance(20 * MS);
 		return;
 	}
-	if (!log_bytes(host, &last, 1))
+	if (!log_bytes(host, &shutdown, 1))
 		return;
 	world.shut_down = true;
-	has_ended(host);
+	q->end_at = world.now + (world.lockstep ? chance(one_in(2) ? 2 * MS : 60 * MS) : 0);
+}
+
+/* What QEMU logs on its way out, the end at last. */
+static void end_guest(int host)
+{
+	const uint8_t clock[EVENT_BYTES] = {CLOCK_HOST}, last = LOG_END;
+	struct qemu *q = &world.host[host].q;
+
+	if (q->ended || q->end_at == 0 || q->end_at > world.now)
+		return;
+	if (world.lockstep && one_in(2) && !log_bytes(host, clock, sizeof(clock)))
+		return;
+	if (log_bytes(host, &last, 1))
+		has_ended(host);
 }
 
 static void signals_service(int host)
@@ -936,6 +995,7 @@ void agent_service(int host, bool by_time)
 	thaw(host);
 	requests_service(host);
 	signals_service(host);
+	end_guest(host);
 	gate_keep_service(host);
 	gate_service(host);
 	atomic_fetch_add(&iface_of(host)->agent_beat, 1);

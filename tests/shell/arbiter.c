@@ -99,6 +99,9 @@ static enum vmft_claim claim(struct place *p, const struct vmft_arbiter_claim *c
 	if (p == &places[0] && !c->starts && p->record[p->latest].ended)
 		broken("a VM that was declared dead is not taken on", "generation %llu is won",
 		       (unsigned long long)c->generation);
+	if (world.single && world.last == FAULT_SHUTDOWN)
+		broken("an orderly end is the end", "generation %llu is won after it",
+		       (unsigned long long)c->generation);
 	p->latest = c->generation;
 	(void)snprintf(p->record[p->latest].owner, sizeof(p->record[0].owner), "%s", c->owner);
 	p->record[p->latest].ended = false;
@@ -272,17 +275,19 @@ void arbiter_ask_do(int host, unsigned which, uint32_t serial)
 	struct host *h = &world.host[host];
 	struct vmft_arbiter_answer *a = &h->answer[which];
 	const bool lost = world.answer_lost[host] && one_in(2);
+	const bool down = is_down(host);
 	const bool slow = world.arbiter_slow_until > world.now;
 
 	if (h->wlife != serial || !h->asked[which])
 		return;
+	a->mark[0] = '\0';
 	a->ask = (enum vmft_arbiter_ask)which;
 	a->claim = VMFT_CLAIM_UNREACHABLE;
 	a->rc = 0;
 	a->err.text[0] = '\0';
-	if (!is_down(host))
+	if (!down)
 		put(host, &h->question[which], a);
-	if (is_down(host) || lost)
+	if (down || lost)
 		say_unknown(a);
 	later(lost   ? ANSWER_LOST_MS * MS
 	      : slow ? chance(SLOW_MS * MS)

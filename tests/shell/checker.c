@@ -202,6 +202,31 @@ void __wrap_vmft_alarm_raise(struct vmft_alarm *alarm, enum vmft_alarm_event eve
 	__real_vmft_alarm_raise(alarm, event, text);
 }
 
+/* What was said is no longer so: the primary's generation is over, the backup was started anew. */
+static bool is_outdated(const char *why)
+{
+	const struct vmft_handshake *h = &world.current->m.peer.handshake;
+	const struct host *backup = &world.host[h->backup_hello.host];
+
+	if (world.current->m.core.side == VMFT_SIDE_BACKUP)
+		return strncmp(why, "another generation", 18) == 0 &&
+		       (arbiter_is_over() || h->caller_generation != arbiter_latest());
+	return !backup->up || strcmp(backup->owner, h->backup_hello.record) != 0;
+}
+
+/* There is one arbiter, unless a host finds another one. */
+void __real_vmft_channel_turn_away(struct vmft_channel *channel, struct vmft_conn *conn,
+				   uint16_t version, const char *why);
+void __wrap_vmft_channel_turn_away(struct vmft_channel *channel, struct vmft_conn *conn,
+				   uint16_t version, const char *why);
+void __wrap_vmft_channel_turn_away(struct vmft_channel *channel, struct vmft_conn *conn,
+				   uint16_t version, const char *why)
+{
+	if (!world.two_arbiters && strstr(why, "must use one arbiter") && !is_outdated(why))
+		broken("nobody is refused without a cause", "%s", why);
+	__real_vmft_channel_turn_away(channel, conn, version, why);
+}
+
 /* Two ways to spoil what a monitor says, where it is put into a frame. */
 size_t __real_vmft_ack_encode(const struct vmft_ack *ack, uint8_t *payload);
 size_t __wrap_vmft_ack_encode(const struct vmft_ack *ack, uint8_t *payload);

@@ -27,6 +27,7 @@ static const char *const names[FAULT_COUNT] = {
     [FAULT_LINK_RESET] = "link-reset",
     [FAULT_LINK_SLOW] = "link-slow",
     [FAULT_LINK_DAMAGED] = "link-damaged",
+    [FAULT_LINK_TORN] = "link-torn",
     [FAULT_PATH_CUT] = "path-cut",
     [FAULT_ARBITER_DOWN] = "arbiter-down",
     [FAULT_ARBITER_SLOW] = "arbiter-slow",
@@ -34,11 +35,14 @@ static const char *const names[FAULT_COUNT] = {
     [FAULT_ARBITER_OTHER] = "arbiter-other",
     [FAULT_DECLARED] = "declared-dead",
     [FAULT_AGENT_ERROR] = "agent-error",
+    [FAULT_AGENT_HANGS] = "agent-hangs",
+    [FAULT_AGENT_DIES] = "agent-dies",
     [FAULT_AGENT_BROKEN] = "agent-broken",
     [FAULT_DIVERGE] = "diverge",
     [FAULT_DISK_FULL] = "disk-full",
     [FAULT_DISK_BROKEN] = "disk-broken",
     [FAULT_MEMORY] = "memory",
+    [FAULT_CALL] = "call",
     [FAULT_SLOW_BACKUP] = "slow-backup",
     [FAULT_SWITCHOVER] = "switchover",
     [FAULT_TERM_MONITOR] = "term-monitor",
@@ -101,6 +105,19 @@ static void break_agent(int host)
 	fd_ring(world.host[host].bell_monitor);
 }
 
+/* Each phase of an attach and of an epoch is a request of its own. */
+static void spoil_requests(const struct plan *f, struct qemu *q)
+{
+	q->spoilt.armed = true;
+	q->spoilt.how = f->fault == FAULT_AGENT_ERROR	? REQUEST_FAILS
+			: f->fault == FAULT_AGENT_HANGS ? REQUEST_HANGS
+							: REQUEST_KILLS;
+	q->spoilt.op = (uint8_t)(one_in(3) ? 0 : 1 + chance(VMFT_AREA_PROVE));
+	if (!world.lockstep && one_in(2))
+		q->spoilt.op = VMFT_AREA_EPOCH;
+	q->spoilt.second = q->spoilt.op == VMFT_AREA_EPOCH && one_in(2);
+}
+
 static void apply(const struct plan *f, int host)
 {
 	struct host *h = &world.host[host];
@@ -134,6 +151,9 @@ static void apply(const struct plan *f, int host)
 	case FAULT_LINK_DAMAGED:
 		world.damage = true;
 		break;
+	case FAULT_LINK_TORN:
+		world.tear_in = 1 + chance(UINT64_C(1) << chance(14));
+		break;
 	case FAULT_PATH_CUT:
 		world.path_cut_until[host] = until;
 		break;
@@ -150,13 +170,16 @@ static void apply(const struct plan *f, int host)
 		break;
 	case FAULT_ARBITER_OTHER:
 		world.arbiter_other_until[host] = until;
+		world.two_arbiters = true;
 		break;
 	case FAULT_DECLARED:
 		arbiter_declare();
 		world.declared = true;
 		break;
 	case FAULT_AGENT_ERROR:
-		h->q.requests_fail = true;
+	case FAULT_AGENT_HANGS:
+	case FAULT_AGENT_DIES:
+		spoil_requests(f, &h->q);
 		break;
 	case FAULT_AGENT_BROKEN:
 		break_agent(host);
@@ -172,6 +195,10 @@ static void apply(const struct plan *f, int host)
 		break;
 	case FAULT_MEMORY:
 		h->ran_out = true;
+		break;
+	case FAULT_CALL:
+		h->fails = (uint8_t)chance(CALL_COUNT);
+		h->fails_in = 1 + chance(UINT64_C(1) << chance(5));
 		break;
 	case FAULT_SLOW_BACKUP:
 		world.apply_slow_until = until;
@@ -202,6 +229,8 @@ static bool applies(const struct plan *f, int host)
 	switch (f->fault) {
 	case FAULT_KILL_QEMU:
 	case FAULT_AGENT_ERROR:
+	case FAULT_AGENT_HANGS:
+	case FAULT_AGENT_DIES:
 		return h->q.up;
 	case FAULT_KILL_MONITOR:
 	case FAULT_KILL_AT_CALL:
@@ -270,8 +299,9 @@ void fault_do(unsigned which)
 	if (which >= FAULTS_MAX) {
 		h->disk.broken = 0;
 		h->ran_out = false;
-		h->dies_in = 0;
-		h->q.requests_fail = false;
+		h->dies_in = h->fails_in = 0;
+		h->q.spoilt.armed = false;
+		world.tear_in = 0;
 		world.answer_lost[host] = false;
 		/* A backup whose mark is at the wrong place says so, and a person starts it anew.
 		 */
@@ -365,8 +395,10 @@ static void plan_strike(uint64_t at)
 	    VMFT_STATE_ATTACHING,   VMFT_STATE_ATTACHING,  VMFT_STATE_SEALING,
 	    VMFT_STATE_ARBITRATING, VMFT_STATE_GOING_LIVE, VMFT_STATE_HANDING_OVER,
 	};
-	static const enum fault sharp[] = {FAULT_KILL_QEMU, FAULT_KILL_HOST,   FAULT_KILL_AT_CALL,
-					   FAULT_MEMORY,    FAULT_AGENT_ERROR, FAULT_LINK_RESET};
+	static const enum fault sharp[] = {FAULT_KILL_QEMU,   FAULT_KILL_HOST,	 FAULT_KILL_AT_CALL,
+					   FAULT_MEMORY,      FAULT_AGENT_ERROR, FAULT_LINK_RESET,
+					   FAULT_AGENT_HANGS, FAULT_AGENT_DIES,	 FAULT_CALL,
+					   FAULT_CALL,	      FAULT_CALL,	 FAULT_LINK_TORN};
 	const uint8_t on = (uint8_t)(one_in(2) ? favoured[chance(6)] : chance(VMFT_STATE_FENCED));
 	struct plan *f;
 
@@ -374,7 +406,7 @@ static void plan_strike(uint64_t at)
 		return;
 	f = plan_one(at, on);
 	if (one_in(2))
-		f->fault = sharp[chance(6)];
+		f->fault = sharp[chance(12)];
 }
 
 /* A long chain: each loss strikes a pair that has formed again. */

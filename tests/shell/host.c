@@ -127,7 +127,7 @@ static void host_reset(int i)
 	struct host *h = &world.host[i];
 
 	h->up = h->ran_out = false;
-	h->dies_in = 0;
+	h->dies_in = h->fails_in = 0;
 	h->life++;
 	h->wlife++;
 	h->qlife++;
@@ -176,7 +176,7 @@ static void process_gone(int host, bool silent)
 	h->up = false;
 	h->life++;
 	h->dead_since = world.now;
-	h->dies_in = 0;
+	h->dies_in = h->fails_in = 0;
 	/* What the worker's thread had sent to the arbiter is there. */
 	for (unsigned i = 0; i < ASKS; i++)
 		if (h->asked[i] && one_in(2))

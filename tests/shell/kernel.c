@@ -71,11 +71,22 @@ void may_die(void)
 		longjmp(world.dead, 1);
 }
 
-static bool runs_out(int error)
+bool call_fails(struct host *host, enum call call, int error)
 {
-	if (!world.current || !world.current->ran_out || !one_in(6))
+	if (host->fails_in > 0 && host->fails == call && --host->fails_in == 0) {
+		note("call %d fails, once: %s", (int)call, strerror(error));
+		return true;
+	}
+	if (!host->ran_out || !one_in(6))
 		return false;
-	note("a call fails: %s", strerror(error));
+	note("call %d fails: %s", (int)call, strerror(error));
+	return true;
+}
+
+static bool runs_out(enum call call, int error)
+{
+	if (!world.current || !call_fails(world.current, call, error))
+		return false;
 	errno = error;
 	return true;
 }
@@ -173,7 +184,7 @@ REAL(void *, malloc, size_t n)
 	if (!world.current)
 		return __real_malloc(n);
 	may_die();
-	return runs_out(ENOMEM) ? NULL : arena_take(n, false);
+	return runs_out(CALL_MALLOC, ENOMEM) ? NULL : arena_take(n, false);
 }
 
 REAL(void *, calloc, size_t count, size_t n)
@@ -181,7 +192,7 @@ REAL(void *, calloc, size_t count, size_t n)
 	if (!world.current)
 		return __real_calloc(count, n);
 	may_die();
-	return runs_out(ENOMEM) ? NULL : arena_take(count * n, true);
+	return runs_out(CALL_CALLOC, ENOMEM) ? NULL : arena_take(count * n, true);
 }
 
 REAL(void, free, void *block)
@@ -202,7 +213,7 @@ REAL(void *, realloc, void *old, size_t n)
 
 	if (!world.current)
 		return __real_realloc(old, n);
-	if (runs_out(ENOMEM))
+	if (runs_out(CALL_REALLOC, ENOMEM))
 		return NULL;
 	if (old)
 		had = length_of(old);
@@ -218,7 +229,7 @@ REAL(char *, strdup, const char *text)
 
 	if (!world.current)
 		return __real_strdup(text);
-	if (runs_out(ENOMEM))
+	if (runs_out(CALL_STRDUP, ENOMEM))
 		return NULL;
 	at = arena_take(strlen(text) + 1, false);
 	strcpy(at, text);
@@ -265,7 +276,7 @@ void *__wrap_mmap64(void *at, size_t n, int protection, int flags, int fd, off_t
 	if (!world.current && !f)
 		return __real_mmap64(at, n, protection, flags, fd, offset);
 	may_die();
-	if (runs_out(ENOMEM))
+	if (runs_out(CALL_MMAP, ENOMEM))
 		return MAP_FAILED;
 	return f ? f->file->bytes : map_anonymous(n);
 }
@@ -368,7 +379,7 @@ int __wrap_open64(const char *path, int flags, ...)
 	if (strncmp(path, "/sim/", 5) != 0)
 		return __real_open64(path, flags, 0600);
 	may_die();
-	if (runs_out(EMFILE))
+	if (runs_out(CALL_OPEN, EMFILE))
 		return -1;
 	host = path[5] - '0';
 	fd = fd_new(FD_FILE, current_host());
@@ -388,7 +399,7 @@ REAL(ssize_t, pread64, int fd, void *bytes, size_t n, off_t at)
 	if (!f)
 		return __real_pread64(fd, bytes, n, at);
 	may_die();
-	if (runs_out(EIO))
+	if (runs_out(CALL_PREAD, EIO))
 		return -1;
 	if ((uint64_t)at >= f->file->size)
 		return 0;
@@ -405,7 +416,7 @@ REAL(ssize_t, pwrite64, int fd, const void *bytes, size_t n, off_t at)
 	if (!f)
 		return __real_pwrite64(fd, bytes, n, at);
 	may_die();
-	if (runs_out(ENOSPC))
+	if (runs_out(CALL_PWRITE, ENOSPC))
 		return -1;
 	if (f->file->broken || (uint64_t)at + n > f->file->room) {
 		errno = f->file->broken ? f->file->broken : EFBIG;
@@ -425,7 +436,7 @@ REAL(int, fallocate64, int fd, int mode, off_t at, off_t n)
 	if (!f)
 		return __real_fallocate64(fd, mode, at, n);
 	may_die();
-	if (runs_out(ENOSPC))
+	if (runs_out(CALL_FALLOCATE, ENOSPC))
 		return -1;
 	if (f->file->broken) {
 		errno = f->file->broken;
@@ -448,7 +459,7 @@ REAL(int, ftruncate64, int fd, off_t n)
 	if (!f)
 		return __real_ftruncate64(fd, n);
 	may_die();
-	if (runs_out(EFBIG))
+	if (runs_out(CALL_FTRUNCATE, EFBIG))
 		return -1;
 	if (f->file->broken || (uint64_t)n > f->file->room) {
 		errno = f->file->broken ? f->file->broken : EFBIG;
@@ -468,7 +479,7 @@ REAL(int, fdatasync, int fd)
 	if (!f)
 		return __real_fdatasync(fd);
 	may_die();
-	return runs_out(EIO) ? -1 : 0;
+	return runs_out(CALL_SYNC, EIO) ? -1 : 0;
 }
 
 REAL(int, fstat64, int fd, struct stat *ret)
@@ -478,7 +489,7 @@ REAL(int, fstat64, int fd, struct stat *ret)
 	if (!f)
 		return __real_fstat64(fd, ret);
 	may_die();
-	if (runs_out(EIO))
+	if (runs_out(CALL_FSTAT, EIO))
 		return -1;
 	memset(ret, 0, sizeof(*ret));
 	ret->st_mode = S_IFREG;
@@ -513,7 +524,7 @@ REAL(off_t, lseek64, int fd, off_t at, int whence)
 	if (!f)
 		return __real_lseek64(fd, at, whence);
 	may_die();
-	if (runs_out(EIO))
+	if (runs_out(CALL_LSEEK, EIO))
 		return -1;
 	if (whence == SEEK_DATA || whence == SEEK_HOLE)
 		return seek(f->file, at, whence == SEEK_HOLE);
@@ -581,7 +592,7 @@ REAL(int, socket, int family, int type, int protocol)
 	if (!world.current)
 		return __real_socket(family, type, protocol);
 	may_die();
-	if (family == AF_NETLINK || runs_out(EMFILE)) {
+	if (family == AF_NETLINK || runs_out(CALL_SOCKET, EMFILE)) {
 		errno = EMFILE;
 		return -1;
 	}

@@ -367,11 +367,25 @@ static int perform_write(const struct entry *e)
 	return (int)e->n;
 }
 
+static enum call call_of(enum kind kind)
+{
+	switch (kind) {
+	case READ:
+		return CALL_LOOP_READ;
+	case WRITE:
+		return CALL_LOOP_WRITE;
+	case OPEN:
+		return CALL_LOOP_OPEN;
+	default:
+		return CALL_LOOP_SYNC;
+	}
+}
+
 static int perform(const struct entry *e)
 {
 	if (e->set)
 		return e->result;
-	if (world.host[e->host].ran_out && one_in(6))
+	if (call_fails(&world.host[e->host], call_of(e->kind), e->kind == OPEN ? EMFILE : EIO))
 		return e->kind == OPEN ? -EMFILE : -EIO;
 	switch (e->kind) {
 	case READ:

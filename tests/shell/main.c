@@ -226,6 +226,7 @@ static void shape(unsigned which)
 	world.delay = (20 + chance(one_in(4) ? 5000 : 300)) * US;
 	world.emptied = one_in(2);
 	world.pace = one_in(2) ? 1 : 8;
+	world.load_time = one_in(8) ? 3000 * MS : 10 * MS;
 	world.guest_every = (2 + chance(one_in(2) ? 8 : 40)) * MS;
 	world.apply_every = (1 + chance(3)) * MS;
 	world.disk_delay = (20 + chance(one_in(4) ? 20000 : 500)) * US;
@@ -237,12 +238,13 @@ static void world_clear(void)
 	world.now = MS;
 	world.broken = NULL;
 	world.done = world.ran = world.shut_down = world.declared = world.single = world.damage =
-	    false;
+	    world.two_arbiters = false;
 	world.agenda_count = 0;
 	world.order = world.seen = world.live_from = world.formed_held = world.formed_generation =
 	    0;
 	world.plans = world.struck = 0;
 	world.healed_at = world.rest_since = world.helped_at = 0;
+	world.tear_in = 0;
 	world.slow_until = world.apply_slow_until = world.arbiter_slow_until = 0;
 	world.recorder = 0;
 	world.current = NULL;

@@ -141,6 +141,33 @@ void kernel_init(void);
 /* A call that the process of that host makes may be its last one. */
 void may_die(void);
 
+/* Calls that may fail: of libc, and operations of the loop. */
+enum call {
+	CALL_MALLOC,
+	CALL_CALLOC,
+	CALL_REALLOC,
+	CALL_STRDUP,
+	CALL_MMAP,
+	CALL_OPEN,
+	CALL_PREAD,
+	CALL_PWRITE,
+	CALL_FALLOCATE,
+	CALL_FTRUNCATE,
+	CALL_SYNC,
+	CALL_FSTAT,
+	CALL_LSEEK,
+	CALL_SOCKET,
+	CALL_LOOP_OPEN,
+	CALL_LOOP_READ,
+	CALL_LOOP_WRITE,
+	CALL_LOOP_SYNC,
+	CALL_COUNT,
+};
+
+struct host;
+/* Whether that call of the host's monitor fails; error is noted only. */
+bool call_fails(struct host *host, enum call call, int error);
+
 /* --- loop, sockets --------------------------------------------------------- */
 
 struct vmft_loop;
@@ -204,7 +231,13 @@ struct qemu {
 	struct frame frame[GATE_FRAMES];
 	unsigned first, frames;
 	uint64_t last_emitted;
-	bool requests_fail; /* the next request gets an error */
+	struct {
+		bool armed;
+		enum { REQUEST_FAILS, REQUEST_HANGS, REQUEST_KILLS } how;
+		uint8_t op;  /* of the request that is meant; 0: the next one */
+		bool second; /* the second part of an epoch, while the guest stands */
+	} spoilt;
+	uint64_t end_at; /* the guest has shut down, and QEMU logs its last in a while */
 	bool diverged;
 };
 
@@ -244,14 +277,16 @@ void truth_started(int host);
 struct host {
 	struct vmft_monitor m;
 	struct vmft_error err;
-	bool up;	  /* the monitor's process runs */
-	bool ran_out;	  /* allocations and calls fail now and then */
-	uint64_t dies_in; /* calls of the monitor until it is killed; 0: it is not */
-	uint32_t life;	  /* of the monitor's process */
-	uint32_t qlife;	  /* of QEMU's */
-	uint32_t wlife;	  /* of its questions to the arbiter */
-	int pidfd;	  /* becomes readable at QEMU's end */
-	uint64_t clock;	  /* its CLOCK_MONOTONIC minus the world's */
+	bool up;	   /* the monitor's process runs */
+	bool ran_out;	   /* allocations and calls fail now and then */
+	uint8_t fails;	   /* enum call; the kind of call of which one fails */
+	uint64_t fails_in; /* after so many; 0: none */
+	uint64_t dies_in;  /* calls of the monitor until it is killed; 0: it is not */
+	uint32_t life;	   /* of the monitor's process */
+	uint32_t qlife;	   /* of QEMU's */
+	uint32_t wlife;	   /* of its questions to the arbiter */
+	int pidfd;	   /* becomes readable at QEMU's end */
+	uint64_t clock;	   /* its CLOCK_MONOTONIC minus the world's */
 	uint64_t stopped_until, qemu_stopped_until; /* SIGSTOP, or the whole host */
 	uint64_t down_until;			    /* the host is switched off */
 	uint64_t dead_since;
@@ -300,18 +335,22 @@ enum fault {
 	FAULT_LINK_RESET,
 	FAULT_LINK_SLOW, /* delays, packets that are sent again */
 	FAULT_LINK_DAMAGED,
-	FAULT_PATH_CUT, /* heartbeats */
+	FAULT_LINK_TORN, /* ends within what is being sent */
+	FAULT_PATH_CUT,	 /* heartbeats */
 	FAULT_ARBITER_DOWN,
 	FAULT_ARBITER_SLOW,
 	FAULT_ARBITER_ANSWER_LOST,
 	FAULT_ARBITER_OTHER, /* that host finds another one, empty at first */
 	FAULT_DECLARED,	     /* a person says that a VM that runs is dead */
-	FAULT_AGENT_ERROR,
+	FAULT_AGENT_ERROR,   /* a request that QEMU fails */
+	FAULT_AGENT_HANGS,
+	FAULT_AGENT_DIES, /* QEMU, in the middle of a request */
 	FAULT_AGENT_BROKEN,
 	FAULT_DIVERGE,
 	FAULT_DISK_FULL,
 	FAULT_DISK_BROKEN,
 	FAULT_MEMORY,	   /* calls of libc fail now and then */
+	FAULT_CALL,	   /* one call fails */
 	FAULT_SLOW_BACKUP, /* replays, or writes, many times slower */
 	FAULT_SWITCHOVER,
 	FAULT_TERM_MONITOR, /* SIGTERM */
@@ -388,16 +427,18 @@ struct world {
 	uint64_t call_no;
 
 	/* this run's network and guest */
-	uint64_t delay, guest_every, apply_every, disk_delay;
+	uint64_t delay, guest_every, apply_every, disk_delay, load_time;
 	uint64_t pace;			  /* how many times faster than usual processes start */
 	uint64_t cut_until[HOSTS][HOSTS]; /* from, to */
 	uint64_t path_cut_until[HOSTS];
 	uint64_t slow_until, apply_slow_until;
-	bool damage; /* the next bytes that arrive */
+	bool damage;	  /* the next bytes that arrive */
+	uint64_t tear_in; /* bytes after which a connection is torn; 0: none is */
 
 	uint64_t arbiter_down_until[HOSTS], arbiter_other_until[HOSTS], arbiter_slow_until;
 	bool answer_lost[HOSTS];
-	bool emptied; /* the other arbiter is the same place, without its records */
+	bool two_arbiters; /* some host has found another one in this run */
+	bool emptied;	   /* the other arbiter is the same place, without its records */
 
 	int recorder; /* in charge of the guest: it ran it first, or went live last */
 	bool ran;

@@ -160,6 +160,19 @@ static void try_recv(struct sock *s)
 	loop_complete(entry, (int)n, 2 * US + chance(20 * US));
 }
 
+/* The last byte that gets through: both ends hear of it some time after that byte. */
+static void tear(struct sock *s, size_t n)
+{
+	if (world.tear_in == 0)
+		return;
+	world.tear_in -= n;
+	if (world.tear_in > 0)
+		return;
+	note("a connection between hosts %d and %d is torn", s->host, s->remote);
+	put(s->other, 0, RESET);
+	put((int)(s - socks), 0, RESET);
+}
+
 static void try_send(struct sock *s)
 {
 	struct sock *to = s->other >= 0 ? &socks[s->other] : NULL;
@@ -181,6 +194,8 @@ static void try_send(struct sock *s)
 	if (n > 1 && one_in(16))
 		n = 1 + chance(n - 1);
 	s->send = -1;
+	if (world.tear_in > 0 && to && n >= world.tear_in)
+		n = (size_t)world.tear_in;
 	if (to && !to->shut) {
 		memcpy(to->buffer + to->used_bytes, s->send_bytes, n);
 		if (world.damage) {
@@ -190,6 +205,7 @@ static void try_send(struct sock *s)
 		}
 		to->used_bytes += n;
 		put(s->other, (uint32_t)n, BYTES);
+		tear(s, n);
 	} else if (!to && !is_cut(s->host, s->remote) &&
 		   world.host[(int)s->remote].down_until <= world.now) {
 		/* Nobody knows of this connection there any more. */

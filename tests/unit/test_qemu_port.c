@@ -8,6 +8,8 @@
 #include <CUnit/CUnit.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "agent_world.h"
 #include "fake_qemu.h"
@@ -220,6 +222,19 @@ static void dirty_log_sync(bool last_stage)
 	called("sync ");
 }
 
+static void set_suspended(bool suspended)
+{
+	CU_ASSERT(!suspended);
+	called("not-suspended ");
+}
+
+static int load_state(void *file)
+{
+	(void)file;
+	called("load ");
+	return 0;
+}
+
 static int phase_asked;
 
 static bool phase_check(int phase)
@@ -240,6 +255,8 @@ static void *look_up_10_0(const char *name)
 	    {"replay_finish_events", (void *)finish_events},
 	    {"memory_global_dirty_log_start", (void *)dirty_log_start},
 	    {"memory_global_dirty_log_sync", (void *)dirty_log_sync},
+	    {"qemu_load_device_state", (void *)load_state},
+	    {"vm_set_suspended", (void *)set_suspended},
 	};
 
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
@@ -281,6 +298,22 @@ static void test_10_0(void)
 	world_down();
 }
 
+/* A guest that was saved asleep, and was woken after the load, is not put to sleep by a later
+ * start. */
+static void test_10_0_forgets_sleep(void)
+{
+	int fd;
+
+	qemu_up();
+	use_10_0();
+	fd = memfd_create("state", 0);
+	CU_ASSERT_EQUAL(ftruncate(fd, 100), 0);
+	CU_ASSERT_EQUAL(vmft_qemu_device_state_load(fd), 0);
+	CU_ASSERT_STRING_EQUAL(calls, "load not-suspended ");
+	close(fd);
+	qemu_down();
+}
+
 /* A QEMU that cannot note what is written to is asked for no attach. */
 static void test_no_dirty_log(void)
 {
@@ -305,6 +338,7 @@ int vmft_suite_qemu_port(void)
 	    {"numbers by name", test_names},
 	    {"places", test_places},
 	    {"QEMU 10.0", test_10_0},
+	    {"QEMU 10.0 forgets sleep", test_10_0_forgets_sleep},
 	    {"no dirty log", test_no_dirty_log},
 	};
 	CU_pSuite suite = CU_add_suite("QEMU port", NULL, NULL);

@@ -48,6 +48,13 @@ static int load_device_state(void *file)
 	return own.qemu_load_device_state(file);
 }
 
+/* vm_start() would put a guest to sleep that was loaded asleep and has been woken since: no wake-up
+ * clears vm_was_suspended (system/cpus.c). */
+static void sleep_forget(void)
+{
+	own.vm_set_suspended(false);
+}
+
 const struct vmft_qemu_series vmft_qemu_10_0 = {
     .name = "10.0",
     .log_version = VMFT_LOG_VERSION_QEMU_7_2,
@@ -76,5 +83,6 @@ const struct vmft_qemu_series vmft_qemu_10_0 = {
 	    .dirty_log_sync = dirty_log_sync,
 	    .dirty_snapshot = dirty_snapshot,
 	    .load_device_state = load_device_state,
+	    .sleep_forget = sleep_forget,
 	},
 };

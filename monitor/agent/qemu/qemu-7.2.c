@@ -47,6 +47,11 @@ static int load_device_state(void *file)
 	return own.qemu_load_device_state(file);
 }
 
+/* It notes nothing. */
+static void sleep_forget(void)
+{
+}
+
 const struct vmft_qemu_series vmft_qemu_7_2 = {
     .name = "7.2",
     .log_version = VMFT_LOG_VERSION_QEMU_7_2,
@@ -75,5 +80,6 @@ const struct vmft_qemu_series vmft_qemu_7_2 = {
 	    .dirty_log_sync = dirty_log_sync,
 	    .dirty_snapshot = dirty_snapshot,
 	    .load_device_state = load_device_state,
+	    .sleep_forget = sleep_forget,
 	},
 };

@@ -138,6 +138,8 @@ struct vmft_qemu_ops {
 	/* A DirtyBitmapSnapshot of region's first bytes, freed by g_free(). */
 	void *(*dirty_snapshot)(void *region, uint64_t bytes, unsigned client);
 	int (*load_device_state)(void *file); /* negative: failed */
+	/* After a load: what QEMU has noted of a guest that sleeps. power.c keeps that by itself. */
+	void (*sleep_forget)(void);
 };
 
 struct vmft_qemu_series {

@@ -410,7 +410,7 @@ struct vmft_settings {
 	uint32_t strategy;	 /* enum vmft_strategy_kind, not AUTO */
 	uint32_t disk_count;
 	uint32_t nic_count;
-	uint32_t reserved0;
+	uint32_t versioned_machine; /* 1: its type is the same in each QEMU that has it; 0 */
 
 	/* Read by the agent. */
 	int32_t lifeline_agent_fd;		   /* its end of the socket pair */

@@ -71,12 +71,23 @@ static bool differ(uint8_t a, uint8_t b)
 	return a != b && a != VMFT_TAP_UNKNOWN && b != VMFT_TAP_UNKNOWN;
 }
 
+static void compare_offloads(uint8_t primary, uint8_t backup, char *why, size_t size)
+{
+	const uint8_t ours = primary & (uint8_t)~backup, theirs = backup & (uint8_t)~primary;
+	char our_text[OFFLOADS_TEXT], their_text[OFFLOADS_TEXT];
+
+	list_offloads(ours, our_text);
+	list_offloads(theirs, their_text);
+	(void)snprintf(why, size, "offloads %s%s%s%s%s: use the same kernel on both hosts",
+		       ours ? our_text : "", ours ? " only at the primary" : "",
+		       ours && theirs ? ", " : "", theirs ? their_text : "",
+		       theirs ? " only at the backup" : "");
+}
+
 /* What differs, with both values, and what to do about it; "" if nothing does. */
 static void compare(const struct vmft_tap_facts *primary, const struct vmft_tap_facts *backup,
 		    char *why, size_t size)
 {
-	char ours[OFFLOADS_TEXT], theirs[OFFLOADS_TEXT];
-
 	why[0] = '\0';
 	if (differ(primary->vnet_hdr, backup->vnet_hdr)) {
 		(void)snprintf(why, size,
@@ -90,13 +101,7 @@ static void compare(const struct vmft_tap_facts *primary, const struct vmft_tap_
 		    "same kernel on both hosts",
 		    primary->header, backup->header);
 	} else if (differ(primary->offloads, backup->offloads)) {
-		list_offloads(primary->offloads, ours);
-		list_offloads(backup->offloads, theirs);
-		(void)snprintf(
-		    why, size,
-		    "offloads %s at the primary, %s at the backup: use the same kernel on "
-		    "both hosts",
-		    ours, theirs);
+		compare_offloads(primary->offloads, backup->offloads, why, size);
 	} else if (differ(primary->multi_queue, backup->multi_queue)) {
 		(void)snprintf(why, size,
 			       "multi_queue is %s at the primary, %s at the backup: open both with "

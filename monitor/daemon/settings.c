@@ -125,6 +125,7 @@ int vmft_monitor_settings_take(const struct vmft_settings *settings,
 	ret->role = (enum vmft_role)settings->role;
 	ret->host = (enum vmft_host)settings->host;
 	ret->identity.log_version = settings->log_version;
+	ret->versioned_machine = settings->versioned_machine != 0;
 	ret->strategy = strategies[settings->strategy];
 	ret->strategy_reason = settings->strategy_reason;
 	ret->area_fd = settings->area_fd;

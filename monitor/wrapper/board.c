@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The machine itself: board, accelerator, processor, memory, and vmft's own objects. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,19 @@ static bool board_known(const struct vmft_rewrite *rw, const char *type)
 	return digits(&type) && *type++ == '.' && digits(&type) && *type == '\0';
 }
 
+/* "pc-i440fx-7.2" is the same machine in each QEMU that has it; "pc" is the newest one of each.
+ * Returns 702 for it; 0: no version. */
+static unsigned version_of(const char *type)
+{
+	const char *at = strrchr(type, '-');
+	unsigned major, minor;
+	int end = 0;
+
+	if (!at || sscanf(at, "-%3u.%2u%n", &major, &minor, &end) != 2 || at[end] != '\0')
+		return 0;
+	return major * 100 + minor;
+}
+
 static bool has_machine(const struct vmft_rewrite *rw, const struct vmft_arg *but)
 {
 	for (const struct vmft_arg *arg = rw->args; arg < but; arg++)
@@ -70,6 +84,7 @@ int vmft_check_machine(struct vmft_rewrite *rw, struct vmft_arg *arg)
 		r = rw->rules->check_accelerator(rw, arg);
 	if (r < 0)
 		return r;
+	rw->out.machine_version = type ? version_of(type) : 0;
 	vmft_fact(rw, "board", type ? type : "pc");
 	vmft_fact(rw, vmft_fact_keys(rw, "machine", arg, rules), "");
 	/* The -accel option names it; QEMU refuses a second one. */

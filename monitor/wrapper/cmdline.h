@@ -70,6 +70,7 @@ struct vmft_cmdline {
 	struct vmft_cmdline_nic *nics;
 	size_t nic_count; /* in the order of -netdev */
 	uint64_t ram_bytes;
+	unsigned machine_version; /* 702: its type names version 7.2; 0: none, QEMU's newest */
 	/*
 	 * Everything the guest can see, one thing per line, in canonical order, without what
 	 * may differ between two hosts: equal texts are equal machines.

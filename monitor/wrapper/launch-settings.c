@@ -23,17 +23,22 @@ static int fill_disk(const struct vmft_disk *disk, const struct vmft_image_facts
 	return PUT(ret->path, disk->path, "the path", err);
 }
 
-/* Offloads that this QEMU does not know make no difference to its guest. */
-static uint8_t offloads_used(const struct vmft_tap_probe *tap,
-			     const struct vmft_qemu_series *series)
+/* Offloads that this QEMU, or its machine, does not know make no difference to its guest. */
+static uint8_t offloads_used(const struct vmft_tap_probe *tap, const struct vmft_launch *launch)
 {
+	const struct vmft_qemu_series *series = launch->qemu->series;
+	const unsigned version = launch->cmdline->machine_version;
+	uint8_t used = series->tap_offloads;
+
 	if (tap->facts.offloads == VMFT_TAP_UNKNOWN)
 		return VMFT_TAP_UNKNOWN;
-	return tap->facts.offloads & series->tap_offloads;
+	if (version != 0 && version < series->offloads_new_from)
+		used &= (uint8_t)~series->offloads_new;
+	return tap->facts.offloads & used;
 }
 
 static int fill_nic(const struct vmft_cmdline_nic *nic, const struct vmft_tap_probe *tap,
-		    const struct vmft_qemu_series *series, struct vmft_nic_settings *ret,
+		    const struct vmft_launch *launch, struct vmft_nic_settings *ret,
 		    struct vmft_error *err)
 {
 	uint8_t *m = ret->mac;
@@ -50,7 +55,7 @@ static int fill_nic(const struct vmft_cmdline_nic *nic, const struct vmft_tap_pr
 				      nic->mac);
 	ret->vnet_hdr = tap->facts.vnet_hdr;
 	ret->header = tap->facts.header;
-	ret->offloads = offloads_used(tap, series);
+	ret->offloads = offloads_used(tap, launch);
 	ret->multi_queue = tap->facts.multi_queue;
 	ret->mtu = tap->facts.mtu;
 	return 0;
@@ -90,6 +95,7 @@ int vmft_launch_settings(const struct vmft_launch *launch, struct vmft_settings 
 	ret->strategy = cmdline->strategy;
 	ret->disk_count = (uint32_t)cmdline->disk_count;
 	ret->nic_count = (uint32_t)cmdline->nic_count;
+	ret->versioned_machine = cmdline->machine_version != 0;
 	ret->gate_bytes = launch->config->gate_bytes;
 	ret->guest_pid = getpid();
 	ret->role = launch->role;
@@ -99,7 +105,6 @@ int vmft_launch_settings(const struct vmft_launch *launch, struct vmft_settings 
 	for (size_t i = 0; r == 0 && i < cmdline->disk_count; i++)
 		r = fill_disk(&cmdline->disks[i], &launch->images[i], &ret->disk[i], err);
 	for (size_t i = 0; r == 0 && i < cmdline->nic_count; i++)
-		r = fill_nic(&cmdline->nics[i], &launch->taps[i], launch->qemu->series,
-			     &ret->nic[i], err);
+		r = fill_nic(&cmdline->nics[i], &launch->taps[i], launch, &ret->nic[i], err);
 	return r == 0 ? fill_texts(launch, ret, err) : r;
 }

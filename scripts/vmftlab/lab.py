@@ -74,6 +74,7 @@ class Lab(Watch):
         self.faults = LabFaults(self)
         self.capture = {}
         self.edit = {}  # by side: a function that changes its QEMU's arguments
+        self.pair_file = {}  # by side: its own one instead of the common one
         self.inside = {}  # by side: shell commands that run before its vmft-qemu
         self._want_captures = captures
         self.kept = False
@@ -161,7 +162,7 @@ class Lab(Watch):
         if not os.path.exists(side.disk):
             self.guest.copy_disk(side.disk)
         command = ["ip", "netns", "exec", side.ns, "env",
-                   f"VMFT_PAIR={pair_file or self.pair_path}"]
+                   f"VMFT_PAIR={pair_file or self.pair_file.get(name, self.pair_path)}"]
         side.role = role or side.role
         if role != "":
             command += [f"VMFT_ROLE={side.role}", f"VMFT_HOST={host or side.host}"]

@@ -437,16 +437,44 @@ static void named(void)
 	CU_ASSERT_STRING_EQUAL(vmft_hello_mismatch(&terms, &theirs, text), "another VM's name");
 }
 
+/* Another QEMU build: if the strategy can do with it, and the machine is the same one there. */
+static void builds(void)
+{
+	static struct vmft_pair_config config;
+	struct vmft_hello ours = hello, theirs = hello;
+	struct vmft_hello_terms terms = {.ours = &ours, .config = &config, .primary = true};
+	char text[VMFT_HELLO_WHY_MAX + 1];
+
+	theirs.role = VMFT_ROLE_BACKUP;
+	ours.role = VMFT_ROLE_PRIMARY;
+	theirs.build_id[0] ^= 1;
+	CU_ASSERT_STRING_EQUAL(
+	    vmft_hello_mismatch(&terms, &theirs, text),
+	    "another QEMU build: install the same package version on both hosts");
+	terms.versioned_machine = true;
+	CU_ASSERT_PTR_NOT_NULL(strstr(vmft_hello_mismatch(&terms, &theirs, text), "same package"));
+	terms.versioned_machine = false;
+	terms.other_builds = true;
+	CU_ASSERT_PTR_NOT_NULL(
+	    strstr(vmft_hello_mismatch(&terms, &theirs, text), "-machine pc-i440fx-7.2"));
+	/* What differs besides is found. */
+	terms.versioned_machine = true;
+	theirs.machine[0] ^= 1;
+	CU_ASSERT_PTR_NOT_NULL(
+	    strstr(vmft_hello_mismatch(&terms, &theirs, text), "another machine"));
+}
+
 int vmft_suite_hello(void)
 {
 	CU_pSuite suite = CU_add_suite("hello", NULL, NULL);
 
-	if (!suite || !CU_ADD_TEST(suite, round_trip) || !CU_ADD_TEST(suite, golden) ||
-	    !CU_ADD_TEST(suite, unknown_tags) || !CU_ADD_TEST(suite, tags_rise) ||
-	    !CU_ADD_TEST(suite, fields_missing) || !CU_ADD_TEST(suite, values) ||
-	    !CU_ADD_TEST(suite, too_long) || !CU_ADD_TEST(suite, longest) ||
-	    !CU_ADD_TEST(suite, foreign_frames) || !CU_ADD_TEST(suite, versions) ||
-	    !CU_ADD_TEST(suite, features) || !CU_ADD_TEST(suite, named))
+	if (!suite || !CU_ADD_TEST(suite, round_trip) || !CU_ADD_TEST(suite, builds) ||
+	    !CU_ADD_TEST(suite, golden) || !CU_ADD_TEST(suite, unknown_tags) ||
+	    !CU_ADD_TEST(suite, tags_rise) || !CU_ADD_TEST(suite, fields_missing) ||
+	    !CU_ADD_TEST(suite, values) || !CU_ADD_TEST(suite, too_long) ||
+	    !CU_ADD_TEST(suite, longest) || !CU_ADD_TEST(suite, foreign_frames) ||
+	    !CU_ADD_TEST(suite, versions) || !CU_ADD_TEST(suite, features) ||
+	    !CU_ADD_TEST(suite, named))
 		return -1;
 	return 0;
 }

@@ -194,7 +194,9 @@ static struct vmft_cmdline cmdline;
 static int launch(void)
 {
 	static const struct vmft_qemu_series series = {.log_version = 0xe0200c,
-						       .tap_offloads = 0x1f};
+						       .tap_offloads = 0x7f,
+						       .offloads_new = 0x60,
+						       .offloads_new_from = 802};
 	struct vmft_qemu_binary qemu = {.version = "7.2.22", .build_id = "ab", .series = &series};
 	static const struct vmft_pair_config config = {.gate_bytes = 65536};
 	const struct vmft_launch launched = {
@@ -246,8 +248,16 @@ static void test_launch(void)
 	CU_ASSERT_EQUAL(settings.nic[0].mac[5], 0xff);
 	CU_ASSERT_EQUAL(settings.nic[0].mtu, 9000);
 	CU_ASSERT_STRING_EQUAL(settings.nic[0].ifname, "tap0");
-	/* This kernel's taps can do more than this QEMU asks for. */
+	CU_ASSERT_EQUAL(settings.nic[0].offloads, 0x73);
+	CU_ASSERT_EQUAL(settings.versioned_machine, 0);
+	/* This kernel's taps can do more than the machine asks for. */
+	cmdline.machine_version = 801;
+	CU_ASSERT_EQUAL(launch(), 0);
 	CU_ASSERT_EQUAL(settings.nic[0].offloads, 0x13);
+	CU_ASSERT_EQUAL(settings.versioned_machine, 1);
+	cmdline.machine_version = 802;
+	CU_ASSERT_EQUAL(launch(), 0);
+	CU_ASSERT_EQUAL(settings.nic[0].offloads, 0x73);
 	taps[0].facts.offloads = VMFT_TAP_UNKNOWN;
 	CU_ASSERT_EQUAL(launch(), 0);
 	CU_ASSERT_EQUAL(settings.nic[0].offloads, VMFT_TAP_UNKNOWN);

@@ -51,15 +51,17 @@ static void test_differences(void)
 	is_refused("netdev n0: vnet_hdr of up to 20 bytes at the primary, 10 at the backup");
 	two_each();
 	backup.tap[0].offloads = 0xf;
-	is_refused("netdev n0: offloads csum+tso4+tso6+ecn+ufo at the primary, "
-		   "csum+tso4+tso6+ecn at the backup");
+	is_refused("netdev n0: offloads ufo only at the primary: use the same kernel");
 	two_each();
-	primary.tap[0].offloads = 0x7f;
-	is_refused("netdev n0: offloads csum+tso4+tso6+ecn+ufo+uso4+uso6 at the primary, "
-		   "csum+tso4+tso6+ecn+ufo at the backup");
+	backup.tap[0].offloads = 0x7f;
+	is_refused("netdev n0: offloads uso4+uso6 only at the backup: use the same kernel");
+	two_each();
+	primary.tap[0].offloads = 0x6f;
+	is_refused(
+	    "netdev n0: offloads uso4+uso6 only at the primary, ufo only at the backup: use");
 	two_each();
 	primary.tap[0].offloads = 0;
-	is_refused("offloads none at the primary");
+	is_refused("offloads csum+tso4+tso6+ecn+ufo only at the backup");
 	two_each();
 	backup.tap[1].multi_queue = 1;
 	is_refused("netdev n1: multi_queue is off at the primary, on at the backup");

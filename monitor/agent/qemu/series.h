@@ -138,7 +138,8 @@ struct vmft_qemu_ops {
 	/* A DirtyBitmapSnapshot of region's first bytes, freed by g_free(). */
 	void *(*dirty_snapshot)(void *region, uint64_t bytes, unsigned client);
 	int (*load_device_state)(void *file); /* negative: failed */
-	/* After a load: what QEMU has noted of a guest that sleeps. power.c keeps that by itself. */
+	/* After a load: what QEMU has noted of a guest that sleeps. power.c keeps that by itself.
+	 */
 	void (*sleep_forget)(void);
 };
 
@@ -146,6 +147,9 @@ struct vmft_qemu_series {
 	const char *name;     /* "7.2": what --version says before its last dot */
 	uint32_t log_version; /* first word of its record/replay log */
 	uint8_t tap_offloads; /* TUN_F_* that it asks a tap for (net/tap-linux.c) */
+	/* Those of them that a machine type has from this version on: 802 is 8.2. */
+	uint8_t offloads_new;
+	unsigned offloads_new_from;
 	const struct vmft_qemu_symbol *symbols;
 	const struct vmft_qemu_field *fields; /* VMFT_QEMU_FIELDS of them */
 	struct vmft_qemu_numbers numbers;

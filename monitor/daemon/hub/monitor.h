@@ -56,6 +56,7 @@ struct vmft_monitor_options {
 	enum vmft_role role;	    /* as started; core.side is what it is now */
 	enum vmft_host host;	    /* which of the pair file's this is */
 	struct vmft_hello identity; /* what this side says in its hello */
+	bool versioned_machine;	    /* the guest's machine is the same in each QEMU that has it */
 	char tap_ifname[VMFT_HELLO_TAPS_MAX][VMFT_TAP_IFNAME]; /* "": not known */
 	struct vmft_image disk[VMFT_AREA_DISKS_MAX];
 	uint32_t disk_count;

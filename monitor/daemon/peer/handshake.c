@@ -134,6 +134,8 @@ static const char *mismatch(struct vmft_handshake *h, const struct vmft_hello *t
 	    .primary = is_primary(h),
 	    .attach = is_primary(h) && vmft_handshake_attaches(h),
 	    .heartbeat = h->liveness->heartbeat.fd >= 0,
+	    .other_builds = h->world->other_builds,
+	    .versioned_machine = h->world->versioned_machine,
 	};
 
 	look_at_mtus(h);

@@ -83,6 +83,23 @@ static const char *other_features(const struct vmft_hello *ours, const struct vm
 	return text;
 }
 
+/* Two builds have the same machine only if its type names a version: "pc" is another one in each
+ * series. */
+static const char *other_build(const struct vmft_hello_terms *terms,
+			       const struct vmft_hello *theirs)
+{
+	const struct vmft_hello *ours = terms->ours;
+
+	if (same(ours->build_id, ours->build_id_bytes, theirs->build_id, theirs->build_id_bytes))
+		return NULL;
+	if (!terms->other_builds)
+		return "another QEMU build: install the same package version on both hosts";
+	if (!terms->versioned_machine)
+		return "another QEMU build, in which the machine may be another one: name its "
+		       "version on both hosts (-machine pc-i440fx-7.2)";
+	return NULL;
+}
+
 const char *vmft_hello_mismatch(const struct vmft_hello_terms *terms,
 				const struct vmft_hello *theirs, char *text)
 {
@@ -96,10 +113,11 @@ const char *vmft_hello_mismatch(const struct vmft_hello_terms *terms,
 		return "another VM's name";
 	if ((theirs->role == VMFT_ROLE_PRIMARY) == terms->primary)
 		return "the same role: one side must be primary, the other backup";
-	if (theirs->log_version != ours->log_version)
+	if (!terms->other_builds && theirs->log_version != ours->log_version)
 		return "another record/replay log version: install the same QEMU on both hosts";
-	if (!same(ours->build_id, ours->build_id_bytes, theirs->build_id, theirs->build_id_bytes))
-		return "another QEMU build: install the same package version on both hosts";
+	why = other_build(terms, theirs);
+	if (why)
+		return why;
 	/* Before the machine, whose digest covers the taps and says nothing of what differs. */
 	if (!taps_fit(terms, theirs, text))
 		return text;

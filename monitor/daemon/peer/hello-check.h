@@ -28,6 +28,9 @@ struct vmft_hello_terms {
 	bool primary;	     /* this side is */
 	bool attach;	     /* primary: it would attach the backup */
 	bool heartbeat;	     /* this side has a heartbeat path */
+	/* The strategy can do with another QEMU build at the other side. */
+	bool other_builds;
+	bool versioned_machine; /* the machine is the same in each QEMU that has it */
 };
 
 /*

@@ -48,6 +48,9 @@ struct vmft_peer_world {
 	const char (*tap_ifname)[VMFT_TAP_IFNAME]; /* one for each tap of identity; "": not known */
 	const struct vmft_image *disk;
 	uint32_t disk_count;
+	/* The strategy can do with another QEMU build at the other side; the machine is the same in
+	 * each QEMU that has it. */
+	bool other_builds, versioned_machine;
 	bool
 	    forms_by_attach; /* the strategy's: every pair is formed by an attach, also the first */
 	const char *record;  /* primary: the arbiter's record of its generation */

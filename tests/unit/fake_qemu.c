@@ -214,6 +214,7 @@ static int vm_stop(int run_state)
 	called("vm-stop:%d ", run_state);
 	stop_clocks();
 	qemu.running = false;
+	world.run_state = run_state;
 	return 0;
 }
 
@@ -330,6 +331,8 @@ static void system_reset(int shutdown_cause)
 {
 	called("reset ");
 	CU_ASSERT_EQUAL(shutdown_cause, 10); /* snapshot-load */
+	/* In any other state rom_reset() would write to guest memory. */
+	CU_ASSERT_EQUAL(world.run_state, QEMU_INMIGRATE);
 	/* A device reads a clock. */
 	if (vmft_tap.stream)
 		vmft_tap_write(clock_event, sizeof(clock_event));

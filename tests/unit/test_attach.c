@@ -26,9 +26,9 @@ static void is_alone_again(void)
 	CU_ASSERT(qemu.running);
 }
 
-#define STOPPED "events-off vm-stop:10 drain poll poll events-on "
+#define STOPPED "events-off vm-stop:4 drain poll poll events-on "
 #define SAVED	"instructions store-running save close "
-#define RESET	"reset i2c-end "
+#define RESET	"runstate:6 runstate:1 reset runstate:4 i2c-end "
 
 /* The agent takes everything that is marked or was written since the last scan, with its content,
  * and clears the marks. It reports how long the images are, saves the state and loads it again. The
@@ -131,7 +131,7 @@ static void test_point_flushes(void)
 	area_budget(BLOCK);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
 	CU_ASSERT_STRING_EQUAL(
-	    qemu.calls, "events-off vm-stop:10 drain poll poll flush events-on " SAVED RESET LOADED
+	    qemu.calls, "events-off vm-stop:4 drain poll poll flush events-on " SAVED RESET LOADED
 			"vm-start ");
 	piece_is(&p, 0, 100 * BLOCK, 0);
 	piece_is(&p, 1, BLOCK, VMFT_DISK_PART_BYTES);

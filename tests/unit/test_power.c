@@ -91,9 +91,8 @@ static void test_attach_point(void)
 	area_budget(UINT64_MAX);
 	falls_asleep();
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
-	calls_are(
-	    "events-off " HELD
-	    "drain poll poll events-on instructions save close reset i2c-end " LOADED RELEASED);
+	calls_are("events-off " HELD "drain poll poll events-on instructions save close "
+		  "runstate:6 runstate:1 reset runstate:7 i2c-end " LOADED RELEASED);
 	sleeps();
 	CU_ASSERT(atomic_load(&vmft_agent.logging));
 	qemu_down();
@@ -112,11 +111,11 @@ static void test_about_to_sleep(void)
 	atomic_fetch_add(&area->request, 1);
 	vmft_requests_service();
 	main_loop_comes_round();
-	calls_are("events-off vm-stop:10 drain poll poll events-on vm-start ");
+	calls_are("events-off vm-stop:4 drain poll poll events-on vm-start ");
 	CU_ASSERT(!atomic_load(&vmft_agent.logging));
 	world.now += 99000000;
 	main_loop_comes_round();
-	calls_are("events-off vm-stop:10 drain poll poll events-on vm-start ");
+	calls_are("events-off vm-stop:4 drain poll poll events-on vm-start ");
 	world.now += 1000000;
 	main_loop_comes_round();
 	CU_ASSERT(atomic_load(&vmft_agent.logging));

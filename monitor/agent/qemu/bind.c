@@ -39,7 +39,7 @@ static const char *bind_names(const struct vmft_qemu_symbols *s, struct vmft_qem
 	    {s->RunState_lookup, "paused", &ret->state[VMFT_QEMU_PAUSED]},
 	    {s->RunState_lookup, "finish-migrate", &ret->state[VMFT_QEMU_HALTED]},
 	    {s->RunState_lookup, "running", &ret->state[VMFT_QEMU_RUNS]},
-	    {s->RunState_lookup, "save-vm", &ret->state[VMFT_QEMU_SAVING]},
+	    {s->RunState_lookup, "prelaunch", &ret->state[VMFT_QEMU_NOT_STARTED]},
 	    {s->RunState_lookup, "shutdown", &ret->state[VMFT_QEMU_SWITCHED_OFF]},
 	    {s->RunState_lookup, "suspended", &ret->state[VMFT_QEMU_SLEEPS]},
 	    {s->ShutdownCause_lookup, "snapshot-load", &ret->cause_load},

@@ -59,7 +59,7 @@ void vmft_qemu_start(void)
 
 void vmft_qemu_stop_for_save(void)
 {
-	(void)vmft_qemu.symbols.vm_stop(vmft_qemu_state_number(VMFT_QEMU_SAVING));
+	(void)vmft_qemu.symbols.vm_stop(vmft_qemu_state_number(VMFT_QEMU_PAUSED));
 }
 
 /* QEMU made these for any thread: its main loop stops the guest (softmmu/runstate.c). */
@@ -97,9 +97,25 @@ void vmft_qemu_vcpus_go_on(void)
 	vmft_qemu.symbols.resume_all_vcpus();
 }
 
+/*
+ * A kernel that is an ELF file (multiboot, PVH) is loaded by QEMU itself, and each reset copies it
+ * to guest memory again and clears its .bss (rom_reset() in hw/core/loader.c). With the state of a
+ * QEMU that waits for a migration it does not. Of the states that a stopped guest is in, PRELAUNCH
+ * alone leads there (runstate_transitions_def in softmmu/runstate.c).
+ */
 void vmft_qemu_reset_for_load(void)
 {
+	const enum vmft_qemu_state before =
+	    vmft_qemu_state_is(VMFT_QEMU_HALTED) ? VMFT_QEMU_HALTED : VMFT_QEMU_PAUSED;
+	const bool awaits = vmft_qemu_state_is(VMFT_QEMU_AWAITS_STATE);
+
+	if (!awaits) {
+		state_set(VMFT_QEMU_NOT_STARTED);
+		state_set(VMFT_QEMU_AWAITS_STATE);
+	}
 	vmft_qemu.symbols.qemu_system_reset(vmft_qemu.names.cause_load);
+	if (!awaits)
+		state_set(before);
 }
 
 void vmft_qemu_throttle(int percent)

@@ -95,8 +95,8 @@ enum vmft_qemu_state {
 	VMFT_QEMU_DISK_FAILED,	/* QEMU has paused it for an error of a disk */
 	VMFT_QEMU_SWITCHED_OFF,
 	VMFT_QEMU_PAUSED,
-	VMFT_QEMU_SAVING, /* vmft_qemu_stop_for_save() has stopped it */
-	VMFT_QEMU_HALTED, /* vmft_qemu_halt() has; a reset does not change this state */
+	VMFT_QEMU_NOT_STARTED,
+	VMFT_QEMU_HALTED, /* vmft_qemu_halt() has stopped it; a reset does not change this state */
 	VMFT_QEMU_OTHER_STATE,
 };
 

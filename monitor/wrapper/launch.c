@@ -48,16 +48,35 @@ static int find_program(const char *dir, const char *name, int mode, char ret[st
 			      name, dir);
 }
 
-int vmft_programs_find(struct vmft_programs *ret, struct vmft_error *err)
+static int own_directory(char ret[static VMFT_PATH_MAX], struct vmft_error *err)
 {
-	char dir[VMFT_PATH_MAX];
-	ssize_t len = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
-	int r;
+	ssize_t len = readlink("/proc/self/exe", ret, VMFT_PATH_MAX - 1);
 
 	if (len < 0)
 		return internal(err, "/proc/self/exe", errno);
-	dir[len] = '\0';
-	*strrchr(dir, '/') = '\0';
+	ret[len] = '\0';
+	*strrchr(ret, '/') = '\0';
+	return 0;
+}
+
+int vmft_test_programs_find(struct vmft_test_programs *ret, struct vmft_error *err)
+{
+	int r = own_directory(ret->directory, err);
+
+	if (r == 0)
+		r = find_program(ret->directory, "self-test", X_OK, ret->script, err);
+	if (r == 0)
+		r = find_program(ret->directory, "bare.elf", R_OK, ret->guest, err);
+	return r;
+}
+
+int vmft_programs_find(struct vmft_programs *ret, struct vmft_error *err)
+{
+	char dir[VMFT_PATH_MAX];
+	int r = own_directory(dir, err);
+
+	if (r < 0)
+		return r;
 	r = find_program(dir, "vmft-monitor", X_OK, ret->monitor, err);
 	if (r < 0)
 		return r;

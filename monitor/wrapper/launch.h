@@ -17,6 +17,13 @@ struct vmft_programs {
 	char agent[VMFT_PATH_MAX];
 };
 
+/* What a build of QEMU is tried with. */
+struct vmft_test_programs {
+	char directory[VMFT_PATH_MAX]; /* vmft-qemu and vmft are there */
+	char script[VMFT_PATH_MAX];
+	char guest[VMFT_PATH_MAX];
+};
+
 struct vmft_launch {
 	const char *pair_path;
 	enum vmft_role role;
@@ -36,6 +43,7 @@ struct vmft_launch {
 
 /* Next to this program, or in the installed place. */
 int vmft_programs_find(struct vmft_programs *ret, struct vmft_error *err);
+int vmft_test_programs_find(struct vmft_test_programs *ret, struct vmft_error *err);
 
 /* A memfd that no other program inherits yet, its number above the standard three. */
 int vmft_ram_create(struct vmft_error *err);

@@ -24,6 +24,7 @@
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/pair-config.h"
 #include "qemu-binary.h"
+#include "self-test.h"
 #include "tap-probe.h"
 
 static int load_config(struct vmft_pair_config *ret, struct vmft_error *err)
@@ -187,6 +188,9 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	r = check(argc, argv, &launch, &checked, err);
 	if (r < 0)
 		goto free_cmdline;
+	r = vmft_self_test_need(config.qemu, &checked.qemu, err);
+	if (r < 0)
+		goto free_cmdline;
 	vmft_cmdline_digest(&checked.cmdline, machine);
 	vmft_taps_look(checked.cmdline.nics, checked.cmdline.nic_count, taps);
 	r = vmft_launch(&launch, err);
@@ -201,6 +205,8 @@ int main(int argc, char *argv[])
 
 	if (argc > 1 && strcmp(argv[1], "--check") == 0)
 		return vmft_check_main(argc, argv);
+	if (argc > 1 && strcmp(argv[1], "--self-test") == 0)
+		return vmft_self_test_main(argc, argv);
 	if (vmft_cmdline_is_probe(argc, argv))
 		(void)exec_probe(argv, &err);
 	else

@@ -131,8 +131,8 @@ static void test_point_flushes(void)
 	area_budget(BLOCK);
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_POINT), 0);
 	CU_ASSERT_STRING_EQUAL(
-	    qemu.calls, "events-off vm-stop:4 drain poll poll flush events-on " SAVED RESET LOADED
-			"vm-start ");
+	    qemu.calls,
+	    "events-off vm-stop:4 drain poll poll flush events-on " SAVED RESET LOADED "vm-start ");
 	piece_is(&p, 0, 100 * BLOCK, 0);
 	piece_is(&p, 1, BLOCK, VMFT_DISK_PART_BYTES);
 	piece_is(&p, 1, 3 * BLOCK + 100, 0);

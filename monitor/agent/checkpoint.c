@@ -133,8 +133,13 @@ static void go_on_after(unsigned reason)
 	if (!(c->stopped_by & reason))
 		return;
 	c->stopped_by &= ~reason;
-	if (c->stopped_by == 0)
-		start_guest();
+	if (c->stopped_by != 0)
+		return;
+	start_guest();
+	/* A person had paused the guest before it was stopped, and says "cont" since. */
+	if (c->cont_asked && !atomic_load(&vmft_agent.fenced) && !vmft_qemu_guest_runs())
+		vmft_qemu_start();
+	c->cont_asked = false;
 }
 
 /* --- epochs --------------------------------------------------------------- */
@@ -505,6 +510,46 @@ static bool pauses_at_end(void)
 	return true;
 }
 
+/* --- QEMU's own monitors --------------------------------------------------- */
+
+/*
+ * A guest starts when its monitor says so: until then "cont" is what the user asks of a guest that
+ * was started with -S, and it succeeds. While an epoch is copied the guest must not run.
+ */
+static enum vmft_qemu_cont ask_cont(void)
+{
+	const uint32_t state = atomic_load(&vmft_agent.iface->agent_state);
+	struct vmft_checkpoint *c = self();
+
+	if (atomic_load(&vmft_agent.fenced) || c->leaves || state == VMFT_AGENT_ENDED)
+		return VMFT_QEMU_CONT_NEVER;
+	if (state != VMFT_AGENT_LIVE &&
+	    (state != VMFT_AGENT_RECORDING || !atomic_load(&vmft_agent.iface->guest_ran)))
+		return VMFT_QEMU_CONT_LATER;
+	if (c->stopped_by == 0)
+		return VMFT_QEMU_CONT_GO;
+	c->cont_asked = true;
+	return VMFT_QEMU_CONT_LATER;
+}
+
+/* QEMU may have monitors that somebody uses as soon as its main loop runs. */
+static void guard_monitors(void)
+{
+	struct vmft_checkpoint *c = self();
+	int rc;
+
+	if (c->monitors_guarded)
+		return;
+	rc = vmft_qemu_guard_monitors(ask_cont);
+	if (rc == -EPROTO || (rc < 0 && vmft_qemu_machine_is_made())) {
+		vmft_agent_say("QEMU's monitors cannot be guarded: its tables of commands are not "
+			       "those of QEMU %s; report it",
+			       vmft_qemu_name());
+		_exit(VMFT_EXIT_QEMU);
+	}
+	c->monitors_guarded = rc == 0;
+}
+
 /*
  * The main thread is about to wait and holds no locks. With this strategy QEMU opens no log, so the
  * first wait of its main loop shows that QEMU is up. A guest that has switched itself off has been
@@ -516,7 +561,10 @@ static void before_wait(void)
 	uint32_t state;
 
 	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed)) {
-		if (getpid() != gettid() || !vmft_qemu_machine_is_made())
+		if (getpid() != gettid())
+			return;
+		guard_monitors();
+		if (!vmft_qemu_machine_is_made())
 			return;
 		vmft_agent_arm();
 		vmft_nic_find_all();

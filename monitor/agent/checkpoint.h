@@ -20,6 +20,8 @@ struct vmft_checkpoint {
 	atomic_bool frozen, gate_full, ending;
 	atomic_uint flushing;	   /* images are being made durable */
 	atomic_bool waits;	   /* an epoch waits for that */
+	bool monitors_guarded;	   /* main thread */
+	bool cont_asked;	   /* "cont" came while the guest was stopped; main loop */
 	uint64_t waits_since_ns;   /* service thread */
 	_Atomic uint32_t throttle; /* permille, as last obeyed */
 };

@@ -7,8 +7,8 @@
 
 #include "rewrite.h"
 
-#define RAM_ID	   "vmft.ram"
-#define MIB	   (UINT64_C(1) << 20)
+#define MIB_SHIFT  20
+#define MIB	   (UINT64_C(1) << MIB_SHIFT)
 #define RAM_MAX	   (UINT64_C(1) << 40)
 #define DEFAULT_MB 128 /* of all three boards, when there is no -m */
 
@@ -85,11 +85,11 @@ int vmft_check_machine(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	if (r < 0)
 		return r;
 	rw->out.machine_version = type ? version_of(type) : 0;
+	rw->machine = arg;
 	vmft_fact(rw, "board", type ? type : "pc");
 	vmft_fact(rw, vmft_fact_keys(rw, "machine", arg, rules), "");
 	/* The -accel option names it; QEMU refuses a second one. */
 	vmft_optset_remove(arg->set, "accel");
-	vmft_optset_set(arg->set, "memory-backend", RAM_ID);
 	return 0;
 }
 
@@ -172,7 +172,6 @@ static int shift_of(char unit)
 	case 'k':
 	case 'K':
 		return 10;
-	case '\0': /* QEMU's default unit is MiB */
 	case 'm':
 	case 'M':
 		return 20;
@@ -184,17 +183,20 @@ static int shift_of(char unit)
 	}
 }
 
-static uint64_t parse_size(const char *text)
+uint64_t vmft_size_parse(const char *text, unsigned unit)
 {
 	const char *end = text;
 	uint64_t number;
 	int shift;
 
-	if (!digits(&end) || end - text > 12 || (*end && end[1]))
+	if (!digits(&end) || end - text > 15 || (*end && end[1]))
 		return 0;
-	shift = shift_of(*end);
+	shift = *end ? shift_of(*end) : (int)unit;
 	number = strtoull(text, NULL, 10);
-	return shift < 0 || number > RAM_MAX >> shift ? 0 : number << shift;
+	if (shift < 0 || number > RAM_MAX >> shift)
+		return 0;
+	number <<= shift;
+	return number % MIB == 0 ? number : 0;
 }
 
 int vmft_check_memory(struct vmft_rewrite *rw, struct vmft_arg *arg)
@@ -208,16 +210,16 @@ int vmft_check_memory(struct vmft_rewrite *rw, struct vmft_arg *arg)
 
 	if (r < 0)
 		return r;
-	rw->out.ram_bytes = size ? parse_size(size) : 0;
+	rw->out.ram_bytes = size ? vmft_size_parse(size, MIB_SHIFT) : 0;
 	/* QEMU rounds a size that is not a whole number of MiB up: the shared memory would be too
 	 * small. */
-	if (rw->out.ram_bytes == 0 || rw->out.ram_bytes % MIB != 0)
+	if (rw->out.ram_bytes == 0)
 		return vmft_refuse(rw, arg, "no size in whole MiB, 1024G at most",
 				   "write for example -m 2G");
 	return 0;
 }
 
-static bool given(const struct vmft_rewrite *rw, const char *option)
+bool vmft_given(const struct vmft_rewrite *rw, const char *option)
 {
 	for (size_t i = 0; i < rw->arg_count; i++)
 		if (strcmp(rw->args[i].option->name, option) == 0)
@@ -234,18 +236,18 @@ static void add_accel(struct vmft_rewrite *rw)
 
 static void add_missing(struct vmft_rewrite *rw)
 {
-	if (!given(rw, "machine") && !given(rw, "M")) {
+	if (!vmft_given(rw, "machine") && !vmft_given(rw, "M")) {
 		vmft_fact(rw, "board", "pc");
 		vmft_fact(rw, "machine", "");
-		vmft_add(rw, "-machine", "pc,memory-backend=" RAM_ID);
+		vmft_add(rw, "-machine", rw->numa_memory ? "pc" : "pc,memory-backend=" VMFT_RAM_ID);
 	}
-	if (!given(rw, "accel"))
+	if (!vmft_given(rw, "accel"))
 		add_accel(rw);
-	if (!given(rw, "display"))
+	if (!vmft_given(rw, "display"))
 		vmft_add(rw, "-display", "none");
-	if (!given(rw, "no-user-config"))
+	if (!vmft_given(rw, "no-user-config"))
 		vmft_add(rw, "-no-user-config", NULL);
-	if (!given(rw, "name") && rw->opt->name)
+	if (!vmft_given(rw, "name") && rw->opt->name)
 		vmft_add(rw, "-name", vmft_arena_printf(rw->arena, "guest=%s", rw->opt->name));
 }
 
@@ -255,11 +257,11 @@ static void add_memory(struct vmft_rewrite *rw)
 		rw->out.ram_bytes = DEFAULT_MB * MIB;
 		vmft_add(rw, "-m", vmft_arena_printf(rw->arena, "%d", DEFAULT_MB));
 	}
-	vmft_add(rw, "-object",
-		 vmft_arena_printf(rw->arena,
-				   "memory-backend-file,id=" RAM_ID ",size=%" PRIu64
-				   ",mem-path=%s,share=on",
-				   rw->out.ram_bytes, rw->opt->ram_path));
+	vmft_memory_finish(rw);
+	if (rw->machine && !rw->numa_memory)
+		vmft_optset_set(rw->machine->set, "memory-backend", VMFT_RAM_ID);
+	else if (rw->machine)
+		vmft_optset_remove(rw->machine->set, "memory-backend");
 	vmft_fact(rw, "ram", vmft_arena_printf(rw->arena, "%" PRIu64, rw->out.ram_bytes));
 }
 

@@ -7,8 +7,7 @@
 
 #include "host-processor.h"
 #include "monitor/common/exit-codes.h"
-#include "rewrite.h"
-#include "scan.h"
+#include "probe.h"
 #include "tap-probe.h"
 
 static void refuse(struct vmft_report *report, const struct vmft_error *err)
@@ -74,25 +73,13 @@ static size_t refusals_by(int argc, char *argv[], struct vmft_rewrite_options op
 	return count;
 }
 
-static enum vmft_strategy_kind chosen_strategy(int argc, char *argv[], struct vmft_arena *arena,
-					       enum vmft_strategy_kind asked, const char **ret_why)
-{
-	struct vmft_scan scan;
-
-	vmft_scan(arena, argc, argv, &scan);
-	return vmft_strategy_choose(arena, &scan, asked, ret_why);
-}
-
 void vmft_check_print_others(FILE *out, const char *before, int argc, char *argv[],
-			     const struct vmft_rewrite_options *opt)
+			     const struct vmft_rewrite_options *opt,
+			     const struct vmft_report *report)
 {
-	struct vmft_arena *arena = vmft_arena_new();
-	const char *why;
-	const enum vmft_strategy_kind chosen =
-	    chosen_strategy(argc, argv, arena, opt->strategy, &why);
+	const enum vmft_strategy_kind chosen = report->strategy;
 	const size_t refusals = refusals_by(argc, argv, *opt, chosen);
 
-	vmft_arena_free(arena);
 	for (enum vmft_strategy_kind kind = 0; kind < VMFT_STRATEGY_COUNT; kind++) {
 		size_t count;
 
@@ -197,9 +184,6 @@ static int report_line(int argc, char *argv[], const struct asked *asked,
 {
 	struct vmft_report report = {.arena = vmft_arena_new()};
 	struct vmft_checked checked;
-	const char *why;
-	enum vmft_strategy_kind chosen =
-	    chosen_strategy(argc, argv, report.arena, opt->strategy, &why);
 	size_t refusals;
 	int exit_code;
 
@@ -207,9 +191,8 @@ static int report_line(int argc, char *argv[], const struct asked *asked,
 	(void)vmft_check(argc, argv, opt, qemu_path, VMFT_DISK_CHECK_SIZE, &report, &checked);
 	refusals = vmft_report_count(&report, VMFT_FINDING_REFUSED);
 	exit_code = vmft_report_exit_code(&report);
-	if (asked->strategy != VMFT_STRATEGY_COUNT && asked->strategy != VMFT_STRATEGY_AUTO)
-		why = "asked for";
-	(void)printf("strategy: %s (%s)\n", vmft_strategy_kind_name(chosen), why);
+	(void)printf("strategy: %s (%s)\n", vmft_strategy_kind_name(report.strategy),
+		     asked->strategy == report.strategy ? "asked for" : report.strategy_reason);
 	vmft_check_print(stdout, "refused: ", &report, VMFT_FINDING_REFUSED);
 	vmft_check_print(stdout, "replaced: ", &report, VMFT_FINDING_REPLACED);
 	if (refusals == 0)
@@ -218,7 +201,7 @@ static int report_line(int argc, char *argv[], const struct asked *asked,
 		(void)printf("result: refused, %zu condition%s\n", refusals,
 			     refusals == 1 ? "" : "s");
 	if (refusals > 0)
-		vmft_check_print_others(stdout, "other: ", argc, argv, opt);
+		vmft_check_print_others(stdout, "other: ", argc, argv, opt, &report);
 	if (refusals == 0 && asked->print)
 		print_line(&checked.cmdline);
 	vmft_cmdline_free(&checked.cmdline);
@@ -238,6 +221,9 @@ int vmft_check_main(int argc, char *argv[])
 	    .file_digest = vmft_file_digest,
 	    .host_processor = vmft_host_processor,
 	    .tap_fault = vmft_tap_fault,
+	    .image_format = vmft_image_format,
+	    .bridge_look = vmft_bridge_look,
+	    .has_kvm = vmft_has_kvm,
 	};
 
 	if (!read_own_options(argc, argv, &asked))

@@ -32,9 +32,10 @@ int vmft_check(int argc, char *argv[], const struct vmft_rewrite_options *opt,
 void vmft_check_print(FILE *out, const char *before, const struct vmft_report *report,
 		      enum vmft_finding_kind kind);
 
-/* One line for each strategy that refuses less of the line than the one that opt asks for. */
+/* One line for each strategy that refuses less of the line than the one of the report. */
 void vmft_check_print_others(FILE *out, const char *before, int argc, char *argv[],
-			     const struct vmft_rewrite_options *opt);
+			     const struct vmft_rewrite_options *opt,
+			     const struct vmft_report *report);
 
 /* "vmft-qemu --check ...": argv[1] is --check. Returns the exit code. */
 int vmft_check_main(int argc, char *argv[]);

@@ -71,18 +71,36 @@ static void refuse_unknown(struct vmft_rewrite *rw, int argc, char *const argv[]
 		(*index)++;
 }
 
+static const struct vmft_option *find_option(const struct vmft_rewrite *rw, const char *name)
+{
+	const struct vmft_option *option = rw->rules->options;
+
+	for (; option && option->name; option++)
+		if (strcmp(option->name, name) == 0)
+			return option;
+	return vmft_option_find(name);
+}
+
+/* A word that belongs to no option is to QEMU what -hda takes. */
+static void take_image(struct vmft_rewrite *rw, const char *word)
+{
+	const struct vmft_option *option = find_option(rw, "hda");
+	struct vmft_arg *arg = &rw->args[rw->arg_count++];
+
+	*arg = (struct vmft_arg){.option = option, .text = word};
+	(void)option->check(rw, arg);
+}
+
 /* Takes the option at argv[*index], and its argument; *index is then at the next one. */
 static void take_option(struct vmft_rewrite *rw, int argc, char *const argv[], int *index)
 {
 	const char *word = argv[(*index)++];
 	const char *name = vmft_option_name(word);
-	const struct vmft_option *option = name ? vmft_option_find(name) : NULL;
+	const struct vmft_option *option = name ? find_option(rw, name) : NULL;
 	struct vmft_arg *arg = &rw->args[rw->arg_count];
 
 	if (!name) {
-		(void)refuse_option(rw->report, word,
-				    "QEMU would take it for an IDE disk, not on the list; "
-				    "use -drive if=virtio,format=raw,file=PATH");
+		take_image(rw, word);
 		return;
 	}
 	if (!option) {
@@ -109,28 +127,25 @@ static void take_option(struct vmft_rewrite *rw, int argc, char *const argv[], i
 		(void)option->check(rw, arg);
 }
 
-static void check_nodefaults(struct vmft_rewrite *rw)
+void vmft_refuse_defaults(struct vmft_rewrite *rw, const char *why)
 {
-	static const struct vmft_reason why =
-	    VMFT_REASONS("QEMU's default devices are not on the list of replay-safe ones; "
-			 "add it, and name each device the guest needs",
-			 "QEMU's default devices are not on the list of known ones; "
-			 "add it, and name each device the guest needs");
-
-	if (!once_already(rw, vmft_option_find("nodefaults")))
-		(void)refuse_option(rw->report, "-nodefaults is missing", rw->rules->words(&why));
+	(void)refuse_option(rw->report, "-nodefaults is missing", why);
 }
 
 static void check_all(struct vmft_rewrite *rw, int argc, char *const argv[])
 {
 	for (int index = 1; index < argc;)
 		take_option(rw, argc, argv, &index);
-	check_nodefaults(rw);
+	if (!vmft_given(rw, "nodefaults"))
+		rw->rules->default_devices(rw);
 	vmft_devices_finish(rw);
 	vmft_consoles_finish(rw);
 	vmft_drives_finish(rw);
+	vmft_legacy_nics_finish(rw);
 	vmft_nics_finish(rw);
 	vmft_board_finish(rw);
+	if (!vmft_report_first(rw->report))
+		vmft_nics_make(rw);
 }
 
 static char *copy(struct vmft_arena *arena, const char *text)
@@ -193,19 +208,20 @@ const struct vmft_rules *vmft_rules_choose(enum vmft_strategy_kind strategy, boo
 	return rules[strategy][microvm];
 }
 
-int vmft_cmdline_rewrite(int argc, char *const argv[], const struct vmft_rewrite_options *opt,
-			 struct vmft_report *report, struct vmft_cmdline *ret)
+static int rewrite_for(enum vmft_strategy_kind strategy, const char *reason, int argc,
+		       char *const argv[], const struct vmft_rewrite_options *opt,
+		       struct vmft_report *report, struct vmft_cmdline *ret)
 {
 	struct vmft_rewrite rw = {.opt = opt, .report = report};
 
-	if (argc < 1 || argc > ARGS_MAX)
-		return refuse_option(report, "command line", "over 4096 words; shorten it");
 	rw.arena = vmft_arena_new();
 	prepare(&rw, argc);
-	vmft_scan(rw.arena, argc, argv, &rw.scan);
-	rw.out.strategy =
-	    vmft_strategy_choose(rw.arena, &rw.scan, opt->strategy, &rw.out.strategy_reason);
-	rw.rules = vmft_rules_choose(rw.out.strategy, rw.scan.microvm);
+	vmft_scan(rw.arena, argc, argv, opt->has_kvm && opt->has_kvm(), &rw.scan);
+	rw.out.strategy = strategy;
+	rw.out.strategy_reason = vmft_arena_copy(rw.arena, reason, strlen(reason));
+	rw.rules = vmft_rules_choose(strategy, rw.scan.microvm);
+	report->strategy = strategy;
+	report->strategy_reason = reason;
 	check_all(&rw, argc, argv);
 	if (vmft_report_first(report)) {
 		vmft_arena_free(rw.arena);
@@ -215,6 +231,42 @@ int vmft_cmdline_rewrite(int argc, char *const argv[], const struct vmft_rewrite
 	rw.out.arena = rw.arena;
 	*ret = rw.out;
 	return 0;
+}
+
+/*
+ * What lockstep refuses may be fit for checkpoint. If checkpoint refuses something as well, the
+ * user is told what the strategy says that refuses less.
+ */
+static int rewrite_for_other(int argc, char *const argv[], const struct vmft_rewrite_options *opt,
+			     struct vmft_report *report, struct vmft_cmdline *ret)
+{
+	const size_t count = vmft_report_count(report, VMFT_FINDING_REFUSED);
+	const char *reason = vmft_arena_printf(report->arena, "auto: lockstep refuses %zu part%s",
+					       count, count == 1 ? "" : "s");
+	struct vmft_report other = {.arena = report->arena};
+	const int r = rewrite_for(VMFT_STRATEGY_CHECKPOINT, reason, argc, argv, opt, &other, ret);
+
+	if (r == 0 || vmft_report_count(&other, VMFT_FINDING_REFUSED) < count)
+		*report = other;
+	return r;
+}
+
+int vmft_cmdline_rewrite(int argc, char *const argv[], const struct vmft_rewrite_options *opt,
+			 struct vmft_report *report, struct vmft_cmdline *ret)
+{
+	enum vmft_strategy_kind chosen;
+	struct vmft_scan scan;
+	const char *reason;
+	int r;
+
+	if (argc < 1 || argc > ARGS_MAX)
+		return refuse_option(report, "command line", "over 4096 words; shorten it");
+	vmft_scan(report->arena, argc, argv, opt->has_kvm && opt->has_kvm(), &scan);
+	chosen = vmft_strategy_choose(report->arena, &scan, opt->strategy, &reason);
+	r = rewrite_for(chosen, reason, argc, argv, opt, report, ret);
+	if (r < 0 && opt->strategy == VMFT_STRATEGY_AUTO && chosen == VMFT_STRATEGY_LOCKSTEP)
+		r = rewrite_for_other(argc, argv, opt, report, ret);
+	return r;
 }
 
 void vmft_cmdline_digest(const struct vmft_cmdline *cmdline, char ret_hex[static VMFT_DIGEST_HEX])

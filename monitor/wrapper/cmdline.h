@@ -38,6 +38,21 @@ struct vmft_rewrite_options {
 	void *file_digest_ctx;
 	/* What this host's processor is. The same returns; NULL: left out. */
 	int (*host_processor)(char ret[static VMFT_PROCESSOR_MAX], struct vmft_error *err);
+	/*
+	 * The format of an image whose line does not say it, by its contents and its name. Returns
+	 * 0, or a negative errno with *err filled. NULL: the format must be given.
+	 */
+	int (*image_format)(const char *path, const char **ret_format, struct vmft_error *err);
+	/*
+	 * A tap on a bridge, made by QEMU's helper program (NULL: the usual one). Returns its
+	 * descriptor, or a negative errno with *err filled. NULL: none is made.
+	 */
+	int (*bridge_tap)(const char *bridge, const char *helper, struct vmft_error *err);
+	/* Whether one could be made; the same returns, 0 for yes. NULL: not looked at. */
+	int (*bridge_look)(const char *bridge, const char *helper, struct vmft_error *err);
+	/* Whether KVM can be used on this host, for a line that leaves the choice to QEMU. NULL:
+	 * no. */
+	bool (*has_kvm)(void);
 	/* Why frames written to a descriptor that is given as fd= could not be held back, or NULL.
 	 * NULL itself: not looked at. */
 	const char *(*tap_fault)(int fd);
@@ -71,6 +86,9 @@ struct vmft_cmdline {
 	size_t nic_count; /* in the order of -netdev */
 	uint64_t ram_bytes;
 	unsigned machine_version; /* 702: its type names version 7.2; 0: none, QEMU's newest */
+	const char
+	    *huge_pages; /* a hugetlbfs directory whose pages the memory is to have; or NULL */
+	bool daemonize;	 /* QEMU is to run in the background */
 	/*
 	 * Everything the guest can see, one thing per line, in canonical order, without what
 	 * may differ between two hosts: equal texts are equal machines.

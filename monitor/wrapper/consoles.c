@@ -99,7 +99,13 @@ static int finish_chardev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		const char *path = vmft_get(arg, keys[i]);
-		int r = path ? name_console(rw, arg, &path) : 0;
+		const char *backend = vmft_get(arg, "backend");
+		int r;
+
+		/* The path of a socket is no file that is written. */
+		if (i == 0 && backend && strcmp(backend, "file") != 0)
+			continue;
+		r = path ? name_console(rw, arg, &path) : 0;
 
 		if (r < 0)
 			return r;

@@ -19,10 +19,11 @@ int vmft_attach_disk(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct
 	return 0;
 }
 
-int vmft_attach_nic(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct vmft_model *model)
+static int attach_nic(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct vmft_model *model,
+		      bool virtio)
 {
 	size_t index;
-	int r = vmft_nic_attach(rw, arg, &index);
+	int r = vmft_nic_attach(rw, arg, virtio, &index);
 
 	if (r < 0)
 		return r;
@@ -30,6 +31,17 @@ int vmft_attach_nic(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct 
 						vmft_fact_keys(rw, model->name, arg, model->rules),
 						index));
 	return 0;
+}
+
+int vmft_attach_nic(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct vmft_model *model)
+{
+	return attach_nic(rw, arg, model, true);
+}
+
+int vmft_attach_other_nic(struct vmft_rewrite *rw, struct vmft_arg *arg,
+			  const struct vmft_model *model)
+{
+	return attach_nic(rw, arg, model, false);
 }
 
 int vmft_attach_rng(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct vmft_model *model)
@@ -52,6 +64,20 @@ int vmft_attach_serial(struct vmft_rewrite *rw, struct vmft_arg *arg,
 				   "use -serial chardev:ID for each port in turn");
 	rw->serial_count++;
 	return 0;
+}
+
+int vmft_attach_plain(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct vmft_model *model)
+{
+	vmft_fact_ordered(rw, vmft_fact_keys(rw, model->name, arg, model->rules));
+	return 0;
+}
+
+int vmft_attach_removable(struct vmft_rewrite *rw, struct vmft_arg *arg,
+			  const struct vmft_model *model)
+{
+	if (vmft_get(arg, "drive") && !vmft_disk_is_empty(rw, arg))
+		return vmft_attach_disk(rw, arg, model);
+	return vmft_attach_plain(rw, arg, model);
 }
 
 static const struct vmft_model *model_find(const struct vmft_rewrite *rw, const char *name)
@@ -77,6 +103,17 @@ int vmft_check_device(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return vmft_check_keys(rw, arg, model->rules);
 }
 
+/* What a thread of its own does is in no order with the rest: QEMU's main loop does it instead. */
+static void drop_iothread(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	if (!arg->set || !vmft_get(arg, "iothread"))
+		return;
+	vmft_replaced(rw, arg,
+		      "iothread= left out: QEMU's main loop does its work, which the guest "
+		      "cannot see");
+	vmft_optset_remove(arg->set, "iothread");
+}
+
 void vmft_devices_finish(struct vmft_rewrite *rw)
 {
 	for (size_t i = 0; i < rw->device_count; i++) {
@@ -85,6 +122,7 @@ void vmft_devices_finish(struct vmft_rewrite *rw)
 
 		if (!model || model->attach(rw, arg, model) < 0)
 			continue;
+		drop_iothread(rw, arg);
 		if (model->ioeventfd)
 			vmft_optset_set_bool(arg->set, "ioeventfd", false);
 	}
@@ -92,17 +130,20 @@ void vmft_devices_finish(struct vmft_rewrite *rw)
 
 int vmft_check_object(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
-	static const struct vmft_reason other_thread = VMFT_OTHER_THREAD;
 	const char *type = vmft_get(arg, "qom-type");
 	const char *id = vmft_get(arg, "id");
 	const char *rewritten;
 
 	if (type && strncmp(type, "memory-backend-", strlen("memory-backend-")) == 0)
-		return vmft_refuse(rw, arg,
-				   "vmft supplies the guest's RAM, shared with its monitor",
-				   "leave it out and give the size with -m");
-	if (type && strcmp(type, "iothread") == 0)
-		return vmft_refuse_for(rw, arg, &other_thread, "leave it out");
+		return vmft_check_backend(rw, arg);
+	if (type && strcmp(type, "iothread") == 0) {
+		arg->drop = true;
+		return 0;
+	}
+	/* Keys and certificates, and who may use them: nothing of the guest. */
+	if (type && vmft_value_in(type, "secret|tls-creds-anon|tls-creds-psk|tls-creds-x509|"
+					"authz-list|authz-list-file|authz-pam|authz-simple"))
+		return 0;
 	if (!type || !vmft_value_in(type, "rng-builtin|rng-random|rng-egd"))
 		return vmft_check_unknown(rw, arg);
 	if (!id)
@@ -111,6 +152,10 @@ int vmft_check_object(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	if (rw->rules->host_rng && strcmp(type, "rng-random") == 0)
 		return vmft_check_keys(rw, arg, rw->rules->host_rng);
 	rewritten = vmft_arena_printf(rw->arena, "rng-builtin,id=%s", id);
+	if (strcmp(type, "rng-builtin") != 0)
+		vmft_replaced(rw, arg,
+			      "replaced by rng-builtin, which takes the same bytes from "
+			      "the host's kernel");
 	arg->text = rewritten;
 	arg->set = NULL;
 	return 0;

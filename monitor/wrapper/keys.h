@@ -18,10 +18,8 @@
 /* Of -machine. "type" is told apart as "board". */
 #define BOARD_KEYS \
 	{.key = "type", .hidden = true}, \
-	{"usb", "off", VMFT_NO_USB, false}, \
 	{"nvdimm", "off", VMFT_REASON("vmft supplies all of the guest's RAM"), false}, \
-	{"memory-backend", "", \
-	 VMFT_REASON("vmft supplies the guest's RAM, shared with its monitor"), false}, \
+	{.key = "memory-backend", .hidden = true}, \
 	{.key = "acpi"}, \
 	{.key = "graphics"}, \
 	{.key = "pic"}, \
@@ -59,7 +57,7 @@
 
 #define BLK_KEYS \
 	{.key = "drive", .hidden = true}, \
-	{"iothread", "", VMFT_OTHER_THREAD, false}, \
+	{.key = "iothread", .hidden = true}, \
 	{"scsi", "off", \
 	 VMFT_REASONS("SCSI commands would pass the log by", \
 		      "what SCSI commands write would not reach the backup"), false}, \
@@ -83,7 +81,6 @@
 	{.key = "netdev", .hidden = true}, \
 	{.key = "ctrl_vlan", .hidden = true}, \
 	{.key = "mac"}, \
-	{"mq", "off", VMFT_ONE_QUEUE, false}, \
 	{"failover", "off", \
 	 VMFT_REASONS("the device would be unplugged by the host, which is not recorded", \
 		      "the device would be unplugged by the host when the guest's state is taken"), \

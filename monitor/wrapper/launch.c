@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/memfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +13,12 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "monitor/common/area-setup.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/iface-setup.h"
@@ -112,6 +116,59 @@ int vmft_ram_create(struct vmft_error *err)
 	int fd = raise_fd(memfd_create("vmft-ram", MFD_CLOEXEC));
 
 	return fd < 0 ? internal(err, "memory for the guest's RAM", -fd) : fd;
+}
+
+/* The size of a hugetlbfs directory's pages; 0: it is another file system. -1: errno says why. */
+static int64_t directory_page(const char *path)
+{
+	struct statfs fs;
+
+	if (statfs(path, &fs) < 0)
+		return -1;
+	return fs.f_type == HUGETLBFS_MAGIC ? (int64_t)fs.f_bsize : 0;
+}
+
+static int64_t wanted_page(const char *huge_pages)
+{
+	static const char key[] = "hugetlbsize=";
+	char *end;
+	uint64_t size;
+
+	if (strncmp(huge_pages, key, sizeof(key) - 1) != 0)
+		return directory_page(huge_pages);
+	size = strtoull(huge_pages + sizeof(key) - 1, &end, 10);
+	if (*end == 'k' || *end == 'K')
+		size <<= 10;
+	if (*end == 'm' || *end == 'M')
+		size <<= 20;
+	if (*end == 'g' || *end == 'G')
+		size <<= 30;
+	/* The host's default is what its mount of hugetlbfs has. */
+	return size ? (int64_t)size : directory_page("/dev/hugepages");
+}
+
+int vmft_ram_use_pages(int ram_fd, const char *huge_pages, uint64_t ram_bytes,
+		       struct vmft_error *err)
+{
+	const int64_t page = wanted_page(huge_pages);
+	unsigned flags = MFD_CLOEXEC | MFD_HUGETLB;
+	int fd;
+
+	if (page < 0)
+		return vmft_error_set(err, -errno, VMFT_EXIT_UNPROTECTED, "%.200s: %s", huge_pages,
+				      strerror(errno));
+	if (page == 0)
+		return 0;
+	if ((page & (page - 1)) != 0 || ram_bytes % (uint64_t)page != 0)
+		return vmft_error_set(err, -EINVAL, VMFT_EXIT_UNPROTECTED,
+				      "%.200s: the guest's RAM is no whole number of its pages",
+				      huge_pages);
+	flags |= (unsigned)__builtin_ctzll((uint64_t)page) << MFD_HUGE_SHIFT;
+	fd = memfd_create("vmft-ram", flags);
+	if (fd < 0 || dup3(fd, ram_fd, O_CLOEXEC) < 0)
+		return internal(err, "memory for the guest's RAM", errno);
+	(void)close(fd);
+	return 0;
 }
 
 static int open_lifeline(struct vmft_settings *s, struct vmft_error *err)
@@ -382,6 +439,8 @@ int vmft_launch(const struct vmft_launch *launch, struct vmft_error *err)
 	/* On failure this process ends; nothing needs to be closed. */
 	if (iface < 0)
 		return iface;
+	if (launch->ready_fd >= 0)
+		vmft_background_ready(launch->ready_fd, iface);
 	stop_waiting_for_stderr();
 	r = start_monitor(launch, iface, &settings, &monitor, err);
 	if (r < 0)

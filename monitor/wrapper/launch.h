@@ -38,6 +38,7 @@ struct vmft_launch {
 	const struct vmft_tap_probe *taps;     /* as many as cmdline->nics */
 	int ram_fd;			       /* a memfd; sized by vmft_launch() */
 	char *const *words;		       /* the arguments as given, NULL-terminated */
+	int ready_fd;	    /* of -daemonize: background.h; -1: not in the background */
 	const char *replay; /* a saved log to replay instead of a peer's; or NULL */
 };
 
@@ -47,6 +48,15 @@ int vmft_test_programs_find(struct vmft_test_programs *ret, struct vmft_error *e
 
 /* A memfd that no other program inherits yet, its number above the standard three. */
 int vmft_ram_create(struct vmft_error *err);
+
+/*
+ * Gives the guest's memory pages of a size: huge_pages is a directory of hugetlbfs, or
+ * "hugetlbsize=SIZE" (0: the host's default), as struct vmft_cmdline has it. A directory of another
+ * file system changes nothing. ram_fd stays the same number. 0 or a negative errno with *err
+ * filled.
+ */
+int vmft_ram_use_pages(int ram_fd, const char *huge_pages, uint64_t ram_bytes,
+		       struct vmft_error *err);
 
 /*
  * Fills in the settings of agent and monitor, except the descriptors, which are the caller's.

@@ -16,6 +16,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "check.h"
 #include "cmdline.h"
 #include "host-processor.h"
@@ -23,6 +24,7 @@
 #include "launch.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/pair-config.h"
+#include "probe.h"
 #include "qemu-binary.h"
 #include "self-test.h"
 #include "tap-probe.h"
@@ -117,7 +119,7 @@ static void tell(int argc, char *argv[], const struct vmft_rewrite_options *opt,
 	vmft_check_print(stderr, before, report, VMFT_FINDING_REFUSED);
 	vmft_check_print(stderr, before, report, VMFT_FINDING_REPLACED);
 	if (refused)
-		vmft_check_print_others(stderr, before, argc, argv, opt);
+		vmft_check_print_others(stderr, before, argc, argv, opt, report);
 }
 
 /* Rewrites the line and looks at what it needs of this host; tells the user all that is wrong. */
@@ -133,6 +135,9 @@ static int check(int argc, char *argv[], const struct vmft_launch *launch, struc
 	    .file_digest = vmft_file_digest,
 	    .host_processor = vmft_host_processor,
 	    .tap_fault = vmft_tap_fault,
+	    .image_format = vmft_image_format,
+	    .bridge_tap = vmft_bridge_tap,
+	    .has_kvm = vmft_has_kvm,
 	};
 	struct vmft_report report = {.arena = vmft_arena_new()};
 	int r;
@@ -169,6 +174,7 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	    .taps = taps,
 	    .words = argv + 1,
 	    .replay = getenv("VMFT_REPLAY"),
+	    .ready_fd = -1,
 	};
 	int r = load_config(&config, err);
 
@@ -189,6 +195,11 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	if (r < 0)
 		goto free_cmdline;
 	r = vmft_self_test_need(config.qemu, &checked.qemu, err);
+	if (r == 0 && checked.cmdline.huge_pages)
+		r = vmft_ram_use_pages(launch.ram_fd, checked.cmdline.huge_pages,
+				       checked.cmdline.ram_bytes, err);
+	if (r == 0 && checked.cmdline.daemonize)
+		r = vmft_background(&launch.ready_fd, err);
 	if (r < 0)
 		goto free_cmdline;
 	vmft_cmdline_digest(&checked.cmdline, machine);

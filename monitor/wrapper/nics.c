@@ -22,7 +22,7 @@
 static const struct vmft_key_rule netdev_rules[] = {
     {"type", "tap", VMFT_REASON("only the output of a tap can be held back until it is safe"),
      true},
-    {"queues", "1", VMFT_ONE_QUEUE, true},
+    {"queues", "1", VMFT_ONE_QUEUE, true}, /* after one_queue() */
     {"fds", "", VMFT_ONE_QUEUE, true},
     {"vhostfds", "", VMFT_ONE_QUEUE, true},
     {.key = "id", .hidden = true},
@@ -43,16 +43,6 @@ static struct vmft_netdev *netdev_find(struct vmft_rewrite *rw, const char *id)
 		if (strcmp(rw->netdevs[i].id, id) == 0)
 			return &rw->netdevs[i];
 	return NULL;
-}
-
-int vmft_check_nic_option(struct vmft_rewrite *rw, struct vmft_arg *arg)
-{
-	if (strcmp(arg->text, "none") == 0)
-		return 0;
-	return vmft_refuse(rw, arg, "the card and its tap must be given by themselves",
-			   vmft_arena_printf(rw->arena,
-					     "use -netdev tap,id=net0,... -device %s,netdev=net0",
-					     rw->rules->nic_model));
 }
 
 static bool fd_parse(const char *text, int *ret)
@@ -89,14 +79,71 @@ static int check_fd(struct vmft_rewrite *rw, struct vmft_arg *arg, int *ret)
 	return vmft_refuse(rw, arg, fault, "use fd= with the number of an open tap or macvtap");
 }
 
+/*
+ * -netdev bridge is a tap that QEMU's helper makes and puts on a bridge. vmft-qemu runs the helper,
+ * and gives QEMU the tap: frames to it are held like those to any other.
+ */
+static int check_bridge(struct vmft_rewrite *rw, struct vmft_arg *arg, const char **ret_bridge,
+			const char **ret_helper)
+{
+	static const struct vmft_key_rule rules[] = {
+	    {.key = "type"}, {.key = "id"}, {.key = "br"}, {.key = "helper"}, {0}};
+	const char *bridge = vmft_get(arg, "br"), *helper = vmft_get(arg, "helper");
+	struct vmft_error err;
+	int r = vmft_check_keys(rw, arg, rules);
+
+	if (r < 0)
+		return r;
+	bridge = bridge ? bridge : "br0";
+	if (rw->opt->bridge_look && rw->opt->bridge_look(bridge, helper, &err) < 0)
+		return vmft_report_refuse(rw->report, &err);
+	vmft_replaced(rw, arg,
+		      "replaced by a tap on the bridge, which vmft-qemu has QEMU's helper "
+		      "make");
+	vmft_optset_remove(arg->set, "br");
+	vmft_optset_remove(arg->set, "helper");
+	vmft_optset_set(arg->set, "type", "tap");
+	*ret_bridge = bridge;
+	*ret_helper = helper;
+	return 0;
+}
+
+/* Frames pass through one thread of QEMU, which serves one queue as fast as several. */
+static void one_queue(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	const char *queues = vmft_get(arg, "queues");
+
+	if (!rw->rules->one_of_queues || !queues || strcmp(queues, "1") == 0)
+		return;
+	vmft_replaced(rw, arg,
+		      "queues=1: the guest is offered one queue; one thread of QEMU would "
+		      "serve all of them, as the frames are held back");
+	vmft_optset_remove(arg->set, "queues");
+}
+
+static void no_vhost(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	if (vmft_is_on(arg, "vhost") || vmft_get(arg, "vhostfd"))
+		vmft_replaced(rw, arg,
+			      "vhost=off: QEMU moves the frames, as the kernel would hold "
+			      "none of them back");
+	vmft_optset_remove(arg->set, "vhostfd");
+	vmft_optset_remove(arg->set, "vhostforce");
+	vmft_optset_set_bool(arg->set, "vhost", false);
+}
+
 int vmft_check_netdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	const char *type = vmft_get(arg, "type");
 	const char *id = vmft_get(arg, "id");
+	const char *bridge = NULL, *helper = NULL;
 	bool refused = false;
 	int fd = -1;
 
-	if (type && strcmp(type, "tap") != 0)
+	one_queue(rw, arg);
+	if (type && strcmp(type, "bridge") == 0)
+		refused = check_bridge(rw, arg, &bridge, &helper) < 0;
+	else if (type && strcmp(type, "tap") != 0)
 		refused =
 		    vmft_refuse_for(rw, arg, &netdev_rules[0].reason, "use -netdev tap,...") < 0;
 	else
@@ -112,14 +159,12 @@ int vmft_check_netdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	if (rw->netdev_count == VMFT_NICS_MAX)
 		refused = vmft_refuse(rw, arg, "more than eight network cards", "leave it out") < 0;
 	refused |= check_fd(rw, arg, &fd) < 0;
-	rw->netdevs[rw->netdev_count++] =
-	    (struct vmft_netdev){.arg = arg, .id = id, .fd = fd, .refused = refused};
+	rw->netdevs[rw->netdev_count++] = (struct vmft_netdev){
+	    .arg = arg, .id = id, .fd = fd, .bridge = bridge, .helper = helper, .refused = refused};
 	if (refused)
 		return -EINVAL;
 	/* With vhost the kernel moves the frames: they would reach neither the log nor the gate. */
-	vmft_optset_remove(arg->set, "vhostfd");
-	vmft_optset_remove(arg->set, "vhostforce");
-	vmft_optset_set_bool(arg->set, "vhost", false);
+	no_vhost(rw, arg);
 	return 0;
 }
 
@@ -183,7 +228,7 @@ static int mac_set(struct vmft_rewrite *rw, struct vmft_arg *device, char ret[st
 	return 0;
 }
 
-int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *ret_nic)
+int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, bool virtio, size_t *ret_nic)
 {
 	const char *id = vmft_get(device, "netdev");
 	struct vmft_netdev *netdev = id ? netdev_find(rw, id) : NULL;
@@ -201,7 +246,8 @@ int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *re
 		rw->rules->set_nic(device);
 	/* QEMU 7.2 loads the list of VLANs and then empties it: virtio_load() calls
 	 * virtio_net_set_features() last. The guest would receive no tagged frame any more. */
-	vmft_optset_set_bool(device->set, "ctrl_vlan", false);
+	if (virtio)
+		vmft_optset_set_bool(device->set, "ctrl_vlan", false);
 	return mac_set(rw, device, rw->out.nics[*ret_nic].mac);
 }
 
@@ -254,5 +300,24 @@ void vmft_nics_finish(struct vmft_rewrite *rw)
 							    "leave it out or add -device "
 							    "%s,netdev=ID",
 							    rw->rules->nic_model));
+	}
+}
+
+void vmft_nics_make(struct vmft_rewrite *rw)
+{
+	for (size_t i = 0; rw->opt->bridge_tap && i < rw->netdev_count; i++) {
+		const struct vmft_netdev *netdev = &rw->netdevs[i];
+		struct vmft_error err;
+		int fd;
+
+		if (!netdev->bridge)
+			continue;
+		fd = rw->opt->bridge_tap(netdev->bridge, netdev->helper, &err);
+		if (fd < 0) {
+			(void)vmft_report_refuse(rw->report, &err);
+			return;
+		}
+		rw->out.nics[i].fd = vmft_arena_printf(rw->arena, "%d", fd);
+		vmft_optset_set(netdev->arg->set, "fd", rw->out.nics[i].fd);
 	}
 }

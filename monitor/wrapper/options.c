@@ -3,6 +3,7 @@
  * The options of QEMU that vmft knows, and what it does with each. One that is not here is
  * refused: being unknown is the rule, being let through needs a reason.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "rewrite.h"
@@ -17,6 +18,20 @@ int vmft_check_unknown(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return vmft_refuse(rw, arg, vmft_unknown(rw), "leave it out");
 }
 
+int vmft_check_kept(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	(void)rw;
+	(void)arg;
+	return 0;
+}
+
+int vmft_check_dropped(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	arg->drop = true;
+	vmft_replaced(rw, arg, rw->rules->words(&arg->option->reason));
+	return 0;
+}
+
 /* Options that may only say "none"; reason tells what any other value would bring. */
 static int check_none(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
@@ -25,16 +40,6 @@ static int check_none(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	if (strcmp(arg->text, "none") == 0)
 		return 0;
 	return vmft_refuse_for(rw, arg, &arg->option->reason, todo);
-}
-
-static int check_nographic(struct vmft_rewrite *rw, struct vmft_arg *arg)
-{
-	static const struct vmft_reason outside = VMFT_OUTSIDE;
-
-	return vmft_refuse(rw, arg,
-			   vmft_arena_printf(rw->arena, "it puts a monitor on the console, and %s",
-					     rw->rules->words(&outside)),
-			   "use -display none -serial stdio");
 }
 
 static int check_ide(struct vmft_rewrite *rw, struct vmft_arg *arg)
@@ -46,24 +51,29 @@ static int check_ide(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return vmft_refuse_for(rw, arg, &why, "use -drive if=virtio,format=raw,file=PATH");
 }
 
-/* Visible to the guest as it is written. */
-static int check_visible(struct vmft_rewrite *rw, struct vmft_arg *arg)
+int vmft_check_visible(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	vmft_fact(rw, arg->option->name, arg->text ? arg->text : "on");
 	return 0;
 }
 
-int vmft_check_file(struct vmft_rewrite *rw, struct vmft_arg *arg)
+/* A file whose contents the guest sees. */
+int vmft_check_contents(struct vmft_rewrite *rw, const char *what, const char *path)
 {
 	char hex[VMFT_DIGEST_HEX];
 	struct vmft_error err;
 
 	if (!rw->opt->file_digest)
 		return 0;
-	if (rw->opt->file_digest(rw->opt->file_digest_ctx, arg->text, hex, &err) < 0)
+	if (rw->opt->file_digest(rw->opt->file_digest_ctx, path, hex, &err) < 0)
 		return vmft_report_refuse(rw->report, &err);
-	vmft_fact(rw, arg->option->name, hex);
+	vmft_fact(rw, what, hex);
 	return 0;
+}
+
+int vmft_check_file(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	return vmft_check_contents(rw, arg->option->name, arg->text);
 }
 
 static int check_accel(struct vmft_rewrite *rw, struct vmft_arg *arg)
@@ -100,19 +110,62 @@ static int check_no_shutdown(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return 0;
 }
 
+static int check_daemonize(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	rw->out.daemonize = true;
+	arg->drop = true;
+	return 0;
+}
+
+/* Without -nodefaults it makes the console and a monitor share stdio: that is vmft_rules'
+ * default_devices(). */
+static int check_nographic(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	(void)arg;
+	vmft_fact(rw, "nographic", "on");
+	return 0;
+}
+
+static int check_vnc(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	if (strcmp(arg->text, "none") != 0)
+		return vmft_check_refused(rw, arg);
+	arg->drop = true;
+	return 0;
+}
+
+static int check_audiodev(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	static const struct vmft_key_rule rules[] = {
+	    {"driver", "none", VMFT_REASON("sound of the guest is played on one host only"), true},
+	    {.key = VMFT_ANY_KEY},
+	    {0},
+	};
+
+	return vmft_check_keys(rw, arg, rules);
+}
+
 static int check_boot(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	const struct vmft_key_rule rules[] = {
 	    {.key = "order"},
 	    {"once", "",
-	     VMFT_REASON("it ends with the first reset, and attaching a backup resets the devices"),
+	     VMFT_REASONS(
+		 "it ends with the first reset, and attaching a backup resets the devices",
+		 "it ends with the first reset, and no state tells the backup whether that was"),
 	     false},
 	    {.key = "strict"},
-	    {.key = "menu", .values = "off", .reason.text = "a boot menu waits for keys"},
+	    {"menu", "on|off", {0}, false},
+	    {.key = "reboot-timeout"},
+	    {.key = "splash-time"},
+	    {.key = "splash", .hidden = true},
 	    {0},
 	};
+	const char *splash = vmft_get(arg, "splash");
 	int r = vmft_check_keys(rw, arg, rules);
 
+	if (splash && vmft_check_contents(rw, "splash", splash) < 0)
+		r = -EINVAL;
 	if (r == 0)
 		vmft_fact(rw, vmft_fact_keys(rw, "boot", arg, rules), "");
 	return r;
@@ -121,9 +174,9 @@ static int check_boot(struct vmft_rewrite *rw, struct vmft_arg *arg)
 static int check_rtc(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	static const struct vmft_key_rule rules[] = {
-	    {"base", "utc",
-	     VMFT_REASONS("QEMU cannot record local time or a fixed date",
-			  "local time or a fixed date may be another one on the other host"),
+	    {"base",
+	     "utc",
+	     {.text = "QEMU cannot record local time or a fixed date", .checkpoint_can = true},
 	     false},
 	    {"clock", "host",
 	     VMFT_REASONS("guest time must go on from the log when the backup goes live",
@@ -171,18 +224,18 @@ static const struct vmft_option options[] = {
     {"smp", true, true, check_smp, "cpus", {0}},
     {"m", true, true, vmft_check_memory, "size", {0}},
     {"global", true, false, vmft_check_global, NULL, {0}},
-    {"no-acpi", false, true, check_visible, NULL, VMFT_REASON("guest-visible")},
-    {"no-hpet", false, true, check_visible, NULL, VMFT_REASON("guest-visible")},
-    {"uuid", true, true, check_visible, NULL, VMFT_REASON("in the guest's SMBIOS tables")},
+    {"no-acpi", false, true, vmft_check_visible, NULL, VMFT_REASON("guest-visible")},
+    {"no-hpet", false, true, vmft_check_visible, NULL, VMFT_REASON("guest-visible")},
+    {"uuid", true, true, vmft_check_visible, NULL, VMFT_REASON("in the guest's SMBIOS tables")},
     {"smbios", true, false, check_smbios, "", VMFT_REASON("guest-visible")},
     {"boot", true, true, check_boot, "order", VMFT_REASON("read by the guest's firmware")},
     {"rtc", true, true, check_rtc, "", {0}},
     {"kernel", true, true, vmft_check_file, NULL, VMFT_REASON("guest-visible by its contents")},
     {"initrd", true, true, vmft_check_file, NULL, VMFT_REASON("guest-visible by its contents")},
     {"bios", true, true, check_bios, NULL, VMFT_REASON("guest-visible by its contents")},
-    {"append", true, true, check_visible, NULL, VMFT_REASON("the kernel's command line")},
+    {"append", true, true, vmft_check_visible, NULL, VMFT_REASON("the kernel's command line")},
     {"nodefaults", false, true, NULL, NULL, VMFT_REASON("required")},
-    {"no-reboot", false, true, check_visible, NULL, VMFT_REASON("what a guest reset does")},
+    {"no-reboot", false, true, vmft_check_visible, NULL, VMFT_REASON("what a guest reset does")},
     {"no-shutdown", false, true, check_no_shutdown, NULL, VMFT_REASON("left out")},
     {"action", true, false, check_action, NULL,
      VMFT_REASON("vmft has to see the guest's power-off itself")},
@@ -192,8 +245,8 @@ static const struct vmft_option options[] = {
     {"drive", true, false, vmft_check_drive, "", {0}},
     {"blockdev", true, false, vmft_check_blockdev, "driver", {0}},
     {"netdev", true, false, vmft_check_netdev, "type", {0}},
-    {"nic", true, false, vmft_check_nic_option, NULL, {0}},
-    {"net", true, false, vmft_check_nic_option, NULL, {0}},
+    {"nic", true, false, vmft_check_nic, "type", {0}},
+    {"net", true, false, vmft_check_net, "type", {0}},
     {"object", true, false, vmft_check_object, "qom-type", {0}},
     {"chardev", true, false, vmft_check_chardev, "backend", {0}},
     {"serial", true, false, vmft_check_serial, NULL, {0}},
@@ -214,6 +267,8 @@ static const struct vmft_option options[] = {
     {"no-user-config", false, true, NULL, NULL,
      VMFT_REASON("no hidden options; added when missing")},
 
+    {"audiodev", true, false, check_audiodev, "driver", {0}},
+
     /* Known, and known not to work: say why. */
     REFUSED("icount", true,
 	    VMFT_REASONS("vmft sets it, to record or to replay",
@@ -226,11 +281,9 @@ static const struct vmft_option options[] = {
     REFUSED("incoming", true,
 	    VMFT_REASONS("the log starts with the guest's first instruction",
 			 "vmft itself loads the guest's state")),
-    REFUSED("S", false,
-	    VMFT_REASONS("nothing but the log may start or stop the guest",
-			 "vmft starts the guest when it may run")),
-    REFUSED("daemonize", false,
-	    VMFT_REASON("QEMU would leave the process that its monitor watches")),
+    {"S", false, true, vmft_check_dropped, NULL,
+     VMFT_REASON("left out: vmft starts the guest, when it may run")},
+    {"daemonize", false, true, check_daemonize, NULL, VMFT_REASON("vmft-qemu does it itself")},
     REFUSED("mon", true, VMFT_OUTSIDE),
     REFUSED("qmp", true, VMFT_OUTSIDE),
     REFUSED("qmp-pretty", true, VMFT_OUTSIDE),
@@ -238,7 +291,12 @@ static const struct vmft_option options[] = {
     REFUSED("s", false, VMFT_OUTSIDE),
     REFUSED("set", true, VMFT_REASON("it changes options after they were checked")),
     REFUSED("readconfig", true, VMFT_REASON("it brings options that were not checked")),
-    {"nographic", false, false, check_nographic, NULL, {0}},
+    {"nographic", false, true, check_nographic, NULL, VMFT_REASON("guest-visible")},
+    {"k", true, true, vmft_check_kept, NULL, VMFT_REASON("the keyboard of who looks at a display")},
+    {"runas", true, true, vmft_check_kept, NULL, VMFT_REASON("the user that QEMU runs as")},
+    {"id", true, true, vmft_check_dropped, NULL,
+     VMFT_REASON("left out: only Proxmox's QEMU has it, to find the process of a VM; the control "
+		 "socket of vmft is found by the name of the pair")},
     {"hda", true, false, check_ide, NULL, {0}},
     {"hdb", true, false, check_ide, NULL, {0}},
     {"hdc", true, false, check_ide, NULL, {0}},
@@ -254,12 +312,12 @@ static const struct vmft_option options[] = {
     REFUSED("usbdevice", true,
 	    VMFT_REASONS("no USB device is on the list of replay-safe devices",
 			 "no USB device is on the list of known devices")),
-    REFUSED("vnc", true, VMFT_REASON("displays and their input are not on the list")),
+    {"vnc", true, true, check_vnc, NULL,
+     VMFT_REASON("displays and their input are not on the list")},
     REFUSED("spice", true, VMFT_REASON("displays and their input are not on the list")),
-    REFUSED("mem-path", true,
-	    VMFT_REASON("vmft supplies the guest's RAM, shared with its monitor")),
-    REFUSED("mem-prealloc", false,
-	    VMFT_REASON("vmft supplies the guest's RAM, shared with its monitor")),
+    {"mem-path", true, true, vmft_check_mem_path, NULL, {0}},
+    {"mem-prealloc", false, true, vmft_check_mem_prealloc, NULL, {0}},
+    {"numa", true, false, vmft_check_numa, "type", VMFT_REASON("guest-visible")},
 
     /* Only to find probes among them. */
     {"help", false, true, vmft_check_unknown, NULL, {0}},
@@ -267,7 +325,6 @@ static const struct vmft_option options[] = {
     {"version", false, true, vmft_check_unknown, NULL, {0}},
     {"L", true, false, vmft_check_unknown, NULL, {0}},
     {"d", true, false, vmft_check_unknown, NULL, {0}},
-    {"audiodev", true, false, vmft_check_unknown, NULL, {0}},
 };
 
 const struct vmft_option *vmft_option_find(const char *name)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <json-c/json.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define JSON_DEPTH_MAX 8
@@ -105,6 +106,8 @@ static int parse_text(struct vmft_optset *set, const char *text, const char *imp
 
 static int flatten_object(struct vmft_optset *set, const char *prefix, json_object *object,
 			  const char **ret_problem);
+static int flatten_array(struct vmft_optset *set, const char *key, json_object *array,
+			 const char **ret_problem);
 
 static int flatten_string(struct vmft_optset *set, const char *key, json_object *value,
 			  const char **ret_problem)
@@ -138,12 +141,14 @@ static int flatten_value(struct vmft_optset *set, const char *key, json_object *
 	case json_type_int:
 		text = vmft_arena_printf(set->arena, "%" PRId64, json_object_get_int64(value));
 		return append_new(set, key, text, VMFT_VALUE_INT, ret_problem);
-	case json_type_null:
-	case json_type_double:
 	case json_type_array:
+		return flatten_array(set, key, value, ret_problem);
+	case json_type_null:
+		return append_new(set, key, "null", VMFT_VALUE_NULL, ret_problem);
+	case json_type_double:
 		break;
 	}
-	*ret_problem = "a JSON value that is no string, bool, integer or object";
+	*ret_problem = "a JSON number that is no integer";
 	return -EINVAL;
 }
 
@@ -154,8 +159,8 @@ static int flatten_object(struct vmft_optset *set, const char *prefix, json_obje
 	{
 		int r;
 
-		if (name[0] == '\0' || strchr(name, '.')) {
-			*ret_problem = "a JSON key that is empty or has a dot";
+		if (name[0] == '\0' || strpbrk(name, ".|")) {
+			*ret_problem = "a JSON key that is empty, or has a dot or a bar";
 			return -EINVAL;
 		}
 		r = flatten_value(set, vmft_arena_printf(set->arena, "%s%s", prefix, name), value,
@@ -164,6 +169,22 @@ static int flatten_object(struct vmft_optset *set, const char *prefix, json_obje
 			return r;
 	}
 	return 0;
+}
+
+/* The key of the array itself is kept: format_json() makes an array again of what is below it. */
+static int flatten_array(struct vmft_optset *set, const char *key, json_object *array,
+			 const char **ret_problem)
+{
+	const size_t count = json_object_array_length(array);
+	int r = 0;
+
+	if (count == 0)
+		return append_new(set, key, "[]", VMFT_VALUE_EMPTY_ARRAY, ret_problem);
+	set->arrays = vmft_arena_printf(set->arena, "%s|%s", set->arrays ? set->arrays : "", key);
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = flatten_value(set, vmft_arena_printf(set->arena, "%s.%zu", key, i),
+				  json_object_array_get_idx(array, i), ret_problem);
+	return r;
 }
 
 static int parse_json(struct vmft_optset *set, const char *text, const char **ret_problem)
@@ -253,29 +274,65 @@ static json_object *json_value(const struct vmft_opt *opt)
 		return json_object_new_boolean(strcmp(opt->value, "on") == 0);
 	case VMFT_VALUE_INT:
 		return json_object_new_int64(strtoimax(opt->value, NULL, 10));
+	case VMFT_VALUE_NULL:
+		return NULL;
+	case VMFT_VALUE_EMPTY_ARRAY:
+		return json_object_new_array();
 	case VMFT_VALUE_TEXT:
 		break;
 	}
 	return json_object_new_string(opt->value);
 }
 
-/* Puts a dotted key back where it came from, making the objects on the way. */
-static void json_put(struct vmft_arena *arena, json_object *object, const struct vmft_opt *opt)
+/* True if the first len bytes of key are the name of an array. */
+static bool is_array(const struct vmft_optset *set, const char *key, size_t len)
+{
+	for (const char *p = set->arrays; p && *p; p += strcspn(p, "|")) {
+		p++;
+		if (strcspn(p, "|") == len && strncmp(p, key, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+static json_object *json_child(json_object *parent, const char *name)
+{
+	json_object *child = NULL;
+
+	if (json_object_is_type(parent, json_type_array))
+		return json_object_array_get_idx(parent, strtoul(name, NULL, 10));
+	(void)json_object_object_get_ex(parent, name, &child);
+	return child;
+}
+
+/* The elements of an array come in the order of their numbers. */
+static void json_store(json_object *parent, const char *name, json_object *value)
+{
+	if (json_object_is_type(parent, json_type_array))
+		(void)json_object_array_add(parent, value);
+	else
+		(void)json_object_object_add(parent, name, value);
+}
+
+/* Puts a dotted key back where it came from, making the objects and arrays on the way. */
+static void json_put(const struct vmft_optset *set, json_object *object, const struct vmft_opt *opt)
 {
 	const char *key = opt->key, *dot;
 
 	while ((dot = strchr(key, '.')) != NULL) {
-		const char *name = vmft_arena_copy(arena, key, (size_t)(dot - key));
-		json_object *child;
+		const char *name = vmft_arena_copy(set->arena, key, (size_t)(dot - key));
+		json_object *child = json_child(object, name);
 
-		if (!json_object_object_get_ex(object, name, &child)) {
-			child = json_object_new_object();
-			(void)json_object_object_add(object, name, child);
+		if (!child) {
+			child = is_array(set, opt->key, (size_t)(dot - opt->key))
+				    ? json_object_new_array()
+				    : json_object_new_object();
+			json_store(object, name, child);
 		}
 		object = child;
 		key = dot + 1;
 	}
-	(void)json_object_object_add(object, key, json_value(opt));
+	json_store(object, key, json_value(opt));
 }
 
 static const char *format_json(const struct vmft_optset *set)
@@ -284,7 +341,7 @@ static const char *format_json(const struct vmft_optset *set)
 	const char *text;
 
 	for (size_t i = 0; i < set->count; i++)
-		json_put(set->arena, object, &set->items[i]);
+		json_put(set, object, &set->items[i]);
 	text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
 							  JSON_C_TO_STRING_NOSLASHESCAPE);
 	text = vmft_arena_copy(set->arena, text, strlen(text));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The argument of one QEMU option, in either of QEMU's two spellings: key=value,key=value
- * with ",," for a comma, or a JSON object. Nested objects are flattened to dotted keys.
+ * with ",," for a comma, or a JSON object. Nested objects are flattened to dotted keys, and so are
+ * arrays: their elements have the keys 0, 1, ... as in QEMU's own dotted form.
  */
 #ifndef VMFT_OPTSET_H
 #define VMFT_OPTSET_H
@@ -15,6 +16,8 @@ enum vmft_value_type {
 	VMFT_VALUE_TEXT,
 	VMFT_VALUE_BOOL, /* value is "on" or "off" */
 	VMFT_VALUE_INT,
+	VMFT_VALUE_NULL,	/* value is "null" */
+	VMFT_VALUE_EMPTY_ARRAY, /* value is "[]" */
 };
 
 struct vmft_opt {
@@ -28,14 +31,15 @@ struct vmft_optset {
 	struct vmft_opt *items;
 	size_t count;
 	size_t capacity;
+	const char *arrays; /* "|KEY|KEY": the keys of JSON arrays that are not empty; or NULL */
 	bool json;
 	bool bare_first; /* the first key was implied, not written */
 };
 
 /*
  * implied_key names the first value when it has no key ("driver" for -device), or is NULL.
- * Returns -EINVAL with *ret_problem a string constant on bad syntax, a repeated key, a JSON
- * array, a number that is no integer.
+ * Returns -EINVAL with *ret_problem a string constant on bad syntax, a repeated key, a number
+ * that is no integer.
  */
 int vmft_optset_parse(struct vmft_arena *arena, const char *text, const char *implied_key,
 		      struct vmft_optset *ret, const char **ret_problem);

@@ -11,6 +11,7 @@
 
 #include "arena.h"
 #include "monitor/common/error.h"
+#include "monitor/common/strategy-kind.h"
 
 enum vmft_finding_kind {
 	VMFT_FINDING_REFUSED,  /* the guest cannot be protected with this */
@@ -29,6 +30,10 @@ struct vmft_report {
 	struct vmft_finding *items; /* refusals of one option stand together */
 	size_t count;
 	size_t capacity;
+	/* That the line was checked for, never auto, and why in a few words; in the arena, or a
+	 * constant. */
+	enum vmft_strategy_kind strategy;
+	const char *strategy_reason;
 };
 
 /* Adds what *err says as a refusal. The text is copied. Returns -EINVAL. */

@@ -48,7 +48,8 @@ int vmft_refuse_for(struct vmft_rewrite *rw, const struct vmft_arg *arg,
 const struct vmft_key_rule *vmft_rule_find(const struct vmft_key_rule *rules, const char *key)
 {
 	for (; rules->key; rules++)
-		if (strcmp(rules->key, key) == 0)
+		if (strcmp(rules->key, key) == 0 ||
+		    (strcmp(rules->key, VMFT_ANY_KEY) == 0 && strncmp(key, "x-", 2) != 0))
 			return rules;
 	return NULL;
 }

@@ -29,8 +29,11 @@ struct vmft_reason {
 
 #define VMFT_NODE_PREFIX "vmft-" /* of block nodes that are not the user's */
 
+#define VMFT_RAM_ID "vmft.ram" /* of the guest's memory, which is vmft's object */
+
 /* Reasons that stand in more than one place. */
 #define VMFT_NOT_REPLAY_SAFE "not known to be replay-safe"
+#define VMFT_NOT_KNOWN	     "not known to work with vmft"
 #define VMFT_OUTSIDE                                                                               \
 	VMFT_REASONS(                                                                              \
 	    "operations that come from outside are not in the log and make the backup diverge",    \
@@ -78,6 +81,7 @@ struct vmft_node {
 	const char *name; /* node-name, or id of a -drive */
 	bool drive;
 	bool auto_device; /* if=virtio: the -device is ours to write */
+	bool board;	  /* QEMU's board makes the device of it: if=ide, if=pflash */
 	bool used;
 	bool refused; /* is in the list so that its device is not refused for the lack of it */
 };
@@ -85,9 +89,10 @@ struct vmft_node {
 struct vmft_netdev {
 	struct vmft_arg *arg;
 	const char *id;
-	int fd;			 /* that was handed over; -1: QEMU makes the tap */
-	struct vmft_arg *device; /* NULL until one uses it */
-	bool refused;		 /* as in struct vmft_node */
+	int fd;			     /* that was handed over; -1: QEMU makes the tap */
+	struct vmft_arg *device;     /* NULL until one uses it */
+	const char *bridge, *helper; /* of -netdev bridge; NULL: the tap is there already */
+	bool refused;		     /* as in struct vmft_node */
 };
 
 struct vmft_rules;
@@ -118,6 +123,13 @@ struct vmft_rewrite {
 	size_t ordered_count;
 	size_t serial_count;
 	const char *topology; /* the machine text's line for -smp; NULL while there is none */
+	struct vmft_arg *legacy_card, *legacy_tap; /* -net nic and -net tap; or NULL */
+	struct vmft_arg *machine;		   /* NULL while there is none */
+	struct vmft_arg *memory; /* the memory-backend object that vmft's takes the place of */
+	const char *mem_path;	 /* of -mem-path; or NULL */
+	bool mem_prealloc;
+	bool numa_memory; /* -numa names vmft's memory, so -machine may not */
+	bool no_defaults; /* -nodefaults is there, or all that it leaves out is */
 	/* A -drive, -blockdev or -netdev was refused before its name was known: a device that
 	 * names it is not refused as well. */
 	bool nodes_lost, netdevs_lost;
@@ -130,6 +142,9 @@ struct vmft_key_rule {
 	struct vmft_reason reason; /* why not other values; no text: not known to work */
 	bool hidden;		   /* the guest cannot see it: left out of the machine text */
 };
+
+/* As a key of a rule, the last one: any key that no other rule has, but for QEMU's own "x-...". */
+#define VMFT_ANY_KEY "*"
 
 /* A model of device that a guest may have. */
 struct vmft_model {
@@ -163,6 +178,11 @@ struct vmft_rules {
 	const char *use_board;	     /* what to write instead of another board */
 	const char *microvm_instead; /* added to that if the line asks for microvm; or "" */
 	const struct vmft_key_rule *machine;
+	/* Options that this strategy treats in another way than options.c does; or NULL. Ends with
+	 * a row without a name. */
+	const struct vmft_option *options;
+	/* The line has no -nodefaults. */
+	void (*default_devices)(struct vmft_rewrite *rw);
 	/* Of -machine and -accel: whether the keys for the accelerator fit; or NULL. */
 	int (*check_accelerator)(struct vmft_rewrite *rw, const struct vmft_arg *arg);
 	const struct vmft_reason *no_host_cpu; /* why not -cpu host; NULL: KVM guests may have it */
@@ -180,6 +200,8 @@ struct vmft_rules {
 	const struct vmft_key_rule *host_rng; /* keys of rng-random; NULL: becomes rng-builtin */
 
 	/* Disks: disks.c */
+	const char *interfaces;	  /* "a|b": what if= of a -drive may be */
+	const char *interface;	  /* of a -drive without if=; NULL: it is refused */
 	const char *disk_model;	  /* of if=virtio */
 	const char *disk_options; /* added to it; or "" */
 	size_t node_name_max;	  /* bytes of a name that the line gives to a drive or node */
@@ -192,14 +214,19 @@ struct vmft_rules {
 	/* Network cards: nics.c */
 	const char *nic_model;
 	void (*set_nic)(struct vmft_arg *device); /* or NULL */
+	bool one_of_queues;			  /* a tap with several queues gets one */
 	/* Puts filters of vmft's own between a card and its tap; or NULL. */
 	void (*add_filters)(struct vmft_rewrite *rw, const struct vmft_netdev *netdev, size_t nic);
 };
 
 /* A constant. */
 const struct vmft_rules *vmft_rules_choose(enum vmft_strategy_kind strategy, bool microvm);
-extern const struct vmft_rules vmft_lockstep_rules;	 /* rules-lockstep.c */
-extern const struct vmft_rules vmft_checkpoint_rules[2]; /* rules-checkpoint.c; [1]: microvm */
+extern const struct vmft_rules vmft_lockstep_rules;	   /* rules-lockstep.c */
+extern const struct vmft_rules vmft_checkpoint_rules[2];   /* rules-checkpoint.c; [1]: microvm */
+extern const struct vmft_option vmft_checkpoint_options[]; /* options-checkpoint.c */
+extern const struct vmft_model vmft_checkpoint_models[];   /* models-checkpoint.c */
+extern const struct vmft_model vmft_checkpoint_microvm_models[]; /* the same */
+void vmft_checkpoint_defaults(struct vmft_rewrite *rw);		 /* options-checkpoint.c */
 
 /* The words of rules->unknown. */
 const char *vmft_unknown(const struct vmft_rewrite *rw);
@@ -229,6 +256,9 @@ bool vmft_is_on(const struct vmft_arg *arg, const char *key);
 
 const char *vmft_get(const struct vmft_arg *arg, const char *key);
 
+/* The line has no -nodefaults, and QEMU's default devices cannot be had. */
+void vmft_refuse_defaults(struct vmft_rewrite *rw, const char *why);
+
 /* Tells the user that QEMU is given something else than arg says; text says what, and why nothing
  * is lost by it. */
 void vmft_replaced(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *text);
@@ -244,17 +274,35 @@ const char *vmft_fact_keys(struct vmft_rewrite *rw, const char *what, const stru
 			   const struct vmft_key_rule *rules);
 const char *vmft_machine_text(struct vmft_rewrite *rw);
 
-/* The table of options; NULL for a name that is not in it. */
+/* The table of options; NULL for a name that is not in it. The strategy may have another row. */
 const struct vmft_option *vmft_option_find(const char *name);
 
 /* "-name" and "--name" are the same to QEMU; NULL for what is no option. */
 const char *vmft_option_name(const char *arg);
 
 vmft_option_fn vmft_check_refused, vmft_check_unknown;
+vmft_option_fn vmft_check_kept;	   /* the guest cannot see it */
+vmft_option_fn vmft_check_visible; /* the guest sees it as it is written */
+vmft_option_fn vmft_check_dropped; /* option->reason says in the report why nothing is lost */
 vmft_option_fn vmft_check_machine, vmft_check_memory, vmft_check_cpu, vmft_check_global;
 vmft_option_fn vmft_check_file;
-vmft_option_fn vmft_check_drive, vmft_check_blockdev, vmft_check_netdev, vmft_check_nic_option;
+/* A file whose contents the guest sees; what is its name in the machine text. */
+int vmft_check_contents(struct vmft_rewrite *rw, const char *what, const char *path);
+vmft_option_fn vmft_check_mem_path, vmft_check_mem_prealloc, vmft_check_numa;
+vmft_option_fn vmft_check_drive, vmft_check_blockdev, vmft_check_netdev, vmft_check_nic,
+    vmft_check_net;
 vmft_option_fn vmft_check_device, vmft_check_object, vmft_check_serial, vmft_check_chardev;
+
+/* True if the option is on the line so far. */
+bool vmft_given(const struct vmft_rewrite *rw, const char *option);
+
+/* An -object of type memory-backend-*: memory.c */
+int vmft_check_backend(struct vmft_rewrite *rw, struct vmft_arg *arg);
+/* Adds vmft's memory in the place of all that the line has. */
+void vmft_memory_finish(struct vmft_rewrite *rw);
+/* Bytes of "512", "2G", ... in whole MiB, a number without unit in units of 1 << shift bytes; 0 if
+ * it is no size. */
+uint64_t vmft_size_parse(const char *text, unsigned shift);
 
 /* "tcg" or "kvm". */
 const char *vmft_accelerator(const struct vmft_rewrite *rw);
@@ -262,9 +310,18 @@ const char *vmft_accelerator(const struct vmft_rewrite *rw);
 /* For struct vmft_model. */
 int vmft_attach_disk(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct vmft_model *model);
 int vmft_attach_nic(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct vmft_model *model);
+/* A card of another kind than virtio. */
+int vmft_attach_other_nic(struct vmft_rewrite *rw, struct vmft_arg *arg,
+			  const struct vmft_model *model);
 int vmft_attach_rng(struct vmft_rewrite *rw, struct vmft_arg *arg, const struct vmft_model *model);
 int vmft_attach_serial(struct vmft_rewrite *rw, struct vmft_arg *arg,
 		       const struct vmft_model *model);
+/* A device that has nothing of the host but, perhaps, a character device. */
+int vmft_attach_plain(struct vmft_rewrite *rw, struct vmft_arg *arg,
+		      const struct vmft_model *model);
+/* A drive that may be empty. */
+int vmft_attach_removable(struct vmft_rewrite *rw, struct vmft_arg *arg,
+			  const struct vmft_model *model);
 
 /*
  * Steps after all options are checked; the order of the calls is the order of the guest's bus. Each
@@ -274,10 +331,15 @@ void vmft_board_finish(struct vmft_rewrite *rw);
 void vmft_devices_finish(struct vmft_rewrite *rw);
 void vmft_consoles_finish(struct vmft_rewrite *rw);
 int vmft_disk_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *ret_disk);
+/* True if the drive that the device names has no medium. */
+bool vmft_disk_is_empty(struct vmft_rewrite *rw, const struct vmft_arg *device);
 /* The machine text's line for a disk; device is what its -device says. */
 void vmft_disk_fact(struct vmft_rewrite *rw, const char *device, size_t index);
 void vmft_drives_finish(struct vmft_rewrite *rw);
-int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, size_t *ret_nic);
+int vmft_nic_attach(struct vmft_rewrite *rw, struct vmft_arg *device, bool virtio, size_t *ret_nic);
+void vmft_legacy_nics_finish(struct vmft_rewrite *rw); /* legacy-nics.c */
 void vmft_nics_finish(struct vmft_rewrite *rw);
+/* Makes the taps on bridges. Only for a line that is accepted: it changes the host's network. */
+void vmft_nics_make(struct vmft_rewrite *rw);
 
 #endif

@@ -2,9 +2,8 @@
 /*
  * The rules of checkpoint: the backup is sent the guest's state, an epoch at a time.
  *
- * A device is accepted when QEMU can save its state while the guest is stopped. Boards with PCI
- * have the devices that lockstep has; microvm, which has no PCI, has the same devices without their
- * PCI part.
+ * The devices are in models-checkpoint.c, the options that differ from lockstep's in
+ * options-checkpoint.c.
  */
 #include <stdint.h>
 #include <string.h>
@@ -13,7 +12,7 @@
 #include "rewrite.h"
 
 #define CPUS_MAX  8
-#define NOT_KNOWN "not known to work with vmft"
+#define NOT_KNOWN VMFT_NOT_KNOWN
 
 static const char *words(const struct vmft_reason *reason)
 {
@@ -33,11 +32,20 @@ static const char *words(const struct vmft_reason *reason)
 
 /* clang-format on */
 
-static const struct vmft_key_rule machine_rules[] = {BOARD_KEYS, PC_KEYS, IRQCHIP_KEYS, {0}};
+static const struct vmft_key_rule machine_rules[] = {
+    BOARD_KEYS,
+    PC_KEYS,
+    IRQCHIP_KEYS,
+    {.key = "usb"},
+    {.key = "pflash0", .hidden = true}, /* disks.c */
+    {.key = "pflash1", .hidden = true},
+    {0},
+};
 
 static const struct vmft_key_rule microvm_rules[] = {
     BOARD_KEYS,
     IRQCHIP_KEYS,
+    {"usb", "off", VMFT_REASON("this board has no USB controller that vmft knows"), false},
     {.key = "rtc"},
     {.key = "isa-serial"},
     {.key = "ioapic2"},
@@ -51,15 +59,21 @@ static int check_accelerator(struct vmft_rewrite *rw, const struct vmft_arg *arg
 	const char *accel = vmft_get(arg, "accel");
 	bool irqchip = vmft_get(arg, "kernel-irqchip") || vmft_get(arg, "kernel_irqchip");
 
+	if (accel && strchr(accel, ':')) {
+		vmft_replaced(rw, arg,
+			      rw->scan.kvm ? "accel=kvm, which this host has"
+					   : "accel=tcg: this host has no KVM");
+		return 0;
+	}
 	if (accel && !vmft_value_in(accel, "tcg|kvm"))
-		return vmft_refuse(rw, arg,
-				   strchr(accel, ':')
-				       ? "which of them it will be may differ between the hosts"
-				       : "this accelerator is " NOT_KNOWN,
+		return vmft_refuse(rw, arg, "this accelerator is " NOT_KNOWN,
 				   "use accel=tcg or kvm");
 	if (accel && rw->scan.kvm != (strcmp(accel, "kvm") == 0))
 		return vmft_refuse(rw, arg, "another accelerator is asked for as well",
 				   "keep one of them");
+	if (rw->scan.q35 && vmft_is_on(arg, "usb"))
+		return vmft_refuse(rw, arg, "the USB controllers of q35 are " NOT_KNOWN,
+				   "use usb=off and -device qemu-xhci");
 	if (irqchip && !rw->scan.kvm)
 		return vmft_refuse(rw, arg, "only KVM has an interrupt controller of its own",
 				   "leave out kernel-irqchip");
@@ -87,6 +101,7 @@ static int check_accel(struct vmft_rewrite *rw, struct vmft_arg *arg)
 		r = vmft_check_keys(rw, arg, rules);
 	if (r < 0)
 		return r;
+	vmft_optset_set(arg->set, "accel", vmft_accelerator(rw));
 	vmft_fact(rw,
 		  vmft_fact_keys(rw, vmft_arena_printf(rw->arena, "accel %s", vmft_accelerator(rw)),
 				 arg, rules),
@@ -159,63 +174,10 @@ static void finish_microvm(struct vmft_rewrite *rw)
 	finish(rw);
 }
 
-/* --- devices ----------------------------------------------------------------- */
-
-/* Not formatted: clang-format takes the braces for blocks. */
-/* clang-format off */
-
-/* Of a virtio device without PCI. */
-#define MMIO_KEYS \
-	{.key = "driver", .hidden = true}, \
-	{.key = "id", .hidden = true}, \
-	{.key = "bus"}, \
-	{.key = "bootindex"}, \
-	{.key = "event_idx"}, \
-	{.key = "indirect_desc"}, \
-	{.key = "packed"}
-
-/* One thread serves all queues of a disk: any number of them will do. */
-#define QUEUES_KEY {.key = "num-queues"}
-
-/* The guest cannot see when its frames are sent. guest_announce is a feature that it sees. */
-#define SENDER_KEYS {.key = "tx", .hidden = true}, {.key = "guest_announce"}
-
-/* clang-format on */
-
-static const struct vmft_key_rule blk_pci_rules[] = {PCI_KEYS, BLK_KEYS, QUEUES_KEY, {0}};
-static const struct vmft_key_rule net_pci_rules[] = {PCI_KEYS, NET_KEYS, SENDER_KEYS, {0}};
-static const struct vmft_key_rule rng_pci_rules[] = {PCI_KEYS, RNG_KEYS, {0}};
-
-static const struct vmft_key_rule blk_mmio_rules[] = {MMIO_KEYS, BLK_KEYS, QUEUES_KEY, {0}};
-static const struct vmft_key_rule net_mmio_rules[] = {MMIO_KEYS, NET_KEYS, SENDER_KEYS, {0}};
-static const struct vmft_key_rule rng_mmio_rules[] = {MMIO_KEYS, RNG_KEYS, {0}};
-
-static const struct vmft_key_rule serial_rules[] = {SERIAL_KEYS, {0}};
+/* --- devices: models-checkpoint.c --------------------------------------------- */
 
 static const struct vmft_key_rule random_rules[] = {
     {.key = "qom-type"}, {.key = "id"}, {.key = "filename"}, {0}};
-
-#define DRAINED	 "requests are finished when the guest stands still"
-#define HELD	 "frames out are held back by its tap until the backup has the guest's state"
-#define NO_STATE "bytes come from the host; none are owed to a guest that stands still"
-#define REGISTER "its state is its registers"
-
-static const struct vmft_model models[] = {
-    {"virtio-blk-pci", "virtio-blk", blk_pci_rules, vmft_attach_disk, DRAINED, true},
-    {"virtio-net-pci", "virtio-net", net_pci_rules, vmft_attach_nic, HELD, true},
-    {"virtio-rng-pci", "virtio-rng", rng_pci_rules, vmft_attach_rng, NO_STATE, true},
-    {"isa-serial", NULL, serial_rules, vmft_attach_serial, REGISTER, false},
-    {0},
-};
-
-/* The board's transports have the ioeventfd of these. */
-static const struct vmft_model microvm_models[] = {
-    {"virtio-blk-device", NULL, blk_mmio_rules, vmft_attach_disk, DRAINED, false},
-    {"virtio-net-device", NULL, net_mmio_rules, vmft_attach_nic, HELD, false},
-    {"virtio-rng-device", NULL, rng_mmio_rules, vmft_attach_rng, NO_STATE, false},
-    {"isa-serial", NULL, serial_rules, vmft_attach_serial, REGISTER, false},
-    {0},
-};
 
 /* --- disks ------------------------------------------------------------------- */
 
@@ -239,7 +201,13 @@ static void keep_cache(struct vmft_arg *arg, bool drive)
 
 /* --- the rules --------------------------------------------------------------- */
 
-static const char *const globals[] = {"apic-common.vapic=", NULL};
+static const char *const globals[] = {
+    "apic-common.vapic=",
+    /* Whether only code in system management mode may write the flash. */
+    "driver=cfi.pflash01,property=secure,",
+    "cfi.pflash01.secure=",
+    NULL,
+};
 
 /* clang-format off */
 
@@ -258,6 +226,9 @@ static const char *const globals[] = {"apic-common.vapic=", NULL};
 	.bios = vmft_check_file, \
 	.action = vmft_check_refused, \
 	.host_rng = random_rules, \
+	.options = vmft_checkpoint_options, \
+	.default_devices = vmft_checkpoint_defaults, \
+	.one_of_queues = true, \
 	.node_name_max = SIZE_MAX, \
 	.open_image = keep_cache
 
@@ -269,8 +240,10 @@ const struct vmft_rules vmft_checkpoint_rules[2] = {
 	EVERY_BOARD,
 	.machine = machine_rules,
 	.finish = finish,
-	.models = models,
-	.use_device = "use virtio-blk-pci, virtio-net-pci, virtio-rng-pci or isa-serial",
+	.models = vmft_checkpoint_models,
+	.use_device = "use a device of docs/command-lines.md",
+	.interfaces = "virtio|none|ide|pflash",
+	.interface = "ide",
 	.disk_model = "virtio-blk-pci",
 	.disk_options = ",ioeventfd=off",
 	.nic_model = "virtio-net-pci",
@@ -279,7 +252,8 @@ const struct vmft_rules vmft_checkpoint_rules[2] = {
 	EVERY_BOARD,
 	.machine = microvm_rules,
 	.finish = finish_microvm,
-	.models = microvm_models,
+	.models = vmft_checkpoint_microvm_models,
+	.interfaces = "virtio|none",
 	.use_device = "use virtio-blk-device, virtio-net-device, virtio-rng-device or isa-serial",
 	.disk_model = "virtio-blk-device",
 	.disk_options = "",

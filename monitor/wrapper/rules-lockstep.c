@@ -33,6 +33,7 @@ static const char *words(const struct vmft_reason *reason)
 static const struct vmft_key_rule machine_rules[] = {
     BOARD_KEYS,
     PC_KEYS,
+    {"usb", "off", VMFT_NO_USB, false},
     {"accel", "tcg", NO_KVM, true},
     {"kernel-irqchip", "", NO_KVM, false},
     {"kernel_irqchip", "", NO_KVM, false},
@@ -103,6 +104,7 @@ static const struct vmft_key_rule blk_rules[] = {
 static const struct vmft_key_rule net_rules[] = {
     PCI_KEYS,
     NET_KEYS,
+    {"mq", "off", VMFT_ONE_QUEUE, false},
     {.key = "tx", .hidden = true},	       /* always timer */
     {.key = "guest_announce", .hidden = true}, /* always off */
     {0},
@@ -229,6 +231,12 @@ static void add_filters(struct vmft_rewrite *rw, const struct vmft_netdev *netde
 	add_witness(rw, netdev, nic);
 }
 
+static void refuse_default_devices(struct vmft_rewrite *rw)
+{
+	vmft_refuse_defaults(rw, "QEMU's default devices are not on the list of replay-safe ones; "
+				 "add it, and name each device the guest needs");
+}
+
 static const char *const no_globals[] = {NULL};
 
 /* Only pc and q35 are tested: other boards record, but nothing is known of replay. */
@@ -239,6 +247,7 @@ const struct vmft_rules vmft_lockstep_rules = {
     .use_board = "use pc, q35 or one of their versions",
     .microvm_instead = ", or write strategy = checkpoint in the pair file",
     .machine = machine_rules,
+    .default_devices = refuse_default_devices,
     .no_host_cpu = &no_kvm,
     .globals = no_globals,
     .own_global = NO_VAPIC,
@@ -250,6 +259,7 @@ const struct vmft_rules vmft_lockstep_rules = {
     .action = vmft_check_unknown,
     .models = models,
     .use_device = "use virtio-blk-pci, virtio-net-pci, virtio-rng-pci or isa-serial",
+    .interfaces = "virtio|none",
     .disk_model = "virtio-blk-pci",
     .disk_options = "",
     .node_name_max = QEMU_NODE_NAME_MAX - (sizeof(VMFT_NODE_PREFIX) - 1),

@@ -57,14 +57,16 @@ static void scan_machine(const struct vmft_optset *set, struct vmft_scan *ret)
 
 	if (type && strcmp(type, "microvm") == 0)
 		ret->microvm = true;
+	if (type && (strcmp(type, "q35") == 0 || strncmp(type, "pc-q35-", 7) == 0))
+		ret->q35 = true;
 }
 
 static void scan_accel(const struct vmft_optset *set, struct vmft_scan *ret)
 {
 	const char *accel = vmft_optset_get(set, "accel");
 
-	/* Also "kvm:tcg": QEMU may choose differently on the other host. */
-	if (accel && strstr(accel, "kvm"))
+	/* "kvm:tcg": QEMU takes the first one that works. Which one that is vmft has to know. */
+	if (accel && (strcmp(accel, "kvm") == 0 || (strstr(accel, "kvm") && ret->has_kvm)))
 		ret->kvm = true;
 }
 
@@ -91,9 +93,10 @@ static void scan_argument(struct vmft_arena *arena, const struct vmft_option *op
 		scan_smp(&set, ret);
 }
 
-void vmft_scan(struct vmft_arena *arena, int argc, char *const argv[], struct vmft_scan *ret)
+void vmft_scan(struct vmft_arena *arena, int argc, char *const argv[], bool has_kvm,
+	       struct vmft_scan *ret)
 {
-	*ret = (struct vmft_scan){.processors = 1};
+	*ret = (struct vmft_scan){.processors = 1, .has_kvm = has_kvm};
 	for (int i = 1; i < argc; i++) {
 		const char *name = vmft_option_name(argv[i]);
 		const struct vmft_option *option = name ? vmft_option_find(name) : NULL;

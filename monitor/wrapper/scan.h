@@ -20,15 +20,18 @@ struct vmft_smp {
 };
 
 struct vmft_scan {
-	bool kvm; /* asked for, if only among others */
-	bool microvm;
+	bool kvm;     /* asked for, or the choice of several on this host */
+	bool has_kvm; /* this host has it */
+	bool microvm, q35;
 	unsigned processors; /* that the guest has or may get; 1 if nothing is said */
 };
 
 /* False if something is no plain number from 1 to 999. */
 bool vmft_smp_read(const struct vmft_optset *set, struct vmft_smp *ret);
 
-void vmft_scan(struct vmft_arena *arena, int argc, char *const argv[], struct vmft_scan *ret);
+/* has_kvm: what "kvm:tcg" comes to on this host. */
+void vmft_scan(struct vmft_arena *arena, int argc, char *const argv[], bool has_kvm,
+	       struct vmft_scan *ret);
 
 /*
  * Lockstep or checkpoint. *ret_reason says why in a few words for people; it is a constant or

@@ -122,7 +122,7 @@ static void *region_from_host(void *host, uint64_t *ret_offset)
 	return NULL;
 }
 
-/* Whole words, as in QEMU: what follows the block's last page belongs to another block. */
+/* Whole words, as QEMU's: what is behind the block's last page is another block's. */
 static void dirty_log_sync(void)
 {
 	qemu.synced = true;
@@ -560,6 +560,59 @@ static int shutdown_requested_get(void)
 	return qemu.shutdown_requested;
 }
 
+/* Of QEMU's tables of commands: what the agent knows them by. */
+static void marshal_cont(void *arguments, void **ret, void **err)
+{
+	(void)arguments;
+	(void)ret;
+	(void)err;
+}
+
+static void human_cont(void *monitor, const void *arguments)
+{
+	(void)monitor;
+	(void)arguments;
+}
+
+static struct {
+	struct {
+		const char *name;
+		void (*run)(void *arguments, void **ret, void **err);
+	} qmp;
+	struct {
+		const char *name, *words[4];
+		void (*run)(void *monitor, const void *arguments);
+		void *rest[4];
+	} hmp[2];
+} commands;
+
+static void each_command(const void *list, void (*call)(const void *command, void *user),
+			 void *user)
+{
+	(void)list;
+	call(&commands.qmp, user);
+}
+
+static const char *command_name(const void *command)
+{
+	(void)command;
+	return commands.qmp.name;
+}
+
+static void use_commands(struct world_qemu *q)
+{
+	commands.qmp.name = "cont";
+	commands.qmp.run = marshal_cont;
+	commands.hmp[0].name = "cont|c";
+	commands.hmp[0].run = human_cont;
+	q->qmp_commands = &commands.qmp;
+	q->hmp_cmds = commands.hmp;
+	q->qmp_for_each_command = each_command;
+	q->qmp_command_name = command_name;
+	q->qmp_marshal_cont = marshal_cont;
+	q->hmp_cont = human_cont;
+}
+
 static void qmp_quit(void **err)
 {
 	called("quit ");
@@ -711,6 +764,7 @@ static void play(void)
 	q->cpu_throttle_set = cpu_throttle_set;
 	q->cpu_throttle_stop = cpu_throttle_stop;
 	q->qmp_quit = qmp_quit;
+	use_commands(q);
 	q->global_state_store = store_state;
 	q->global_state_received = state_received;
 	q->global_state_get_runstate = state_loaded;

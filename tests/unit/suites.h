@@ -32,6 +32,8 @@ int vmft_suite_checkpoint_input(void);
 int vmft_suite_checkpoint_primary(void);
 int vmft_suite_nic(void);
 int vmft_suite_presence(void);
+int vmft_suite_command_line_parts(void);
+int vmft_suite_monitors(void);
 int vmft_suite_qemu_port(void);
 int vmft_suite_links(void);
 int vmft_suite_pacer(void);
@@ -68,7 +70,6 @@ int vmft_suite_core(void);
 int vmft_suite_core_pair(void);
 int vmft_suite_core_attach(void);
 int vmft_suite_cmdline(void);
-int vmft_suite_golden(void);
 int vmft_suite_pair_config(void);
 int vmft_suite_pair_config_refused(void);
 

@@ -197,7 +197,7 @@ static void test_parts(void)
 	json_object_put(object);
 }
 
-/* Another program that has the socket may answer anything. */
+/* Whoever sits behind the socket may say anything. */
 static void test_bad_answers(void)
 {
 	static const char text[] =

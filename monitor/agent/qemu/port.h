@@ -115,6 +115,23 @@ void vmft_qemu_on_end(bool (*pauses)(void));
 /* Main loop. Keeps vCPUs from executing for percent of the time: 1 to 99, or 0 for none. */
 void vmft_qemu_throttle(int percent);
 
+/* --- monitors.c: QEMU's own monitors -------------------------------------------------- */
+
+/* What "cont" may do when somebody says it. */
+enum vmft_qemu_cont {
+	VMFT_QEMU_CONT_GO,    /* what QEMU does */
+	VMFT_QEMU_CONT_LATER, /* it succeeds, and vmft starts the guest when it may run */
+	VMFT_QEMU_CONT_NEVER, /* it fails: the guest is not to run here any more */
+};
+
+/*
+ * Before wait, once. From now on QMP and the human monitor refuse each command after which the
+ * other side would not be alike, and ask what "cont" may do, in the main loop. Changes QEMU's
+ * tables of commands. Returns 0; -EAGAIN: QEMU has not made the tables yet; -EPROTO: the tables are
+ * not what is known of this series, and nothing is changed.
+ */
+int vmft_qemu_guard_monitors(enum vmft_qemu_cont (*ask)(void));
+
 /* --- a guest that sleeps (ACPI S3): main loop ---------------------------------------- */
 
 /* The guest is in VMFT_QEMU_SLEEPS. Its state will be saved as a sleeper's, and QEMU's timers of

@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The devices of strategy checkpoint, all of a machine at once: used over epochs by a guest that has
+drivers for them, carried over a failover, and still right on the other host."""
+
+import glob
+import json
+import os
+import shutil
+import socket
+
+from harness import Loaded, Way, check, equal, everyday, ways
+from vmftlab.net import GUEST_MAC
+from vmftlab.load import GuestShell
+
+MIB = 1 << 20
+
+DEVICES = Way("checkpoint-", "checkpoint", image="devices", smp=1, captures=False,
+              pair={"strategy": "checkpoint"}, append="vmft.disk=label panic=0")
+
+
+class Qmp:
+    """QEMU's own monitor, as a tool has it."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(60)
+        self.sock.connect(path)
+        self.file = self.sock.makefile("r", encoding="utf-8")
+        self.events = []
+        json.loads(self.file.readline())
+        self.do("qmp_capabilities")
+
+    def ask(self, command, **arguments):
+        line = {"execute": command, "arguments": arguments} if arguments else {"execute": command}
+        self.sock.sendall((json.dumps(line) + "\n").encode())
+        while True:
+            answer = json.loads(self.file.readline())
+            if "event" not in answer:
+                return answer
+            self.events.append(answer["event"])
+
+    def do(self, command, **arguments):
+        answer = self.ask(command, **arguments)
+        check("return" in answer, f"{command}: {answer}")
+        return answer["return"]
+
+    def refused(self, command, **arguments):
+        answer = self.ask(command, **arguments)
+        check("vmft" in answer.get("error", {}).get("desc", ""), f"{command} was not refused: {answer}")
+
+    def human(self, line):
+        return self.do("human-monitor-command", **{"command-line": line})
+
+
+def remove_sockets(pair):
+    for side in pair.side.values():
+        for path in glob.glob(socket_in(side, "*")):
+            os.unlink(path)
+
+
+def with_lines(pair, make):
+    """Each side's line: the lab's own board, kernel and console, with the devices of make(side)."""
+    for name, side in pair.side.items():
+        def edit(args, side=side):
+            keep = []
+            words = iter(args)
+            for word in words:
+                # Proxmox says it; without it the board has a floppy drive, a parallel port and a CD.
+                if word == "-nodefaults" and make is pc_devices:
+                    continue
+                if word in ("-drive", "-device", "-netdev", "-display"):
+                    next(words)
+                else:
+                    keep.append(word)
+            return keep + make(side)
+        pair.edit[name] = edit
+
+
+def path_in(side, name):
+    return os.path.join(side.dir, name)
+
+
+def socket_in(side, name):
+    """Not among the files that are kept if the test fails."""
+    return f"/tmp/{os.path.basename(os.path.dirname(side.dir))}{side.name}.{name}"
+
+
+def make_files(pair):
+    """A second disk, and a CD with something to read, the same on both hosts."""
+    cd = os.urandom(2 * MIB)
+    for side in pair.side.values():
+        with open(path_in(side, "second.raw"), "wb") as file:
+            file.truncate(16 * MIB)
+        with open(path_in(side, "cd.iso"), "wb") as file:
+            file.write(cd)
+
+
+def common_devices(side):
+    """What both boards have, in libvirt's words."""
+    return [
+        "-S", "-no-shutdown", "-no-user-config",
+        "-object", json.dumps({"qom-type": "rng-random", "id": "r0", "filename": "/dev/urandom"}),
+        "-chardev", f"socket,id=mon0,path={socket_in(side, 'qmp')},server=on,wait=off",
+        "-mon", "chardev=mon0,mode=control",
+        "-monitor", f"unix:{socket_in(side, 'hmp')},server,nowait",
+        "-chardev", f"socket,id=port0,path={socket_in(side, 'port')},server=on,wait=off",
+        "-audiodev", '{"id":"audio1","driver":"none"}',
+        "-vnc", f"unix:{socket_in(side, 'vnc')},audiodev=audio1", "-k", "en-us",
+        "-watchdog-action", "reset",
+        "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no,vhost=off",
+        "-device", "vmgenid,guid=766d6674-0000-4000-8000-0000000a0104",
+        "-device", "pvpanic",
+        "-chardev", f"file,id=hvc0,path={path_in(side, 'hvc0')}",
+    ]
+
+
+def q35_devices(side):
+    """As virt-install writes a machine with SCSI disks."""
+    ports = [arg for number in range(8) for arg in ("-device", json.dumps(
+        {"driver": "pcie-root-port", "port": 16 + number, "chassis": 1 + number,
+         "id": f"pci.{1 + number}", "bus": "pcie.0", "addr": f"0x2.{hex(number)}",
+         **({"multifunction": True} if number == 0 else {})}))]
+
+    def device(driver, bus, **keys):
+        return ["-device", json.dumps({"driver": driver, "bus": bus, "addr": "0x0", **keys})]
+
+    def disk(node, path, read_only):
+        return ["-blockdev", json.dumps({"driver": "file", "filename": path,
+                                         "node-name": f"{node}-storage", "auto-read-only": True,
+                                         "discard": "unmap"}),
+                "-blockdev", json.dumps({"node-name": node, "read-only": read_only,
+                                         "driver": "raw", "file": f"{node}-storage"})]
+
+    return [
+        *ports, *common_devices(side),
+        *device("pcie-pci-bridge", "pci.8", id="pci.9"),
+        *device("qemu-xhci", "pci.1", id="usb", p2=15, p3=15),
+        *device("virtio-scsi-pci", "pci.2", id="scsi0"),
+        *device("virtio-serial-pci", "pci.3", id="vser0"),
+        *device("virtio-balloon-pci", "pci.4", id="balloon0"),
+        *device("virtio-rng-pci", "pci.5", rng="r0"),
+        *device("e1000e", "pci.6", netdev="n0", mac=GUEST_MAC, id="net0"),
+        *disk("first", side.disk, False), *disk("second", path_in(side, "second.raw"), False),
+        *disk("cd", path_in(side, "cd.iso"), True),
+        "-device", '{"driver":"scsi-hd","bus":"scsi0.0","channel":0,"scsi-id":0,"lun":0,'
+                   '"drive":"first","id":"scsi0-0-0-0","bootindex":1}',
+        "-device", '{"driver":"ide-hd","bus":"ide.0","drive":"second","id":"sata0-0-0"}',
+        "-device", '{"driver":"ide-cd","bus":"ide.1","drive":"cd","id":"sata0-0-1"}',
+        "-device", '{"driver":"virtserialport","bus":"vser0.0","nr":1,"chardev":"port0","name":"vmft.test"}',
+        "-device", '{"driver":"virtconsole","bus":"vser0.0","nr":2,"chardev":"hvc0","id":"hvc0"}',
+        "-device", '{"driver":"usb-tablet","id":"input0","bus":"usb.0","port":"1"}',
+        "-device", '{"driver":"virtio-vga","id":"video0","max_outputs":1,"bus":"pcie.0","addr":"0x1"}',
+        "-device", '{"driver":"i6300esb","id":"watchdog0","bus":"pci.9","addr":"0x1"}',
+    ]
+
+
+class Used:
+    """The devices in use, by a guest and by those who have the host's ends."""
+
+    def __init__(self, pair):
+        self.pair = pair
+        self.shell = GuestShell(pair)
+        self.qmp = Qmp(socket_in(pair.side["A"], "qmp"))
+        self.second = None  # the name of the second disk
+
+    def start(self):
+        run = self.shell.run
+        # 16 MiB; which name it has depends on the order of the drivers.
+        self.second = run("grep -lx 32768 /sys/block/sd?/size").split("/")[3]
+        # The tablet is the only USB device; what it sends is counted.
+        run("for e in /sys/class/input/event*; do grep -qi tablet $e/device/name && "
+            "echo /dev/input/${e##*/} >/tablet; done")
+        check("event" in run("cat /tablet"), "the guest has no tablet")
+        run("mkdir -p /tmp; (cat $(cat /tablet) >/tmp/moves) & true")
+        self.start_port()
+        # Numbers to the second disk, each flushed, and the last one in memory as well.
+        run(f"(n=0; while true; do n=$((n+1)); echo $n | dd of=/dev/{self.second} bs=512 count=1 "
+            "conv=sync,fsync 2>/dev/null; echo $n >/tmp/n; done) & true")
+        run("(while true; do dd if=/dev/sr0 bs=64k count=32 2>/dev/null | sha256sum >>/tmp/cd; "
+            "echo 3 >/proc/sys/vm/drop_caches; sleep 1; done) & true")
+        run("watchdog -t 1 -T 8 -F /dev/watchdog0 >/dev/null 2>&1 & echo $! >/tmp/dog; true")
+
+    def start_port(self):
+        # Only one process may have the port open, and it reads nothing while nobody is at the other end.
+        self.shell.run("mkdir -p /tmp; (exec 3<>$(ls /dev/vport*p1); "
+                       "(while true; do cat <&3; usleep 200000; done >>/tmp/heard) & "
+                       "while true; do echo ping >&3; sleep 1; done) & true")
+
+    def number(self):
+        return int(self.shell.run("cat /tmp/n").split()[-1])
+
+    def moves(self):
+        return int(self.shell.run("wc -c </tmp/moves").split()[-1])
+
+    def move(self, x):
+        self.qmp.do("input-send-event", events=[
+            {"type": "abs", "data": {"axis": "x", "value": x}},
+            {"type": "abs", "data": {"axis": "y", "value": x}}])
+
+    def hvc(self, side):
+        with open(path_in(self.pair.side[side], "hvc0"), "rb") as file:
+            return file.read()
+
+    def ports_are_right(self, what, side):
+        """The serial port in both directions, and the virtio console."""
+        shell = self.shell
+        with socket.socket(socket.AF_UNIX) as port:
+            port.settimeout(30)
+            port.connect(socket_in(self.pair.side[side], "port"))
+            port.sendall(f"hello {what}\n".encode())
+            self.pair.wait(lambda: f"hello {what}" in shell.run("cat /tmp/heard"),
+                           f"the serial port to be heard {what}")
+            check(b"ping" in port.recv(4096), f"the guest did not write to its serial port {what}")
+        shell.run(f"echo 'hvc {what}' >/dev/hvc0")
+        self.pair.wait(lambda: f"hvc {what}".encode() in self.hvc(side),
+                       f"the virtio console to be written {what}")
+
+    def is_right(self, what, side):
+        """All of it works, on the side that is live."""
+        shell = self.shell
+        before = self.number()
+        self.pair.wait(lambda: self.number() > before + 3, f"the second disk to be written {what}")
+        number = self.number()
+        stored = int(shell.run(f"dd if=/dev/{self.second} bs=512 count=1 iflag=direct 2>/dev/null "
+                               "| tr -d '\\0'").split()[0])
+        check(stored >= number, f"the second disk has {stored} after {number} was flushed, {what}")
+        moved = self.moves()
+        for x in (1000, 20000):
+            self.move(x)
+        self.pair.wait(lambda: self.moves() > moved, f"the tablet to be heard {what}")
+        self.ports_are_right(what, side)
+        sums = set(shell.run("cut -d' ' -f1 /tmp/cd").split())
+        equal(len(sums), 1, f"different contents of the CD {what}")
+        screen = path_in(self.pair.side[side], "screen.ppm")
+        shell.run(f"echo 'screen {what}' >/dev/tty1")
+        self.qmp.do("screendump", filename=screen)
+        with open(screen, "rb") as file:
+            check(len(set(file.read())) > 1, f"the screen is empty {what}")
+
+    def balloon(self, mib):
+        self.qmp.do("balloon", value=mib * MIB)
+        self.pair.wait(lambda: abs(self.qmp.do("query-balloon")["actual"] - mib * MIB) < 8 * MIB,
+                       f"a balloon that leaves {mib} MiB")
+
+    def refusals(self, screen):
+        self.qmp.refused("device_add", driver="usb-mouse", id="m1")
+        self.qmp.refused("device_del", id="input0")
+        self.qmp.refused("migrate", uri="exec:cat")
+        check("vmft" in self.qmp.human("savevm a"), "savevm was not refused")
+        check("running" in self.qmp.human("info status"), "info status did not answer")
+
+
+def survive(pair, make):
+    with_lines(pair, make)
+    try:
+        make_files(pair)
+        use_all(pair)
+    finally:
+        remove_sockets(pair)
+
+
+def use_all(pair):
+    loaded = Loaded(pair).start()
+    used = Used(pair)
+    # What libvirt says after a start with -S.
+    used.qmp.do("cont")
+    used.start()
+    used.is_right("before", "A")
+    used.balloon(300)
+    used.refusals("A")
+    epochs = pair.status("A")["epochs"]
+    pair.wait(lambda: pair.status("A")["epochs"] > epochs + 20, "epochs with all of it in use")
+    number, moves = used.number(), used.moves()
+    pair.faults.kill_qemu("A")
+    pair.wait_state("B", "alone")
+    loaded.settle("after the failover")
+    used.qmp = Qmp(socket_in(pair.side["B"], "qmp"))
+    check(used.number() >= number, "the second disk's counter went back")
+    check(used.moves() >= moves, "the tablet's moves went back")
+    used.is_right("after", "B")
+    check(abs(used.qmp.do("query-balloon")["actual"] - 300 * MIB) < 8 * MIB,
+          "the balloon has another size after the failover")
+    used.balloon(400)
+    used.refusals("B")
+    loaded.verify()
+    # The watchdog was fed over the failover; it bites when it is not.
+    shell = used.shell
+    ready = pair.side["B"].console().count(b"vmft-guest: ready")
+    shell.run("kill -9 $(cat /tmp/dog)")
+    pair.wait(lambda: pair.side["B"].console().count(b"vmft-guest: ready") > ready,
+              "the watchdog to reset the guest")
+    panic = GuestShell(pair)
+    panic.send("echo c >/proc/sysrq-trigger")
+    pair.wait(lambda: used.qmp.do("query-status")["status"] == "guest-panicked",
+              "QEMU to see the guest's panic")
+
+
+@everyday("devices of a q35 machine, as virt-install writes it, over a failover")
+@ways(DEVICES)
+def test_devices_q35(name, way):
+    with way.lab(name, machine="q35") as pair:
+        survive(pair, q35_devices)
+
+
+def pc_devices(side):
+    """As Proxmox writes a machine: -drive, a PCI bridge, an I/O thread; the first disk is IDE."""
+    return [
+        *common_devices(side), "-id", "104",
+        "-object", "iothread,id=io0",
+        "-device", "pci-bridge,id=pci.1,chassis_nr=1,bus=pci.0,addr=0x1e",
+        "-device", "piix3-usb-uhci,id=uhci,bus=pci.0,addr=0x1.0x2",
+        "-device", "usb-tablet,id=tablet,bus=uhci.0,port=1",
+        "-device", "VGA,id=vga,bus=pci.0,addr=0x2",
+        "-device", "virtio-serial,id=vser0,bus=pci.0,addr=0x8",
+        "-device", "virtserialport,chardev=port0,name=vmft.test,nr=1",
+        "-device", "virtconsole,chardev=hvc0,nr=2",
+        "-device", "virtio-balloon-pci,id=balloon0,bus=pci.0,addr=0x3,free-page-reporting=on",
+        "-device", "virtio-scsi-pci,id=scsihw0,bus=pci.1,addr=0x1,iothread=io0",
+        "-drive", f"file={side.disk},if=ide,index=0,media=disk,format=raw,cache=none,aio=native",
+        "-drive", f"file={path_in(side, 'second.raw')},if=none,id=drive-scsi0,format=raw",
+        "-device", "scsi-hd,bus=scsihw0.0,channel=0,scsi-id=0,lun=0,drive=drive-scsi0,id=scsi0",
+        "-drive", f"file={path_in(side, 'cd.iso')},if=none,id=drive-ide2,media=cdrom",
+        "-device", "ide-cd,bus=ide.1,unit=0,drive=drive-ide2,id=ide2",
+        "-device", f"e1000,netdev=n0,mac={GUEST_MAC},bus=pci.0,addr=0x12,id=net0",
+        "-device", "i6300esb,bus=pci.0,addr=0x13",
+    ]
+
+
+@everyday("devices of a pc machine, as Proxmox writes it, over a failover")
+@ways(DEVICES)
+def test_devices_pc(name, way):
+    with way.lab(name, machine="pc") as pair:
+        survive(pair, pc_devices)
+
+
+OVMF = "/usr/share/OVMF/OVMF_{}_4M.fd"
+VARIABLE = "/sys/firmware/efi/efivars/Vmft{}-766d6674-0000-4000-8000-000000000001"
+
+
+def uefi_devices(side):
+    """As virt-install writes a machine with UEFI: both halves of the flash by -blockdev."""
+    flash = [arg for number, path in enumerate((OVMF.format("CODE"), path_in(side, "vars.fd")))
+             for arg in ("-blockdev", json.dumps({"driver": "file", "filename": path,
+                                                  "node-name": f"pflash{number}-storage",
+                                                  "auto-read-only": True, "discard": "unmap"}),
+                         "-blockdev", json.dumps({"node-name": f"pflash{number}-format",
+                                                  "read-only": number == 0, "driver": "raw",
+                                                  "file": f"pflash{number}-storage"}))]
+    return [*flash, "-drive", f"file={side.disk},if=virtio,format=raw",
+            "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no",
+            "-device", f"virtio-net-pci,netdev=n0,mac={GUEST_MAC}"]
+
+
+@everyday("UEFI: variables that the guest writes to the flash, over a failover")
+@ways(DEVICES)
+def test_devices_uefi(name, way):
+    board = "q35,pflash0=pflash0-format,pflash1=pflash1-format"
+    with way.lab(name, machine=board) as pair:
+        for side in pair.side.values():
+            shutil.copyfile(OVMF.format("VARS"), path_in(side, "vars.fd"))
+        with_lines(pair, uefi_devices)
+        loaded = Loaded(pair).start()
+        shell = GuestShell(pair)
+        shell.run("mount -t efivarfs none /sys/firmware/efi/efivars")
+        shell.run(f"printf '\\7\\0\\0\\0before' >{VARIABLE.format('A')}")
+        check("before" in shell.run(f"cat {VARIABLE.format('A')}; echo"), "no UEFI variable")
+        epochs = pair.status("A")["epochs"]
+        pair.wait(lambda: pair.status("A")["epochs"] > epochs + 5, "epochs after it was written")
+        pair.faults.kill_qemu("A")
+        pair.wait_state("B", "alone")
+        loaded.settle("after the failover")
+        check("before" in shell.run(f"cat {VARIABLE.format('A')}; echo"), "the variable is lost")
+        shell.run(f"printf '\\7\\0\\0\\0after' >{VARIABLE.format('B')}")
+        with open(path_in(pair.side["B"], "vars.fd"), "rb") as file:
+            flash = file.read()
+        # Names of variables are UTF-16.
+        for letter in "AB":
+            check(f"Vmft{letter}".encode("utf-16-le") in flash, f"Vmft{letter} is not in the image")
+        loaded.verify()

@@ -60,6 +60,7 @@ int main(void)
 	    vmft_suite_settings,
 	    vmft_suite_area,
 	    vmft_suite_agent_link,
+	    vmft_suite_handover,
 	    vmft_suite_heartbeat,
 	    vmft_suite_strangers,
 	    vmft_suite_sides,

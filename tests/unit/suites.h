@@ -40,6 +40,7 @@ int vmft_suite_pacer(void);
 int vmft_suite_guest_clock(void);
 int vmft_suite_area(void);
 int vmft_suite_agent_link(void);
+int vmft_suite_handover(void);
 int vmft_suite_heartbeat(void);
 int vmft_suite_strangers(void);
 int vmft_suite_sides(void);

@@ -12,7 +12,8 @@
  *	host.c		processes: they start, are killed, and are started again
  *	faults.c	what goes wrong, and when
  *	checker.c	the promises, checked against what really happened
- *	main.c		runs, and the proof that the checker can fail
+ *	run.c		what happens next, and a run
+ *	main.c		many runs, and the proof that the checker can fail
  *
  * docs/simulation.md explains it. A run depends on its seed alone. One thread.
  */
@@ -466,5 +467,28 @@ struct world {
 };
 
 extern struct world world;
+
+/* --- runs ----------------------------------------------------------------------- */
+
+enum { LOCKSTEP, CHECKPOINT, STRATEGIES };
+
+/* Of a pair file, any of them together; -1: by chance. */
+enum {
+	VARIANT_HEARTBEAT = 1,
+	VARIANT_SPARE = 2,
+	VARIANT_HANDS_OVER = 4,
+	VARIANT_ALONE = 8, /* starts alone; checkpoint: and keeps pages to send what changed */
+	VARIANT_SAVES = 16,
+	VARIANTS = 32,
+};
+
+extern const struct vmft_strategy_ops *const strategies[STRATEGIES];
+
+void world_prepare(void); /* once */
+/* A world in which nothing has happened yet, and no fault will. */
+void world_begin(uint64_t seed, unsigned which, int variant);
+void world_run(uint64_t ns);
+/* With faults, to its end. Whether all promises were kept; world.broken if not. */
+bool run_seed(uint64_t seed, unsigned which);
 
 #endif

@@ -48,11 +48,13 @@ void vmft_journal_say(struct vmft_journal *journal, const char *format, ...)
 	char text[512];
 	va_list ap;
 
-	if (!world.trace)
+	if (!world.trace && !world.hears)
 		return;
 	va_start(ap, format);
 	(void)vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
+	if (world.hears)
+		world.hears(text);
 	note("[%s %s] %s", journal->host, journal->role ? journal->role : "-", text);
 }
 
@@ -304,7 +306,7 @@ static void init_monitor(void *arg)
 	h->up = true;
 }
 
-static void boot(int host, bool primary)
+void host_start(int host, bool primary)
 {
 	struct host *h = &world.host[host];
 
@@ -357,5 +359,5 @@ void host_boot_do(int host)
 	/* It died before its guest ran, and somebody has to say that it did. */
 	if (primary && arbiter_latest() > 0 && !arbiter_is_over())
 		arbiter_declare();
-	boot(host, primary);
+	host_start(host, primary);
 }

@@ -71,8 +71,10 @@ void may_die(void)
 		longjmp(world.dead, 1);
 }
 
-bool call_fails(struct host *host, enum call call, int error)
+bool call_fails(struct host *host, enum call call, const void *place, int error)
 {
+	if (world.fails)
+		return world.fails(call, place, error);
 	if (host->fails_in > 0 && host->fails == call && --host->fails_in == 0) {
 		note("call %d fails, once: %s", (int)call, strerror(error));
 		return true;
@@ -83,13 +85,16 @@ bool call_fails(struct host *host, enum call call, int error)
 	return true;
 }
 
-static bool runs_out(enum call call, int error)
+static bool fails_at(const void *place, enum call call, int error)
 {
-	if (!world.current || !call_fails(world.current, call, error))
+	if (!world.current || !call_fails(world.current, call, place, error))
 		return false;
 	errno = error;
 	return true;
 }
+
+/* In the stand-in of a call. */
+#define runs_out(call, error) fails_at(__builtin_return_address(0), call, error)
 
 static int current_host(void)
 {

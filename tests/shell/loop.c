@@ -383,9 +383,12 @@ static enum call call_of(enum kind kind)
 
 static int perform(const struct entry *e)
 {
+	int fd;
+
 	if (e->set)
 		return e->result;
-	if (call_fails(&world.host[e->host], call_of(e->kind), e->kind == OPEN ? EMFILE : EIO))
+	if (call_fails(&world.host[e->host], call_of(e->kind), (const void *)(uintptr_t)e->op->done,
+		       e->kind == OPEN ? EMFILE : EIO))
 		return e->kind == OPEN ? -EMFILE : -EIO;
 	switch (e->kind) {
 	case READ:
@@ -393,7 +396,8 @@ static int perform(const struct entry *e)
 	case WRITE:
 		return perform_write(e);
 	case OPEN:
-		return open(e->path, O_RDWR);
+		fd = open(e->path, O_RDWR);
+		return fd < 0 ? -errno : fd;
 	default:
 		return e->file->broken ? -e->file->broken : 0;
 	}

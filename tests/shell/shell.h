@@ -13,7 +13,8 @@
  *	faults.c	what goes wrong, and when
  *	checker.c	the promises, checked against what really happened
  *	run.c		what happens next, and a run
- *	main.c		many runs, and the proof that the checker can fail
+ *	main.c		vmft-shell: many runs, and the proof that the checker can fail
+ *	sweep.c		vmft-sweep: each call that may fail does so once
  *
  * docs/simulation.md explains it. A run depends on its seed alone. One thread.
  */
@@ -166,8 +167,8 @@ enum call {
 };
 
 struct host;
-/* Whether that call of the host's monitor fails; error is noted only. */
-bool call_fails(struct host *host, enum call call, int error);
+/* Whether that call of the host's monitor fails; error is noted only. place: where it is made. */
+bool call_fails(struct host *host, enum call call, const void *place, int error);
 
 /* --- loop, sockets --------------------------------------------------------- */
 
@@ -313,6 +314,7 @@ struct host {
 void hosts_init(void);
 void hosts_reset(void);
 void host_boot_do(int host);
+void host_start(int host, bool primary); /* or says in err why not */
 void host_kill_monitor(int host, bool silent);
 void host_kill(int host, uint64_t down);
 void host_leaves(int host); /* its monitor's loop has stopped */
@@ -416,6 +418,10 @@ struct world {
 	bool lockstep;
 	struct vmft_pair_config config;
 	struct vmft_pair_config *parsed; /* by variant */
+
+	/* For a test of another kind, NULL: whether a call fails; each line that a monitor says. */
+	bool (*fails)(enum call call, const void *place, int error);
+	void (*hears)(const char *text);
 
 	struct todo agenda[AGENDA_MAX];
 	unsigned agenda_count;

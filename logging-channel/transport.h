@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A byte stream to a peer, as an operations table. The product has TCP over io_uring, tests/pair
- * has one in memory; TLS can be another. The transport owns a connection. Its user may use the
- * pointer until on_close has run, which happens exactly once for each connection that was handed
- * out.
+ * A byte stream to a peer, as an operations table. The product has TCP over io_uring; TLS can be
+ * another. The transport owns a connection. Its user may use the pointer until on_close has run,
+ * which happens exactly once for each connection that was handed out.
  */
 #ifndef VMFT_TRANSPORT_H
 #define VMFT_TRANSPORT_H

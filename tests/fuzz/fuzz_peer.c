@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A whole monitor (tests/pair), and the input is its peer: well-formed frames in any order, with
+ * A whole monitor (tests/shell), and the input is its peer: well-formed frames in any order, with
  * what would come next in its place more often than not, and bytes that are none. Whatever comes:
  * the monitor does not abort, the guest's memory and images are written to within their bounds
  * only, and no guest is live that the arbiter has not let go on.
@@ -9,29 +9,31 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "driver.h"
 #include "logging-channel/epoch.h"
 #include "logging-channel/event.h"
 #include "logging-channel/wire.h"
-#include "tests/pair/world.h"
+#include "tests/shell/shell.h"
 
-#define MS	    UINT64_C(1000000)
 #define RECORDS_MAX 200u
+#define DISKS	    1u
 #define VERSIONS_AT 4u /* in a hello: the value of its first field */
 
 /* The other side, as the input has made it so far. */
 struct script {
 	struct vmft_wire_reader r;
-	unsigned side; /* of the monitor that is tried */
-	struct world_peer peer, stranger;
+	int host; /* of the monitor that is tried */
+	int other;
+	struct peer peer, stranger;
 	struct vmft_epoch_packer *packer;
 	uint64_t position; /* where what is sent next begins: a log, or an epoch */
 	uint8_t frame[VMFT_FRAME_HEADER + VMFT_FRAME_PAYLOAD_MAX];
 };
 
 static struct script script;
+/* What the peer has left at the arbiter, by who it is. */
+static const char the_backups[] = "the backup's", the_primarys[] = "the primary's";
 
 static void must(bool good)
 {
@@ -41,12 +43,45 @@ static void must(bool good)
 
 static struct vmft_monitor *monitor(void)
 {
-	return &world_side[script.side].m;
+	return &world.host[script.host].m;
+}
+
+static bool is_primary(void)
+{
+	return script.host == 0;
 }
 
 static bool is_checkpoint(void)
 {
 	return monitor()->strategy_ops == &vmft_strategy_checkpoint;
+}
+
+/* Most promises are void with a peer that lies. These are not. */
+static void check_kept(void)
+{
+	static const char *const kept[] = {
+	    "no monitor aborts",
+	    "an operation is started once at a time",
+	    "one question of a kind at a time",
+	    "never two live",
+	};
+
+	for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		must(strcmp(world.broken, kept[i]) != 0);
+	world.broken = NULL;
+}
+
+static void run(uint64_t ns)
+{
+	const uint64_t until = world.now + ns;
+
+	while (world.now < until) {
+		world_run(until - world.now);
+		if (world.broken)
+			check_kept();
+		if (is_primary() && !peer_is_there(&script.peer))
+			(void)peer_accept(&script.peer, script.other);
+	}
 }
 
 /* --- payloads ------------------------------------------------------------------- */
@@ -57,11 +92,11 @@ static size_t put_hello(struct vmft_wire_reader *r, uint8_t *payload)
 	const uint8_t other = (uint8_t)vmft_wire_get(r, 1);
 	size_t n;
 
-	hello.role = script.side == WORLD_PRIMARY ? VMFT_ROLE_BACKUP : VMFT_ROLE_PRIMARY;
-	hello.host = script.side == WORLD_PRIMARY ? VMFT_HOST_SECOND : VMFT_HOST_FIRST;
-	hello.attach = script.side == WORLD_BACKUP && !(other & 1);
+	hello.role = is_primary() ? VMFT_ROLE_BACKUP : VMFT_ROLE_PRIMARY;
+	hello.host = is_primary() ? VMFT_HOST_SECOND : VMFT_HOST_FIRST;
+	hello.attach = !is_primary() && !(other & 1);
 	(void)snprintf(hello.record, sizeof(hello.record), "%s",
-		       script.side == WORLD_PRIMARY ? world_mark : world_record);
+		       is_primary() ? the_backups : the_primarys);
 	if (other & 2)
 		hello.role = (uint8_t)vmft_wire_get(r, 1);
 	if (other & 4)
@@ -89,18 +124,18 @@ static size_t put_geometry(struct vmft_wire_reader *r, uint8_t *payload)
 	const uint8_t other = (uint8_t)vmft_wire_get(r, 1);
 
 	memset(&geometry, 0, sizeof(geometry));
-	geometry.count = WORLD_DISKS + 2;
-	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+	geometry.count = DISKS + 2;
+	for (unsigned i = 0; i < DISKS; i++) {
 		geometry.region[i].kind = VMFT_REGION_DISK;
 		geometry.region[i].format = VMFT_IMAGE_RAW;
-		geometry.region[i].bytes = geometry.region[i].guest_bytes = WORLD_DISK_BYTES;
+		geometry.region[i].bytes = geometry.region[i].guest_bytes = DISK_BYTES;
 	}
-	geometry.region[WORLD_DISKS].kind = VMFT_REGION_RAM;
-	geometry.region[WORLD_DISKS].bytes = WORLD_RAM_BYTES;
-	strcpy(geometry.region[WORLD_DISKS].name, "vmft.ram");
-	geometry.region[WORLD_DISKS + 1].kind = VMFT_REGION_SHADOW;
-	geometry.region[WORLD_DISKS + 1].bytes = WORLD_ROM_BYTES;
-	strcpy(geometry.region[WORLD_DISKS + 1].name, "pc.bios");
+	geometry.region[DISKS].kind = VMFT_REGION_RAM;
+	geometry.region[DISKS].bytes = RAM_BYTES;
+	strcpy(geometry.region[DISKS].name, "vmft.ram");
+	geometry.region[DISKS + 1].kind = VMFT_REGION_SHADOW;
+	geometry.region[DISKS + 1].bytes = ROM_BYTES;
+	strcpy(geometry.region[DISKS + 1].name, "pc.bios");
 	if (other & 1)
 		geometry.region[vmft_wire_get(r, 1) % geometry.count].bytes = vmft_wire_get(r, 4);
 	if (other & 2)
@@ -138,8 +173,8 @@ static size_t put_point(struct vmft_wire_reader *r, uint8_t *payload)
 	const uint8_t other = (uint8_t)vmft_wire_get(r, 1);
 	struct vmft_point point = {
 	    .state_bytes = monitor()->sink.state_bytes,
-	    .disk_count = WORLD_DISKS,
-	    .disk_bytes = {WORLD_DISK_BYTES, WORLD_DISK_BYTES},
+	    .disk_count = DISKS,
+	    .disk_bytes = {DISK_BYTES},
 	};
 
 	if (other & 1)
@@ -172,7 +207,7 @@ static size_t put_log(struct vmft_wire_reader *r, uint8_t *payload)
 {
 	static const uint8_t event[] = {28 /* CLOCK_HOST */, 0, 0, 0, 0, 0, 0, 0, 1};
 	static uint8_t page[VMFT_EPOCH_PAGE];
-	struct vmft_epoch_commit commit = {.state_bytes = 100, .disk_count = WORLD_DISKS};
+	struct vmft_epoch_commit commit = {.state_bytes = 100, .disk_count = DISKS};
 	const uint8_t other = (uint8_t)vmft_wire_get(r, 1);
 
 	if (!is_checkpoint()) {
@@ -194,8 +229,8 @@ static size_t put_log(struct vmft_wire_reader *r, uint8_t *payload)
 
 		return vmft_epoch_put_input(script.packer, &input, payload);
 	}
-	for (unsigned i = 0; i < WORLD_DISKS; i++)
-		commit.disk_bytes[i] = other & 4 ? vmft_wire_get(r, 8) : WORLD_DISK_BYTES;
+	for (unsigned i = 0; i < DISKS; i++)
+		commit.disk_bytes[i] = other & 4 ? vmft_wire_get(r, 8) : DISK_BYTES;
 	script.position++;
 	return vmft_epoch_put_commit(script.packer, &commit, payload);
 }
@@ -287,14 +322,14 @@ static void follow_primary(void)
 {
 	struct vmft_monitor *m = monitor();
 
-	if (script.side == WORLD_PRIMARY)
+	if (is_primary())
 		script.position = m->strategy_ops->taken(m->strategy);
 }
 
-static void send_frame(struct vmft_wire_reader *r, struct world_peer *to, uint16_t type)
+static void send_frame(struct vmft_wire_reader *r, struct peer *to, uint16_t type)
 {
 	const uint8_t wrong = (uint8_t)vmft_wire_get(r, 1);
-	struct vmft_frame_info info = {.type = type, .generation = world_generation};
+	struct vmft_frame_info info = {.type = type, .generation = arbiter_latest()};
 
 	follow_primary();
 	info.position = wrong & 1   ? vmft_wire_get(r, 8)
@@ -306,33 +341,34 @@ static void send_frame(struct vmft_wire_reader *r, struct world_peer *to, uint16
 	if (wrong & 4)
 		info.generation += vmft_wire_get(r, 1) - 1;
 	vmft_frame_seal(script.frame, &info);
-	(void)world_peer_send(to, script.frame, VMFT_FRAME_HEADER + info.length);
-	world_run(1 * MS);
+	(void)peer_send(to, script.frame, VMFT_FRAME_HEADER + info.length);
+	run(1 * MS);
 }
 
 static void agent_says(struct vmft_wire_reader *r)
 {
-	struct world_side *side = &world_side[script.side];
+	struct vmft_iface *iface = (void *)world.host[script.host].iface.bytes;
+	struct vmft_area *area = (void *)world.host[script.host].area.bytes;
 
 	switch (vmft_wire_get(r, 1) % 6) {
 	case 0:
-		atomic_store(&side->iface->agent_state, (uint32_t)vmft_wire_get(r, 1) % 12);
+		atomic_store(&iface->agent_state, (uint32_t)vmft_wire_get(r, 1) % 12);
 		break;
 	case 1:
-		atomic_store(&side->area->result, -(int32_t)vmft_wire_get(r, 1));
+		atomic_store(&area->result, -(int32_t)vmft_wire_get(r, 1));
 		break;
 	case 2:
-		atomic_store(&side->iface->disk_error, vmft_disk_error_pack(0, VMFT_DISK_WRITE, 5));
-		atomic_fetch_add(&side->iface->disk_failures, 1);
+		atomic_store(&iface->disk_error, vmft_disk_error_pack(0, VMFT_DISK_WRITE, 5));
+		atomic_fetch_add(&iface->disk_failures, 1);
 		break;
 	case 3:
-		atomic_store(&side->iface->diverged, (uint32_t)vmft_wire_get(r, 1) % 7);
+		atomic_store(&iface->diverged, (uint32_t)vmft_wire_get(r, 1) % 7);
 		break;
 	case 4:
-		atomic_store(&side->iface->log_tail, vmft_wire_get(r, 8));
+		atomic_store(&iface->log_tail, vmft_wire_get(r, 8));
 		break;
 	default:
-		world_end_guest(script.side);
+		qemu_end(script.host);
 	}
 }
 
@@ -346,32 +382,33 @@ static void do_record(struct vmft_wire_reader *r)
 	}
 	switch (what % 8) {
 	case 0:
-		world_run((1 + vmft_wire_get(r, 1)) * 20 * MS);
+		run((1 + vmft_wire_get(r, 1)) * 20 * MS);
 		break;
 	case 1:
-		world_peer_close(&script.peer);
-		world_run(1 * MS);
+		peer_close(&script.peer);
+		run(1 * MS);
 		break;
 	case 2:
-		if (script.side == WORLD_BACKUP && !script.peer.conn)
-			(void)world_peer_connect(&script.peer);
-		world_run(1 * MS);
+		if (!is_primary() && !peer_is_there(&script.peer))
+			(void)peer_connect(&script.peer, script.other, script.host);
+		run(1 * MS);
 		break;
 	case 3:
-		if (script.side == WORLD_BACKUP && !script.stranger.conn)
-			(void)world_peer_connect(&script.stranger);
+		if (!is_primary() && !peer_is_there(&script.stranger))
+			(void)peer_connect(&script.stranger, script.other, script.host);
 		send_frame(r, &script.stranger, (uint16_t)vmft_wire_get(r, 1) % 32);
 		break;
 	case 4:
-		(void)world_peer_send(&script.peer, script.frame, put_bytes(r, script.frame));
-		world_run(1 * MS);
+		(void)peer_send(&script.peer, script.frame, put_bytes(r, script.frame));
+		run(1 * MS);
 		break;
 	case 5:
 		agent_says(r);
-		world_run(1 * MS);
+		run(1 * MS);
 		break;
 	case 6:
-		world_generation += vmft_wire_get(r, 1) % 3; /* somebody else has won it */
+		for (uint64_t n = vmft_wire_get(r, 1) % 3; n > 0; n--)
+			arbiter_put(arbiter_latest() + 1, "somebody's");
 		break;
 	default:
 		break;
@@ -380,69 +417,74 @@ static void do_record(struct vmft_wire_reader *r)
 
 /* --- an input ----------------------------------------------------------------------- */
 
-static void begin(struct vmft_wire_reader *r)
+static void start_alone(void *m)
 {
 	const struct vmft_event_in alone = {.kind = VMFT_IN_START_ALONE};
+
+	vmft_monitor_event(m, &alone);
+}
+
+static void begin(struct vmft_wire_reader *r)
+{
 	const uint8_t how = (uint8_t)vmft_wire_get(r, 1);
 
-	world_reset();
-	script.side = how & 1;
+	script.host = how & 1;
+	script.other = 1 - script.host;
 	script.position = 0;
+	script.peer.sock = script.stranger.sock = 0;
 	must(vmft_epoch_packer_create(1, &script.packer) == 0);
-	/* What the peer has left at the arbiter. */
-	if (script.side == WORLD_PRIMARY) {
-		world_peer_listen(&script.peer);
-		strcpy(world_mark, "the backup's");
+	world_begin(1, how & 2 ? CHECKPOINT : LOCKSTEP, VARIANT_SAVES);
+	/* The seeds' peer is slower than that of a simulation. */
+	world.config.silence_ms = 1000;
+	world.config.grace_ms = 3000;
+	world.config.delta_cache_mib = 1;
+	world.load_time = 0;
+	world.pace = 8;
+	world.delay = world.disk_delay = 20 * US;
+	world.guest_every = 5 * MS;
+	if (is_primary()) {
+		peer_listen(script.other);
+		arbiter_put_mark(script.other, the_backups);
 	} else {
-		world_generation = 1;
-		strcpy(world_record, "the primary's");
+		arbiter_put(1, the_primarys);
 	}
-	must(world_up(script.side, how & 2 ? &vmft_strategy_checkpoint : &vmft_strategy_lockstep,
-		      NULL) == 0);
-	if (script.side == WORLD_PRIMARY && !(how & 4))
-		vmft_monitor_event(monitor(), &alone);
-	if (script.side == WORLD_BACKUP)
-		(void)world_peer_connect(&script.peer);
-	world_run(600 * MS);
+	host_start(script.host, is_primary());
+	must(world.host[script.host].up);
+	if (is_primary() && !(how & 4))
+		enter(script.host, start_alone, monitor());
+	if (!is_primary())
+		(void)peer_connect(&script.peer, script.other, script.host);
+	run(600 * MS);
 }
 
 /* The area's head is not the peer's to write, nor are images of another length. */
 static void check(void)
 {
-	struct world_side *side = &world_side[script.side];
-	struct stat st;
+	const struct host *h = &world.host[script.host];
+	const struct vmft_area *area = (const void *)h->area.bytes;
 
-	must(side->area->magic == VMFT_AREA_MAGIC && side->area->ram_bytes == WORLD_RAM_BYTES);
-	for (unsigned i = 0; i < WORLD_DISKS; i++)
-		must(stat(side->disk[i], &st) == 0 && st.st_size <= (off_t)WORLD_DISK_BYTES);
-	must(!world_is_live(WORLD_BACKUP) || world_generation > 1);
-}
-
-static void end(void)
-{
-	world_transport_cut();
-	world_run(5 * MS);
-	vmft_epoch_packer_destroy(script.packer);
-	script.packer = NULL;
-	world_peer_end(&script.peer);
-	world_reset();
-	script.peer.conn = script.stranger.conn = NULL;
+	must(area->magic == VMFT_AREA_MAGIC && area->ram_bytes == RAM_BYTES);
+	must(h->disk.size <= DISK_BYTES);
+	must(is_primary() || !h->q.up || !h->q.runs || !h->q.open || arbiter_latest() > 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static bool started;
+	static struct tally tally;
 
-	if (!started)
-		world_init();
-	started = true;
+	if (!world.tally) {
+		world.tally = &tally;
+		world.manual = true;
+		world_prepare();
+	}
 	script.r = (struct vmft_wire_reader){.at = data, .left = size};
 	begin(&script.r);
 	for (unsigned i = 0; i < RECORDS_MAX && script.r.left > 0; i++)
 		do_record(&script.r);
-	world_run(100 * MS);
+	run(100 * MS);
 	check();
-	end();
+	vmft_epoch_packer_destroy(script.packer);
+	script.packer = NULL;
 	return 0;
 }
 
@@ -453,7 +495,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #define ATTACH_OF_BACKUP						\
 	HELLO, WAIT(1), VMFT_FRAME_ATTACH, 0, 0, WAIT(1),		\
 	VMFT_FRAME_SUMS, 0, 0, 4, 7, 0,					\
-	VMFT_FRAME_CHUNK, 2, 1, 2, 0x10, 0, 'x',			\
+	VMFT_FRAME_CHUNK, 2, 1, 1, 0x10, 0, 'x',			\
 	VMFT_FRAME_CHUNK, 0, 0, 2, 0, 'y', VMFT_FRAME_ZERO, 0, 3, 0, 0, 1, 0, \
 	VMFT_FRAME_ROUND, 0, VMFT_FRAME_STATE, 0, 3, 1, 2, 3,		\
 	VMFT_FRAME_POINT, 0, 0, WAIT(1), WAIT(1)
@@ -463,7 +505,7 @@ static const uint8_t backup_lockstep[] = {
 };
 static const uint8_t backup_checkpoint[] = {
 	3, ATTACH_OF_BACKUP, VMFT_FRAME_FORMED, 0, 0x10,
-	VMFT_FRAME_LOG, 0, 1, 2, 1, VMFT_FRAME_LOG, 0, 2, 1, 0, VMFT_FRAME_LOG, 0, 0, WAIT(2),
+	VMFT_FRAME_LOG, 0, 1, 1, 1, VMFT_FRAME_LOG, 0, 2, 1, 0, VMFT_FRAME_LOG, 0, 0, WAIT(2),
 	33, WAIT(50),
 };
 /* A state that is right, and an image that is to be made a million times as long. */
@@ -472,8 +514,8 @@ static const uint8_t backup_long_image[] = {
 	VMFT_FRAME_POINT, 0, 4, 0, 0, 1, 0, 0, 0, 0, 0, WAIT(1), WAIT(1),
 };
 #define ATTACH_OF_PRIMARY						\
-	HELLO, WAIT(1), VMFT_FRAME_READY, 0, WAIT(1),			\
-	VMFT_FRAME_WANT, 0, 0, 0xff, VMFT_FRAME_WANT, 0, 1, 1, WAIT(2),	\
+	HELLO, WAIT(1), VMFT_FRAME_READY, 0,				\
+	VMFT_FRAME_WANT, 0, 0, 0xff, WAIT(2),				\
 	VMFT_FRAME_ALIVE, 0, 0, WAIT(2), VMFT_FRAME_ACK, 0, 0, WAIT(2), VMFT_FRAME_ACK, 0, 0
 static const uint8_t primary_lockstep[] = {
 	0, ATTACH_OF_PRIMARY, WAIT(1), VMFT_FRAME_ACK, 0, 1, WAIT(1), VMFT_FRAME_ACK, 0, 1,

@@ -48,6 +48,21 @@ void arbiter_declare(void)
 	places[0].record[places[0].latest].ended = true;
 }
 
+void arbiter_put(uint64_t generation, const char *owner)
+{
+	if (generation >= GENERATIONS_MAX)
+		return;
+	places[0].latest = generation;
+	places[0].record[generation].ended = false;
+	(void)snprintf(places[0].record[generation].owner, sizeof(places[0].record[0].owner), "%s",
+		       owner);
+}
+
+void arbiter_put_mark(int host, const char *text)
+{
+	(void)snprintf(places[0].mark[host], sizeof(places[0].mark[0]), "%s", text);
+}
+
 bool arbiter_is_owner(uint64_t generation, const char *owner)
 {
 	return generation < GENERATIONS_MAX && generation <= places[0].latest &&

@@ -152,7 +152,8 @@ static void host_reset(int i)
 	h->words_fd = fd_kept(FD_FILE, i, &h->words);
 	h->bell_monitor = fd_kept(FD_EVENT, i, NULL);
 	h->bell_agent = fd_kept(FD_DEAF, i, NULL);
-	later(1 + (i > 0 ? chance(200 * MS) : 0), DO_BOOT, i, 0, 0);
+	if (!world.manual)
+		later(1 + (i > 0 ? chance(200 * MS) : 0), DO_BOOT, i, 0, 0);
 }
 
 void hosts_reset(void)

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sanitizer/asan_interface.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,11 +125,15 @@ void arena_reset(int host)
 			maps[i].host = -1;
 }
 
+/* With AddressSanitizer what lies between two blocks, and what was freed, is not to be touched. */
 static size_t length_of(const void *block)
 {
+	const uint8_t *head = (const uint8_t *)block - 16;
 	size_t n;
 
-	memcpy(&n, (const uint8_t *)block - 16, sizeof(n));
+	ASAN_UNPOISON_MEMORY_REGION(head, 16);
+	memcpy(&n, head, sizeof(n));
+	ASAN_POISON_MEMORY_REGION(head, 16);
 	return n;
 }
 
@@ -139,6 +144,7 @@ static void *take_freed(struct arena *a, size_t n)
 
 		if (a->freed[i].bytes != n || !block)
 			continue;
+		ASAN_UNPOISON_MEMORY_REGION(block, n);
 		memcpy(&a->freed[i].first, block, sizeof(block));
 		return block;
 	}
@@ -155,8 +161,9 @@ static void give_back(struct arena *a, void *block)
 		memcpy(block, &a->freed[i].first, sizeof(block));
 		a->freed[i].bytes = n;
 		a->freed[i].first = block;
-		return;
+		break;
 	}
+	ASAN_POISON_MEMORY_REGION(block, n);
 }
 
 static void *arena_take(size_t n, bool zeroed)
@@ -177,10 +184,13 @@ static void *arena_take(size_t n, bool zeroed)
 		(void)fprintf(stderr, "vmft-shell: a monitor has taken %zu bytes\n", a->used);
 		__real_abort();
 	}
+	ASAN_UNPOISON_MEMORY_REGION(at, all);
 	if (zeroed && dirty > 0)
 		memset(at, 0, dirty < all ? dirty : all);
 	memcpy(at, &n, sizeof(n));
 	a->used += all;
+	ASAN_POISON_MEMORY_REGION(at, 16);
+	ASAN_POISON_MEMORY_REGION(at + 16 + n, all - 16 - n);
 	return at + 16;
 }
 

@@ -141,7 +141,7 @@ static uint64_t stopped_until(const struct todo *todo)
 
 static void arrive(const struct todo *todo)
 {
-	if (todo->arg == 64)
+	if (todo->arg == ARRIVES_DATAGRAM)
 		datagram_deliver();
 	else
 		sock_arrive((unsigned)todo->arg, todo->serial);
@@ -253,6 +253,7 @@ void world_begin(uint64_t seed, unsigned which, int variant)
 	world_clear();
 	shape(which, variant < 0 ? (unsigned)chance(VARIANTS) : (unsigned)variant);
 	sock_reset();
+	datagram_reset();
 	hosts_reset();
 	arbiter_reset();
 	truth_reset();
@@ -264,7 +265,8 @@ void world_run(uint64_t ns)
 
 	while (!world.broken && world.agenda_count > 0 && world.agenda[0].at <= until)
 		step();
-	world.now = until;
+	if (!world.broken)
+		world.now = until;
 }
 
 bool run_seed(uint64_t seed, unsigned which)

@@ -6,7 +6,8 @@
  *
  *	loop.c		the io_uring loop's interface (logging-channel/loop.h)
  *	kernel.c	descriptors, files, memory, and the libc calls that the linker sends here
- *	sock.c		TCP and UDP between the hosts
+ *	sock.c		TCP between the hosts
+ *	datagram.c	UDP
  *	arbiter.c	the arbiter's worker thread and its test-and-set
  *	agent.c		QEMU and the agent in it; guest.c: the guest, and what it really did
  *	host.c		processes: they start, are killed, and are started again
@@ -37,6 +38,7 @@ enum {
 	FAULTS_MAX = 24,
 	GENERATIONS_MAX = 256,
 	GATE_FRAMES = 64,
+	ARRIVES_DATAGRAM = 1000,
 	ASKS = VMFT_ASKS,
 };
 
@@ -83,7 +85,7 @@ enum todo_kind {
 	DO_SERVICE, /* the agent's service thread; arg: 1 by time, 0 by a bell */
 	DO_REQUEST, /* QEMU's main loop carries out what the monitor asks for */
 	DO_GUEST,   /* the guest executes, or replays */
-	DO_ARRIVE,  /* bytes, or a connection's end, arrive; arg = socket */
+	DO_ARRIVE,  /* bytes, or a connection's end, arrive; arg = socket, or ARRIVES_DATAGRAM */
 	DO_CONNECT, /* a connection is made, or not; arg = socket */
 	DO_ASK,	    /* a question reaches the arbiter; arg = which */
 	DO_ANSWER,  /* its answer is back; arg = which */
@@ -194,6 +196,21 @@ void sock_cancel(int entry, int fd);
 ssize_t datagram_send(int fd, const void *bytes, size_t n, const struct sockaddr *addr);
 ssize_t datagram_recv(int fd, void *bytes, size_t n);
 void datagram_deliver(void);
+void datagram_reset(void);
+int host_at(const struct sockaddr *addr);
+
+/* A peer that a test plays, on a host without a monitor. What it is sent is not looked at. */
+struct peer {
+	int sock; /* 0: none */
+	uint32_t serial;
+};
+
+void peer_listen(int host);
+bool peer_accept(struct peer *peer, int host); /* false: nobody has connected */
+bool peer_connect(struct peer *peer, int host, int to);
+bool peer_send(struct peer *peer, const uint8_t *bytes, size_t n); /* false: it cannot now */
+bool peer_is_there(const struct peer *peer); /* and the monitor's end is, too */
+void peer_close(struct peer *peer);
 
 /* --- the arbiter ------------------------------------------------------------ */
 
@@ -201,6 +218,9 @@ void arbiter_reset(void);
 void arbiter_ask_do(int host, unsigned which, uint32_t serial);
 void arbiter_answer_do(int host, unsigned which, uint32_t serial);
 void arbiter_declare(void);
+/* Somebody has won that generation. */
+void arbiter_put(uint64_t generation, const char *owner);
+void arbiter_put_mark(int host, const char *text);
 uint64_t arbiter_latest(void);
 bool arbiter_is_over(void);
 /* Whether that token is the record of that generation. */
@@ -434,6 +454,7 @@ struct world {
 	uint64_t call_no;
 
 	/* this run's network and guest */
+	bool manual; /* no service manager: a test starts what runs */
 	uint64_t delay, guest_every, apply_every, disk_delay, load_time;
 	uint64_t pace;			  /* how many times faster than usual processes start */
 	uint64_t cut_until[HOSTS][HOSTS]; /* from, to */

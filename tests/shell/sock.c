@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * TCP and UDP between the hosts, below the real transport. Bytes keep their order within a
+ * TCP between the hosts, below the real transport. Bytes keep their order within a
  * connection, and take each their time; two connections overtake each other. A path that is cut
  * keeps what was sent until it is back, as TCP does by sending again, and keeps what says that a
  * connection has ended as well. A host that is switched off says nothing: its peer's connection is
@@ -21,8 +21,6 @@ enum {
 	WINDOW = 96 << 10, /* bytes on their way and unread */
 	CHUNKS_MAX = 256,
 	BACKLOG_MAX = 8,
-	DATAGRAMS_MAX = 64,
-	DATAGRAM_BYTES = 512,
 	RESEND_MS = 200,
 	SYN_MS = 3000, /* a connection that is not answered is given up */
 };
@@ -55,13 +53,6 @@ static struct sock {
 	size_t used_bytes, here; /* in the buffer; of these, arrived */
 	uint8_t buffer[WINDOW];
 } socks[SOCKS_MAX];
-
-static struct datagram {
-	uint64_t at;
-	int8_t to;
-	uint16_t n;
-	uint8_t bytes[DATAGRAM_BYTES];
-} datagrams[DATAGRAMS_MAX];
 
 static int listener_of(int host)
 {
@@ -319,7 +310,7 @@ static void address_of(int host, struct sockaddr_in *ret)
 	ret->sin_addr.s_addr = htonl(0x0a090001u + (uint32_t)host);
 }
 
-static int host_at(const struct sockaddr *addr)
+int host_at(const struct sockaddr *addr)
 {
 	const struct sockaddr_in *in = (const void *)addr;
 
@@ -404,7 +395,8 @@ static void join(struct sock *s, int at, int listener)
 	s->connected = socks[other].connected = true;
 	l->backlog[l->waiting++] = other;
 	s->connect = -1;
-	loop_complete(entry, 0, 2 * US);
+	if (entry >= 0)
+		loop_complete(entry, 0, 2 * US);
 	try_accept(l);
 }
 
@@ -529,58 +521,84 @@ void sock_reset(void)
 		socks[i].used = false;
 		socks[i].serial++;
 	}
-	for (int i = 0; i < DATAGRAMS_MAX; i++)
-		datagrams[i].n = 0;
 }
 
-/* --- heartbeats ----------------------------------------------------------------------- */
+/* --- a peer that a test plays -------------------------------------------------------- */
 
-ssize_t datagram_send(int fd, const void *bytes, size_t n, const struct sockaddr *addr)
+static struct sock *sock_of_peer(const struct peer *peer)
 {
-	const int from = fd_of(fd)->host, to = host_at(addr);
-	struct datagram *d = &datagrams[chance(DATAGRAMS_MAX)];
+	struct sock *s = peer->sock > 0 ? &socks[peer->sock - 1] : NULL;
 
-	/* One that is lost is lost. */
-	if (n > DATAGRAM_BYTES || to < 0 || to >= HOSTS || one_in(50) ||
-	    world.path_cut_until[from] > world.now || world.path_cut_until[to] > world.now)
-		return (ssize_t)n;
-	*d = (struct datagram){
-	    .at = world.now + world.delay / 2 + chance(world.delay),
-	    .to = (int8_t)to,
-	    .n = (uint16_t)n,
-	};
-	memcpy(d->bytes, bytes, n);
-	later(d->at - world.now, DO_ARRIVE, to, SOCKS_MAX, 0);
-	return (ssize_t)n;
+	return s && s->used && s->serial == peer->serial ? s : NULL;
 }
 
-/* Those that are due wait in the socket. */
-void datagram_deliver(void)
+static void peer_is(struct peer *peer, int sock)
 {
-	for (int i = 0; i < DATAGRAMS_MAX; i++) {
-		const struct datagram *d = &datagrams[i];
-
-		if (d->n == 0 || d->at > world.now)
-			continue;
-		fd_ring_datagrams(d->to);
-	}
+	peer->sock = sock + 1;
+	peer->serial = socks[sock].serial;
 }
 
-ssize_t datagram_recv(int fd, void *bytes, size_t n)
+void peer_listen(int host)
 {
-	struct fd *f = fd_of(fd);
+	socks[sock_new(host, -1)].listens = true;
+}
 
-	f->count = 0;
-	for (int i = 0; i < DATAGRAMS_MAX; i++) {
-		struct datagram *d = &datagrams[i];
-		const size_t all = d->n;
+bool peer_accept(struct peer *peer, int host)
+{
+	const int listener = listener_of(host);
+	struct sock *l = &socks[listener];
 
-		if (all == 0 || d->to != f->host || d->at > world.now)
-			continue;
-		memcpy(bytes, d->bytes, all < n ? all : n);
-		d->n = 0;
-		return (ssize_t)all;
-	}
-	errno = EAGAIN;
-	return -1;
+	if (listener < 0 || l->waiting == 0)
+		return false;
+	peer_is(peer, l->backlog[0]);
+	l->waiting--;
+	memmove(l->backlog, l->backlog + 1, l->waiting * sizeof(l->backlog[0]));
+	return true;
+}
+
+bool peer_connect(struct peer *peer, int host, int to)
+{
+	const int listener = listener_of(to);
+	int at;
+
+	if (listener < 0 || socks[listener].waiting == BACKLOG_MAX)
+		return false;
+	at = sock_new(host, to);
+	join(&socks[at], at, listener);
+	peer_is(peer, at);
+	return true;
+}
+
+/* What the monitor sends is not looked at. */
+bool peer_send(struct peer *peer, const uint8_t *bytes, size_t n)
+{
+	struct sock *s = sock_of_peer(peer), *to;
+
+	if (!s || s->other < 0 || s->reset)
+		return false;
+	s->used_bytes -= s->here;
+	s->here = 0;
+	to = &socks[s->other];
+	try_send(to);
+	if (n > WINDOW - to->used_bytes || to->shut)
+		return false;
+	memcpy(to->buffer + to->used_bytes, bytes, n);
+	to->used_bytes += n;
+	if (n > 0)
+		put(s->other, (uint32_t)n, BYTES);
+	return true;
+}
+
+bool peer_is_there(const struct peer *peer)
+{
+	const struct sock *s = sock_of_peer(peer);
+
+	return s && s->other >= 0 && !s->reset && !s->peer_shut;
+}
+
+void peer_close(struct peer *peer)
+{
+	if (sock_of_peer(peer))
+		sock_close((unsigned)peer->sock, false);
+	peer->sock = 0;
 }

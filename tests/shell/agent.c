@@ -97,7 +97,7 @@ void agent_ring(int host)
 static uint64_t depends_on(int host)
 {
 	return world.lockstep ? atomic_load(&iface_of(host)->log_position)
-			      : world.host[host].q.epoch + 1;
+			      : world.host[host].q.epoch + (world.spoil != SPOIL_EPOCH_BEFORE);
 }
 
 static void left(struct qemu *q, uint64_t position)
@@ -134,6 +134,9 @@ static void send_frame(int host)
 	}
 	if (q->fenced)
 		return;
+	/* The one before it is lost. */
+	if (world.spoil == SPOIL_GATE_DROPS && q->frames > 0 && one_in(8))
+		q->frames--;
 	q->frame[(q->first + q->frames++) % GATE_FRAMES] = frame;
 	atomic_store(&iface->gate_newest, frame.position);
 	atomic_store(&iface->gate_frames, q->frames);
@@ -256,7 +259,7 @@ static void drop_marks(int host)
 	struct qemu *q = &world.host[host].q;
 
 	q->tracks = false;
-	q->paused = false;
+	q->paused = q->paused && world.spoil == SPOIL_STAYS_STOPPED;
 	atomic_store(&area_of(host)->more, 0);
 	stop_keeping(host);
 }
@@ -467,6 +470,8 @@ static void save_state(int host)
 
 	if (world.spoil == SPOIL_TORN_STATE && one_in(8))
 		g.count--;
+	if (world.spoil == SPOIL_OLD_DEVICES && atomic_load(&area->op) == VMFT_AREA_EPOCH)
+		return;
 	memset(state, (int)g.count, STATE_BYTES);
 	memcpy(state + STATE_AT, &g, sizeof(g));
 	atomic_store(&area->state_bytes, STATE_BYTES);
@@ -568,7 +573,7 @@ static int epoch(int host)
 		atomic_fetch_and(marks(host, RAM), ~pages);
 		stage_ram(host, pages);
 		atomic_store(&area->more, 1);
-		q->paused = true;
+		q->paused = world.spoil != SPOIL_NO_STOP;
 		q->stands_since = world.now;
 		return 0;
 	}
@@ -832,7 +837,8 @@ static void has_ended(int host)
 
 	q->runs = q->replays = false;
 	q->ended = true;
-	state_set(host, VMFT_AGENT_ENDED);
+	if (world.spoil != SPOIL_END_UNSAID)
+		state_set(host, VMFT_AGENT_ENDED);
 	/* With checkpoints it waits, for its last epoch, and to be told. */
 	if (world.lockstep || q->orphaned)
 		q->ends_at = world.now + chance(30 * MS);
@@ -956,6 +962,8 @@ void agent_now_diverged(int host)
 
 	guest_of(host)->digest ^= 1;
 	world.host[host].q.diverged = true;
+	if (world.spoil == SPOIL_DIVERGED_UNSAID)
+		return;
 	atomic_store(&iface->diverged_at, atomic_load(&iface->log_position));
 	atomic_store(&iface->diverged, VMFT_DIVERGENCE_MEMORY);
 	ring_monitor(host);

@@ -19,15 +19,17 @@ struct record {
 /* The one there is, and the one that is found in its place. */
 static struct place {
 	uint64_t latest;
+	uint64_t won_at;
 	struct record record[GENERATIONS_MAX];
 	char mark[HOSTS][VMFT_ARBITER_OWNER_MAX];
 } places[2];
 
-enum { SLOW_MS = 2000, ANSWER_LOST_MS = 5000 };
+enum { SLOW_MS = 2000, ANSWER_LOST_MS = 5000, RACE_MS = 20 };
 
 void arbiter_reset(void)
 {
 	places[0].latest = places[1].latest = 0;
+	places[0].won_at = places[1].won_at = 0;
 	for (unsigned i = 0; i < 2; i++)
 		for (unsigned h = 0; h < HOSTS; h++)
 			places[i].mark[h][0] = '\0';
@@ -106,7 +108,9 @@ static enum vmft_claim claim(struct place *p, const struct vmft_arbiter_claim *c
 		return VMFT_CLAIM_UNREACHABLE;
 	if (c->generation == p->latest && strcmp(p->record[p->latest].owner, c->owner) == 0)
 		return world.spoil == SPOIL_FORGETFUL ? VMFT_CLAIM_LOST : VMFT_CLAIM_WON;
-	if (c->generation <= p->latest)
+	if (c->generation <= p->latest &&
+	    !(world.spoil == SPOIL_ARBITER_RACE && c->generation == p->latest &&
+	      world.now < p->won_at + RACE_MS * MS))
 		return VMFT_CLAIM_LOST;
 	if (p->latest > 0 && c->generation == p->latest + 1 &&
 	    p->record[p->latest].ended != c->starts && world.spoil != SPOIL_END_UNSEEN)
@@ -118,6 +122,7 @@ static enum vmft_claim claim(struct place *p, const struct vmft_arbiter_claim *c
 		broken("an orderly end is the end", "generation %llu is won after it",
 		       (unsigned long long)c->generation);
 	p->latest = c->generation;
+	p->won_at = world.now;
 	(void)snprintf(p->record[p->latest].owner, sizeof(p->record[0].owner), "%s", c->owner);
 	p->record[p->latest].ended = false;
 	return VMFT_CLAIM_WON;

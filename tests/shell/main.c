@@ -127,6 +127,14 @@ static const struct {
     [SPOIL_TORN_STATE] = {"torn-state", {true, true}},
     [SPOIL_NO_RETRY] = {"no-retry", {true, true}},
     [SPOIL_LOST_WRITE] = {"lost-write", {true, true}},
+    [SPOIL_ARBITER_RACE] = {"arbiter-race", {true, true}},
+    [SPOIL_GATE_DROPS] = {"gate-drops", {true, true}},
+    [SPOIL_EPOCH_BEFORE] = {"epoch-before", {false, true}},
+    [SPOIL_OLD_DEVICES] = {"old-devices", {false, true}},
+    [SPOIL_STAYS_STOPPED] = {"stays-stopped", {false, true}},
+    [SPOIL_NO_STOP] = {"no-stop", {false, true}},
+    [SPOIL_DIVERGED_UNSAID] = {"diverged-unsaid", {true, false}},
+    [SPOIL_END_UNSAID] = {"end-unsaid", {true, false}},
 };
 
 const char *spoil_name(enum spoil spoil)

@@ -69,6 +69,14 @@ enum spoil {
 	SPOIL_TORN_STATE,	/* the device state is not that of the memory */
 	SPOIL_NO_RETRY,		/* a timer of a quarter of a second never fires */
 	SPOIL_LOST_WRITE,	/* a write to an image is reported as done, and is not */
+	SPOIL_ARBITER_RACE,	/* the arbiter tests and sets in two steps */
+	SPOIL_GATE_DROPS,	/* a frame that waits is overtaken by the next */
+	SPOIL_EPOCH_BEFORE,	/* a frame depends on the last epoch, not on the next */
+	SPOIL_OLD_DEVICES,	/* the device state is that of the attach point */
+	SPOIL_STAYS_STOPPED,	/* DROP leaves a guest stopped that waits between two parts */
+	SPOIL_NO_STOP,		/* the guest runs between the two parts of an epoch */
+	SPOIL_DIVERGED_UNSAID,	/* the agent does not say that its guest has diverged */
+	SPOIL_END_UNSAID,	/* nor that its guest has ended in order */
 	SPOIL_COUNT,
 };
 

@@ -59,17 +59,19 @@ static void print_tally(const struct options *o, unsigned which, const struct ta
 	    "protected", "alone", "shut down", "declared dead", "dead", "never ran",
 	};
 
-	printf("vmft-shell: %s, seed %llu: %llu runs, %llu steps, %llu of them of monitors, in "
-	       "%.1f s (%.0f a second), %.0f s of virtual time\nvmft-shell: %llu backups went "
-	       "live (%.0f a second), %llu attaches, %llu hand-overs, %llu starts, %llu epochs, "
-	       "%llu frames (%llu late), longest chain %llu generations\nvmft-shell: faults:",
-	       strategies[which]->name, (unsigned long long)o->seed, (unsigned long long)t->runs,
-	       (unsigned long long)t->steps, (unsigned long long)t->calls, s, (double)t->calls / s,
-	       (double)t->virtual_ns / 1e9, (unsigned long long)t->go_lives,
-	       (double)t->go_lives / s, (unsigned long long)t->attached,
-	       (unsigned long long)t->handed, (unsigned long long)t->boots,
-	       (unsigned long long)t->epochs, (unsigned long long)t->frames,
-	       (unsigned long long)t->late, (unsigned long long)t->longest);
+	printf(
+	    "vmft-shell: %s, seed %llu: %llu runs, %llu steps, %llu of them of monitors, in "
+	    "%.1f s (%.0f a second), %.0f s of virtual time\nvmft-shell: %llu backups went "
+	    "live (%.0f a second), %llu attaches, %llu hand-overs, %llu starts, %llu of a VM that "
+	    "was lost, %llu epochs, "
+	    "%llu frames (%llu late), longest chain %llu generations\nvmft-shell: faults:",
+	    strategies[which]->name, (unsigned long long)o->seed, (unsigned long long)t->runs,
+	    (unsigned long long)t->steps, (unsigned long long)t->calls, s, (double)t->calls / s,
+	    (double)t->virtual_ns / 1e9, (unsigned long long)t->go_lives, (double)t->go_lives / s,
+	    (unsigned long long)t->attached, (unsigned long long)t->handed,
+	    (unsigned long long)t->boots, (unsigned long long)t->restarts,
+	    (unsigned long long)t->epochs, (unsigned long long)t->frames,
+	    (unsigned long long)t->late, (unsigned long long)t->longest);
 	for (int i = 0; i < FAULT_COUNT; i++)
 		printf(" %s %llu", fault_name((enum fault)i), (unsigned long long)t->faults[i]);
 	printf("\nvmft-shell: ended:");

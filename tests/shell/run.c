@@ -106,11 +106,53 @@ static void do_op(void *arg)
 	loop_do(arg);
 }
 
+static void copy_image(int from, int to)
+{
+	struct file *disk = &world.host[to].disk;
+
+	memmove(disk->bytes, world.host[from].disk.bytes, DISK_BYTES);
+	disk->size = world.host[from].disk.size;
+	file_wrote(disk, 0, DISK_BYTES);
+}
+
+/*
+ * Both sides are gone. In some runs a person says so, stops what is left, copies one of the images
+ * to the other hosts, and starts the VM from it: the service managers do the rest. False: nobody
+ * does.
+ */
+static bool begins_again(void)
+{
+	const int host = (int)chance((uint64_t)world.hosts);
+
+	if (world.restarts == 0 || world.shut_down)
+		return false;
+	/* Not at an arbiter that is none. */
+	if (world.now <= world.healed_at)
+		return true;
+	world.restarts--;
+	world.tally->restarts++;
+	note("a person starts the VM again, on host %d", host);
+	if (!arbiter_is_over())
+		arbiter_declare();
+	for (int i = 0; i < world.hosts; i++) {
+		host_kill_monitor(i, false);
+		qemu_end(i);
+		world.host[i].starts_as_primary = i == host;
+		copy_image(host, i);
+	}
+	world.ran = world.declared = world.single = false;
+	world.seen = world.live_from = world.formed_held = world.formed_generation = 0;
+	truth_reset();
+	if (world.faults_end < world.now + RESTED_MS * MS)
+		world.faults_end = world.now + RESTED_MS * MS;
+	return true;
+}
+
 static void watch(void)
 {
 	if (!is_protected() || world.now < world.healed_at)
 		world.rest_since = world.now;
-	if (world.ran && is_hopeless())
+	if (world.ran && is_hopeless() && !begins_again())
 		world.done = true;
 	if (!is_beyond_help() || world.now < world.healed_at)
 		world.helped_at = world.now;
@@ -216,6 +258,7 @@ static void shape(unsigned which, unsigned variant)
 	world.hosts = variant & VARIANT_SPARE ? 3 : 2;
 	world.delay = (20 + chance(one_in(4) ? 5000 : 300)) * US;
 	world.emptied = one_in(2);
+	world.restarts = (unsigned)chance(3);
 	world.pace = one_in(2) ? 1 : 8;
 	world.load_time = one_in(8) ? 3000 * MS : 10 * MS;
 	world.guest_every = (2 + chance(one_in(2) ? 8 : 40)) * MS;

@@ -431,7 +431,7 @@ enum outcome {
 struct tally {
 	uint64_t runs, failed, steps, calls, virtual_ns;
 	uint64_t go_lives, attached, frames, late, epochs, boots, longest;
-	uint64_t handed;
+	uint64_t handed, restarts;
 	uint64_t faults[FAULT_COUNT];
 	uint64_t outcomes[OUTCOME_COUNT];
 	uint64_t reached[VMFT_SIDE_COUNT][VMFT_STATE_COUNT];
@@ -478,6 +478,7 @@ struct world {
 
 	int recorder; /* in charge of the guest: it ran it first, or went live last */
 	bool ran;
+	unsigned restarts;  /* of a VM that both sides have lost, by a person */
 	bool shut_down;	    /* somebody has told the guest to end */
 	bool declared;	    /* the latest generation was, while it lived */
 	uint64_t seen;	    /* highest number of a frame that was seen outside */

@@ -183,7 +183,8 @@ int vmft_qemu_binary_inspect(const char *path, struct vmft_qemu_binary *binary,
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return cannot(err, path, "open", errno);
-	elf = elf_begin(fd, ELF_C_READ, NULL);
+	/* Not ELF_C_READ: libelf 0.192 never frees what that reads of a damaged file. */
+	elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
 	r = inspect_elf(path, elf, binary, err);
 	(void)elf_end(elf);
 	(void)close(fd);

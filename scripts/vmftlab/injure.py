@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Damage done to a backup behind all checks: to its guest's memory, and to the log it replays."""
+"""Damage to a backup after all checks: to its guest's memory, and to the log that it replays."""
 
 import contextlib
 import mmap
@@ -102,7 +102,7 @@ def held_log(lab, primary, backup):
     lab.command(primary, "freeze")
     frozen = lab.wait(lambda: lab.status(primary)["frozen_at"], "the guest to freeze", 30)
     lab.wait(lambda: lab.status(backup)["log_replayed"] >= frozen, "the backup to come there")
-    # The effect of the last event, behind which QEMU asks for more.
+    # The effect of the last event. After it QEMU asks for more log.
     time.sleep(0.2)
     os.kill(pid, signal.SIGSTOP)
     try:

@@ -43,7 +43,7 @@ class Frame:
         return struct.unpack_from(">H", self.data, 18)[0]
 
     def transport(self):
-        """Where the header behind IP's begins."""
+        """Where the header after the IP header begins."""
         return 14 + (self.data[14] & 15) * 4
 
     def tcp_ports(self):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The answer of a monitor, or of whoever sits behind the socket: every command that shows it reads
- * and prints it. Nothing in it may end the command otherwise than by an exit code.
+ * The answer of a monitor, or of another program that has the socket: every command that shows it
+ * reads and prints it. Nothing in it may end the command otherwise than by an exit code.
  */
 #include <fcntl.h>
 #include <stdlib.h>

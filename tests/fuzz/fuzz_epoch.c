@@ -119,7 +119,7 @@ static void try_payload(const uint8_t *data, size_t size)
 	try_view(view);
 }
 
-/* The same bytes behind a head of each kind, packed: past the checks of zstd. */
+/* The same bytes after a head of each kind, compressed, so that they pass the checks of zstd. */
 static void try_raw(const uint8_t *data, size_t size)
 {
 	static uint8_t payload[VMFT_FRAME_PAYLOAD_MAX];

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A whole monitor (tests/shell), and the input is its peer: well-formed frames in any order, with
- * what would come next in its place more often than not, and bytes that are none. Whatever comes:
- * the monitor does not abort, the guest's memory and images are written to within their bounds
- * only, and no guest is live that the arbiter has not let go on.
+ * A whole monitor (tests/shell) whose peer is the input: well-formed frames in any order, where the
+ * next frame is more often than not one that fits, and bytes that are no frame. Whatever comes, the
+ * monitor does not abort, it writes to the guest's memory and images only within their bounds, and
+ * no guest is live without the arbiter's consent.
  */
 #define _GNU_SOURCE
 #include <stdbool.h>

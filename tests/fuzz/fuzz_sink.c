@@ -32,7 +32,7 @@ static struct vmft_loop *loop;
 static struct vmft_agent_link channel_end;
 static struct vmft_image disk[DISKS];
 static struct vmft_epoch_sink sink;
-static uint8_t *behind_rom;
+static uint8_t *after_rom;
 static uint8_t header[VMFT_AREA_HEADER]; /* the area's, as it is to stay */
 static uint64_t began;
 
@@ -96,11 +96,11 @@ static void guard(struct vmft_area *area)
 
 	must(mprotect(bytes + VMFT_AREA_HEADER, rom_at - VMFT_AREA_HEADER, PROT_READ) == 0);
 	must(mprotect(bytes + rom_end, area->state_at - rom_end, PROT_READ) == 0);
-	behind_rom = bytes + rom_at + ROM_BYTES;
-	memset(behind_rom, GUARD, 3 * PAGE - ROM_BYTES);
+	after_rom = bytes + rom_at + ROM_BYTES;
+	memset(after_rom, GUARD, 3 * PAGE - ROM_BYTES);
 }
 
-/* The guest's memory, nothing before it and behind it. */
+/* The guest's memory, with nothing mapped before and after it. */
 static uint8_t *map_ram(void)
 {
 	uint8_t *all =
@@ -241,7 +241,7 @@ static void check(void)
 	atomic_store(&channel_end.area->load_bytes, 0);
 	must(memcmp(header, channel_end.area, sizeof(header)) == 0);
 	for (unsigned i = 0; i < 3 * PAGE - ROM_BYTES; i++)
-		must(behind_rom[i] == GUARD);
+		must(after_rom[i] == GUARD);
 	for (unsigned i = 0; i < DISKS; i++)
 		must(fstat(disk[i].fd, &st) == 0 && st.st_size <= DISK_BYTES);
 	must(sink.held == sink.applied);

@@ -121,7 +121,7 @@ def backup_takes_over(pair, small, what, errno, **how):
     equal(pair.net.guest_port(), "portB", "switch port of the guest's MAC")
     silent(pair, "A", ended, "after it had given up")
     first = pair.capture["B"].frames()[0].when
-    check(pair.capture["A"].frames()[-1].when < first, "frames from A behind the first from B")
+    check(pair.capture["A"].frames()[-1].when < first, "frames from A after the first from B")
     nothing_lost(writer)
     captures_whole(pair)
 

@@ -19,7 +19,7 @@ from vmftlab.net import GUEST_IP
 SILENCE = {"silence-ms": "30000"}
 EXIT_DIVERGED = 12
 KV_PORT = 7777
-UNUSED_PAGE = 0xB8000  # of the RAM behind the video card's window: no guest gets there
+UNUSED_PAGE = 0xB8000  # of the RAM that the video card's window hides: no guest reaches it
 
 
 class Diverging:
@@ -31,8 +31,8 @@ class Diverging:
         equal(pair.status("A")["divergences"], 0, "divergences before")
 
     def found(self, since, *kinds):
-        """The backup has found it at or behind a log position, one of these ways: what its
-        monitor and the report say, what the primary says. Returns the report."""
+        """Checks that the backup found the damage at or after a log position, in one of these ways:
+        by what its monitor, the report and the primary say. Returns the report."""
         pair, side = self.pair, self.pair.side["B"]
         side.may_end = True
         pair.wait_said("B", r"this guest has diverged")
@@ -130,7 +130,7 @@ def test_diverge_memory(name, way):
 @ways(LOCKSTEP)
 @pytest.mark.timeout(400)
 def test_diverge_log_packet(name, way):
-    """A bit of what a client sends flips in the backup's log, behind the checksum: its guest
+    """A bit of what a client sends flips in the backup's log, after the checksum: its guest
     answers another thing, or nothing."""
     with way.lab(name, pair={"digest-ms": 0, **SILENCE}) as pair:
         diverging = Diverging(pair)

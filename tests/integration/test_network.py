@@ -244,7 +244,7 @@ def test_found_again(name, way):
         check(learnt_at(pair, "portA"), "the switch has the guest elsewhere too early")
         up = time.time_ns()
         _ip(pair.net.host["B"], "link", "set", "up0", "up")
-        announced_on(pair, wire["B"], up, "announced behind the uplink")
+        announced_on(pair, wire["B"], up, "announced after the uplink came up")
         check(learnt_at(pair, "portB"), "the switch has not learnt where the guest is")
         pair.wait_said("B", "link up0 has come up: announced again", 30)
         for text in (NEW_MAC, OTHER_MAC, rf"{NEW_MAC} \(VLAN 7\)", f"group {GROUP}"):

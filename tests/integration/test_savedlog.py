@@ -206,7 +206,7 @@ def test_savedlog_replay(name, way):
         equal(done.returncode, 0, f"exit code of vmft replay ({done.stdout}{done.stderr})")
         said = re.search(r"replayed (\d+) entries up to position (\d+), no difference", done.stdout)
         check(said, f"vmft replay said {done.stdout!r}")
-        # The log may end behind instructions that led to an entry the backup never had.
+        # The log may end after instructions that led to an entry that the backup never had.
         check(end - int(said[2]) in (0, 5), f"replayed up to {said[2]} of {end}")
         with open(console, "rb") as file:
             replayed = file.read()

@@ -75,7 +75,7 @@ class Lockstep(unittest.TestCase):
                                             [self.output(b"a" * 60, 10), self.output(b"b" * 70, 19)])
         self.assertEqual((found.matched, found.violations, found.unmatched), (2, 0, []))
 
-    def test_behind_virtios_header(self):
+    def test_after_virtios_header(self):
         """What the guest's card puts before a frame is in the digest, and not on the wire."""
         segment = tcp(7777, 40000, 1, 1, b"OK\n")
         large = tcp(7777, 40000, 1, 1, b"x" * 4000)

@@ -289,7 +289,7 @@ static void say_unknown(struct vmft_arbiter_answer *a)
 	a->rc = unreachable(&a->err);
 }
 
-/* The thread goes on when its process is killed only as far as the question that it has sent. */
+/* After its process was killed, the thread only finishes the question that it has sent. */
 void arbiter_ask_do(int host, unsigned which, uint32_t serial)
 {
 	struct host *h = &world.host[host];

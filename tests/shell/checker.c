@@ -99,7 +99,7 @@ static void check_generation(struct host *h, int host)
 		world.tally->longest = core->generation;
 }
 
-/* What the gate is told, by the ack of a backup that knew of the pair. */
+/* Checks what the gate may release: an ack of a backup that knew of the pair must allow it. */
 static void check_released(struct host *h, int host)
 {
 	const struct vmft_iface *iface = (const void *)h->iface.bytes;
@@ -189,7 +189,7 @@ void check_emitted(int host, const struct frame *frame)
 		world.seen = number;
 }
 
-/* Somebody is told that the backup's replay stands still: of a pair it is known after a while. */
+/* An alarm says that the backup's replay stands still. In a pair this is known after a while. */
 void __real_vmft_alarm_raise(struct vmft_alarm *alarm, enum vmft_alarm_event event,
 			     const char *text);
 void __wrap_vmft_alarm_raise(struct vmft_alarm *alarm, enum vmft_alarm_event event,

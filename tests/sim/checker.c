@@ -188,7 +188,7 @@ static void check_hosts(struct world *w, enum outcome outcome)
 
 		if (!is_intact(s) || is_live(s) || outcome == OUTCOME_PROTECTED)
 			continue;
-		/* What it won is nobody's: its guest may not go on. */
+		/* The generation that it won was declared dead: its guest must not go on. */
 		if (wins && s->core.state != VMFT_STATE_DIVERGED && w->declared != w->latest)
 			broken(w, "the winner goes on", "%s is %s", host_name(host),
 			       vmft_state_name(s->core.state));

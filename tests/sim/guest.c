@@ -133,7 +133,7 @@ void do_live(struct world *w, int host)
 	w->live_from = w->ops->covers(w, host, w->ops->applied(w, host));
 	w->ops->live(w, host);
 	b->diverged = false; /* what it is, is the guest from here on */
-	note(w, "%s: agent is live behind frame %llu", host_name(host),
+	note(w, "%s: agent is live after frame %llu", host_name(host),
 	     (unsigned long long)w->live_from);
 	later(w, 0, JOB_GUEST, host, 0);
 	later(w, about(w, 60), JOB_LOOK, host, 0);

@@ -610,7 +610,7 @@ static void take(struct world *w, int host, const struct message *m)
 }
 
 /*
- * The kernel of a host that lives answers for a closed socket, behind what was sent before; a
+ * The kernel of a host that lives answers for a closed socket, after what was sent before; a
  * dead host says nothing.
  */
 static void answer_closed(struct world *w, int host, const struct message *m)

@@ -2,11 +2,11 @@
 /*
  * Two hosts with a failover core each in a simulated world: virtual time, a channel that delays
  * but keeps order, an arbiter, two QEMUs with their agents, service managers, and faults. A host
- * that lost its side starts it anew as a fresh backup, which the live one takes in: the VM lives
- * on through a chain of generations. After every step the promises of the design are checked
- * against the world itself, never against what a core believes.
+ * whose side has ended starts it again as an empty backup, which the live side attaches. So the VM
+ * goes through a chain of generations. After every step the promises of the design are checked
+ * against the world itself, never against what a core knows.
  *
- * What the guest does and how it gets to the backup is the strategy's, as in the product.
+ * As in the product, a strategy says what the guest does and how it gets to the backup.
  *
  * A run depends on its seed alone. Run i of --seed S has seed S + i.
  * --break=NAME spoils the world; --prove checks that each spoilt world is found out.
@@ -376,7 +376,8 @@ struct strategy_ops {
 	uint64_t (*shipped)(const struct world *w, int host);	/* with the transport, whole */
 	uint64_t (*stands_at)(const struct world *w, int host); /* primary: a frozen guest */
 
-	/* Backup: no room for it now, so that it waits and all behind it; NULL: never. */
+	/* Backup: there is no room for it now, so it waits, and all that came after it; NULL:
+	 * never. */
 	bool (*blocked)(struct world *w, int host, const struct message *m);
 	/* Backup: false if that cannot be what comes next. */
 	bool (*hold)(struct world *w, int host, const struct message *m);

@@ -479,7 +479,8 @@ static void checkpoint_take_state(struct world *w, int host, const struct messag
 	o->devices = m->state;
 }
 
-/* It reports, so it has acknowledged the attach point, and there is no log it could lag behind. */
+/* It reports, so it has acknowledged the attach point, and there is no log that it could be late
+ * with. */
 static bool checkpoint_follows(const struct world *w, int host)
 {
 	return w->sides[host].peer_reports;
@@ -545,7 +546,7 @@ static void do_disk(struct world *w, int host, unsigned life, uint64_t i)
 	if (life != s->life)
 		return;
 	if (s->guest_runs)
-		broken(w, "disks are the epoch's", "%s: block %u is written to behind the guest",
+		broken(w, "disks are the epoch's", "%s: block %u is written to without the guest",
 		       host_name(host), p->which - PAGES);
 	o->image.at[p->which] = p->value;
 	o->writes[i].flies = false;

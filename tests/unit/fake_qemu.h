@@ -23,7 +23,7 @@
 /* The guest's memory: an odd number of pages, more than one word of marks. */
 #define RAM_PAGES 130u
 
-enum { RAM = 2, BIOS, VRAM, REGIONS }; /* behind the two images */
+enum { RAM = 2, BIOS, VRAM, REGIONS }; /* after the two images */
 
 /* RunState */
 enum {
@@ -149,7 +149,7 @@ extern int disk[2]; /* the images, open in "QEMU" */
 extern const uint8_t clock_event[9];
 extern const uint8_t load_event[9];
 
-/* Where the log goes on behind qemu_up() and the events that saving and resetting still bring. */
+/* Where the log continues after qemu_up() and the events that saving and resetting add. */
 #define INSTRUCTION_BYTES 5
 #define POINT		  (3 * sizeof(clock_event) + INSTRUCTION_BYTES)
 

@@ -120,8 +120,8 @@ static void *log_checkpoint(void *unused)
 	return NULL;
 }
 
-/* A writer that finds the ring full waits, and goes on when the log is not kept any more; what
- * it writes then goes nowhere. */
+/* A writer waits while the ring is full, and continues when the log is not kept any more. What it
+ * writes then is dropped. */
 static void test_tap_stops_keeping(void)
 {
 	pthread_t guest;
@@ -142,7 +142,7 @@ static void test_tap_stops_keeping(void)
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_head), WORLD_RING);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_position), WORLD_RING + 2);
 	CU_ASSERT_EQUAL(world.broken, 0);
-	vmft_agent_stop_keeping(); /* wakes nobody for nothing */
+	vmft_agent_stop_keeping(); /* no thread waits, so none is woken */
 	CU_ASSERT_EQUAL(atomic_load(&world.woken), 1);
 	world_down();
 }
@@ -155,8 +155,8 @@ static void thaw_by_not_keeping(uint32_t unused)
 	vmft_agent_stop_keeping();
 }
 
-/* A guest stopped between two events goes on too; while an attach point is taken no thread is
- * stopped there, it would hold what the main loop needs. */
+/* A guest that was frozen between two events continues, too. While an attach point is taken, no
+ * thread is stopped there, because it would hold a lock that the main loop needs. */
 static void test_tap_freeze(void)
 {
 	agent_up();
@@ -208,7 +208,7 @@ static void ring_holds(uint64_t position, const uint8_t *bytes, size_t n)
  * come; nothing of before is in the ring, and what comes is published as ever: in whole events. */
 static void test_tap_attach_point(void)
 {
-	static const uint8_t behind[] = {0, 0, 0, 0, 9, 34, 34};
+	static const uint8_t after[] = {0, 0, 0, 0, 9, 34, 34};
 	const uint64_t at = sizeof(event_clock) + sizeof(event_instruction);
 	struct vmft_iface *iface;
 
@@ -231,14 +231,14 @@ static void test_tap_attach_point(void)
 	log_bytes(event_checkpoint, 1);
 	CU_ASSERT_EQUAL(atomic_load(&iface->log_head), at + 6);
 	log_bytes(event_checkpoint, 1);
-	ring_holds(at, behind, sizeof(behind));
+	ring_holds(at, after, sizeof(after));
 	CU_ASSERT_EQUAL(atomic_load(&iface->log_events), 5);
 	CU_ASSERT_EQUAL(world.broken, 0);
 	world_down();
 }
 
 /* What cannot fit into the ring is found out after an attach point as well, not waited for. */
-static void test_tap_too_large_behind_point(void)
+static void test_tap_too_large_after_point(void)
 {
 	agent_up();
 	atomic_store(&vmft_agent.iface->command, VMFT_COMMAND_OPEN);
@@ -286,7 +286,7 @@ int vmft_suite_agent(void)
 	    {"test_tap_stops_keeping", test_tap_stops_keeping},
 	    {"test_tap_freeze", test_tap_freeze},
 	    {"test_tap_attach_point", test_tap_attach_point},
-	    {"test_tap_too_large_behind_point", test_tap_too_large_behind_point},
+	    {"test_tap_too_large_after_point", test_tap_too_large_after_point},
 	    {"test_tap_second_attach_point", test_tap_second_attach_point},
 	    CU_TEST_INFO_NULL,
 	};

@@ -147,7 +147,7 @@ static void test_feed_attached(void)
 
 /* A state that was saved a little before the point is the point's: what was logged between the
  * two is not replayed. */
-static void test_feed_attached_behind_save(void)
+static void test_feed_attached_after_save(void)
 {
 	static const uint64_t places[] = {POINT - 1, POINT - 20, 0};
 
@@ -248,7 +248,7 @@ int vmft_suite_agent_feed(void)
 	    {"test_feed_boots", test_feed_boots},
 	    {"test_feed_prepares", test_feed_prepares},
 	    {"test_feed_attached", test_feed_attached},
-	    {"test_feed_attached_behind_save", test_feed_attached_behind_save},
+	    {"test_feed_attached_after_save", test_feed_attached_after_save},
 	    {"test_feed_attached_elsewhere", test_feed_attached_elsewhere},
 	    {"test_feed_slices", test_feed_slices},
 	    {"test_feed_slices_prepared", test_feed_slices_prepared},

@@ -81,7 +81,7 @@ static void table_count_wild(struct vmft_area *area)
 	atomic_store(&area->region_count, UINT32_MAX);
 }
 
-static void table_disk_behind(struct vmft_area *area)
+static void table_disk_after(struct vmft_area *area)
 {
 	area->region[3].kind = VMFT_REGION_DISK;
 }
@@ -131,7 +131,7 @@ static void test_link_bad_tables(void)
 {
 	static void (*const lies[])(struct vmft_area *) = {
 	    table_count_low,	   table_count_high,	 table_count_wild,
-	    table_disk_behind,	   table_memory_first,	 table_disk_too_long,
+	    table_disk_after,	   table_memory_first,	 table_disk_too_long,
 	    table_bitmap_outside,  table_shadow_outside, table_ram_of_another_length,
 	    table_shadow_too_long, table_name_endless,	 table_kind_unknown,
 	};

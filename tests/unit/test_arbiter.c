@@ -210,7 +210,7 @@ static void ended_generation_is_not_taken_on(void)
 	scratch_drop(&s);
 }
 
-/* What a person declares adds a record; whoever slept meanwhile finds it. */
+/* What a person declares adds a record, which a side that slept meanwhile finds. */
 static void declared_dead_is_over(void)
 {
 	struct scratch s;
@@ -295,7 +295,7 @@ struct racer {
 	unsigned won;
 };
 
-/* All claim a generation together. Whoever has won it leaves its record for the next. */
+/* All claim a generation at the same time. The one that wins it leaves its record for the next. */
 static void *race(void *arg)
 {
 	struct racer *r = arg;
@@ -339,7 +339,8 @@ static void one_wins_a_race(void)
 	scratch_drop(&s);
 }
 
-/* One of each kind at once; an answer wakes whoever polls, and is there once. */
+/* One question of each kind at the same time. An answer wakes the thread that polls, and is there
+ * once. */
 static void worker_answers(void)
 {
 	const struct vmft_arbiter_question claim = {

@@ -16,7 +16,7 @@
 
 /* The backup's monitor after an attach point, or just before it: its images are those that epochs
  * are applied to. */
-static void behind_attach_point(struct vmft_monitor *m, bool reached)
+static void after_attach_point(struct vmft_monitor *m, bool reached)
 {
 	const struct vmft_strategy_world world = {
 	    .loop = pair_loop,
@@ -91,7 +91,7 @@ static void test_attach_fails_while_applying(void)
 
 	for (unsigned spins = 0; spins < 3; spins++) {
 		pair_up();
-		behind_attach_point(&m, true);
+		after_attach_point(&m, true);
 		for (unsigned i = 0; i < 3 * VMFT_EPOCH_WRITES; i++)
 			CU_ASSERT_EQUAL(pair_send_piece(i % 2, i * PART, PART, VMFT_EPOCH_AS_IS),
 					0);
@@ -111,7 +111,7 @@ static void test_attach_fails_while_syncing(void)
 	static struct vmft_monitor m;
 
 	pair_up();
-	behind_attach_point(&m, true);
+	after_attach_point(&m, true);
 	memset(pair_now.disk[0], 0xa5, PART);
 	CU_ASSERT_EQUAL(pair_send_piece(0, 0, PART, VMFT_EPOCH_AS_IS), 0);
 	CU_ASSERT_EQUAL(pair_send_plain_commit(1, PART), 0);
@@ -143,7 +143,7 @@ static void test_attach_point_without_memory(void)
 	static struct vmft_monitor m;
 
 	pair_up();
-	behind_attach_point(&m, false);
+	after_attach_point(&m, false);
 	vmft_core_init(&m.core, VMFT_SIDE_BACKUP, 1);
 	m.core.state = VMFT_STATE_ATTACHING;
 	m.broken_op = (struct vmft_op){.done = tell_core, .owner = &m};
@@ -195,7 +195,7 @@ static void test_attach_point_is_proven(void)
 		const bool good = i == 0;
 
 		pair_up();
-		behind_attach_point(&m, false);
+		after_attach_point(&m, false);
 		vmft_core_init(&m.core, VMFT_SIDE_BACKUP, 1);
 		m.core.state = VMFT_STATE_ATTACHING;
 		m.sink.phase = VMFT_ATTACH_COPYING;

@@ -143,7 +143,7 @@ static void test_wrong_epoch(void)
 }
 
 /* A piece of many in a payload is bad: those before it are of no epoch either. */
-static void test_bad_behind_good(void)
+static void test_bad_after_good(void)
 {
 	uint8_t *at;
 
@@ -169,7 +169,7 @@ int vmft_suite_checkpoint_damage(void)
 	    {"bad commits", test_bad_commits},
 	    {"bad payloads", test_bad_payloads},
 	    {"another epoch's", test_wrong_epoch},
-	    {"bad behind good", test_bad_behind_good},
+	    {"bad after good", test_bad_after_good},
 	    CU_TEST_INFO_NULL,
 	};
 	CU_SuiteInfo suites[] = {

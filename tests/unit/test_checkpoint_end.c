@@ -75,7 +75,8 @@ static void test_throttle(void)
 	qemu_down();
 }
 
-/* The monitor is gone and the guest, alone already, was stopped for it: it goes on. */
+/* The guest, which is alone, was stopped for its monitor, and the monitor dies: the guest
+ * continues. */
 static void test_orphaned(void)
 {
 	checkpoint_many_written();
@@ -120,7 +121,7 @@ static void test_comes_up(void)
 	qemu_down();
 }
 
-/* A guest that switches itself off is reported from then on, whoever ran it. */
+/* A guest that switches itself off is reported from then on, on either side. */
 static void test_powered_off(void)
 {
 	static const uint32_t states[] = {VMFT_AGENT_RECORDING, VMFT_AGENT_LIVE};

@@ -187,7 +187,8 @@ static void test_halt(void)
 	pair_down();
 }
 
-/* It is told that its guest is not protected, once, and the agent to let it go. */
+/* The monitor is told once that its guest is not protected, and the agent is told to let the guest
+ * run. */
 static void primary_breaks(const char *why)
 {
 	CU_ASSERT_EQUAL(pair_primary.broken, 1);
@@ -250,7 +251,7 @@ static void stages_nonsense(struct vmft_area_piece piece, uint64_t staged)
 	pair_down();
 }
 
-/* The monitor that is told so loses its backup. */
+/* The monitor of the primary gives up its backup then. */
 static void test_agent_stages_nonsense(void)
 {
 	const uint64_t head = sizeof(struct vmft_area_piece);

@@ -88,8 +88,8 @@ static void test_kvm_clock_of_others(void)
 
 /* --- frozen -------------------------------------------------------------------- */
 
-/* A drill's guest stops where an epoch ends, is seen to, and goes on where it was; its clocks
- * have gone on. */
+/* A drill freezes the guest at the end of an epoch. When it is thawed, it continues there, and its
+ * clocks have run meanwhile. */
 static void test_frozen(void)
 {
 	const uint64_t began = __rdtsc();

@@ -310,14 +310,14 @@ static void test_events(void)
 	CU_ASSERT_PTR_NULL(strstr(answer, "before"));
 	/* The quiet one is no line of the journal. */
 	CU_ASSERT_EQUAL(journal.written, 3);
-	/* Whoever follows says nothing more. */
+	/* A client that follows events sends nothing more. */
 	say(fd, "{\"cmd\":\"status\"}\n");
 	CU_ASSERT_STRING_EQUAL(heard(fd), "");
 	close(fd);
 	down();
 }
 
-/* Of what comes faster than it is read the oldest is lost, and the reader is told. */
+/* Events come faster than they are read: the oldest are lost, and the reader is told how many. */
 static void test_lost_events(void)
 {
 	const char *answer;

@@ -302,7 +302,7 @@ static void primary_hands_over(void)
 	STATE_IS(&core, ENDED);
 }
 
-/* Before the goodbye it is a pair as any; after it, only who wins goes on. */
+/* Before the goodbye the two are a pair as before. After it only the side that wins goes on. */
 static void hand_over_that_fails(void)
 {
 	struct vmft_core core = core_handing_over();

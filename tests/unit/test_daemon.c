@@ -226,8 +226,8 @@ static void test_stop(void)
 	CU_ASSERT_EQUAL(stop_of(b, VMFT_STATE_FENCED, 9999), VMFT_STOP_WAIT);
 }
 
-/* Beyond the bound and a half for a second, within the bound for a second; between them nothing
- * changes, and a moment's change begins the second anew. */
+/* A pair lags after a second over one and a half of the bound, and keeps up after a second within
+ * the bound. Between the two nothing changes, and a short change starts the second again. */
 static void test_lagging(void)
 {
 	struct vmft_lag_watch watch = {0};
@@ -311,7 +311,7 @@ static void test_stall_long_run(void)
 	CU_ASSERT_EQUAL(vmft_lag_logged_ns(&lag), 0);
 }
 
-/* However far behind: it moves, if only now and then. */
+/* The backup lags a lot, but its replay moves from time to time. */
 static void test_stall_lags(void)
 {
 	struct vmft_stall_watch watch = {0};
@@ -355,8 +355,8 @@ static void test_stall_unseen(void)
 	CU_ASSERT_EQUAL(stall_until(&watch, &view, &ms, ms + 100000), VMFT_STALL_NO_NEWS);
 }
 
-/* That it goes on is said if it was said that it did not; one that comes and goes has to stand
- * for longer to be told of again. */
+/* The end of a stall is reported only if the stall was reported. Replay that stops again and again
+ * must stand still for longer before it is reported again. */
 static void test_stall_over(void)
 {
 	struct vmft_stall_watch watch = {

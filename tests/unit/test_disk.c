@@ -187,7 +187,7 @@ static void test_no_fault(void)
 	}
 }
 
-/* A file that is no image fails for whoever uses it. */
+/* An error of a file that is no image goes to its caller. */
 static void test_no_image(void)
 {
 	int other = memfd_create("other", 0);
@@ -203,7 +203,7 @@ static void test_no_image(void)
 	qemu_down();
 }
 
-/* Nobody depends on it: QEMU is told at once, and the monitor which image it was. */
+/* The guest is alone: QEMU gets the error at once, and the monitor is told which image it was. */
 static void test_alone(void)
 {
 	static const int errors[] = {EIO, ENOSPC, EDQUOT, EROFS};
@@ -260,7 +260,7 @@ static void test_fenced(void)
 	qemu_down();
 }
 
-/* With nobody else to go on, replay waits until there is room; it is one failure. */
+/* No other side has the guest: replay waits until there is room, and counts one failure. */
 static void test_replaying(void)
 {
 	for (int call = VMFT_DISK_READ; call <= VMFT_DISK_ALLOCATE; call++) {
@@ -330,8 +330,8 @@ static uint64_t guest_clock(void)
 	return offset + (qemu.ticks ? world.now : 0);
 }
 
-/* A guest that QEMU has paused is let go on once a second, and only if it may run. Its clock has
- * gone on then. */
+/* A guest that QEMU has paused is started once a second, and only if it may run. Its clock has run
+ * meanwhile. */
 static void test_paused(void)
 {
 	enum { QEMU_IO_ERROR = 3 };

@@ -239,7 +239,7 @@ static void test_late_output(void)
 }
 
 /* A guest that goes live sends what the last event of the log makes it send: not compared. */
-static void test_output_behind_the_log(void)
+static void test_output_after_the_log(void)
 {
 	log_two_frames();
 	log_size = 14;
@@ -268,7 +268,7 @@ static void test_output_without_a_log(void)
 }
 
 /* Behind an INSTRUCTION it is not to be cut, nor after an OUTPUT after that. */
-static void test_output_behind_instruction(void)
+static void test_output_after_instruction(void)
 {
 	primary_up();
 	vmft_tap_write(checkpoint, 1);
@@ -430,7 +430,7 @@ static void test_when_to_sample(void)
 }
 
 /* Requests that were made before the log began are no business of it. */
-static void test_samples_behind_attach_point(void)
+static void test_samples_after_attach_point(void)
 {
 	const uint64_t five = 5;
 
@@ -547,9 +547,9 @@ int vmft_suite_divergence(void)
 	    {"a frame more", test_more_output},
 	    {"a frame less", test_no_output},
 	    {"a late frame", test_late_output},
-	    {"frames behind the log's end", test_output_behind_the_log},
+	    {"frames after the log's end", test_output_after_the_log},
 	    {"frames without a log", test_output_without_a_log},
-	    {"a frame behind INSTRUCTION", test_output_behind_instruction},
+	    {"a frame after INSTRUCTION", test_output_after_instruction},
 	    {"a frame amid an event", test_output_amid_an_event},
 	    {"no freeze at a frame", test_no_freeze_at_output},
 	    {"the files of filter-dump", test_frame_files},
@@ -558,7 +558,7 @@ int vmft_suite_divergence(void)
 	    {"other registers", test_other_registers},
 	    {"memory of another size", test_other_size},
 	    {"when to sample", test_when_to_sample},
-	    {"samples behind an attach point", test_samples_behind_attach_point},
+	    {"samples after an attach point", test_samples_after_attach_point},
 	    {"samples by the main thread", test_samples_by_main_thread},
 	    {"samples sweep", test_samples_sweep},
 	    {"the log around a position", test_index},

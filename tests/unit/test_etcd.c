@@ -141,7 +141,7 @@ static void test_claim_answers(void)
 	CU_ASSERT(claim(REFUSED(KV(GEN3, YOU), "1"), &c) == 0 && c == VMFT_CLAIM_LOST);
 	CU_ASSERT(claim(REFUSED(KV(GEN4, YOU), "1"), &c) == 0 && c == VMFT_CLAIM_LOST);
 	CU_ASSERT(claim(REFUSED(KV(GEN4, ME), "1"), &c) == 0 && c == VMFT_CLAIM_LOST);
-	/* It was, and the world went on without us. */
+	/* The claim was won, and others have won later generations since. */
 	CU_ASSERT(claim(REFUSED(KV(GEN3, ME) "," KV(GEN4, YOU), "2"), &c) == 0 &&
 		  c == VMFT_CLAIM_LOST);
 	CU_ASSERT(claim(REFUSED(KV(GEN3, ME) "," KV(GEN4, YOU), "9"), &c) == 0 &&

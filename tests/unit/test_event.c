@@ -105,7 +105,7 @@ static void test_lengths_are_capped(void)
 	CU_ASSERT_EQUAL(vmft_event_length(format(), digest, sizeof(digest)), -EBADMSG);
 }
 
-/* All samples but END, one behind the other. */
+/* All samples but END, one after the other. */
 static size_t stream(uint8_t *bytes)
 {
 	size_t n = 0;
@@ -158,7 +158,7 @@ static void test_cursor_byte_by_byte(void)
 }
 
 /* QEMU's replayer insists on the event that follows INSTRUCTION: no cut in between. */
-static void test_no_cut_behind_instruction(void)
+static void test_no_cut_after_instruction(void)
 {
 	const uint8_t bytes[] = {30, 0, 0, 0, 0, 9, 22, 0, 0, 0, 1, 0, 0, 0, 1};
 	struct vmft_log_cursor c;
@@ -179,8 +179,8 @@ static int cursor_feed(struct vmft_log_cursor *c, const uint8_t *bytes, size_t n
 
 static const uint8_t output[] = {0xe0, 0, 0, 0, 60, 1, 2, 3, 4, 5, 6, 7, 8};
 
-/* Behind INSTRUCTION an entry of ours makes no cut; behind any other event it is as safe behind
- * it as before it, but not in its middle. */
+/* After INSTRUCTION the log must not be cut at an entry of ours. After any other event it can be
+ * cut before that entry and after it, but not within it. */
 static void test_cuts_at_ours(void)
 {
 	const uint8_t instruction[] = {0, 0, 0, 0, 9}, checkpoint[] = {30};
@@ -338,7 +338,7 @@ int vmft_suite_event(void)
 	    !CU_ADD_TEST(suite, test_lengths_are_capped) ||
 	    !CU_ADD_TEST(suite, test_cursor_torn_at_every_byte) ||
 	    !CU_ADD_TEST(suite, test_cursor_byte_by_byte) ||
-	    !CU_ADD_TEST(suite, test_no_cut_behind_instruction) ||
+	    !CU_ADD_TEST(suite, test_no_cut_after_instruction) ||
 	    !CU_ADD_TEST(suite, test_cuts_at_ours) ||
 	    !CU_ADD_TEST(suite, test_cursor_stops_at_ours) ||
 	    !CU_ADD_TEST(suite, test_output_entry) || !CU_ADD_TEST(suite, test_clock_entry) ||

@@ -144,7 +144,7 @@ static void test_rests(void)
 	CU_ASSERT_EQUAL(off(&m), 7 * MS);
 }
 
-/* The cost of an instruction is told by many. */
+/* Only a run of many instructions shows what one costs. */
 static void test_short_runs_tell_nothing(void)
 {
 	struct machine m = machine_new();

@@ -197,7 +197,7 @@ static void test_slept(void)
 	close_world(&w);
 }
 
-/* Each thing that is wrong with a datagram, alone; none of them speaks for the peer. */
+/* Each fault of a datagram alone; a datagram with any of them does not count for the peer. */
 static void test_strangers(void)
 {
 	const uint64_t t = 1000000 * MS;
@@ -239,7 +239,7 @@ static void test_strangers(void)
 	close_world(&w);
 }
 
-/* Torn, with more behind it, with any bit flipped. */
+/* Torn, with more bytes after it, with any bit flipped. */
 static void test_damaged(void)
 {
 	const uint64_t t = 1000000 * MS;
@@ -318,7 +318,7 @@ static void test_speaking(void)
 	close_world(&w);
 }
 
-/* A flood that came first, as far as it fits: one of the peer's behind it is taken at the same go.
+/* A flood came first, as much as fits: a datagram of the peer after it is read in the same turn.
  */
 static void test_flood(void)
 {

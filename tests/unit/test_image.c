@@ -413,7 +413,7 @@ static void test_sums_short_block(void)
 	vmft_image_close(&image);
 }
 
-/* An image that cannot be read is told of, once, after all its reads have come back. */
+/* An image that cannot be read is reported once, after all its reads have ended. */
 static void test_sums_unreadable(void)
 {
 	struct vmft_image image = filled(VMFT_SUMS_MAX, 0);

@@ -12,7 +12,7 @@
 #include "suites.h"
 
 static struct vmft_links links;
-static char up[256]; /* the names of links that came up, each with a blank behind it */
+static char up[256]; /* the names of links that came up, each with a blank after it */
 
 static void came_up(void *user, const struct vmft_link *link)
 {

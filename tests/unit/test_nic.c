@@ -321,7 +321,8 @@ static void test_announces(void)
 	world.now += 60 * MS;
 	vmft_announce_service();
 	CU_ASSERT_EQUAL(announced(last), 2);
-	/* In a pair this host speaks while its lease runs only: its backup may be live. */
+	/* In a pair this host announces only while its lease runs, because its backup may be live.
+	 */
 	atomic_store(&vmft_agent.open, false);
 	atomic_store(&vmft_agent.iface->release_until, world.now);
 	atomic_fetch_add(&vmft_agent.iface->announce_again, 1);

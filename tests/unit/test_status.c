@@ -197,7 +197,7 @@ static void test_parts(void)
 	json_object_put(object);
 }
 
-/* Whoever sits behind the socket may say anything. */
+/* Another program that has the socket may answer anything. */
 static void test_bad_answers(void)
 {
 	static const char text[] =

@@ -7,11 +7,11 @@
 
 #define MS UINT64_C(1000000)
 
-/* A pair may lag for a moment every few seconds: the journal says it once in this time, the status
- * has the figure. */
+/* A pair may lag for a moment every few seconds. The journal says so once in this time; the status
+ * always has the figure. */
 #define LAG_SAID_NS  (10000 * MS)
-#define LAG_ALARM_NS (5000 * MS) /* then an alarm is raised */
-/* A backup says every 200 ms at least how far it is. */
+#define LAG_ALARM_NS (5000 * MS) /* after this time an alarm is raised */
+/* A backup reports its progress at least every 200 ms. */
 #define HEARD_FRESH_NS (500 * MS)
 
 uint64_t vmft_monitor_stalled_ns(const struct vmft_monitor *m, uint64_t now)
@@ -43,7 +43,7 @@ static void say_moves(struct vmft_monitor *m)
 	vmft_alarm_raise(m->alarm, VMFT_ALARM_PROTECTED, text);
 }
 
-/* It has diverged, or its QEMU is stopped by its disk: it could not take over, and its primary
+/* The backup has diverged, or its QEMU waits for its disk. It could not take over, and the primary
  * would be slowed for ever. */
 static void give_up_stalled(struct vmft_monitor *m)
 {
@@ -57,8 +57,8 @@ static void give_up_stalled(struct vmft_monitor *m)
 	vmft_monitor_event(m, &lost);
 }
 
-/* A backup that is sent epochs has none half applied as it goes live: that one is on its way for
- * long is for the lag to tell. */
+/* With checkpoints no epoch is half applied when a backup goes live, so this does not watch the
+ * backup's progress. An epoch that takes long counts as lag. */
 void vmft_lag_control_watch_replay(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 {
 	const struct vmft_stall_view view = {
@@ -139,7 +139,8 @@ static void alarm_lag(struct vmft_monitor *m, uint64_t now)
 	vmft_alarm_raise(m->alarm, VMFT_ALARM_LAGGING, text);
 }
 
-/* Nothing the backup holds is lost by it: the arbiter is asked as when it had died. */
+/* Nothing that the backup holds is lost: the primary asks the arbiter, as if the backup had died.
+ */
 static void drop_for_lag(struct vmft_monitor *m, uint64_t now, uint64_t lag_ms)
 {
 	const struct vmft_event_in lost = {.kind = VMFT_IN_PEER_LOST, .why = VMFT_WHY_LAGGED};
@@ -209,7 +210,7 @@ void vmft_lag_control_tick(struct vmft_monitor *m, uint64_t now, uint64_t slept)
 		permille = vmft_handover_throttle(&m->handover);
 	set_throttle(m, permille);
 	watch_lag(m, now, slept, lag_ms);
-	/* A backup that was given up just now slows nobody any more. */
+	/* A backup that was given up in this tick must not slow the guest any more. */
 	if (vmft_monitor_lag_ms(m, now) == 0)
 		set_throttle(m, m->source.pace.throttle);
 }

@@ -29,8 +29,8 @@ static enum vmft_stop_step of_primary(const struct vmft_core *core, bool may_han
 	}
 }
 
-/* From draining on it holds the only copy of a guest that its clients still count on: it goes
- * live, and what is live can be ended in order. */
+/* From draining on this backup has the only copy of a guest that its clients use. So it goes live
+ * first; a live guest can be ended in order. */
 static enum vmft_stop_step of_backup(const struct vmft_core *core, uint64_t asked_ns)
 {
 	switch (core->state) {
@@ -51,7 +51,7 @@ enum vmft_stop_step vmft_stop_step(const struct vmft_core *core, uint64_t asked_
 					       : of_backup(core, asked_ns);
 }
 
-/* A guest that is frozen for a drill would not come to its end. */
+/* A guest that a drill has frozen could not end, so it is thawed. */
 static void end_guest(struct vmft_monitor *m)
 {
 	if (m->stop.ordered || m->guest_gone)
@@ -80,7 +80,7 @@ void vmft_stop_look(struct vmft_monitor *m)
 	if (count != m->stop.seen)
 		ask(m, "QEMU");
 	m->stop.seen = count;
-	/* One that was begun comes to its end, whoever asked for it. */
+	/* A hand-over that has begun runs to its end, whoever asked for it. */
 	if (!m->stop.asked || vmft_handover_is_on(&m->handover))
 		return;
 	switch (vmft_stop_step(&m->core, vmft_loop_since(m->stop.since, vmft_loop_now()),

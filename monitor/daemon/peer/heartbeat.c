@@ -16,9 +16,9 @@
 #define MS	       UINT64_C(1000000)
 #define PREDECESSOR_NS (3000 * MS)
 #define DATAGRAM_MAX   (VMFT_FRAME_HEADER + VMFT_BEAT_MAX)
-/* At a go: somebody who floods the address must not keep the channel waiting. More than the kernel
- * keeps by default (net.core.rmem_default, 212992 bytes, of which a datagram of ours takes 768), so
- * that all that was there is taken, and what comes next finds room. */
+/* How many datagrams are read before the loop goes on: a sender that floods the address must not
+ * delay the channel. This is more than the kernel keeps by default (net.core.rmem_default, 212992
+ * bytes; a datagram of ours takes 768), so the whole buffer is read and has room for the next. */
 #define READS_MAX 512
 
 static void speak(struct vmft_heartbeat *h, uint64_t now)
@@ -37,7 +37,7 @@ static void speak(struct vmft_heartbeat *h, uint64_t now)
 	info.length = (uint32_t)vmft_beat_encode(&beat, bytes + VMFT_FRAME_HEADER);
 	vmft_frame_seal(bytes, &info);
 	h->sent_ns = now;
-	/* One that cannot leave is one that was lost. */
+	/* A datagram that cannot be sent counts as lost. */
 	(void)sendto(h->fd, bytes, VMFT_FRAME_HEADER + info.length, MSG_DONTWAIT | MSG_NOSIGNAL,
 		     (const struct sockaddr *)&to->addr, to->addr_len);
 }
@@ -78,9 +78,10 @@ static void on_readable(struct vmft_op *op, int result)
 	uint8_t bytes[DATAGRAM_MAX];
 
 	(void)result;
-	/* What an error on the socket says (ICMP) is of no use: silence says it too. */
+	/* Errors on the socket (ICMP) are ignored: they mean silence, which is noticed anyway. */
 	for (int i = 0; i < READS_MAX; i++) {
-		/* MSG_TRUNC: one that is too long says so, and is not taken for a shorter one. */
+		/* With MSG_TRUNC recv() returns the whole length, so a datagram that is too long is
+		 * not taken for a shorter one. */
 		ssize_t n = recv(h->fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_TRUNC);
 
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -157,7 +158,8 @@ void vmft_heartbeat_introduce(struct vmft_heartbeat *h, struct vmft_hello *hello
 {
 	vmft_heartbeat_end(h);
 	hello->host = (uint8_t)h->host;
-	/* Without a ticket the peer refuses this side: better than one that can be guessed. */
+	/* If there are no random bytes, the hello has no ticket and the peer refuses this side.
+	 * That is better than a ticket that can be guessed. */
 	if (h->fd < 0 || getrandom(h->ours, sizeof(h->ours), 0) != (ssize_t)sizeof(h->ours))
 		return;
 	hello->ticket_bytes = VMFT_TICKET_BYTES;
@@ -192,7 +194,7 @@ uint64_t vmft_heartbeat_silent_ns(const struct vmft_heartbeat *h, uint64_t now)
 	return vmft_loop_since(h->works_ns, now);
 }
 
-/* Also right after the beginning, when nothing can have come yet. */
+/* Counts from the beginning if no datagram can have come yet. */
 static uint64_t missed_ns(const struct vmft_heartbeat *h, uint64_t now)
 {
 	return vmft_loop_since(h->works_ns ? h->works_ns : h->begun_ns, now);
@@ -234,7 +236,8 @@ void vmft_heartbeat_tick(struct vmft_heartbeat *h, uint64_t now, uint64_t slept,
 {
 	if (!h->active)
 		return;
-	/* What came meanwhile waits in the socket, and echoes datagrams that are old by now. */
+	/* Datagrams that came while this monitor slept are still in the socket. They echo datagrams
+	 * that are old by now, so the time slept is not counted. */
 	h->begun_ns += slept;
 	if (h->works_ns != 0)
 		h->works_ns += slept;

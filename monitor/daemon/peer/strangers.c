@@ -46,7 +46,7 @@ static int find(const struct vmft_strangers *s, const struct vmft_conn *conn)
 	return -1;
 }
 
-/* The oldest, of those that are not the caller; there is one caller at most. */
+/* The oldest connection that is not the caller; there is one caller at most. */
 static int find_oldest(const struct vmft_strangers *s)
 {
 	int oldest = -1;
@@ -146,7 +146,7 @@ bool vmft_strangers_tell(struct vmft_strangers *s, enum vmft_stranger_news news,
 #define WORDS_MAX   4 /* of an address, 32 bits each */
 #define PROGRAM_MAX (VMFT_HOST_COUNT * 2 * WORDS_MAX + VMFT_HOST_COUNT + 1)
 
-/* Where the kernel finds the sender's address, and what it is. */
+/* Returns how many words the address has, their offset in the IP header, and the words. */
 static size_t address_words(const struct sockaddr *addr, uint32_t *ret_offset,
 			    uint32_t ret[static WORDS_MAX])
 {
@@ -163,7 +163,8 @@ static size_t address_words(const struct sockaddr *addr, uint32_t *ret_offset,
 	return 1;
 }
 
-/* If the sender is addr, accept; else go on behind. Returns the number of instructions. */
+/* Accepts the datagram if the sender is addr, else continues after these instructions. Returns how
+ * many there are. */
 static size_t accept_sender(struct sock_filter *at, const struct sockaddr *addr)
 {
 	uint32_t offset, word[WORDS_MAX];
@@ -171,7 +172,7 @@ static size_t accept_sender(struct sock_filter *at, const struct sockaddr *addr)
 	size_t n = 0;
 
 	for (size_t i = 0; i < words; i++) {
-		/* To behind the return, over what is still to be compared. */
+		/* Jumps over the words that are still to be compared and the return. */
 		const uint8_t no = (uint8_t)(2 * (words - i - 1) + 1);
 
 		at[n++] = (struct sock_filter)BPF_STMT(

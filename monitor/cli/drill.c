@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vmft drill: does a fault to a protected VM on purpose, on the host it runs on, and reports what
- * a client saw of it. It refuses to begin where the fault would cost the guest: the pair must be
+ * vmft drill: does a fault to a protected VM on purpose, on the host where it runs, and reports
+ * what a client saw of it. It refuses to begin if the fault would end the guest: the pair must be
  * protected, and a client must be served.
  */
 #define _GNU_SOURCE
-#include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -17,11 +16,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "arguments.h"
 #include "cli.h"
+#include "drill-options.h"
 #include "monitor/common/exit-codes.h"
 #include "peer-command.h"
 #include "probe.h"
@@ -40,60 +38,6 @@
 /* Many connections: the guest answers one in a few ms. */
 #define PROBE_AGAIN_MS 200
 
-enum fault {
-	FAULT_KILL_QEMU,
-	FAULT_KILL_MONITOR,
-	FAULT_STOP_QEMU,
-	FAULT_STOP_BOTH,
-	FAULTS,
-};
-
-static const struct {
-	const char *name;
-	const char *text;
-	bool stops; /* by SIGSTOP; after SIGCONT its processes must be fenced */
-} faults[FAULTS] = {
-    [FAULT_KILL_QEMU] = {"kill-qemu", "QEMU is killed (SIGKILL)", false},
-    [FAULT_KILL_MONITOR] = {"kill-monitor", "the monitor is killed (SIGKILL)", false},
-    [FAULT_STOP_QEMU] = {"stop-qemu", "QEMU is stopped (SIGSTOP), and continued afterwards", true},
-    [FAULT_STOP_BOTH] = {"stop-host",
-			 "QEMU and monitor are stopped (SIGSTOP), and continued afterwards", true},
-};
-
-static const char doc[] =
-    "Do a fault to the live side of a protected VM, on its host, and report what a client saw of "
-    "it. NAME is the VM's, SOCKET the control socket of the primary.\v"
-    "Faults (--fault): kill-qemu, kill-monitor, stop-qemu, stop-host; random picks one.\n\n"
-    "The fault is done only if the pair is protected and ADDRESS answers. Afterwards start this "
-    "host's side anew, as backup.\n\n"
-    "Exit status: 0 the guest was carried on, 1 it was not, or the drill could not begin, 2 wrong "
-    "usage, 6 nobody answers there.";
-
-static const struct argp_option option_table[] = {
-    {"probe", 'p', "ADDRESS:PORT", 0, "a TCP service of the guest, to be connected to", 0},
-    {"fault", 'f', "KIND", 0, "default kill-qemu; random: one of them, by --seed", 0},
-    {"seed", 'S', "N", 0, "of a random fault; the same seed gives the same fault", 0},
-    {"peer", 'P', "COMMAND", 0,
-     "prints the status of the backup's side: 'ssh HOST vmft --json status NAME'; given up after "
-     "10 s",
-     0},
-    {"seconds", 's', "N", 0, "how long to probe before the fault and after it, default 3", 0},
-    {"timeout", 't', "N", 0, "seconds until the guest counts as lost, default 60", 0},
-    {"wait", 'w', "N", 0, "seconds to wait for a backup that lags, default 30", 0},
-    {"yes", 'y', NULL, 0, "do not ask", 0},
-    {"json", 'j', "FILE", 0, "write the result there", 0},
-    {0},
-};
-
-struct options {
-	const char *side, *probe, *peer, *json; /* side: a VM's name or a socket, as given */
-	char socket[VMFT_SOCKET_PATH_MAX];
-	enum fault fault;
-	unsigned seed;
-	int seconds, timeout, wait;
-	bool yes, random;
-};
-
 /* What the backup's side says of itself. A thread asks it: ssh may take long. */
 struct peer {
 	const char *command;
@@ -105,7 +49,7 @@ struct peer {
 };
 
 struct drill {
-	struct options options;
+	struct vmft_drill_options options;
 	struct vmft_probe probe;
 	struct peer peer;
 	char name[128];
@@ -119,100 +63,7 @@ struct drill {
 	char fenced[64]; /* state of a side that was stopped and continued; "": none was */
 };
 
-static bool parse_count(const char *text, int *ret)
-{
-	char *end;
-	long value = strtol(text, &end, 10);
-
-	if (*text == '\0' || *end != '\0' || value < 1 || value > 3600)
-		return false;
-	*ret = (int)value;
-	return true;
-}
-
-static bool parse_seed(const char *text, unsigned *ret)
-{
-	char *end;
-	unsigned long value;
-
-	if (*text < '0' || *text > '9')
-		return false;
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	*ret = (unsigned)value;
-	return errno == 0 && *end == '\0' && value <= UINT32_MAX;
-}
-
-static bool parse_fault(const char *text, enum fault *ret)
-{
-	for (int i = 0; i < FAULTS; i++) {
-		if (strcmp(faults[i].name, text) == 0) {
-			*ret = (enum fault)i;
-			return true;
-		}
-	}
-	return false;
-}
-
-static int *seconds_of(struct options *o, int key)
-{
-	if (key == 's')
-		return &o->seconds;
-	return key == 't' ? &o->timeout : &o->wait;
-}
-
-static error_t parse_option(int key, char *arg, struct argp_state *state)
-{
-	struct options *o = state->input;
-
-	switch (key) {
-	case 'p':
-		o->probe = arg;
-		return 0;
-	case 'P':
-		o->peer = arg;
-		return 0;
-	case 'j':
-		o->json = arg;
-		return 0;
-	case 'y':
-		o->yes = true;
-		return 0;
-	case 'f':
-		o->random = strcmp(arg, "random") == 0;
-		if (!o->random && !parse_fault(arg, &o->fault))
-			vmft_arguments_wrong(state, "no such fault: %s", arg);
-		return 0;
-	case 'S':
-		if (!parse_seed(arg, &o->seed))
-			vmft_arguments_wrong(state, "%s: write a whole number for --seed", arg);
-		return 0;
-	case 's':
-	case 't':
-	case 'w':
-		if (!parse_count(arg, seconds_of(o, key)))
-			vmft_arguments_wrong(state, "%s: write a number of seconds from 1 to 3600",
-					     arg);
-		return 0;
-	case ARGP_KEY_ARG:
-		if (state->arg_num > 0)
-			vmft_arguments_wrong(state, "name one VM only, without %s", arg);
-		o->side = arg;
-		return 0;
-	case ARGP_KEY_END:
-		if (!o->side || !o->probe)
-			vmft_arguments_wrong(state,
-					     "needs the VM's name or the control socket of the "
-					     "primary, and --probe");
-		if (o->random)
-			o->fault = (enum fault)(o->seed % FAULTS);
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
-
-static int find_side(struct options *o)
+static int find_side(struct vmft_drill_options *o)
 {
 	struct vmft_error err = {0};
 
@@ -224,7 +75,7 @@ static int find_side(struct options *o)
 }
 
 /* Of this host's side. */
-static int own_status(const struct options *o, struct vmft_status *ret)
+static int own_status(const struct vmft_drill_options *o, struct vmft_status *ret)
 {
 	return vmft_cli_status(o->socket, VMFT_CLI_PATIENCE_S, ret);
 }
@@ -325,7 +176,7 @@ static bool confirmed(const struct drill *d)
 	char line[16] = "";
 
 	(void)fprintf(stderr, "%s: %s (pids %d and %d); its backup takes over. Go on? [y/N] ",
-		      d->name, faults[d->options.fault].text, d->qemu, d->monitor);
+		      d->name, vmft_drill_faults[d->options.fault].text, d->qemu, d->monitor);
 	return d->options.yes || (fgets(line, sizeof(line), stdin) && (line[0] | 0x20) == 'y');
 }
 
@@ -386,11 +237,11 @@ static bool has_happened(const struct drill *d)
 	const char qemu = process_state(d->qemu), monitor = process_state(d->monitor);
 
 	switch (d->options.fault) {
-	case FAULT_KILL_QEMU:
+	case VMFT_DRILL_KILL_QEMU:
 		return qemu == 'X' || qemu == 'Z';
-	case FAULT_KILL_MONITOR:
+	case VMFT_DRILL_KILL_MONITOR:
 		return monitor == 'X' || monitor == 'Z';
-	case FAULT_STOP_QEMU:
+	case VMFT_DRILL_STOP_QEMU:
 		return qemu == 'T';
 	default:
 		return qemu == 'T' && monitor == 'T';
@@ -399,10 +250,10 @@ static bool has_happened(const struct drill *d)
 
 static int strike(struct drill *d)
 {
-	const enum fault fault = d->options.fault;
-	const int signal = faults[fault].stops ? SIGSTOP : SIGKILL;
-	const bool to_monitor = fault == FAULT_KILL_MONITOR || fault == FAULT_STOP_BOTH;
-	const bool to_qemu = fault != FAULT_KILL_MONITOR;
+	const enum vmft_drill_fault fault = d->options.fault;
+	const int signal = vmft_drill_faults[fault].stops ? SIGSTOP : SIGKILL;
+	const bool to_monitor = fault == VMFT_DRILL_KILL_MONITOR || fault == VMFT_DRILL_STOP_HOST;
+	const bool to_qemu = fault != VMFT_DRILL_KILL_MONITOR;
 
 	d->fault_ns = vmft_probe_now();
 	if ((to_qemu && kill(d->qemu, signal) < 0) || (to_monitor && kill(d->monitor, signal) < 0))
@@ -411,7 +262,8 @@ static int strike(struct drill *d)
 		vmft_probe_run(&d->probe, 10);
 		d->verified = has_happened(d);
 	}
-	return d->verified ? VMFT_EXIT_OK : fail("the fault did not happen: ", faults[fault].name);
+	return d->verified ? VMFT_EXIT_OK
+			   : fail("the fault did not happen: ", vmft_drill_faults[fault].name);
 }
 
 static bool peer_is_live(const struct drill *d)
@@ -463,7 +315,7 @@ static int continue_side(struct drill *d)
 {
 	static struct vmft_status status;
 
-	if (!faults[d->options.fault].stops)
+	if (!vmft_drill_faults[d->options.fault].stops)
 		return VMFT_EXIT_OK;
 	(void)kill(d->monitor, SIGCONT);
 	(void)kill(d->qemu, SIGCONT);
@@ -495,7 +347,7 @@ static const char *kept_text(const struct drill *d)
 
 static void print_report(const struct drill *d)
 {
-	printf("%s: %s\n", d->name, faults[d->options.fault].text);
+	printf("%s: %s\n", d->name, vmft_drill_faults[d->options.fault].text);
 	printf("  fault happened       %s\n", d->verified ? "yes" : "NO");
 	printf("  execution lag before %llu ms\n", (unsigned long long)d->lag_ms);
 	if (d->options.peer && peer_is_live(d))
@@ -527,7 +379,7 @@ static int write_report(const struct drill *d, bool good)
 	int rc;
 
 	add(o, "vm", json_object_new_string(d->name));
-	add(o, "fault", json_object_new_string(faults[d->options.fault].name));
+	add(o, "fault", json_object_new_string(vmft_drill_faults[d->options.fault].name));
 	add(o, "verified", json_object_new_boolean(d->verified));
 	add(o, "carried_on", json_object_new_boolean(good));
 	add(o, "lag_ms", json_object_new_uint64(d->lag_ms));
@@ -601,24 +453,13 @@ static int run(struct drill *d)
 
 int vmft_cli_drill(int argc, char *argv[], const char *help)
 {
-	const struct argp argp = {
-	    .options = option_table,
-	    .parser = parse_option,
-	    .args_doc = "NAME|SOCKET",
-	    .doc = doc,
-	};
 	struct drill *d = calloc(1, sizeof(*d));
 	int code;
 
 	(void)help;
 	if (!d)
 		return fail("no memory", "");
-	d->options = (struct options){.fault = FAULT_KILL_QEMU,
-				      .seed = (unsigned)time(NULL),
-				      .seconds = 3,
-				      .timeout = 60,
-				      .wait = 30};
-	vmft_arguments_parse(&argp, argc, argv, &d->options);
+	vmft_drill_options_parse(argc, argv, &d->options);
 	code = find_side(&d->options);
 	if (code == VMFT_EXIT_OK)
 		code = look(d);

@@ -10,6 +10,9 @@ import pytest
 from marks import everyday
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LINES_MAX = 600
+HEAD_LINES = 40
+LONG_BECAUSE = f"This file has more than {LINES_MAX} lines because"
 # clang-tidy runs on so many parts of the sources, so that parts can run side by side.
 TIDY_PARTS = 4
 
@@ -54,6 +57,24 @@ def silent(*command):
 def test_format():
     only_with(["clang-format"], "14")
     silent("clang-format", "--dry-run", "-Werror", *files("*.c", "*.h"))
+
+
+def head(path):
+    """The first lines of a file as one line, without the signs of comments."""
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        words = " ".join(line for line, _ in zip(file, range(HEAD_LINES))).split()
+    return " ".join(word for word in words if word not in ("*", "#", "/*", "*/"))
+
+
+@everyday("a file that is longer than people read at once says why")
+def test_length():
+    unsaid = []
+    for path in files(":!*.svg"):
+        with open(os.path.join(ROOT, path), "rb") as file:
+            lines = file.read().count(b"\n")
+        if lines > LINES_MAX and LONG_BECAUSE not in head(path):
+            unsaid.append(f"{path}: {lines} lines")
+    assert not unsaid
 
 
 @everyday("faults of C that need the flow of a function")

@@ -70,6 +70,7 @@ int main(void)
 	    vmft_suite_core_pair,
 	    vmft_suite_core_attach,
 	    vmft_suite_cmdline,
+	    vmft_suite_golden,
 	    vmft_suite_pair_config,
 	    vmft_suite_pair_config_refused,
 	    vmft_suite_guest_clock,

@@ -71,6 +71,7 @@ int vmft_suite_core(void);
 int vmft_suite_core_pair(void);
 int vmft_suite_core_attach(void);
 int vmft_suite_cmdline(void);
+int vmft_suite_golden(void);
 int vmft_suite_pair_config(void);
 int vmft_suite_pair_config_refused(void);
 

@@ -122,7 +122,7 @@ static void *region_from_host(void *host, uint64_t *ret_offset)
 	return NULL;
 }
 
-/* Whole words, as QEMU's: what is behind the block's last page is another block's. */
+/* Whole words, as in QEMU: what follows the block's last page belongs to another block. */
 static void dirty_log_sync(void)
 {
 	qemu.synced = true;

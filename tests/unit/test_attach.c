@@ -30,13 +30,13 @@ static void is_alone_again(void)
 #define SAVED	"instructions store-running save close "
 #define RESET	"runstate:6 runstate:1 reset runstate:4 i2c-end "
 
-/* Everything that is marked, or was written since the last scan, is taken with its content and
- * its mark with it; how long the images are is told; the state is saved, and loaded again; the
- * log begins between the two, so that it is the same that a backup goes through. */
+/* The agent takes everything that is marked or was written since the last scan, with its content,
+ * and clears the marks. It reports how long the images are, saves the state and loads it again. The
+ * log begins between the two, so the backup goes through the same log. */
 static void test_point(void)
 {
 	struct pieces p = {0};
-	uint8_t behind[sizeof(load_event)];
+	uint8_t after[sizeof(load_event)];
 
 	qemu_up_tracking();
 	CU_ASSERT_EQUAL(qemu.log_stops, 0);
@@ -77,9 +77,9 @@ static void test_point(void)
 	CU_ASSERT_EQUAL(atomic_load(&area->point_position), POINT);
 	CU_ASSERT(qemu.saved_at <= POINT); /* or its own backup would not take it */
 	CU_ASSERT_EQUAL(atomic_load(&area->point_guest_ns), 0x1234);
-	CU_ASSERT_EQUAL(vmft_ring_ready(&vmft_agent.ring, POINT), (int64_t)sizeof(behind));
-	vmft_ring_read(&vmft_agent.ring, POINT, behind, sizeof(behind));
-	CU_ASSERT_EQUAL(memcmp(behind, load_event, sizeof(behind)), 0);
+	CU_ASSERT_EQUAL(vmft_ring_ready(&vmft_agent.ring, POINT), (int64_t)sizeof(after));
+	vmft_ring_read(&vmft_agent.ring, POINT, after, sizeof(after));
+	CU_ASSERT_EQUAL(memcmp(after, load_event, sizeof(after)), 0);
 	CU_ASSERT(qemu.running);
 	CU_ASSERT(!atomic_load(&vmft_tap.busy));
 	CU_ASSERT(!atomic_load(&vmft_track.disks));
@@ -94,9 +94,9 @@ static int save_looks_at_unread_data(void *file)
 	return qemu_save_device_state(file);
 }
 
-/* A guest that went live here still has the END that its feed was handed: QEMU's note that it
- * is unread does not go into the state. The count of requests goes on, as the backup's does.
- * Nothing else of QEMU's is touched. */
+/* After a guest went live here, QEMU still notes the END of its feed as unread: this note does not
+ * go into the state. The count of requests continues, as it does on the backup. Nothing else of
+ * QEMU is changed. */
 static void test_point_and_replay_state(void)
 {
 	qemu_up_tracking();
@@ -324,8 +324,8 @@ static void test_point_save_fails(void)
 	qemu_down();
 }
 
-/* QEMU fails to load what it has saved, the log being kept already: it is not kept any more, who
- * waits for room in the ring is woken, and the guest goes on alone. */
+/* QEMU fails to load what it has saved, when the log is kept already: the log is not kept any more,
+ * a thread that waits for room in the ring is woken, and the guest continues alone. */
 static void test_point_load_fails(void)
 {
 	qemu_up_tracking();

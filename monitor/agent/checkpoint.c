@@ -9,6 +9,9 @@
  * big lock (requests.c). The guest is stopped and started with the parts of vm_stop() and
  * vm_start() (softmmu/cpus.c): vm_stop() itself would also make the images durable and tell QMP,
  * forty times a second.
+ *
+ * This file has more than 600 lines because all of it works on one thing: for which reasons the
+ * guest is stopped at the moment.
  */
 #define _GNU_SOURCE
 #include "checkpoint.h"

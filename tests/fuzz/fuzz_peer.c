@@ -317,12 +317,13 @@ static uint64_t next_position(uint16_t type)
 	}
 }
 
-/* A primary's log begins, and goes on, where its agent says. */
+/* A primary's log begins, and goes on, where its agent says. A monitor that has ended has no memory
+ * any more. */
 static void follow_primary(void)
 {
 	struct vmft_monitor *m = monitor();
 
-	if (is_primary())
+	if (is_primary() && world.host[script.host].up)
 		script.position = m->strategy_ops->taken(m->strategy);
 }
 

@@ -479,7 +479,7 @@ def garbage_in_ring(name, offset, **pair_keys):
                     memory.write(struct.pack("<Q", 0xDEADBEEFDEADBEEF))
         pair.wait(lambda: "alone" in (pair.state("A"), pair.state("B")), "one side to go on", 30)
         check(pair.side["A"].qemu_runs(), "the primary's QEMU is gone")
-        check(re.search("makes? no sense|not protected", "\n".join(
+        check(re.search("makes? no sense|not valid|not protected", "\n".join(
             pair.side["A"].log_lines()[before:])),
               f"the primary did not say so:\n{pair.side['A'].log()}")
         seen = len(serving.writer.acks())

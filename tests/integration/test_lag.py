@@ -153,7 +153,8 @@ def test_lag_drop(name, way):
         pair.side["B"].may_end = True
         slow_down(pair, "B", quota, slow_enough(way))
         busy = Busy(pair)
-        pair.wait_said("A", "has lagged for [0-9]+ s .* the backup is given up, and none is attached for 3 s")
+        pair.wait_said("A", "has lagged for [0-9]+ s .* the backup is given up, "
+                            "and none is attached for 3 s")
         pair.wait_state("A", "alone")
         # The pair may lag for what else the machine does, before the quota is used up.
         pair.wait(lambda: quota.throttled() > 0, "the backup to be held back")

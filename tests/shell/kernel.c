@@ -213,7 +213,7 @@ REAL(void *, calloc, size_t count, size_t n)
 REAL(void, free, void *block)
 {
 	for (unsigned i = 0; i < HOSTS; i++)
-		if ((uint8_t *)block >= arena[i].bytes &&
+		if (arena[i].bytes && (uint8_t *)block >= arena[i].bytes &&
 		    (uint8_t *)block < arena[i].bytes + ARENA_BYTES) {
 			give_back(&arena[i], block);
 			return;

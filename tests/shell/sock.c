@@ -1,10 +1,16 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SPDX-License-Identifier: GPL-2.0-or-later *
+ * This file has more than 600 lines because it is one kernel's sockets: calls, connections and what
+ * is on its way share their lists.
+ */
 /*
  * TCP between the hosts, below the real transport. Bytes keep their order within a
  * connection, and take each their time; two connections overtake each other. A path that is cut
  * keeps what was sent until it is back, as TCP does by sending again, and keeps what says that a
  * connection has ended as well. A host that is switched off says nothing: its peer's connection is
  * half open, until it sends something to a host that is up again.
+ *
+ * This file has more than 600 lines because it is one kernel's sockets: calls, connections and what
+ * is on its way share their lists.
  */
 #define _GNU_SOURCE
 #include "shell.h"

@@ -40,7 +40,8 @@ struct world {
 	FILE *replay_file;
 	uint8_t timers_state[96];
 	uint8_t replay_state[72];
-	bool events, locked, stopped, idle;
+	bool events, locked;
+	atomic_bool stopped, idle; /* a test's vCPU thread looks at them */
 	int64_t virtual_ns, deadline_ns, warp_expires;
 	int autostart, run_state;
 	const char *registers; /* what QEMU prints of its vCPU */

@@ -171,11 +171,12 @@ class Used:
         run("for e in /sys/class/input/event*; do grep -qi tablet $e/device/name && "
             "echo /dev/input/${e##*/} >/tablet; done")
         check("event" in run("cat /tablet"), "the guest has no tablet")
-        run("mkdir -p /tmp; (cat $(cat /tablet) >/tmp/moves) & true")
+        run("mkdir -p /tmp; echo 0 >/tmp/n; : >/tmp/moves; : >/tmp/cd")
+        run("(cat $(cat /tablet) >>/tmp/moves) & true")
         self.start_port()
         # Numbers to the second disk, each flushed, and the last one in memory as well.
         run(f"(n=0; while true; do n=$((n+1)); echo $n | dd of=/dev/{self.second} bs=512 count=1 "
-            "conv=sync,fsync 2>/dev/null; echo $n >/tmp/n; done) & true")
+            "conv=sync,fsync 2>/dev/null; echo $n >/tmp/n.new; mv /tmp/n.new /tmp/n; done) & true")
         run("(while true; do dd if=/dev/sr0 bs=64k count=32 2>/dev/null | sha256sum >>/tmp/cd; "
             "echo 3 >/proc/sys/vm/drop_caches; sleep 1; done) & true")
         run("watchdog -t 1 -T 8 -F /dev/watchdog0 >/dev/null 2>&1 & echo $! >/tmp/dog; true")
@@ -229,7 +230,8 @@ class Used:
             self.move(x)
         self.pair.wait(lambda: self.moves() > moved, f"the tablet to be heard {what}")
         self.ports_are_right(what, side)
-        sums = set(shell.run("cut -d' ' -f1 /tmp/cd").split())
+        sums = self.pair.wait(lambda: set(shell.run("cut -d' ' -f1 /tmp/cd").split()),
+                              f"the CD to be read {what}")
         equal(len(sums), 1, f"different contents of the CD {what}")
         screen = path_in(self.pair.side[side], "screen.ppm")
         shell.run(f"echo 'screen {what}' >/dev/tty1")

@@ -118,6 +118,13 @@ static void send_resume(void)
 	say("event ");
 }
 
+/* Arguments are the text of their only key. */
+static const char *get_text(const void *dictionary, const char *key)
+{
+	CU_ASSERT_STRING_EQUAL(key, "property");
+	return dictionary;
+}
+
 static enum vmft_qemu_cont ask(void)
 {
 	return m.answer;
@@ -134,6 +141,7 @@ static void monitors_up(void)
 	m.qmp[3] = (struct qmp_entry){"migrate-set-capabilities", another};
 	m.qmp[4] = (struct qmp_entry){"migrate", another};
 	m.qmp[5] = (struct qmp_entry){"system_reset", another};
+	m.qmp[6] = (struct qmp_entry){"qom-set", another};
 	m.hmp[0] = (struct hmp_entry){.name = "info|i", .run = human_another};
 	m.hmp[1] = (struct hmp_entry){.name = "continue", .run = human_another};
 	m.hmp[2] = (struct hmp_entry){.name = "cont|c", .run = human_cont};
@@ -148,6 +156,7 @@ static void monitors_up(void)
 	s->monitor_printf = print;
 	s->error_setg_internal = set_error;
 	s->runstate_is_running = is_running;
+	s->qdict_get_try_str = get_text;
 	s->qapi_event_send_resume = send_resume;
 }
 
@@ -171,6 +180,26 @@ static void test_refused(void)
 	said_is("hmp-another another ");
 	/* It is answered, and does nothing. */
 	m.qmp[3].run(NULL, NULL, NULL);
+	said_is("");
+}
+
+/* qom-set could change a device of one side. */
+static void test_qom_set(void)
+{
+	static char other[] = "guest-stats-polling", allowed[] = "guest-stats-polling-interval";
+	void *err = NULL;
+
+	monitors_up();
+	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(ask), 0);
+	m.said[0] = '\0';
+	m.qmp[6].run(allowed, NULL, &err);
+	said_is("another ");
+	CU_ASSERT_PTR_NULL(err);
+	m.qmp[6].run(other, NULL, &err);
+	CU_ASSERT_PTR_NOT_NULL(err);
+	err = NULL;
+	m.qmp[6].run(NULL, NULL, &err);
+	CU_ASSERT_PTR_NOT_NULL(err);
 	said_is("");
 }
 
@@ -226,10 +255,8 @@ static void test_other_tables(void)
 int vmft_suite_monitors(void)
 {
 	static CU_TestInfo tests[] = {
-	    {"what is refused", test_refused},
-	    {"cont", test_cont},
-	    {"other tables", test_other_tables},
-	    CU_TEST_INFO_NULL,
+	    {"what is refused", test_refused},	 {"qom-set", test_qom_set}, {"cont", test_cont},
+	    {"other tables", test_other_tables}, CU_TEST_INFO_NULL,
 	};
 	CU_SuiteInfo suites[] = {
 	    {"QEMU's monitors", NULL, NULL, NULL, NULL, tests},

@@ -60,25 +60,10 @@ void vmft_qemu_dirty_log_settle(void)
 	vmft_qemu.symbols.memory_global_after_dirty_log_sync();
 }
 
-static struct snapshot *take_snapshot(uint8_t *host, uint64_t bytes)
+static void visit_marks(const struct snapshot *snapshot, uint64_t pages,
+			void (*visit)(uint64_t word, uint64_t pages, void *user), void *user)
 {
-	uint64_t offset;
-	void *region = vmft_qemu.symbols.memory_region_from_host(host, &offset);
-
-	return region ? vmft_qemu.series->ops.dirty_snapshot(region, bytes,
-							     vmft_qemu.series->numbers.dirty_client)
-		      : NULL;
-}
-
-int vmft_qemu_dirty_take(uint8_t *host, uint64_t bytes,
-			 void (*visit)(uint64_t word, uint64_t pages, void *user), void *user)
-{
-	const uint64_t pages = (bytes + PAGE_BYTES - 1) / PAGE_BYTES;
-	struct snapshot *snapshot = take_snapshot(host, bytes);
-
-	if (!snapshot)
-		return -ENOENT;
-	for (uint64_t word = 0; visit && word * PAGES_OF_A_WORD < pages; word++) {
+	for (uint64_t word = 0; word * PAGES_OF_A_WORD < pages; word++) {
 		uint64_t bits = snapshot->dirty[word];
 
 		/* The last word has pages of the next block. */
@@ -87,7 +72,23 @@ int vmft_qemu_dirty_take(uint8_t *host, uint64_t bytes,
 		if (bits)
 			visit(word, bits, user);
 	}
-	vmft_qemu.symbols.g_free(snapshot);
+}
+
+int vmft_qemu_dirty_take(uint8_t *host, uint64_t bytes,
+			 void (*visit)(uint64_t word, uint64_t pages, void *user), void *user)
+{
+	const struct vmft_qemu_symbols *q = &vmft_qemu.symbols;
+	struct snapshot *snapshot;
+	uint64_t offset;
+	void *region = q->memory_region_from_host(host, &offset);
+
+	if (!region)
+		return -ENOENT;
+	snapshot = q->cpu_physical_memory_snapshot_and_clear_dirty(
+	    region, 0, bytes, vmft_qemu.series->numbers.dirty_client);
+	if (visit)
+		visit_marks(snapshot, (bytes + PAGE_BYTES - 1) / PAGE_BYTES, visit, user);
+	q->g_free(snapshot);
 	return 0;
 }
 

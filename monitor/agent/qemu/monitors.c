@@ -29,6 +29,9 @@ static_assert(sizeof(struct hmp_command) == 80, "HMPCommand of 7.2 and 10.0");
 #define REFUSED                                                                                    \
 	"vmft protects this guest, and its backup would not follow this command; end the "         \
 	"protection first"
+/* libvirt sets how often the balloon's device asks the guest; qom-set may set no other property. */
+#define SETTABLE "guest-stats-polling-interval"
+
 #define NOT_HERE "vmft: the guest goes on on the other host, or has ended"
 
 /* Besides query-...: they ask, or they do to the guest what a person could do, and what it does
@@ -40,7 +43,6 @@ static const char *const qmp_allowed[] = {
     "qom-get",
     "qom-list-types",
     "qom-list-properties",
-    "qom-set", /* statistics of the balloon */
     "human-monitor-command",
     "getfd",
     "closefd",
@@ -109,6 +111,7 @@ static const char *const hmp_allowed[] = {
 static struct {
 	enum vmft_qemu_cont (*ask)(void);
 	void (*cont)(void *arguments, void **ret, void **err);
+	void (*qom_set)(void *arguments, void **ret, void **err);
 	void (*hmp_cont)(void *monitor, const void *arguments);
 } guard;
 
@@ -174,6 +177,17 @@ static void qmp_ignore(void *arguments, void **ret, void **err)
 	(void)err;
 }
 
+static void qmp_qom_set(void *arguments, void **ret, void **err)
+{
+	const char *property = vmft_qemu.symbols.qdict_get_try_str(arguments, "property");
+
+	if (property && strcmp(property, SETTABLE) == 0)
+		guard.qom_set(arguments, ret, err);
+	else
+		vmft_qemu.symbols.error_setg_internal(err, __FILE__, __LINE__, __func__, "%s",
+						      REFUSED);
+}
+
 static void guard_qmp_command(const void *entry, void *unused)
 {
 	struct qmp_command *command = (struct qmp_command *)entry;
@@ -183,6 +197,9 @@ static void guard_qmp_command(const void *entry, void *unused)
 	if (strcmp(command->name, "cont") == 0) {
 		guard.cont = command->run;
 		command->run = qmp_cont;
+	} else if (strcmp(command->name, "qom-set") == 0) {
+		guard.qom_set = command->run;
+		command->run = qmp_qom_set;
 	} else if (listed(qmp_ignored, command->name, n)) {
 		command->run = qmp_ignore;
 	} else if (strncmp(command->name, "query-", 6) != 0 &&

@@ -38,16 +38,6 @@ static void dirty_log_sync(void)
 	own.memory_global_dirty_log_sync(false);
 }
 
-static void *dirty_snapshot(void *region, uint64_t bytes, unsigned client)
-{
-	return own.cpu_physical_memory_snapshot_and_clear_dirty(region, 0, bytes, client);
-}
-
-static int load_device_state(void *file)
-{
-	return own.qemu_load_device_state(file);
-}
-
 /* vm_start() would put a guest to sleep that was loaded asleep and has been woken since: no wake-up
  * clears vm_was_suspended (system/cpus.c). */
 static void sleep_forget(void)
@@ -83,8 +73,6 @@ const struct vmft_qemu_series vmft_qemu_10_0 = {
 	    .replay_events_off = replay_events_off,
 	    .dirty_log_start = dirty_log_start,
 	    .dirty_log_sync = dirty_log_sync,
-	    .dirty_snapshot = dirty_snapshot,
-	    .load_device_state = load_device_state,
 	    .sleep_forget = sleep_forget,
 	},
 };

@@ -37,16 +37,6 @@ static void dirty_log_sync(void)
 	own.memory_global_dirty_log_sync();
 }
 
-static void *dirty_snapshot(void *region, uint64_t bytes, unsigned client)
-{
-	return own.cpu_physical_memory_snapshot_and_clear_dirty(region, 0, bytes, client);
-}
-
-static int load_device_state(void *file)
-{
-	return own.qemu_load_device_state(file);
-}
-
 /* It notes nothing. */
 static void sleep_forget(void)
 {
@@ -78,8 +68,6 @@ const struct vmft_qemu_series vmft_qemu_7_2 = {
 	    .replay_events_off = replay_events_off,
 	    .dirty_log_start = dirty_log_start,
 	    .dirty_log_sync = dirty_log_sync,
-	    .dirty_snapshot = dirty_snapshot,
-	    .load_device_state = load_device_state,
 	    .sleep_forget = sleep_forget,
 	},
 };

@@ -135,9 +135,6 @@ struct vmft_qemu_ops {
 	/* 0 or a negative errno. */
 	int (*dirty_log_start)(unsigned flags);
 	void (*dirty_log_sync)(void);
-	/* A DirtyBitmapSnapshot of region's first bytes, freed by g_free(). */
-	void *(*dirty_snapshot)(void *region, uint64_t bytes, unsigned client);
-	int (*load_device_state)(void *file); /* negative: failed */
 	/* After a load: what QEMU has noted of a guest that sleeps. power.c keeps that by itself.
 	 */
 	void (*sleep_forget)(void);

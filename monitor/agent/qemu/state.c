@@ -46,7 +46,7 @@ int vmft_qemu_device_state_load(int fd)
 	/* "QEVM" and a version, which qemu_load_device_state() does not expect. */
 	(void)q->qemu_get_be32(file);
 	(void)q->qemu_get_be32(file);
-	rc = vmft_qemu.series->ops.load_device_state(file);
+	rc = q->qemu_load_device_state(file);
 	vmft_qemu.series->ops.sleep_forget();
 	(void)q->qemu_fclose(file);
 	return rc < 0 ? -EIO : 0;

@@ -16,6 +16,7 @@
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/iface-setup.h"
 #include "monitor/interface.h"
+#include "receive-fd.h"
 
 #define LOOK_MS 20
 
@@ -26,11 +27,6 @@ struct parent {
 	struct vmft_iface *iface; /* NULL until the child has sent it */
 };
 
-union control {
-	char bytes[CMSG_SPACE(sizeof(int))];
-	struct cmsghdr align;
-};
-
 static int failed(struct vmft_error *err)
 {
 	return vmft_error_set(err, -errno, VMFT_EXIT_INTERNAL, "-daemonize: %s", strerror(errno));
@@ -39,7 +35,10 @@ static int failed(struct vmft_error *err)
 void vmft_background_ready(int ready, int iface)
 {
 	char byte = 0;
-	union control control = {0};
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
 	struct iovec part = {.iov_base = &byte, .iov_len = 1};
 	struct msghdr message = {
 	    .msg_iov = &part,
@@ -59,26 +58,12 @@ void vmft_background_ready(int ready, int iface)
 
 static void take_iface(struct parent *p)
 {
-	char byte;
-	union control control = {0};
-	struct iovec part = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr message = {
-	    .msg_iov = &part,
-	    .msg_iovlen = 1,
-	    .msg_control = control.bytes,
-	    .msg_controllen = sizeof(control.bytes),
-	};
-	struct cmsghdr *header;
+	const int fd = vmft_fd_receive(p->ready, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	struct vmft_ring ring;
 	struct vmft_error err;
-	int fd;
 
-	if (recvmsg(p->ready, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
+	if (fd < 0)
 		return;
-	header = CMSG_FIRSTHDR(&message);
-	if (!header || header->cmsg_type != SCM_RIGHTS)
-		return;
-	memcpy(&fd, CMSG_DATA(header), sizeof(fd));
 	if (vmft_iface_map(fd, &p->iface, &ring, &err) < 0)
 		p->iface = NULL;
 	(void)close(fd);

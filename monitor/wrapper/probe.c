@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "monitor/common/exit-codes.h"
+#include "receive-fd.h"
 
 #define PROBE_BYTES    512
 #define DEFAULT_HELPER "/usr/lib/qemu/qemu-bridge-helper"
@@ -150,37 +151,6 @@ static void exec_helper(const char *helper, const char *bridge, int socket)
 	(void)execl(helper, helper, "--use-vnet", fd_word, br_word, (char *)NULL);
 }
 
-/* The helper sends the descriptor with one byte. Returns it, or a negative errno. */
-static int receive_fd(int socket)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	char byte;
-	struct iovec part = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr message = {
-	    .msg_iov = &part,
-	    .msg_iovlen = 1,
-	    .msg_control = control.bytes,
-	    .msg_controllen = sizeof(control.bytes),
-	};
-	struct cmsghdr *header;
-	ssize_t n;
-	int fd;
-
-	do
-		n = recvmsg(socket, &message, 0);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	header = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
-	if (!header || header->cmsg_type != SCM_RIGHTS)
-		return -EPROTO;
-	memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-	return fd;
-}
-
 static int run_helper(const char *helper, const char *bridge)
 {
 	int pair[2], fd, status = 0;
@@ -194,7 +164,7 @@ static int run_helper(const char *helper, const char *bridge)
 		_exit(127);
 	}
 	(void)close(pair[1]);
-	fd = pid < 0 ? -EAGAIN : receive_fd(pair[0]);
+	fd = pid < 0 ? -EAGAIN : vmft_fd_receive(pair[0], 0);
 	(void)close(pair[0]);
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The guest's clocks over a stop of the guest. Main loop, but for the last two functions. */
+/* The guest's clocks over a stop of the guest. Main loop, but for the last three functions. */
 #ifndef VMFT_AGENT_CLOCK_H
 #define VMFT_AGENT_CLOCK_H
 

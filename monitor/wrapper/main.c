@@ -4,7 +4,7 @@
  * vmft-qemu QEMU-ARGUMENTS...
  * vmft-qemu --check [--strategy STRATEGY] [--print] QEMU-ARGUMENTS...
  *
- * Takes the place of qemu-system-x86_64. VMFT_PAIR names the role/pair file, VMFT_ROLE says what
+ * Takes the place of qemu-system-x86_64. VMFT_PAIR names the pair file, VMFT_ROLE says what
  * this side is to be, VMFT_HOST which of the file's hosts this is (by default the one with this
  * machine's name, in an older file the one named after the role). Everything is checked before
  * anything is started. VMFT_REPLAY is for "vmft replay": the saved log that takes a peer's place.
@@ -35,7 +35,7 @@ static int load_config(struct vmft_pair_config *ret, struct vmft_error *err)
 
 	if (!path || !path[0])
 		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
-				      "VMFT_PAIR is not set; set it to the role/pair file");
+				      "VMFT_PAIR is not set; set it to the path of the pair file");
 	return vmft_pair_config_load(path, ret, err);
 }
 

@@ -138,11 +138,6 @@ static int check_fw_cfg(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return r;
 }
 
-static int check_watchdog_action(struct vmft_rewrite *rw, struct vmft_arg *arg)
-{
-	return vmft_check_visible(rw, arg);
-}
-
 const struct vmft_option vmft_checkpoint_options[] = {
     {"usb", false, true, check_usb, NULL, VMFT_REASON("the board's USB controller")},
     {"display", true, true, check_display, NULL, DISPLAY},
@@ -162,7 +157,7 @@ const struct vmft_option vmft_checkpoint_options[] = {
     {"cdrom", true, true, check_image, NULL, VMFT_REASON("a CD of the board")},
     {"rtc", true, true, check_rtc, "", {0}},
     {"fw_cfg", true, false, check_fw_cfg, "name", {0}},
-    {"watchdog-action", true, true, check_watchdog_action, NULL, VMFT_REASON("guest-visible")},
+    {"watchdog-action", true, true, vmft_check_visible, NULL, VMFT_REASON("guest-visible")},
     {0},
 };
 

@@ -168,7 +168,7 @@ static int inspect_elf(const char *path, Elf *elf, struct vmft_qemu_binary *bina
 static int cannot(struct vmft_error *err, const char *path, const char *what, int err_no)
 {
 	return vmft_error_set(err, -err_no, VMFT_EXIT_QEMU,
-			      "%s: cannot %s: %s; set qemu= in the role/pair file", path, what,
+			      "%s: cannot %s: %s; set qemu= in the pair file", path, what,
 			      strerror(err_no));
 }
 

@@ -166,7 +166,7 @@ int vmft_self_test_need(const char *path, const struct vmft_qemu_binary *qemu,
 
 	if (vmft_self_test_passed(qemu))
 		return 0;
-	/* The script's own sides are started by a root that is inside. */
+	/* The script itself starts this side. */
 	if (getenv("VMFT_SELF_TEST"))
 		return 0;
 	if (geteuid() != 0) {

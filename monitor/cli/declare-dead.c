@@ -22,7 +22,7 @@
 #include "cli.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/pair-config.h"
-#include "monitor/daemon/arbiter/arbiter.h"
+#include "monitor/daemon/arbiter/pair-arbiter.h"
 
 #define PAIR_DIRECTORY "/etc/vmft"
 
@@ -229,21 +229,10 @@ static int declare(const struct request *r, const struct vmft_arbiter_ops *ops,
 
 static int open_and_declare(const struct request *r, struct vmft_error *err)
 {
-	struct vmft_arbiter_settings settings = {
-	    .vm = r->config.name,
-	    .ca = r->config.arbiter_ca,
-	    .cert = r->config.arbiter_cert,
-	    .key = r->config.arbiter_key,
-	};
-	const struct vmft_arbiter_ops *ops = vmft_arbiter_find(r->config.arbiter, &settings.where);
+	const struct vmft_arbiter_ops *ops;
 	struct vmft_arbiter *arbiter;
-	int rc;
+	int rc = vmft_pair_arbiter_open(&r->config, r->pair_file, &ops, &arbiter, err);
 
-	if (!ops)
-		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
-				      "%.100s: arbiter = %.200s: unknown kind", r->pair_file,
-				      r->config.arbiter);
-	rc = ops->open(&settings, &arbiter, err);
 	if (rc < 0)
 		return rc;
 	rc = declare(r, ops, arbiter, err);

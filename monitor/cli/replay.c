@@ -31,6 +31,7 @@
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/pair-config.h"
 #include "monitor/interface.h"
+#include "monitor/wrapper/builds.h"
 #include "monitor/wrapper/offline.h"
 #include "monitor/wrapper/qemu-binary.h"
 
@@ -178,13 +179,35 @@ static int read_header(struct replay *r, struct vmft_error *err)
 	return 0;
 }
 
+/* In hex, as a struct vmft_qemu_binary has it. */
+static void saved_build(const struct vmft_hello *id, char ret[static 2 * VMFT_HELLO_DIGEST_MAX + 1])
+{
+	ret[0] = '\0';
+	for (size_t i = 0; i < id->build_id_bytes; i++)
+		(void)snprintf(ret + 2 * i, 3, "%02x", id->build_id[i]);
+}
+
 static bool is_build(const struct vmft_hello *id, const struct vmft_qemu_binary *binary)
 {
-	char hex[2 * VMFT_HELLO_DIGEST_MAX + 1] = "";
+	char hex[2 * VMFT_HELLO_DIGEST_MAX + 1];
 
-	for (size_t i = 0; i < id->build_id_bytes; i++)
-		(void)snprintf(hex + 2 * i, 3, "%02x", id->build_id[i]);
+	saved_build(id, hex);
 	return strcmp(hex, binary->build_id) == 0 && id->log_version == binary->series->log_version;
+}
+
+/* This host may have a copy of the build from before an upgrade. */
+static bool use_kept(struct replay *r)
+{
+	char hex[2 * VMFT_HELLO_DIGEST_MAX + 1], kept[VMFT_PATH_MAX];
+	struct vmft_qemu_binary binary;
+	struct vmft_error err;
+
+	saved_build(&r->header.id, hex);
+	if (vmft_builds_find(VMFT_BUILDS_DIRECTORY, hex, kept) < 0 ||
+	    vmft_qemu_binary_check(kept, &binary, &err) < 0 || !is_build(&r->header.id, &binary))
+		return false;
+	(void)snprintf(r->qemu_path, sizeof(r->qemu_path), "%s", kept);
+	return true;
 }
 
 /* The message tells to change the pair file, which does not say here which QEMU runs. */
@@ -212,7 +235,7 @@ static int check_qemu(struct replay *r, struct vmft_error *err)
 		advise(err);
 		return rc;
 	}
-	if (is_build(&r->header.id, &binary))
+	if (is_build(&r->header.id, &binary) || use_kept(r))
 		return 0;
 	return vmft_error_set(err, -EINVAL, VMFT_EXIT_QEMU,
 			      "%.200s: saved with another QEMU build than %.200s (it was %.200s "

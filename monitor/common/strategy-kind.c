@@ -3,13 +3,26 @@
 
 #include <stddef.h>
 
+static const struct {
+	const char *name;
+	bool moves_to_builds;
+} kinds[] = {
+    [VMFT_STRATEGY_AUTO] = {"auto", false},
+    [VMFT_STRATEGY_LOCKSTEP] = {"lockstep", false},
+    [VMFT_STRATEGY_CHECKPOINT] = {"checkpoint", true},
+};
+
+static bool is_known(enum vmft_strategy_kind kind)
+{
+	return (size_t)kind < sizeof(kinds) / sizeof(kinds[0]);
+}
+
 const char *vmft_strategy_kind_name(enum vmft_strategy_kind kind)
 {
-	static const char *const names[] = {
-	    [VMFT_STRATEGY_AUTO] = "auto",
-	    [VMFT_STRATEGY_LOCKSTEP] = "lockstep",
-	    [VMFT_STRATEGY_CHECKPOINT] = "checkpoint",
-	};
+	return is_known(kind) ? kinds[kind].name : "?";
+}
 
-	return (size_t)kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "?";
+bool vmft_strategy_kind_moves_to_builds(enum vmft_strategy_kind kind)
+{
+	return is_known(kind) && kinds[kind].moves_to_builds;
 }

@@ -3,6 +3,8 @@
 #ifndef VMFT_STRATEGY_KIND_H
 #define VMFT_STRATEGY_KIND_H
 
+#include <stdbool.h>
+
 /* How the backup comes to have what the primary has. */
 enum vmft_strategy_kind {
 	VMFT_STRATEGY_AUTO,	  /* whichever the command line allows */
@@ -13,5 +15,10 @@ enum vmft_strategy_kind {
 
 /* "auto", "lockstep" or "checkpoint", a string constant. */
 const char *vmft_strategy_kind_name(enum vmft_strategy_kind kind);
+
+/* Whether the backup's QEMU may be another build or series than the primary's, if the machine is
+ * the same in both: with checkpoints it only loads states, and the agent has shown before there is
+ * a pair that it can. In lockstep it executes what the other logs, instruction for instruction. */
+bool vmft_strategy_kind_moves_to_builds(enum vmft_strategy_kind kind);
 
 #endif

@@ -71,10 +71,8 @@ struct vmft_strategy_ops {
 	 * applies from there on. False: the agent only proves that it can load the state, and
 	 * go_live() loads what is held then; the images stay the monitor's until then. */
 	bool loads_at_point;
-	/* The backup's QEMU may be another build or series than the primary's: it only loads
-	 * states, and the agent has shown before there is a pair that it can. False: it executes
-	 * what the other logs, instruction for instruction. */
-	bool loads_from_other_builds;
+	/* Has the properties that are known before a strategy is opened. */
+	enum vmft_strategy_kind kind;
 	/* A QEMU whose guest has ended waits for VMFT_COMMAND_END, on either side: the primary's
 	 * until the last position is held by the backup. False: QEMU ends by itself, as the log
 	 * tells the backup's too. */

@@ -33,16 +33,35 @@ static void check_images(struct vmft_checked *checked, enum vmft_disk_check how,
 		refuse(report, &err);
 }
 
-int vmft_check(int argc, char *argv[], const struct vmft_rewrite_options *opt,
-	       const char *qemu_path, enum vmft_disk_check how, struct vmft_report *report,
-	       struct vmft_checked *ret)
+/* Whether the guest's state can go to another build of QEMU than it comes from. */
+static bool takes_other_builds(const struct vmft_cmdline *line)
+{
+	return line->machine_version != 0 && vmft_strategy_kind_moves_to_builds(line->strategy);
+}
+
+static void choose_qemu(const struct vmft_qemu_choice *choice, struct vmft_checked *checked,
+			struct vmft_report *report)
 {
 	struct vmft_error err;
+	int r;
 
+	checked->qemu_path = choice->installed;
+	r = vmft_qemu_binary_check(choice->installed, &checked->qemu, &err);
+	if (choice->kept[0] && (r < 0 || !takes_other_builds(&checked->cmdline))) {
+		checked->qemu_path = choice->kept;
+		r = vmft_qemu_binary_check(choice->kept, &checked->qemu, &err);
+	}
+	if (r < 0)
+		refuse(report, &err);
+}
+
+int vmft_check(int argc, char *argv[], const struct vmft_rewrite_options *opt,
+	       const struct vmft_qemu_choice *choice, enum vmft_disk_check how,
+	       struct vmft_report *report, struct vmft_checked *ret)
+{
 	memset(ret, 0, sizeof(*ret));
 	(void)vmft_cmdline_rewrite(argc, argv, opt, report, &ret->cmdline);
-	if (vmft_qemu_binary_check(qemu_path, &ret->qemu, &err) < 0)
-		refuse(report, &err);
+	choose_qemu(choice, ret, report);
 	/* The images are hashed, which can take minutes: not for a start that is refused already.
 	 */
 	if (!vmft_report_first(report))
@@ -182,13 +201,14 @@ static void print_line(const struct vmft_cmdline *line)
 static int report_line(int argc, char *argv[], const struct asked *asked,
 		       const struct vmft_rewrite_options *opt, const char *qemu_path)
 {
+	const struct vmft_qemu_choice choice = {.installed = qemu_path, .kept = ""};
 	struct vmft_report report = {.arena = vmft_arena_new()};
 	struct vmft_checked checked;
 	size_t refusals;
 	int exit_code;
 
 	/* What is in the images cannot refuse the line; only what kind of files they are. */
-	(void)vmft_check(argc, argv, opt, qemu_path, VMFT_DISK_CHECK_SIZE, &report, &checked);
+	(void)vmft_check(argc, argv, opt, &choice, VMFT_DISK_CHECK_SIZE, &report, &checked);
 	refusals = vmft_report_count(&report, VMFT_FINDING_REFUSED);
 	exit_code = vmft_report_exit_code(&report);
 	(void)printf("strategy: %s (%s)\n", vmft_strategy_kind_name(report.strategy),

@@ -19,6 +19,7 @@
 #include "background.h"
 #include "check.h"
 #include "cmdline.h"
+#include "guest-build.h"
 #include "host-processor.h"
 #include "images.h"
 #include "launch.h"
@@ -123,9 +124,10 @@ static void tell(int argc, char *argv[], const struct vmft_rewrite_options *opt,
 }
 
 /* Rewrites the line and looks at what it needs of this host; tells the user all that is wrong. */
-static int check(int argc, char *argv[], const struct vmft_launch *launch, struct vmft_checked *ret,
-		 struct vmft_error *err)
+static int check(int argc, char *argv[], const struct vmft_launch *launch, const char *kept,
+		 struct vmft_checked *ret, struct vmft_error *err)
 {
+	const struct vmft_qemu_choice choice = {.installed = launch->config->qemu, .kept = kept};
 	char ram_path[32];
 	struct vmft_rewrite_options opt = {
 	    .role = launch->role,
@@ -144,14 +146,33 @@ static int check(int argc, char *argv[], const struct vmft_launch *launch, struc
 
 	(void)snprintf(ram_path, sizeof(ram_path), "/proc/self/fd/%d", launch->ram_fd);
 	argv[0] = (char *)launch->config->qemu;
-	r = vmft_check(argc, argv, &opt, launch->config->qemu, launch->config->disk_check, &report,
-		       ret);
+	r = vmft_check(argc, argv, &opt, &choice, launch->config->disk_check, &report, ret);
 	tell(argc, argv, &opt, &report, r < 0);
 	if (r < 0)
 		/* All of it is told already. */
 		(void)vmft_error_set(err, r, vmft_report_exit_code(&report), "%s", "");
 	vmft_arena_free(report.arena);
 	return r;
+}
+
+/* The QEMU that was chosen takes the place of the pair file's. */
+static void use_qemu(struct vmft_pair_config *config, const struct vmft_checked *checked,
+		     const char *digits)
+{
+	if (checked->qemu_path != config->qemu) {
+		(void)fprintf(stderr,
+			      "vmft-qemu: the guest runs QEMU %s, build %.12s, as this side does; "
+			      "%s is another build, for the guest's next start\n",
+			      checked->qemu.version, checked->qemu.build_id, config->qemu);
+		(void)snprintf(config->qemu, sizeof(config->qemu), "%s", checked->qemu_path);
+		checked->cmdline.argv[0] = config->qemu;
+	} else if (digits[0] && !vmft_strategy_kind_moves_to_builds(checked->cmdline.strategy) &&
+		   strncmp(digits, checked->qemu.build_id, strlen(digits)) != 0) {
+		(void)fprintf(stderr,
+			      "vmft-qemu: the guest runs build %s of QEMU, of which this host has "
+			      "no copy; %s is build %.12s\n",
+			      digits, config->qemu, checked->qemu.build_id);
+	}
 }
 
 /* Everything is looked at here, and nothing but this process changed before vmft_launch(). */
@@ -162,6 +183,7 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	struct vmft_checked checked = {0};
 	char machine[VMFT_DIGEST_HEX];
 	struct vmft_tap_probe taps[VMFT_HELLO_TAPS_MAX];
+	char kept[VMFT_PATH_MAX] = "", digits[16] = "";
 	struct vmft_launch launch = {
 	    .pair_path = getenv("VMFT_PAIR"),
 	    .config = &config,
@@ -186,15 +208,21 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	if (r < 0)
 		return r;
 	r = vmft_programs_find(&programs, err);
+	if (r == 0)
+		r = vmft_guest_build_find(&config, launch.pair_path, launch.role, kept, digits,
+					  err);
 	if (r < 0)
 		return r;
 	launch.ram_fd = vmft_ram_create(err);
 	if (launch.ram_fd < 0)
 		return launch.ram_fd;
-	r = check(argc, argv, &launch, &checked, err);
+	r = check(argc, argv, &launch, kept, &checked, err);
 	if (r < 0)
 		goto free_cmdline;
+	use_qemu(&config, &checked, digits);
 	r = vmft_self_test_need(config.qemu, &checked.qemu, err);
+	if (r == 0 && !launch.replay)
+		vmft_guest_build_keep(&config, launch.pair_path, &checked.qemu);
 	if (r == 0 && checked.cmdline.huge_pages)
 		r = vmft_ram_use_pages(launch.ram_fd, checked.cmdline.huge_pages,
 				       checked.cmdline.ram_bytes, err);

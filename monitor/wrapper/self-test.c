@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "builds.h"
 #include "launch.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/pair-config.h"
@@ -203,6 +204,9 @@ int vmft_self_test_main(int argc, char *argv[])
 	r = vmft_qemu_binary_check(path, &qemu, &err);
 	if (r == 0 && !(if_new && vmft_self_test_passed(&qemu)))
 		r = vmft_self_test_run(path, &qemu, &err);
+	/* VMs that another user starts need the copy too. */
+	if (r == 0 && geteuid() == 0)
+		r = vmft_builds_keep(VMFT_BUILDS_DIRECTORY, path, &qemu, &err);
 	if (r < 0) {
 		(void)fprintf(stderr, "vmft-qemu: %s\n", err.text);
 		return err.exit_code;

@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+import tempfile
 
 import pytest
 
@@ -11,6 +12,7 @@ from harness import Loaded, check, equal, everyday, full, lab, note
 from vmftlab.programs import ROOT
 
 MACHINE = "pc-i440fx-7.2"
+BUILDS = "/var/lib/vmft/builds/"  # monitor/wrapper/builds.h
 EXIT_PEER = 7  # monitor/common/exit-codes.h
 
 
@@ -70,6 +72,43 @@ def test_upgrade_same_series(name):
     """To an older build of one series, back to the newer one, and on to the next series."""
     new, old = qemu_of("bookworm"), qemu_of("bookworm-security")
     moved(name, [new, old, new, qemu_of("bookworm-backports")])
+
+
+def kept_build(name, strategy):
+    """The package of both hosts is upgraded under a guest whose backup was lost: the next backup
+    runs the copy of the build that the guest runs."""
+    with tempfile.TemporaryDirectory(prefix="vmft-installed-") as installed, \
+            lab(name, captures=False, pair={"strategy": strategy, "name": name}) as pair:
+        qemu = os.path.join(installed, "qemu")
+        os.symlink(qemu_of("bookworm"), qemu)
+        host_with(pair, "A", qemu)
+        host_with(pair, "B", qemu)
+        loaded = Loaded(pair, network=False).start()
+        pair.side["B"].may_end = True
+        pair.faults.kill_host("B")
+        pair.wait_state("A", "alone")
+        os.remove(qemu)
+        os.symlink(qemu_of("bookworm-security"), qemu)
+        pair.start_backup("B")
+        pair.wait_attached("A", "B")
+        program = runs(pair, "B")
+        check(program.startswith(BUILDS), f"the backup's QEMU is {program}")
+        note([line for line in pair.side["B"].log_lines() if "another build" in line][-1])
+        equal(pair.compare("A", "B")[1], "", "A and B")
+        takes_over(pair, loaded, "B", "A")
+        loaded.verify()
+
+
+@everyday("a guest in lockstep gets a backup after QEMU was upgraded on the backup's host")
+@pytest.mark.timeout(300)
+def test_upgrade_kept(name):
+    kept_build(name, "lockstep")
+
+
+@full("as upgrade-kept; the machine pc is another one in each build, so the copy is needed too")
+@pytest.mark.timeout(300)
+def test_upgrade_kept_checkpoint(name):
+    kept_build(name, "checkpoint")
 
 
 def refused(name, why, strategy, machine):

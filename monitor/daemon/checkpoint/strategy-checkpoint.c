@@ -174,7 +174,7 @@ static const struct vmft_epoch_figures *checkpoint_figures(struct vmft_strategy 
 const struct vmft_strategy_ops vmft_strategy_checkpoint = {
     .name = "checkpoint",
     .pairs_by_attach = true,
-    .loads_from_other_builds = true,
+    .kind = VMFT_STRATEGY_CHECKPOINT,
     .ends_by_command = true,
     .saves = VMFT_SAVEDLOG_CHECKPOINT,
     .open = checkpoint_open,

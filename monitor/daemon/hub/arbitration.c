@@ -13,6 +13,8 @@
 #include "guest.h"
 #include "monitor.h"
 #include "monitor/common/exit-codes.h"
+#include "monitor/daemon/arbiter/owner.h"
+#include "monitor/daemon/arbiter/pair-arbiter.h"
 
 #define MS UINT64_C(1000000)
 
@@ -173,17 +175,20 @@ void vmft_arbitration_tick(struct vmft_monitor *m, uint64_t now)
 
 static int make_owner(struct vmft_monitor *m)
 {
-	uint8_t token[16];
-	char hex[33];
-	struct utsname host;
+	const struct vmft_hello *identity = &m->options.identity;
+	struct utsname node;
+	struct vmft_owner owner = {
+	    .host = vmft_pair_host_name(&m->config, m->options.host),
+	    .node = node.nodename,
+	    .since = time(NULL),
+	    .build_id = identity->build_id,
+	    .build_id_bytes = identity->build_id_bytes,
+	};
 
-	if (getrandom(token, sizeof(token), 0) != (ssize_t)sizeof(token) || uname(&host) < 0)
+	if (getrandom(owner.token, sizeof(owner.token), 0) != (ssize_t)sizeof(owner.token) ||
+	    uname(&node) < 0)
 		return -errno;
-	for (size_t i = 0; i < sizeof(token); i++)
-		(void)snprintf(hex + 2 * i, 3, "%02x", token[i]);
-	(void)snprintf(m->owner, sizeof(m->owner), "%s %s on %.32s since %lld", hex,
-		       vmft_pair_host_name(&m->config, m->options.host), host.nodename,
-		       (long long)time(NULL));
+	vmft_owner_format(&owner, m->owner);
 	return 0;
 }
 
@@ -234,24 +239,14 @@ int vmft_arbitration_first(struct vmft_monitor *m, uint64_t *ret, struct vmft_er
 
 int vmft_arbitration_open(struct vmft_monitor *m, struct vmft_error *err)
 {
-	struct vmft_arbiter_settings settings = {
-	    .vm = m->config.name,
-	    .ca = m->config.arbiter_ca,
-	    .cert = m->config.arbiter_cert,
-	    .key = m->config.arbiter_key,
-	};
 	int rc = make_owner(m);
 
 	m->worker_op = (struct vmft_op){.done = on_answer, .owner = m};
 	m->retry_op = (struct vmft_op){.done = on_retry, .owner = m};
 	if (rc < 0)
 		return vmft_error_set(err, rc, VMFT_EXIT_INTERNAL, "getrandom: %s", strerror(-rc));
-	m->arbiter_ops = vmft_arbiter_find(m->config.arbiter, &settings.where);
-	if (!m->arbiter_ops)
-		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
-				      "%s: arbiter = %.200s: unknown kind; use file:/DIRECTORY",
-				      m->options.pair_file, m->config.arbiter);
-	rc = m->arbiter_ops->open(&settings, &m->arbiter, err);
+	rc = vmft_pair_arbiter_open(&m->config, m->options.pair_file, &m->arbiter_ops, &m->arbiter,
+				    err);
 	/* The primary looks for it before it takes this backup: found, both have one arbiter. */
 	if (rc == 0 && m->options.role == VMFT_ROLE_BACKUP)
 		rc = m->arbiter_ops->mark(

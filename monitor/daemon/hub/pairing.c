@@ -151,7 +151,7 @@ int vmft_pairing_open(struct vmft_monitor *m, struct vmft_error *err)
 	    .tap_ifname = m->options.tap_ifname,
 	    .disk = m->options.disk,
 	    .disk_count = m->options.disk_count,
-	    .other_builds = m->strategy_ops->loads_from_other_builds,
+	    .other_builds = vmft_strategy_kind_moves_to_builds(m->strategy_ops->kind),
 	    .versioned_machine = m->options.versioned_machine,
 	    .forms_by_attach = m->strategy_ops->pairs_by_attach,
 	    .record = m->record,

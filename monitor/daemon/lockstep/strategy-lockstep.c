@@ -220,6 +220,7 @@ static void lockstep_around(const struct vmft_strategy *s, uint64_t position, FI
 
 const struct vmft_strategy_ops vmft_strategy_lockstep = {
     .name = "lockstep",
+    .kind = VMFT_STRATEGY_LOCKSTEP,
     .loads_at_point = true,
     .replays = true,
     .saves = VMFT_SAVEDLOG_LOCKSTEP,

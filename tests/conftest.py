@@ -10,7 +10,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -20,6 +22,9 @@ TABLE = os.path.join(ROOT, "docs", "tests.md")
 SUITES = ("everyday", "all")
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+
+import table  # pylint: disable=wrong-import-position
 
 
 # -- options
@@ -108,27 +113,27 @@ def pytest_collection_modifyitems(config, items):
               and (not everyday or item.vmft["suite"] == "everyday")
               and item.vmft["name"] not in done]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    # The longest first, so that no process has a long one left when the others are done.
-    seconds = read_seconds()
-    items[:] = sorted(chosen, key=lambda item: -seconds.get(item.vmft["name"], limit_of(item)))
+    items[:] = in_order(chosen, everyday)
     if config.getoption("--list-names"):
         print("\n".join(item.vmft["name"] for item in chosen))
         items[:] = []
 
 
+def in_order(items, everyday):
+    """The longest first, so that no process has a long one left when the others are done. All tests
+    may be interrupted: those without a result, or with the oldest, come before the others."""
+    rows = table.read_table(TABLE)
+
+    def key(item):
+        row = rows.get(item.vmft["name"], {})
+        age = "" if everyday else row.get("date", "")
+        return age, -float(row.get("seconds") or limit_of(item))
+    return sorted(items, key=key)
+
+
 def limit_of(item):
     mark = item.get_closest_marker("timeout")
     return mark.args[0] if mark else 20
-
-
-def read_seconds():
-    """How long each test took when docs/tests.md was written."""
-    if not os.path.exists(TABLE):
-        return {}
-    with open(TABLE, encoding="utf-8") as file:
-        rows = [[cell.strip() for cell in line.strip("|\n").split("|")]
-                for line in file if line.startswith("| `")]
-    return {row[0].strip("`"): float(row[3]) for row in rows}
 
 
 def read_results(path):
@@ -145,6 +150,15 @@ def drop_half_line(path):
     if path and os.path.exists(path):
         with open(path, "r+b") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def commit_now():
+    """The commit that is tested; a "+" after it says that the source was changed since."""
+    def git(*words):
+        return subprocess.run(["git", "-C", ROOT, *words], stdout=subprocess.PIPE, text=True,
+                              check=False).stdout.strip()
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/tests.md")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 # -- while a test runs
@@ -202,6 +216,7 @@ class Reporter:
         self.ends = {}  # of tests that are not over: outcome and why
         self.seconds = {}
         self.results = config.getoption("--results")
+        self.commit = commit_now() if self.results else None
         drop_half_line(self.results)
         for record in read_results(self.results).values():
             self._count(record["name"], record["outcome"], record["why"])
@@ -273,7 +288,9 @@ class Reporter:
             return
         with open(self.results, "a", encoding="utf-8") as file:
             file.write(json.dumps({**known, "outcome": outcome, "why": why,
-                                   "seconds": round(self.seconds[known["name"]], 1)}) + "\n")
+                                   "seconds": round(self.seconds[known["name"]], 1),
+                                   "date": time.strftime("%Y-%m-%d"),
+                                   "commit": self.commit}) + "\n")
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter):

@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define VMFT_IFACE_MAGIC    UINT64_C(0x746d6676656e6731)
-#define VMFT_IFACE_VERSION  11u
+#define VMFT_IFACE_VERSION  12u
 #define VMFT_IFACE_SETTINGS 4096u	  /* struct vmft_settings begins here */
 #define VMFT_IFACE_HEADER   (128u * 1024) /* the ring begins here */
 
@@ -439,6 +439,13 @@ struct vmft_settings {
 	/* Read by the agent: the members of monitor/agent/qemu/fields.def, in the order of
 	 * their numbers, as the QEMU binary has them. */
 	struct vmft_qemu_place place[VMFT_SETTINGS_PLACES_MAX];
+
+	/* Read by the agent. 1: this is a backup, and its state comes by VMFT_AREA_LOAD, since the
+	 * primary never waits for a backup (start = alone); or 0. */
+	uint32_t awaits_state;
+	/* Read by the monitor. 1: libvirt runs this QEMU. It shows the guest of a fenced primary as
+	 * running for as long as QEMU is there, so QEMU ends; or 0. */
+	uint32_t managed;
 };
 
 static_assert(offsetof(struct vmft_settings, lifeline_agent_fd) == 32, "shared layout");

@@ -73,11 +73,12 @@ struct vmft_agent {
 	struct vmft_iface *iface; /* NULL: the library does nothing in this process */
 	struct vmft_ring ring;
 	struct vmft_area *area;
-	int bell_monitor; /* eventfd that wakes the monitor */
-	int bell_agent;	  /* eventfd that wakes the service thread */
-	int lifeline;	  /* a socket that hangs up when the monitor is gone */
-	int ram_fd;	  /* memfd of the guest's memory */
-	bool flush;	  /* an image keeps data in QEMU's memory: qcow2 */
+	int bell_monitor;  /* eventfd that wakes the monitor */
+	int bell_agent;	   /* eventfd that wakes the service thread */
+	int lifeline;	   /* a socket that hangs up when the monitor is gone */
+	int ram_fd;	   /* memfd of the guest's memory */
+	bool awaits_state; /* lockstep: a backup that is attached in any case */
+	bool flush;	   /* an image keeps data in QEMU's memory: qcow2 */
 
 	atomic_bool armed;    /* vmft_agent_arm() was called */
 	atomic_bool orphaned; /* the monitor is gone; set by the service thread */

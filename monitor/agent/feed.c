@@ -199,15 +199,18 @@ static void prepare(struct vmft_feed *feed)
 	atomic_store(&feed->phase, VMFT_FEED_STUB);
 }
 
-/* QEMU asks for the first event while it comes up. It waits here until the monitor knows whether
- * the guest boots or its state will be loaded. */
+/*
+ * QEMU asks for the first event while it comes up. It waits here until the monitor knows whether
+ * the guest boots or its state will be loaded. If the primary never waits for a backup, that is
+ * known: QEMU comes up at once, with its monitors, which libvirt waits for.
+ */
 static void decide(struct vmft_feed *feed)
 {
 	for (;;) {
 		uint32_t seen = atomic_load(&vmft_agent.iface->monitor_futex);
 		uint32_t command = vmft_agent_command();
 
-		if (command == VMFT_COMMAND_PREPARE) {
+		if (command == VMFT_COMMAND_PREPARE || vmft_agent.awaits_state) {
 			prepare(feed);
 			return;
 		}

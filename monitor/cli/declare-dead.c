@@ -10,21 +10,18 @@
 #include <argp.h>
 #include <errno.h>
 #include <json-c/json.h>
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "arguments.h"
 #include "cli.h"
 #include "monitor/common/exit-codes.h"
+#include "monitor/common/local-address.h"
 #include "monitor/common/pair-config.h"
 #include "monitor/daemon/arbiter/pair-arbiter.h"
-
-#define PAIR_DIRECTORY "/etc/vmft"
 
 struct request {
 	const char *vm; /* as given: a name or a pair file */
@@ -36,7 +33,7 @@ struct request {
 
 static const char doc[] =
     "Say that a VM runs nowhere, so that it may be started again.\v"
-    "NAME stands for the pair file " PAIR_DIRECTORY "/NAME.conf; a pair file may be named "
+    "NAME stands for the pair file " VMFT_PAIR_DIRECTORY "/NAME.conf; a pair file may be named "
     "instead.\n\n"
     "This records at the arbiter that the latest generation has ended. It removes nothing: a side "
     "of the VM that is only stopped somewhere finds that it has lost. If the guest is running "
@@ -90,7 +87,7 @@ static int load(struct request *r, struct vmft_error *err)
 {
 	int n = names_file(r->vm) ? snprintf(r->pair_file, sizeof(r->pair_file), "%s", r->vm)
 				  : snprintf(r->pair_file, sizeof(r->pair_file),
-					     PAIR_DIRECTORY "/%s.conf", r->vm);
+					     VMFT_PAIR_DIRECTORY "/%s.conf", r->vm);
 
 	if (n < 0 || (size_t)n >= sizeof(r->pair_file))
 		return vmft_error_set(err, -ENAMETOOLONG, VMFT_EXIT_CONFIG, "%.100s: too long",
@@ -103,21 +100,6 @@ static bool is_over(const char *state)
 {
 	return strcmp(state, "fenced") == 0 || strcmp(state, "ended") == 0 ||
 	       strcmp(state, "diverged") == 0;
-}
-
-/* Whether this host has the address of a section, whatever the port. */
-static bool is_local(const struct vmft_channel_address *address)
-{
-	struct sockaddr_storage addr = address->addr;
-	int fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool local;
-
-	/* Both families keep the port in the same place; 0: any that is free. */
-	((struct sockaddr_in *)(void *)&addr)->sin_port = 0;
-	local = fd >= 0 && bind(fd, (struct sockaddr *)&addr, address->addr_len) == 0;
-	if (fd >= 0)
-		close(fd);
-	return local;
 }
 
 /* NULL: nobody listens there, or that side has no guest (one in forming waits for a primary). */
@@ -141,7 +123,8 @@ static int check_host(const struct request *r, struct vmft_error *err)
 		const char *path = r->config.host[host].control;
 		const char *state;
 
-		if (!r->config.has_host[host] || !is_local(&r->config.host[host].channel))
+		if (!r->config.has_host[host] ||
+		    !vmft_address_is_local(&r->config.host[host].channel))
 			continue;
 		state = running_state(path);
 		if (state)

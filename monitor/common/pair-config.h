@@ -17,11 +17,13 @@
 #include "error.h"
 #include "strategy-kind.h"
 
-#define VMFT_PAIR_FILE_MAX (64u * 1024)
-#define VMFT_PATH_MAX	   4096 /* Linux's own limit */
-#define VMFT_PAIR_NAME_MAX 64u
-#define VMFT_HOST_NAME_MAX 27u /* what a socket's path has room for */
-#define VMFT_QEMU_DEFAULT  "/usr/bin/qemu-system-x86_64"
+#define VMFT_PAIR_FILE_MAX  (64u * 1024)
+#define VMFT_PATH_MAX	    4096 /* Linux's own limit */
+#define VMFT_PAIR_NAME_MAX  64u
+#define VMFT_HOST_NAME_MAX  27u		/* what a socket's path has room for */
+#define VMFT_PAIR_DIRECTORY "/etc/vmft" /* NAME.conf in it is found by the VM's name */
+#define VMFT_UUID_MAX	    37u		/* 8-4-4-4-12 digits and the terminating zero */
+#define VMFT_QEMU_DEFAULT   "/usr/bin/qemu-system-x86_64"
 
 enum vmft_role {
 	VMFT_ROLE_PRIMARY, /* runs the guest and records it */
@@ -80,6 +82,7 @@ struct vmft_pair_side {
 
 struct vmft_pair_config {
 	char name[VMFT_PAIR_NAME_MAX + 1]; /* [A-Za-z0-9._-], never "." or ".." */
+	char uuid[VMFT_UUID_MAX];	   /* of the VM, lower case; "": not given */
 	char arbiter[VMFT_PATH_MAX];	   /* as written, "file:/..." or "etcd:URL,..." */
 	/* Absolute paths or "": ca and the other two only with etcd:https, those two together. */
 	char arbiter_ca[VMFT_PATH_MAX], arbiter_cert[VMFT_PATH_MAX], arbiter_key[VMFT_PATH_MAX];

@@ -2,6 +2,7 @@
 /* The keys of the pair file: what each may hold, and what it is if it is not given. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -24,6 +25,35 @@ static int set_name(struct vmft_pair_parser *p, const struct vmft_pair_key *key,
 	if (value[0] == '.')
 		return vmft_pair_refuse(p, "bad name", value, "do not start it with a dot");
 	memcpy(field, value, len + 1);
+	return 0;
+}
+
+/* 8-4-4-4-12 hexadecimal digits, as libvirt and QEMU write a UUID. */
+static bool is_uuid(const char *text)
+{
+	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+
+	if (strlen(text) != sizeof(form) - 1)
+		return false;
+	for (size_t i = 0; text[i]; i++)
+		if (form[i] == '-' ? text[i] != '-' : !isxdigit((unsigned char)text[i]))
+			return false;
+	return true;
+}
+
+static int set_uuid(struct vmft_pair_parser *p, const struct vmft_pair_key *key, const char *value,
+		    void *field)
+{
+	char *to = field;
+
+	(void)key;
+	if (!is_uuid(value))
+		return vmft_pair_refuse(
+		    p, "bad UUID", value,
+		    "write 8-4-4-4-12 hexadecimal digits, as virsh domuuid does");
+	for (; *value; value++)
+		*to++ = (char)tolower((unsigned char)*value);
+	*to = '\0';
 	return 0;
 }
 
@@ -229,6 +259,7 @@ static int set_channel(struct vmft_pair_parser *p, const struct vmft_pair_key *k
 const struct vmft_pair_key vmft_pair_keys[] = {
     {PAIR("name", set_name, name), .example = "name = web1"},
     {PAIR("arbiter", set_arbiter, arbiter), .example = "arbiter = file:/mnt/shared/vmft"},
+    {PAIR("uuid", set_uuid, uuid)},
     PATH("arbiter-ca", arbiter_ca),
     PATH("arbiter-cert", arbiter_cert),
     PATH("arbiter-key", arbiter_key),

@@ -52,6 +52,8 @@ static int check_numbers(const struct vmft_settings *s, struct vmft_error *err)
 	    {s->disk_count <= VMFT_AREA_DISKS_MAX, "disk_count"},
 	    {s->nic_count <= VMFT_NICS_SHARED_MAX, "nic_count"},
 	    {s->versioned_machine <= 1, "versioned_machine"},
+	    {s->awaits_state <= 1, "awaits_state"},
+	    {s->managed <= 1, "managed"},
 	    {s->gate_bytes > 0, "gate_bytes"},
 	    {s->log_version > 0, "log_version"},
 	};

@@ -135,6 +135,7 @@ int vmft_monitor_settings_take(const struct vmft_settings *settings,
 	ret->lifeline_fd = settings->lifeline_monitor_fd;
 	ret->words_fd = settings->words_fd;
 	ret->guest_pid = settings->guest_pid;
+	ret->managed = settings->managed != 0;
 	ret->replay = settings->replay[0] ? settings->replay : NULL;
 	return 0;
 }

@@ -96,6 +96,9 @@ int vmft_launch_settings(const struct vmft_launch *launch, struct vmft_settings 
 	ret->disk_count = (uint32_t)cmdline->disk_count;
 	ret->nic_count = (uint32_t)cmdline->nic_count;
 	ret->versioned_machine = cmdline->machine_version != 0;
+	ret->awaits_state =
+	    launch->role == VMFT_ROLE_BACKUP && launch->config->start == VMFT_START_ALONE;
+	ret->managed = launch->managed;
 	ret->gate_bytes = launch->config->gate_bytes;
 	ret->guest_pid = getpid();
 	ret->role = launch->role;

@@ -38,6 +38,7 @@ struct vmft_launch {
 	const struct vmft_tap_probe *taps;     /* as many as cmdline->nics */
 	int ram_fd;			       /* a memfd; sized by vmft_launch() */
 	char *const *words;		       /* the arguments as given, NULL-terminated */
+	bool managed;			       /* libvirt's: see struct vmft_settings */
 	int ready_fd;	    /* of -daemonize: background.h; -1: not in the background */
 	const char *replay; /* a saved log to replay instead of a peer's; or NULL */
 };

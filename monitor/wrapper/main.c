@@ -5,15 +5,14 @@
  * vmft-qemu --check [--strategy STRATEGY] [--print] QEMU-ARGUMENTS...
  *
  * Takes the place of qemu-system-x86_64. VMFT_PAIR names the pair file, VMFT_ROLE says what
- * this side is to be, VMFT_HOST which of the file's hosts this is (by default the one with this
- * machine's name, in an older file the one named after the role). Everything is checked before
- * anything is started. VMFT_REPLAY is for "vmft replay": the saved log that takes a peer's place.
+ * this side is to be, VMFT_HOST which of the file's hosts this is; libvirt needs none of them
+ * (own-side.h). Everything is checked before anything is started. VMFT_REPLAY is for "vmft replay":
+ * the saved log that takes a peer's place.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "background.h"
@@ -25,84 +24,21 @@
 #include "launch.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/pair-config.h"
+#include "own-side.h"
 #include "probe.h"
 #include "qemu-binary.h"
 #include "self-test.h"
 #include "tap-probe.h"
 
-static int load_config(struct vmft_pair_config *ret, struct vmft_error *err)
-{
-	const char *path = getenv("VMFT_PAIR");
-
-	if (!path || !path[0])
-		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
-				      "VMFT_PAIR is not set; set it to the path of the pair file");
-	return vmft_pair_config_load(path, ret, err);
-}
-
-static int load_role(enum vmft_role *ret, struct vmft_error *err)
-{
-	const char *role = getenv("VMFT_ROLE");
-
-	if (role && vmft_role_parse(role, ret) == 0)
-		return 0;
-	return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
-			      "VMFT_ROLE is %s%.40s; set it to primary or backup",
-			      role ? "" : "not set", role ? role : "");
-}
-
-/* "alpha, beta or gamma": the sections that VMFT_HOST may name. */
-static void list_hosts(const struct vmft_pair_config *config, char *ret, size_t size)
-{
-	const bool third = config->has_host[VMFT_HOST_THIRD];
-
-	(void)snprintf(ret, size, "%s%s%s%s%s", config->host[VMFT_HOST_FIRST].name,
-		       third ? ", " : " or ", config->host[VMFT_HOST_SECOND].name,
-		       third ? " or " : "", third ? config->host[VMFT_HOST_THIRD].name : "");
-}
-
-/* Without VMFT_HOST: the section with this machine's name, its domain left out; in an older file,
- * whose sections have the names of roles, the one named after the role. */
-static void default_host(const struct vmft_pair_config *config, enum vmft_role role, char *ret,
-			 size_t size)
-{
-	struct utsname own;
-
-	if (!config->named)
-		(void)snprintf(ret, size, "%s", vmft_role_name(role));
-	else if (uname(&own) == 0)
-		(void)snprintf(ret, size, "%.*s", (int)strcspn(own.nodename, "."), own.nodename);
-}
-
-static int load_host(const struct vmft_pair_config *config, enum vmft_role role,
-		     enum vmft_host *ret, struct vmft_error *err)
-{
-	const char *given = getenv("VMFT_HOST");
-	char known[128], own[72] = "";
-
-	default_host(config, role, own, sizeof(own));
-	if (vmft_pair_host_find(config, given ? given : own, ret) == 0)
-		return 0;
-	list_hosts(config, known, sizeof(known));
-	if (given)
-		return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
-				      "VMFT_HOST is %.40s; set it to %s, the section of the pair "
-				      "file this host is",
-				      given, known);
-	return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
-			      "VMFT_HOST is not set, and no section of the pair file has the name "
-			      "of this host, %.64s; set it to %s",
-			      own, known);
-}
-
 /* libvirt asks QEMU about itself without our environment: the usual QEMU answers then. */
 static int exec_probe(char *argv[], struct vmft_error *err)
 {
 	struct vmft_pair_config config = {.qemu = VMFT_QEMU_DEFAULT};
+	const char *path = getenv("VMFT_PAIR");
 	int r = 0;
 
-	if (getenv("VMFT_PAIR"))
-		r = load_config(&config, err);
+	if (path && path[0])
+		r = vmft_pair_config_load(path, &config, err);
 	if (r < 0)
 		return r;
 	argv[0] = config.qemu;
@@ -176,17 +112,16 @@ static void use_qemu(struct vmft_pair_config *config, const struct vmft_checked 
 }
 
 /* Everything is looked at here, and nothing but this process changed before vmft_launch(). */
-static int protect(int argc, char *argv[], struct vmft_error *err)
+static int protect(int argc, char *argv[], struct vmft_own_side *side, struct vmft_error *err)
 {
-	struct vmft_pair_config config;
 	struct vmft_programs programs;
 	struct vmft_checked checked = {0};
 	char machine[VMFT_DIGEST_HEX];
 	struct vmft_tap_probe taps[VMFT_HELLO_TAPS_MAX];
 	char kept[VMFT_PATH_MAX] = "", digits[16] = "";
 	struct vmft_launch launch = {
-	    .pair_path = getenv("VMFT_PAIR"),
-	    .config = &config,
+	    .pair_path = side->pair_path,
+	    .config = &side->config,
 	    .qemu = &checked.qemu,
 	    .cmdline = &checked.cmdline,
 	    .programs = &programs,
@@ -198,19 +133,17 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	    .replay = getenv("VMFT_REPLAY"),
 	    .ready_fd = -1,
 	};
-	int r = load_config(&config, err);
+	int r = vmft_own_side_find(argc, argv, side, err);
 
 	if (r < 0)
 		return r;
-	r = load_role(&launch.role, err);
-	if (r == 0)
-		r = load_host(&config, launch.role, &launch.host, err);
-	if (r < 0)
-		return r;
+	launch.role = side->role;
+	launch.host = side->host;
+	launch.managed = side->managed;
 	r = vmft_programs_find(&programs, err);
 	if (r == 0)
-		r = vmft_guest_build_find(&config, launch.pair_path, launch.role, kept, digits,
-					  err);
+		r = vmft_guest_build_find(&side->config, launch.pair_path, launch.role, kept,
+					  digits, err);
 	if (r < 0)
 		return r;
 	launch.ram_fd = vmft_ram_create(err);
@@ -219,15 +152,16 @@ static int protect(int argc, char *argv[], struct vmft_error *err)
 	r = check(argc, argv, &launch, kept, &checked, err);
 	if (r < 0)
 		goto free_cmdline;
-	use_qemu(&config, &checked, digits);
-	r = vmft_self_test_need(config.qemu, &checked.qemu, err);
+	use_qemu(&side->config, &checked, digits);
+	r = vmft_self_test_need(side->config.qemu, &checked.qemu, err);
 	if (r == 0 && !launch.replay)
-		vmft_guest_build_keep(&config, launch.pair_path, &checked.qemu);
+		vmft_guest_build_keep(&side->config, launch.pair_path, &checked.qemu);
 	if (r == 0 && checked.cmdline.huge_pages)
 		r = vmft_ram_use_pages(launch.ram_fd, checked.cmdline.huge_pages,
 				       checked.cmdline.ram_bytes, err);
 	if (r == 0 && checked.cmdline.daemonize)
 		r = vmft_background(&launch.ready_fd, err);
+	side->in_background = launch.ready_fd >= 0;
 	if (r < 0)
 		goto free_cmdline;
 	vmft_cmdline_digest(&checked.cmdline, machine);
@@ -238,8 +172,29 @@ free_cmdline:
 	return r;
 }
 
+/*
+ * Two hosts that start a new VM at the same moment both choose to be its primary, and only one of
+ * them wins the generation. The other starts again: the generation is held now, so it is a backup.
+ * Not after -daemonize: the caller waits for the process that has failed.
+ */
+static void start_as_backup(const struct vmft_own_side *side, char *argv[],
+			    const struct vmft_error *err)
+{
+	static char name[] = "vmft-qemu";
+
+	if (!side->chosen || side->role != VMFT_ROLE_PRIMARY || side->in_background ||
+	    err->exit_code != VMFT_EXIT_ARBITER || err->text[0] ||
+	    setenv("VMFT_ROLE", vmft_role_name(VMFT_ROLE_BACKUP), 1) < 0 ||
+	    setenv("VMFT_HOST", vmft_pair_host_name(&side->config, side->host), 1) < 0)
+		return;
+	(void)fprintf(stderr, "vmft-qemu: this side is the backup, then\n");
+	argv[0] = name;
+	(void)execv("/proc/self/exe", argv);
+}
+
 int main(int argc, char *argv[])
 {
+	static struct vmft_own_side side;
 	struct vmft_error err = {.exit_code = VMFT_EXIT_INTERNAL};
 
 	if (argc > 1 && strcmp(argv[1], "--check") == 0)
@@ -249,7 +204,8 @@ int main(int argc, char *argv[])
 	if (vmft_cmdline_is_probe(argc, argv))
 		(void)exec_probe(argv, &err);
 	else
-		(void)protect(argc, argv, &err);
+		(void)protect(argc, argv, &side, &err);
+	start_as_backup(&side, argv, &err);
 	if (err.text[0])
 		(void)fprintf(stderr, "vmft-qemu: %s\n", err.text);
 	return err.exit_code;

@@ -25,6 +25,7 @@ int main(void)
 	    vmft_suite_track,
 	    vmft_suite_attach,
 	    vmft_suite_disk,
+	    vmft_suite_domain,
 	    vmft_suite_disk_fault,
 	    vmft_suite_attach_ends,
 	    vmft_suite_pace,

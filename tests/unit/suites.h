@@ -23,6 +23,7 @@ int vmft_suite_console(void);
 int vmft_suite_power(void);
 int vmft_suite_turns(void);
 int vmft_suite_disk(void);
+int vmft_suite_domain(void);
 int vmft_suite_disk_fault(void);
 int vmft_suite_checkpoint_attach(void);
 int vmft_suite_checkpoint_damage(void);

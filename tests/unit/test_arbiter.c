@@ -202,7 +202,7 @@ static void ended_generation_is_not_taken_on(void)
 	CU_ASSERT_EQUAL(starts(&s, 2, OWNER_B, OWNER_A), VMFT_CLAIM_LOST);
 	CU_ASSERT_EQUAL(end(&s, 1, OWNER_A), 0);
 	CU_ASSERT_EQUAL(end(&s, 1, OWNER_A), 0);
-	CU_ASSERT(latest(&s).ended);
+	CU_ASSERT(latest(&s).ended && !latest(&s).declared);
 	CU_ASSERT_EQUAL(takes(&s, 2, OWNER_B, OWNER_A), VMFT_CLAIM_LOST);
 	CU_ASSERT(!is_there(&s, "vm.gen-2"));
 	CU_ASSERT_EQUAL(starts(&s, 2, OWNER_B, OWNER_A), VMFT_CLAIM_WON);
@@ -220,7 +220,7 @@ static void declared_dead_is_over(void)
 	CU_ASSERT_EQUAL(takes(&s, 2, OWNER_B, OWNER_A), VMFT_CLAIM_WON);
 	CU_ASSERT_EQUAL(ops->end(s.arbiter, 2, OWNER_B, VMFT_END_DECLARED, &s.err), 0);
 	CU_ASSERT_EQUAL(ops->end(s.arbiter, 2, OWNER_B, VMFT_END_DECLARED, &s.err), 0);
-	CU_ASSERT(latest(&s).ended);
+	CU_ASSERT(latest(&s).ended && latest(&s).declared);
 	shell("test \"$(cat $D/vm.end-2)\" = 'declared dead'", s.dir);
 	CU_ASSERT_EQUAL(takes(&s, 3, OWNER_B, OWNER_B), VMFT_CLAIM_LOST);
 	CU_ASSERT_EQUAL(takes(&s, 2, OWNER_A, OWNER_A), VMFT_CLAIM_LOST);

@@ -36,6 +36,7 @@
 #define ME     "bWU="
 #define YOU    "eW91"
 #define ENDED  "ZW5kZWQ="
+#define DEAD   "ZGVjbGFyZWQgZGVhZA=="
 
 #define END2	"dm1mdC92bS9lbmQvMDAwMDAwMDAwMDAwMDAwMDAwMDI="
 #define MARK	"dm1mdC92bS9tYXJrL2JhY2t1cA=="
@@ -352,7 +353,9 @@ static void test_latest(void)
 	CU_ASSERT_EQUAL(latest(LATEST(KVS(KV(GEN4, YOU), "2"), KVS(KV(END3, ENDED), "1")), &l), 0);
 	CU_ASSERT(l.generation == 4 && !l.ended);
 	CU_ASSERT_EQUAL(latest(LATEST(KVS(KV(GEN4, YOU), "2"), KVS(KV(END4, ENDED), "1")), &l), 0);
-	CU_ASSERT(l.generation == 4 && l.ended);
+	CU_ASSERT(l.generation == 4 && l.ended && !l.declared);
+	CU_ASSERT_EQUAL(latest(LATEST(KVS(KV(GEN4, YOU), "2"), KVS(KV(END4, DEAD), "1")), &l), 0);
+	CU_ASSERT(l.generation == 4 && l.ended && l.declared);
 	/* The write that never comes to pass did. */
 	CU_ASSERT_EQUAL(latest(HEADER PUT, &l), -EBADMSG);
 	CU_ASSERT_EQUAL(latest(LATEST(KVS(KV(END4, YOU), "2"), "}}"), &l), -EBADMSG);

@@ -261,6 +261,7 @@ static int file_latest(struct vmft_arbiter *a, struct vmft_arbiter_latest *ret,
 		       struct vmft_error *err)
 {
 	struct vmft_arbiter_latest latest = {0};
+	char how[VMFT_ARBITER_OWNER_MAX];
 	struct name name;
 	int rc = check_place(a, err);
 
@@ -280,6 +281,8 @@ static int file_latest(struct vmft_arbiter *a, struct vmft_arbiter_latest *ret,
 		if (rc < 0)
 			return say(a, rc, err);
 		latest.ended = rc > 0;
+		latest.declared = latest.ended && read_line(a, name.text, how) == 0 &&
+				  strcmp(how, VMFT_END_TEXT_DECLARED) == 0;
 	}
 	*ret = latest;
 	return 0;
@@ -415,7 +418,8 @@ static int file_end(struct vmft_arbiter *a, uint64_t generation, const char *own
 		rc = check_record(a, generation, owner, err);
 	if (rc < 0)
 		return rc;
-	rc = put_once(a, name.text, own.text, how == VMFT_END_DECLARED ? "declared dead" : "ended");
+	rc = put_once(a, name.text, own.text,
+		      how == VMFT_END_DECLARED ? VMFT_END_TEXT_DECLARED : VMFT_END_TEXT_ORDERLY);
 	if (rc == 0)
 		rc = sync_directory(a);
 	return rc < 0 ? say(a, rc, err) : 0;

@@ -30,6 +30,7 @@ struct vmft_arbiter;
 struct vmft_arbiter_latest {
 	uint64_t generation; /* 0: the VM is not known here */
 	bool ended;	     /* its guest ended in order, or a person declared it dead */
+	bool declared;	     /* ended: a person declared it dead */
 	char owner[VMFT_ARBITER_OWNER_MAX]; /* as its claim gave it */
 	char record[512];		    /* where the record is, for messages */
 };
@@ -61,6 +62,10 @@ enum vmft_arbiter_end {
 	VMFT_END_ORDERLY,  /* its guest ended, or never ran */
 	VMFT_END_DECLARED, /* a person says that it is not running anywhere */
 };
+
+/* What an end's record says. */
+#define VMFT_END_TEXT_ORDERLY  "ended"
+#define VMFT_END_TEXT_DECLARED "declared dead"
 
 /* What open() is given; only read while it runs. */
 struct vmft_arbiter_settings {

@@ -144,12 +144,14 @@ void vmft_etcd_end_build(const char *vm, uint64_t generation, const char *owner,
 {
 	const struct coded gen = encode_key(vm, "gen", generation);
 
-	(void)snprintf(ret->body, sizeof(ret->body),
-		       "{\"compare\":[{\"target\":\"VALUE\",\"result\":\"EQUAL\",\"key\":\"%s\","
-		       "\"value\":\"%s\"}],"
-		       "\"success\":[" PUT_KEY "],\"failure\":[" SHOW_KEY "]}",
-		       gen.text, encode(owner).text, encode_key(vm, "end", generation).text,
-		       encode(how == VMFT_END_DECLARED ? "declared dead" : "ended").text, gen.text);
+	(void)snprintf(
+	    ret->body, sizeof(ret->body),
+	    "{\"compare\":[{\"target\":\"VALUE\",\"result\":\"EQUAL\",\"key\":\"%s\","
+	    "\"value\":\"%s\"}],"
+	    "\"success\":[" PUT_KEY "],\"failure\":[" SHOW_KEY "]}",
+	    gen.text, encode(owner).text, encode_key(vm, "end", generation).text,
+	    encode(how == VMFT_END_DECLARED ? VMFT_END_TEXT_DECLARED : VMFT_END_TEXT_ORDERLY).text,
+	    gen.text);
 }
 
 void vmft_etcd_mark_build(const char *vm, const char *host, const char *text,
@@ -452,6 +454,7 @@ static int latest_take(const struct answer *answer, const char *vm, struct vmft_
 	if (gens > 0) {
 		latest.generation = gen.generation;
 		latest.ended = ends > 0 && end.generation == gen.generation;
+		latest.declared = latest.ended && strcmp(end.value, VMFT_END_TEXT_DECLARED) == 0;
 		memcpy(latest.owner, gen.value, sizeof(latest.owner));
 	}
 	*ret = latest;

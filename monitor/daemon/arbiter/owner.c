@@ -42,3 +42,10 @@ bool vmft_owner_build(const char *text, char ret[static VMFT_OWNER_BUILD_HEX + 1
 	memcpy(ret, build, VMFT_OWNER_BUILD_HEX + 1);
 	return true;
 }
+
+size_t vmft_owner_host(const char *text, const char **ret)
+{
+	*ret = text + strcspn(text, " ");
+	*ret += **ret == ' ';
+	return strcspn(*ret, " ");
+}

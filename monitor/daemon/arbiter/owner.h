@@ -34,4 +34,8 @@ void vmft_owner_format(const struct vmft_owner *owner, char ret[static VMFT_ARBI
  * not, or one that a person wrote. */
 bool vmft_owner_build(const char *text, char ret[static VMFT_OWNER_BUILD_HEX + 1]);
 
+/* The section of the pair file, as what text has after the token. Returns its length; 0: it has
+ * none. */
+size_t vmft_owner_host(const char *text, const char **ret);
+
 #endif

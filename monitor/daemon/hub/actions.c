@@ -21,6 +21,16 @@ static void fence_guest(struct vmft_monitor *m)
 					      "it again for another attempt");
 		return;
 	}
+	if (vmft_monitor_is_primary(m) && m->options.managed) {
+		vmft_journal_say(
+		    &m->journal,
+		    "fenced: the backup is live as generation %llu; this guest is "
+		    "stopped for good, and QEMU (pid %d) ends, since libvirt would show "
+		    "the guest as running here: start the domain again, as the backup",
+		    (unsigned long long)m->core.generation + 1, m->options.guest_pid);
+		(void)kill(m->options.guest_pid, SIGKILL);
+		return;
+	}
 	if (vmft_monitor_is_primary(m)) {
 		vmft_journal_say(&m->journal,
 				 "fenced: the backup is live as generation %llu; this guest is "

@@ -64,6 +64,7 @@ struct vmft_monitor_options {
 	const char *strategy_reason;		    /* why this one */
 	const struct vmft_transport_ops *transport; /* of the channel */
 	int iface_fd, area_fd, ram_fd, bell_monitor_fd, bell_agent_fd, lifeline_fd;
+	bool managed; /* struct vmft_settings */
 	int guest_pid;
 	int words_fd;	    /* QEMU's arguments as given, each ended by a zero; -1: none */
 	const char *replay; /* a saved log: see replay.h; NULL for a side of a pair */

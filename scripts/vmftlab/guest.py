@@ -10,7 +10,7 @@ from .process import read
 from .programs import ROOT
 from .watch import LabError
 
-MEMORY_MB = {"tiny": 256, "devices": 512, "debian": 512, "bare": 256}
+MEMORY_MB = {"tiny": 256, "devices": 512, "debian": 512, "stock": 768, "bare": 256}
 # The bare guest finds no devices by ACPI, and has drivers for these devices only.
 BARE_MACHINE = "microvm,rtc=on,isa-serial=on,pit=on,pic=on"
 # From the package qemu-system-data: this firmware only starts a kernel.
@@ -85,6 +85,8 @@ class Guest:
                 "-smp", str(self.smp)]
 
     def _kernel_args(self):
+        if self.image == "stock":
+            return []  # its disk has a boot loader
         image = self.image_dir
         words = [*self.append.split(), *read(f"{image}/cmdline").decode().split()]
         if self.bare:

@@ -81,11 +81,12 @@ def paired(pair, name, what):
 
 
 @contextlib.contextmanager
-def lab(name, **options):
+def lab(name, suite=None, **options):
     """A lab whose logs are kept if the test fails, and which must leave nothing behind."""
     if options.get("accel") == "kvm" and not has_kvm():
         pytest.skip(f"no {KVM}")
     made = Lab(**options)
+    made.guest.suite = suite
     try:
         made.open()
         yield made

@@ -16,10 +16,13 @@ import time
 
 import pytest
 
+import nested
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(ROOT, "build", "test-logs")
 TABLE = os.path.join(ROOT, "docs", "tests.md")
 SUITES = ("everyday", "all")
+NESTED = nested.Nested()
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "tests"))
@@ -38,6 +41,8 @@ def pytest_addoption(parser):
     group.addoption("--list-names", action="store_true", help="print the short names and stop")
     group.addoption("--results", metavar="FILE",
                     help="append each result to FILE; tests that have one there do not run again")
+    group.addoption("--nested", action="store_true",
+                    help="all tests of guests under KVM run on a host of scripts/kvm-host")
     group.addoption("--builds", default="", metavar="DIRECTORIES",
                     help="run the programs that meson calls tests in these, separated by commas")
 
@@ -52,6 +57,7 @@ def pytest_configure(config):
 
 
 def close_labs():
+    NESTED.close()
     lab = sys.modules.get("vmftlab.lab")
     if lab:
         lab.close_all()
@@ -89,6 +95,22 @@ def describe(item):
     mark = item.get_closest_marker("full")
     return {"name": short_name(item), "suite": "everyday" if reason else "all",
             "reason": reason or (mark.args[0] if mark else "")}
+
+
+def pytest_itemcollected(item):
+    """A test that runs on an emulated host needs more time. One process runs all of those, and so
+    there is one such host at a time."""
+    if nested.inside():
+        item.add_marker(pytest.mark.timeout(nested.SLOWER * timeout_of(item)), append=False)
+    elif nested.possible(item):
+        item.add_marker(pytest.mark.timeout(nested.BOOT_S + nested.SLOWER * timeout_of(item)),
+                        append=False)
+        item.add_marker(pytest.mark.xdist_group("kvm"))
+
+
+def timeout_of(item):
+    mark = item.get_closest_marker("timeout")
+    return mark.args[0] if mark else float(item.config.getini("timeout"))
 
 
 @pytest.hookimpl(trylast=True)
@@ -179,6 +201,14 @@ def programs(request, monkeypatch):
 def name(request):
     """The test's short name; its logs are in the directory of that name."""
     return request.node.vmft["name"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if not nested.wanted(pyfuncitem):
+        return None
+    NESTED.run(pyfuncitem, os.path.join(LOGS, pyfuncitem.vmft["name"]))
+    return True
 
 
 def pytest_runtest_setup(item):

@@ -7,3 +7,5 @@ import pytest
 everyday = pytest.mark.everyday
 # full("what the everyday suite has instead"): runs with scripts/test --all only.
 full = pytest.mark.full
+# kvm("image"): runs a guest of this image under KVM, which a parameter `way` does not say.
+kvm = pytest.mark.kvm

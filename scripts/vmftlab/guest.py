@@ -4,11 +4,13 @@
 import fcntl
 import os
 import subprocess
+import tempfile
+import time
 
 from .net import GUEST_MAC, run
 from .process import read
 from .programs import ROOT
-from .watch import LabError
+from .watch import LabError, progress
 
 MEMORY_MB = {"tiny": 256, "devices": 512, "debian": 512, "stock": 768, "bare": 256}
 # The bare guest finds no devices by ACPI, and has drivers for these devices only.
@@ -20,6 +22,8 @@ READY = "vmft-guest: ready"
 KVM = "/dev/kvm"
 KVM_GET_API_VERSION, KVM_API_VERSION = 0xAE00, 12
 SMP_MAX = 8  # the most processors that vmft protects
+# In which a Linux guest boots wherever KVM runs its kernel natively.
+NATIVE_BOOT_S = 30
 
 
 class Guest:
@@ -106,6 +110,46 @@ def has_kvm():
             return fcntl.ioctl(kvm, KVM_GET_API_VERSION) == KVM_API_VERSION
     except OSError:
         return False
+
+
+def linux_runs_on_kvm():
+    """Whether this machine's KVM boots the tiny guest. A KVM that emulates the guest's kernel, as one
+    inside of a virtual machine may, does not in any useful time. The answer is remembered until the
+    machine boots again."""
+    if not has_kvm():
+        return False
+    boot = read("/proc/sys/kernel/random/boot_id").decode().strip()
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    path = os.path.join(cache, "vmft", "kvm-runs-linux")
+    known = read(path).decode().split()
+    if known[:1] == [boot]:
+        return known[1] == "yes"
+    runs = _tiny_boots_on_kvm()
+    with open(path, "w", encoding="ascii") as file:
+        file.write(f"{boot} {'yes' if runs else 'no'}\n")
+    return runs
+
+
+def _tiny_boots_on_kvm():
+    progress(f"trying whether {KVM} runs a Linux guest, at most {NATIVE_BOOT_S} s")
+    image = image_build("tiny")
+    with tempfile.TemporaryDirectory() as directory:
+        console = os.path.join(directory, "console")
+        with subprocess.Popen(
+                ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-accel", "kvm",
+                 "-m", str(MEMORY_MB["tiny"]), "-no-reboot", "-serial", f"file:{console}",
+                 "-kernel", f"{image}/vmlinuz", "-initrd", f"{image}/initrd", "-snapshot",
+                 "-drive", f"file={image}/disk.raw,if=virtio,format=raw",
+                 "-nic", "user,model=virtio-net-pci,restrict=on",
+                 "-append", read(f"{image}/cmdline").decode().strip()],
+                stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as qemu:
+            end = time.monotonic() + NATIVE_BOOT_S
+            while time.monotonic() < end and qemu.poll() is None:
+                if READY.encode() in read(console):
+                    break
+                time.sleep(0.1)
+            qemu.kill()
+        return READY.encode() in read(console)
 
 
 def image_build(name, suite=None):

@@ -31,6 +31,8 @@ MEMORY_MB = 4096
 SMP = 2
 BOOT_S = 300
 POWER_OFF_S = 30
+# Of pairs on such a host: an emulated processor may be busy for seconds with one guest's memory.
+SILENCE_MS = 12000
 READY, FAILED = "vmft-kvm-host: ready", "vmft-kvm-host: failed"
 # Where the host sees what it was given: kvm-host-init.
 GIVEN = "/mnt"
@@ -199,6 +201,7 @@ class KvmHost:
     def reach(self, *words, **variables):
         """The command that runs a command on the host, in its tree."""
         inside = ["env", "-C", ROOT, "VMFT_PREPARED=1", f"VMFT_GUESTS={GIVEN}/guests",
+                  f"VMFT_SILENCE_MS={SILENCE_MS}",
                   *(f"{name}={value}" for name, value in variables.items()), *words]
         enter = ["ip", "netns", "exec", self.ns] if self.ns else []
         settings = ("BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null",

@@ -24,7 +24,7 @@ from .pcap import Capture
 from .process import command_name, kill, mentioning
 from .programs import built
 from .side import Side
-from .watch import PATIENCE_S, Watch
+from .watch import PATIENCE_S, SILENCE_MS, Watch
 
 # VMFT_QEMU: another QEMU binary than the default one
 
@@ -64,7 +64,7 @@ class Lab(Watch):
         self.hosts = hosts or {}
         # lag-drop-ms is 0 because a slow test machine makes a backup slow; only the tests of the lag
         # want a backup that is given up.
-        self.pair_keys = {"silence-ms": "3000", "lag-drop-ms": "0",
+        self.pair_keys = {"silence-ms": str(SILENCE_MS), "lag-drop-ms": "0",
                           "qemu": os.environ.get("VMFT_QEMU"),
                           **self.guest.strategy_keys(), **(pair or {})}
         self.dir = None

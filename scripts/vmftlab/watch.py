@@ -13,6 +13,8 @@ from .net import run
 # backup can be many seconds late. Nothing is concluded from how long something takes.
 PATIENCE_S = 180
 PROGRESS_S = 2
+# silence-ms of labs that want no other. Hosts that are emulated need a longer one, and say so.
+SILENCE_MS = int(os.environ.get("VMFT_SILENCE_MS", "3000"))
 
 # The states of a side that is one of a pair, whether the backup keeps up at the moment or not.
 PAIRED = ("protected", "lagging")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from marks import everyday, full  # pylint: disable=unused-import
+from marks import everyday, full, kvm  # pylint: disable=unused-import
 from vmftlab.bare import BareLoad, BareWriter
 from vmftlab.guest import KVM, has_kvm
 from vmftlab.lab import Lab
@@ -57,6 +57,10 @@ LOCKSTEP = Way("", "lockstep")
 CHECKPOINT = Way("checkpoint-", "checkpoint", smp=2)
 BOTH = (LOCKSTEP, CHECKPOINT)
 TCG_1, TCG_2, KVM_1, KVM_2 = (bare(accel, smp) for accel in ("tcg", "kvm") for smp in (1, 2))
+# Where the machine's own KVM cannot run Linux, these run on a host of scripts/kvm-host: tests/nested.py.
+LINUX_KVM_1, LINUX_KVM_2, LINUX_KVM_4 = (
+    Way("kvm-" + (f"smp{smp}-" if smp > 1 else ""), "checkpoint", accel="kvm", smp=smp)
+    for smp in (1, 2, 4))
 ASAN_LOCKSTEP, ASAN_CHECKPOINT, ASAN_TCG_1 = (
     way.sanitized() for way in (LOCKSTEP, CHECKPOINT, TCG_1))
 

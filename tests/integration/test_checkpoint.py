@@ -11,7 +11,7 @@ import time
 import pytest
 
 from harness import (ASAN_TCG_1, CHECKPOINT, KVM_1, KVM_2, Loaded, TCG_1, TCG_2, Way, check,
-                     clock_reading, equal, everyday, full, lab, note, paired, ways)
+                     clock_reading, equal, everyday, full, kvm, lab, note, paired, ways)
 from vmftlab.bare import BareGuest, BareWriter
 from vmftlab.load import GuestShell, Pings
 
@@ -323,6 +323,7 @@ def test_auto_strategy(name):
     chosen(name, "checkpoint", "pair file", pair={"strategy": "checkpoint"})
 
 
+@kvm("bare")
 @everyday("strategy = auto chooses by the accelerator")
 def test_auto_strategy_kvm(name):
     chosen(name, "checkpoint", "^auto: .*KVM", image="bare", accel="kvm")

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from harness import LOGS, everyday, full
+from harness import LOGS, everyday, full, kvm
 from vmftlab.guest import KVM, has_kvm
 from vmftlab.programs import ROOT
 
@@ -68,7 +68,23 @@ def test_chain_bare(name):
     demo(name, "--image", "bare", "--chain", "3")
 
 
+@kvm("bare")
 @full("chain-bare does the same on TCG; KVM is under test in test_checkpoint.py")
 @pytest.mark.timeout(600)
 def test_chain_kvm(name):
     demo(name, "--accel", "kvm", "--smp", "2", "--chain", "3")
+
+
+@kvm("tiny")
+@full("kvm-smp2-short does one failover of this guest")
+@pytest.mark.timeout(600)
+def test_chain_tiny_kvm(name):
+    demo(name, "--image", "tiny", "--accel", "kvm", "--smp", "2", "--chain", "3")
+
+
+@kvm("debian")
+@full("kvm-smp2-short does the same with a small guest")
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("smp", (1, 2, 4))
+def test_demo_debian_kvm(name, smp):
+    demo(name, "--image", "debian", "--accel", "kvm", "--smp", str(smp))

@@ -15,6 +15,7 @@ MIB = 1 << 20
 
 DEVICES = Way("checkpoint-", "checkpoint", image="devices", smp=1, captures=False,
               pair={"strategy": "checkpoint"}, append="vmft.disk=label panic=0")
+DEVICES_KVM = Way("kvm-", "checkpoint", **{**DEVICES.options, "accel": "kvm"})
 
 
 class Qmp:
@@ -303,8 +304,8 @@ def use_all(pair, tablet):
               "QEMU to see the guest's panic")
 
 
-@everyday("devices of a q35 machine, as virt-install writes it, over a failover")
-@ways(DEVICES)
+@everyday("devices of a q35 machine, as virt-install writes it, over a failover", DEVICES)
+@ways(DEVICES, DEVICES_KVM)
 def test_devices_q35(name, way):
     with way.lab(name, machine="q35") as pair:
         survive(pair, q35_devices)
@@ -334,8 +335,8 @@ def pc_devices(side):
     ]
 
 
-@everyday("devices of a pc machine, as Proxmox writes it, over a failover")
-@ways(DEVICES)
+@everyday("devices of a pc machine, as Proxmox writes it, over a failover", DEVICES)
+@ways(DEVICES, DEVICES_KVM)
 def test_devices_pc(name, way):
     with way.lab(name, machine="pc") as pair:
         survive(pair, pc_devices, tablet=False)
@@ -364,7 +365,7 @@ def uefi_devices(side):
 
 
 @full("the firmware hangs now and then before it starts Linux on TCG, under plain QEMU too")
-@ways(DEVICES)
+@ways(DEVICES, DEVICES_KVM)
 def test_devices_uefi(name, way):
     with way.lab(name, machine="q35,pflash0=pflash0-format") as pair:
         with_lines(pair, uefi_devices)

@@ -12,14 +12,15 @@ import types
 import pytest
 
 import harness
-from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, CHECKPOINT, KVM_2, TCG_1, check,
-                     equal, everyday, full, note, ways)
+from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, CHECKPOINT, KVM_2, LINUX_KVM_2, TCG_1,
+                     check, equal, everyday, full, note, ways)
 from vmftlab import outputrule
-from vmftlab.drill.run import SILENCE_MS, Drill
+from vmftlab.drill.run import Drill
 from vmftlab.faults import kinds as all_kinds
 from vmftlab.faults.fault import FAILOVER, NOTHING
 from vmftlab.faults.processes import KillQemu
 from vmftlab.guest import has_kvm
+from vmftlab.watch import SILENCE_MS
 
 SEED = int(os.environ.get("VMFT_SEED", "1"))
 # Faults of a soak. A guest with two processors and checkpoints takes all of the machine's time.
@@ -92,7 +93,7 @@ def good(result, plan):
 
 @full("each kind of fault has a test of its own topic; this does all under one judge")
 @pytest.mark.parametrize("group", GROUPS)
-@ways(*BOTH, ASAN_LOCKSTEP, ASAN_CHECKPOINT)
+@ways(*BOTH, LINUX_KVM_2, ASAN_LOCKSTEP, ASAN_CHECKPOINT)
 @pytest.mark.timeout(600)
 def test_drill(name, way, group):
     kinds = GROUPS[group]

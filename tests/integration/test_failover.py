@@ -3,9 +3,9 @@
 
 import time
 
-from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, KVM_1, KVM_2, LOCKSTEP, Loaded, TCG_1,
-                     TCG_2, captures_whole, check, equal, everyday, full, note, paired, silent,
-                     ways)
+from harness import (ASAN_CHECKPOINT, ASAN_LOCKSTEP, BOTH, KVM_1, KVM_2, LINUX_KVM_1, LINUX_KVM_2,
+                     LINUX_KVM_4, LOCKSTEP, Loaded, TCG_1, TCG_2, captures_whole, check, equal,
+                     everyday, full, note, paired, silent, ways)
 from vmftlab.pcap import RARP
 
 
@@ -32,7 +32,7 @@ def primary_went_on(loaded, what):
 
 @everyday("a failover without a bad access or undefined behaviour", ASAN_LOCKSTEP)
 @everyday("a backup goes live and loses no acknowledged write", LOCKSTEP, TCG_1, KVM_2)
-@ways(*BOTH, TCG_1, KVM_2, ASAN_LOCKSTEP, ASAN_CHECKPOINT)
+@ways(*BOTH, TCG_1, KVM_2, LINUX_KVM_1, LINUX_KVM_2, LINUX_KVM_4, ASAN_LOCKSTEP, ASAN_CHECKPOINT)
 def test_kill9_qemu(name, way):
     with way.lab(name) as pair:
         loaded = Loaded(pair).start()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import (BOTH, KVM_1, LOCKSTEP, Loaded, TCG_2, captures_whole, check, equal, everyday,
+from harness import (BOTH, KVM_1, LINUX_KVM_2, LOCKSTEP, Loaded, TCG_2, captures_whole, check, equal, everyday,
                      note, paired, silent, ways)
 from vmftlab import bare_client
 from vmftlab.bare import BareGuest
@@ -47,7 +47,7 @@ def hold_acks(pair):
 
 
 @everyday("no frame leaves before its ack, seen at the wire", LOCKSTEP)
-@ways(*BOTH)
+@ways(*BOTH, LINUX_KVM_2)
 def test_output_rule(name, way):
     with way.lab(name) as pair:
         pair.start_protected()
@@ -173,8 +173,8 @@ def test_gate_full(name, way):
         captures_whole(pair)
 
 
-@everyday("memory and disk are equal after load by several clients")
-@ways(*BOTH)
+@everyday("memory and disk are equal after load by several clients", *BOTH)
+@ways(*BOTH, LINUX_KVM_2)
 @pytest.mark.timeout(240 + int(os.environ.get("VMFT_SECONDS", "5")))
 def test_divergence(name, way):
     """After a loaded run, at an equal log position: same memory, same disk.

@@ -8,8 +8,9 @@ import sys
 from ..faults import kinds as all_kinds
 from ..guest import KVM, SMP_MAX, has_kvm
 from ..story import EXIT_FAILED, EXIT_OK, IMAGES, guarded, nothing_left
+from ..watch import SILENCE_MS
 from . import report
-from .run import SILENCE_MS, Drill, say
+from .run import Drill, say
 
 ME = "scripts/drill"
 

@@ -25,7 +25,6 @@ from .clients import Clients
 from .seen import Sampler, Wire
 
 LOGS = os.path.join(ROOT, "build", "drill-logs")
-SILENCE_MS = 3000
 # How long the drill waits for what must come. How soon it came is in the report.
 PATIENCE_S = 60
 COMPARE_EACH = 20  # faults

@@ -119,6 +119,20 @@ static void test_stall(void)
 	monitor_down();
 }
 
+/* A pair that forms before the first tick: the clock began long ago, the replay did not. */
+static void test_first_tick(void)
+{
+	monitor_up();
+	applied = 0;
+	vmft_divergence_begin(&monitor.divergence, 99000 * MS);
+	vmft_faults_tick(&monitor, 99020 * MS, 0, true);
+	CU_ASSERT(!is_diverged());
+	vmft_faults_tick(&monitor, 102000 * MS, 0, true);
+	CU_ASSERT(is_diverged());
+	reported("vm.alpha.divergence-0.txt", "stalled: its replay stands still");
+	monitor_down();
+}
+
 /* What vmft status says is to be done next. */
 static bool advises(char next[static VMFT_ADVICE_MAX])
 {
@@ -232,6 +246,7 @@ int vmft_suite_divergence_monitor(void)
 {
 	static CU_TestInfo tests[] = {
 	    {"replay stands still", test_stall},
+	    {"a pair forms before the first tick", test_first_tick},
 	    {"replay stands still, no primary", test_stall_without_primary},
 	    {"replay does not stand still", test_no_stall},
 	    {"replay stands still, the host busy", test_stall_on_a_busy_host},

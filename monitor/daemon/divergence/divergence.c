@@ -84,6 +84,11 @@ static enum vmft_divergence_news stalled(struct vmft_divergence *d,
 	return VMFT_DIVERGENCE_STUCK;
 }
 
+void vmft_divergence_begin(struct vmft_divergence *d, uint64_t now)
+{
+	*d = (struct vmft_divergence){.moved_ns = now, .looked_ns = now};
+}
+
 enum vmft_divergence_news vmft_divergence_tick(struct vmft_divergence *d,
 					       const struct vmft_divergence_view *view,
 					       uint64_t now, uint64_t slept)

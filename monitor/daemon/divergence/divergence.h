@@ -42,6 +42,9 @@ enum vmft_divergence_news {
 	VMFT_DIVERGENCE_NONSENSE, /* what the agent wrote cannot be */
 };
 
+/* At the monitor's start: nothing has been found, and nothing has stood still before now_ns. */
+void vmft_divergence_begin(struct vmft_divergence *divergence, uint64_t now_ns);
+
 /* Tells the agent what to sample. */
 void vmft_divergence_ask(struct vmft_iface *iface, const struct vmft_pair_config *config);
 

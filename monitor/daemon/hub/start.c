@@ -176,6 +176,7 @@ int vmft_monitor_init(struct vmft_monitor *m, const struct vmft_monitor_options 
 		goto err_peer;
 	m->state_ns = m->tick_ns = vmft_loop_now();
 	vmft_stall_begin(&m->stall, 0, m->tick_ns);
+	vmft_divergence_begin(&m->divergence, m->tick_ns);
 	vmft_journal_state(&m->journal, NULL, &m->core, true);
 	return 0;
 

@@ -82,6 +82,19 @@ static void report_guest_ended(struct vmft_monitor *m)
 	vmft_frames_pump(m);
 }
 
+/*
+ * Nothing is taken from it any more. But the answer to what it was asked before may still come, and
+ * the guest may stand still until the agent is told to forget that: with an epoch in two parts it
+ * waits between them.
+ */
+static void look_at_broken_agent(struct vmft_monitor *m)
+{
+	if (!vmft_monitor_is_primary(m) || m->broken_op.pending)
+		return;
+	vmft_attach_source_pump(&m->source);
+	m->strategy_ops->look(m->strategy);
+}
+
 /* Takes in all that the agent may have to say. The order counts: a disk that failed did so before
  * the output that follows it. */
 static void look_at_agent(struct vmft_monitor *m)
@@ -90,6 +103,7 @@ static void look_at_agent(struct vmft_monitor *m)
 
 	if (state == VMFT_AGENT_BROKEN) {
 		vmft_monitor_agent_broken(m);
+		look_at_broken_agent(m);
 		return;
 	}
 	vmft_faults_look_at_disks(m);

@@ -568,7 +568,8 @@ static int epoch(int host)
 	}
 	pages = atomic_load(marks(host, RAM));
 	if (!atomic_load(&area->more) && (pages & (pages - 1)) != 0 &&
-	    (one_in(8) || (q->spoilt.armed && q->spoilt.second))) {
+	    (one_in(8) || (q->spoilt.armed && q->spoilt.second) ||
+	     (one_in(2) && state_of(host) == VMFT_AGENT_BROKEN))) {
 		pages &= ~(pages & -pages);
 		atomic_fetch_and(marks(host, RAM), ~pages);
 		stage_ram(host, pages);
@@ -687,7 +688,8 @@ static bool spoil_request(int host)
 	note("QEMU of host %d %s request %u", host,
 	     q->spoilt.how == REQUEST_FAILS   ? "fails"
 	     : q->spoilt.how == REQUEST_HANGS ? "hangs in"
-					      : "dies in",
+	     : q->spoilt.how == REQUEST_KILLS ? "dies in"
+					      : "breaks in",
 	     atomic_load(&area->op));
 	switch (q->spoilt.how) {
 	case REQUEST_FAILS:
@@ -695,6 +697,12 @@ static bool spoil_request(int host)
 		atomic_store(&area->result, fail(area, -EIO, "QEMU has failed"));
 		return true;
 	case REQUEST_HANGS: /* until the fault is over: it is looked at again */
+		q->answered--;
+		return false;
+	case REQUEST_BREAKS: /* the monitor hears of it before the answer */
+		q->spoilt.armed = false;
+		atomic_store(&iface_of(host)->agent_state, VMFT_AGENT_BROKEN);
+		ring_monitor(host);
 		q->answered--;
 		return false;
 	default:

@@ -74,8 +74,13 @@ static void note_held(const struct host *h)
 	    core->generation < world.formed_generation)
 		return;
 	held = h->m.strategy_ops->held(h->m.strategy);
-	if (core->generation > world.formed_generation || held > world.formed_held)
+	if (core->generation > world.formed_generation) {
+		world.before_generation = world.formed_generation;
+		world.before_held = world.formed_held;
 		world.formed_held = held;
+	} else if (held > world.formed_held) {
+		world.formed_held = held;
+	}
 	world.formed_generation = core->generation;
 }
 
@@ -99,6 +104,15 @@ static void check_generation(struct host *h, int host)
 		world.tally->longest = core->generation;
 }
 
+/* What the backup of a pair of that generation held while it knew of it. A primary that stood still
+ * may take in an ack when the next pair has formed already. */
+static uint64_t held_of(uint64_t generation)
+{
+	return generation == world.formed_generation   ? world.formed_held
+	       : generation == world.before_generation ? world.before_held
+						       : 0;
+}
+
 /* Checks what the gate may release: an ack of a backup that knew of the pair must allow it. */
 static void check_released(struct host *h, int host)
 {
@@ -108,10 +122,10 @@ static void check_released(struct host *h, int host)
 	if (acked == h->acked)
 		return;
 	h->acked = acked;
-	if (acked > 0 &&
-	    (world.formed_generation != h->m.core.generation || acked > world.formed_held))
+	if (acked > held_of(h->m.core.generation))
 		broken("what is acknowledged is held", "host %d releases %llu, held %llu", host,
-		       (unsigned long long)acked, (unsigned long long)world.formed_held);
+		       (unsigned long long)acked,
+		       (unsigned long long)held_of(h->m.core.generation));
 }
 
 static void check_fenced(const struct host *h, int host)

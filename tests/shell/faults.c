@@ -111,9 +111,10 @@ static void spoil_requests(const struct plan *f, struct qemu *q)
 	q->spoilt.armed = true;
 	q->spoilt.how = f->fault == FAULT_AGENT_ERROR	? REQUEST_FAILS
 			: f->fault == FAULT_AGENT_HANGS ? REQUEST_HANGS
-							: REQUEST_KILLS;
+			: f->fault == FAULT_AGENT_DIES	? REQUEST_KILLS
+							: REQUEST_BREAKS;
 	q->spoilt.op = (uint8_t)(one_in(3) ? 0 : 1 + chance(VMFT_AREA_PROVE));
-	if (!world.lockstep && one_in(2))
+	if (!world.lockstep && (one_in(2) || q->spoilt.how == REQUEST_BREAKS))
 		q->spoilt.op = VMFT_AREA_EPOCH;
 	q->spoilt.second = q->spoilt.op == VMFT_AREA_EPOCH && one_in(2);
 }
@@ -182,7 +183,11 @@ static void apply(const struct plan *f, int host)
 		spoil_requests(f, &h->q);
 		break;
 	case FAULT_AGENT_BROKEN:
-		break_agent(host);
+		/* At once, or while it is asked for something. */
+		if (one_in(2))
+			break_agent(host);
+		else
+			spoil_requests(f, &h->q);
 		break;
 	case FAULT_DIVERGE:
 		diverge(host);
@@ -395,10 +400,11 @@ static void plan_strike(uint64_t at)
 	    VMFT_STATE_ATTACHING,   VMFT_STATE_ATTACHING,  VMFT_STATE_SEALING,
 	    VMFT_STATE_ARBITRATING, VMFT_STATE_GOING_LIVE, VMFT_STATE_HANDING_OVER,
 	};
-	static const enum fault sharp[] = {FAULT_KILL_QEMU,   FAULT_KILL_HOST,	 FAULT_KILL_AT_CALL,
-					   FAULT_MEMORY,      FAULT_AGENT_ERROR, FAULT_LINK_RESET,
-					   FAULT_AGENT_HANGS, FAULT_AGENT_DIES,	 FAULT_CALL,
-					   FAULT_CALL,	      FAULT_CALL,	 FAULT_LINK_TORN};
+	static const enum fault sharp[] = {FAULT_AGENT_BROKEN, FAULT_KILL_QEMU,	  FAULT_KILL_HOST,
+					   FAULT_KILL_AT_CALL, FAULT_MEMORY,	  FAULT_AGENT_ERROR,
+					   FAULT_LINK_RESET,   FAULT_AGENT_HANGS, FAULT_AGENT_DIES,
+					   FAULT_CALL,	       FAULT_CALL,	  FAULT_CALL,
+					   FAULT_LINK_TORN};
 	const uint8_t on = (uint8_t)(one_in(2) ? favoured[chance(6)] : chance(VMFT_STATE_FENCED));
 	struct plan *f;
 
@@ -406,7 +412,7 @@ static void plan_strike(uint64_t at)
 		return;
 	f = plan_one(at, on);
 	if (one_in(2))
-		f->fault = sharp[chance(12)];
+		f->fault = sharp[chance(sizeof(sharp) / sizeof(sharp[0]))];
 }
 
 /* A long chain: each loss strikes a pair that has formed again. */

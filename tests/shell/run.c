@@ -142,6 +142,7 @@ static bool begins_again(void)
 	}
 	world.ran = world.declared = world.single = false;
 	world.seen = world.live_from = world.formed_held = world.formed_generation = 0;
+	world.before_held = world.before_generation = 0;
 	truth_reset();
 	if (world.faults_end < world.now + RESTED_MS * MS)
 		world.faults_end = world.now + RESTED_MS * MS;
@@ -274,7 +275,8 @@ static void world_clear(void)
 	world.done = world.ran = world.shut_down = world.declared = world.single = world.damage =
 	    world.two_arbiters = false;
 	world.agenda_count = 0;
-	world.order = world.seen = world.live_from = world.formed_held = world.formed_generation =
+	world.order = world.seen = world.live_from = 0;
+	world.formed_held = world.formed_generation = world.before_held = world.before_generation =
 	    0;
 	world.plans = world.struck = 0;
 	world.healed_at = world.rest_since = world.helped_at = 0;

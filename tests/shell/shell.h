@@ -263,7 +263,7 @@ struct qemu {
 	uint64_t last_emitted;
 	struct {
 		bool armed;
-		enum { REQUEST_FAILS, REQUEST_HANGS, REQUEST_KILLS } how;
+		enum { REQUEST_FAILS, REQUEST_HANGS, REQUEST_KILLS, REQUEST_BREAKS } how;
 		uint8_t op;  /* of the request that is meant; 0: the next one */
 		bool second; /* the second part of an epoch, while the guest stands */
 	} spoilt;
@@ -486,6 +486,7 @@ struct world {
 	uint64_t
 	    formed_held; /* by the backup of the pair of formed_generation, while it knew of it */
 	uint64_t formed_generation;
+	uint64_t before_held, before_generation; /* of the pair before it */
 
 	struct plan plan[FAULTS_MAX];
 	unsigned plans, struck;

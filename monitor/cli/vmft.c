@@ -49,6 +49,9 @@ static const struct command {
      vmft_cli_drill},
     {"vmft declare-dead", "NAME", "after a crash of both hosts: say that the VM runs nowhere", NULL,
      vmft_cli_declare_dead},
+    {"vmft check", "DOMAIN", "whether a domain of libvirt can be protected by two hosts", NULL,
+     vmft_cli_check},
+    {"vmft host", "", "what vmft on another host runs here, through ssh", NULL, vmft_cli_host},
     {"vmft replay", "LOG", "run a saved log again, offline", NULL, vmft_cli_replay},
     {"vmft freeze", "NAME", "for drills, primary: stop the guest at an event boundary", NULL,
      vmft_cli_tell},
@@ -91,7 +94,7 @@ static void print_help(FILE *to)
 	(void)fprintf(to,
 		      "\nEach has its options and exit codes in vmft COMMAND --help; in general: "
 		      "0 done,\n1 refused by the monitor, 2 wrong usage, 6 nobody answers "
-		      "there.\n");
+		      "there. vmft --version prints the version.\n");
 }
 
 static const struct command *find_command(const char *name)
@@ -114,10 +117,10 @@ static int command_at(int argc, char *argv[])
 	return 0;
 }
 
-static bool asks_help(int argc, char *argv[])
+static bool has_word(int argc, char *argv[], const char *word)
 {
 	for (int i = 1; i < argc; i++)
-		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-?") == 0)
+		if (strcmp(argv[i], word) == 0)
 			return true;
 	return false;
 }
@@ -145,8 +148,12 @@ int main(int argc, char *argv[])
 
 	if (command)
 		return run(command, argc, argv, at);
-	if (at == 0 && asks_help(argc, argv)) {
+	if (at == 0 && (has_word(argc, argv, "--help") || has_word(argc, argv, "-?"))) {
 		print_help(stdout);
+		return VMFT_EXIT_OK;
+	}
+	if (at == 0 && has_word(argc, argv, "--version")) {
+		(void)printf("vmft %s\n", VMFT_VERSION);
 		return VMFT_EXIT_OK;
 	}
 	(void)fprintf(stderr, "vmft: %s%s; see vmft --help\n",

@@ -115,6 +115,12 @@ struct vmft_pair_config {
 	struct vmft_pair_side host[VMFT_HOST_COUNT];
 };
 
+/*
+ * "IPV4:PORT" or "[IPV6]:PORT" in numbers. -EINVAL for anything else, -EADDRNOTAVAIL for an address
+ * that is not one host's (any, a group); *ret is left alone then.
+ */
+int vmft_channel_address_parse(const char *text, struct vmft_channel_address *ret);
+
 /* "primary" or "backup", exactly. Returns -EINVAL and leaves *ret alone on anything else. */
 int vmft_role_parse(const char *text, enum vmft_role *ret);
 

@@ -200,33 +200,43 @@ static bool address_is_one_host(const struct vmft_channel_address *address)
 	return host != INADDR_ANY && host != INADDR_BROADCAST && !IN_MULTICAST(host);
 }
 
+int vmft_channel_address_parse(const char *text, struct vmft_channel_address *ret)
+{
+	struct vmft_channel_address address = {0};
+	char host[sizeof(address.text)];
+	const char *colon = strrchr(text, ':');
+	bool v6 = text[0] == '[';
+	size_t len;
+
+	if (!colon || colon == text || strlen(text) >= sizeof(host))
+		return -EINVAL;
+	len = (size_t)(colon - text);
+	if (v6 && (len < 3 || text[len - 1] != ']'))
+		return -EINVAL;
+	memcpy(host, text + v6, len - 2 * v6);
+	host[len - 2 * v6] = '\0';
+	if (!port_parse(colon + 1) || !address_parse(host, v6, port_parse(colon + 1), &address))
+		return -EINVAL;
+	if (!address_is_one_host(&address))
+		return -EADDRNOTAVAIL;
+	memcpy(address.text, text, strlen(text) + 1);
+	*ret = address;
+	return 0;
+}
+
 static int set_channel(struct vmft_pair_parser *p, const struct vmft_pair_key *key,
 		       const char *value, void *field)
 {
-	static const char form[] = "write IPV4:PORT or [IPV6]:PORT, in numbers";
-	struct vmft_channel_address address = {0};
-	char host[sizeof(address.text)];
-	const char *colon = strrchr(value, ':');
-	bool v6 = value[0] == '[';
-	size_t len;
+	int r = vmft_channel_address_parse(value, field);
 
 	(void)key;
-	if (!colon || colon == value || strlen(value) >= sizeof(host))
-		return vmft_pair_refuse(p, "bad address", value, form);
-	len = (size_t)(colon - value);
-	if (v6 && (len < 3 || value[len - 1] != ']'))
-		return vmft_pair_refuse(p, "bad address", value, form);
-	memcpy(host, value + v6, len - 2 * v6);
-	host[len - 2 * v6] = '\0';
-	if (!port_parse(colon + 1) || !address_parse(host, v6, port_parse(colon + 1), &address))
-		return vmft_pair_refuse(p, "bad address", value, form);
-	if (!address_is_one_host(&address))
+	if (r == -EADDRNOTAVAIL)
 		return vmft_pair_refuse(
 		    p, "unreachable address", value,
 		    "write an address of this host that the other host can reach");
-	memcpy(address.text, value, strlen(value) + 1);
-	*(struct vmft_channel_address *)field = address;
-	return 0;
+	return r < 0 ? vmft_pair_refuse(p, "bad address", value,
+					"write IPV4:PORT or [IPV6]:PORT, in numbers")
+		     : 0;
 }
 
 #define SIZE_OF(type, member) sizeof(((struct type *)0)->member)

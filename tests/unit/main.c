@@ -60,6 +60,7 @@ int main(void)
 	    vmft_suite_read_whole,
 	    vmft_suite_settings,
 	    vmft_suite_builds,
+	    vmft_suite_domain,
 	    vmft_suite_area,
 	    vmft_suite_agent_link,
 	    vmft_suite_handover,

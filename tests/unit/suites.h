@@ -69,6 +69,7 @@ int vmft_suite_iface(void);
 int vmft_suite_read_whole(void);
 int vmft_suite_settings(void);
 int vmft_suite_builds(void);
+int vmft_suite_domain(void);
 int vmft_suite_core(void);
 int vmft_suite_core_pair(void);
 int vmft_suite_core_attach(void);

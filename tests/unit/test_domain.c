@@ -1,173 +1,314 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* monitor/wrapper/domain.c: a libvirt domain finds its pair, its host and its role. */
+/* A domain's XML, libvirt's command line, the URI of a host, and what two hosts say of a domain. */
 #define _GNU_SOURCE
 #include <CUnit/CUnit.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "monitor/wrapper/domain.h"
-#include "pair_text.h"
+#include "monitor/domain/conditions.h"
+#include "monitor/domain/domain-xml.h"
+#include "monitor/domain/native-line.h"
+#include "monitor/domain/reach.h"
 #include "suites.h"
 
-#define UUID	  "c7a5fdbd-edaf-9455-926a-d65c16db1809"
-#define UUID_HIGH "C7A5FDBD-EDAF-9455-926A-D65C16DB1809"
-
-static struct vmft_pair_config config;
+static struct vmft_domain domain;
 static struct vmft_error err;
 
-static void load(const char *text)
+/* --- XML ---------------------------------------------------------------------- */
+
+static int parse(const char *xml)
 {
-	CU_ASSERT_EQUAL_FATAL(pair_parse(text, &config, &err), 0);
+	return vmft_domain_parse(xml, strlen(xml), &domain, &err);
 }
 
-static int read_line(struct vmft_domain *ret, int argc, const char *const *argv)
+static const char web[] =
+    "<domain type='kvm'><name>web1</name><uuid>689e8ee1-9466-41d6-99bd-aede3a7cdbdb</uuid>"
+    "<metadata><x:name xmlns:x='http://x/'>other</x:name></metadata>"
+    "<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>"
+    "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/srv/a.img'/>"
+    "<target dev='vda' bus='virtio'/></disk>"
+    "<disk type='block' device='disk'><source dev='/dev/vg/b'/><target dev='vdb'/></disk>"
+    "<disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk>"
+    "<disk type='network' device='disk'><source protocol='rbd' name='p/i'/><target dev='vdc'/>"
+    "</disk>"
+    "<interface type='bridge'><source bridge='br0'/><target dev='vnet3'/></interface>"
+    "<interface type='network'><source network='default'/></interface>"
+    "<interface type='ethernet'><target dev='tap7' managed='no'/></interface>"
+    "<interface type='direct'><source dev='eth0' mode='bridge'/></interface>"
+    "<interface type='user'/></devices></domain>";
+
+static void test_xml(void)
 {
-	return vmft_domain_read(argc, (char *const *)argv, ret, &err);
+	CU_ASSERT_EQUAL_FATAL(parse(web), 0);
+	CU_ASSERT_STRING_EQUAL(domain.name, "web1");
+	CU_ASSERT_STRING_EQUAL(domain.uuid, "689e8ee1-9466-41d6-99bd-aede3a7cdbdb");
+	CU_ASSERT_STRING_EQUAL(domain.emulator, "/usr/bin/qemu-system-x86_64");
+	CU_ASSERT(domain.is_kvm);
+	CU_ASSERT_EQUAL_FATAL(domain.disk_count, 4);
+	CU_ASSERT_STRING_EQUAL(domain.disk[0].path, "/srv/a.img");
+	CU_ASSERT_STRING_EQUAL(domain.disk[0].target, "vda");
+	CU_ASSERT_STRING_EQUAL(domain.disk[1].path, "/dev/vg/b");
+	CU_ASSERT_STRING_EQUAL(domain.disk[2].path, "");
+	CU_ASSERT(domain.disk[2].read_only && !domain.disk[2].is_remote);
+	CU_ASSERT(domain.disk[3].is_remote);
+	CU_ASSERT_EQUAL_FATAL(domain.nic_count, 5);
+	CU_ASSERT_STRING_EQUAL(domain.nic[0].source, "br0");
+	CU_ASSERT_STRING_EQUAL(domain.nic[0].target, "vnet3");
+	CU_ASSERT_STRING_EQUAL(domain.nic[1].source, "default");
+	CU_ASSERT_STRING_EQUAL(domain.nic[2].target, "tap7");
+	CU_ASSERT_STRING_EQUAL(domain.nic[3].source, "eth0");
+	CU_ASSERT_STRING_EQUAL(domain.nic[4].type, "user");
 }
 
-#define READ(ret, ...)                                                                             \
-	read_line(ret, (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)),              \
-		  (const char *[]){__VA_ARGS__})
+/* What is refused leaves the domain alone. */
+static void test_xml_refused(void)
+{
+	char xml[8192] = "<domain><name>n</name><devices>";
+	char name[400];
+
+	CU_ASSERT_EQUAL(parse(web), 0);
+	CU_ASSERT_EQUAL(parse(""), -EINVAL);
+	CU_ASSERT_EQUAL(parse("<domain><name>n"), -EINVAL);
+	CU_ASSERT_EQUAL(parse("<network><name>n</name></network>"), -EINVAL);
+	CU_ASSERT_EQUAL(parse("<domain type='kvm'/>"), -EINVAL);
+	CU_ASSERT_EQUAL(parse("<!DOCTYPE d [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>"
+			      "<domain type='kvm'><name>&e;</name></domain>"),
+			-EINVAL);
+	for (int i = 0; i < 17; i++)
+		strcat(xml, "<disk type='file'><source file='/a'/></disk>");
+	strcat(xml, "</devices></domain>");
+	CU_ASSERT_EQUAL(parse(xml), -E2BIG);
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	(void)snprintf(xml, sizeof(xml), "<domain><name>%s</name></domain>", name);
+	CU_ASSERT_EQUAL(parse(xml), -E2BIG);
+	CU_ASSERT_EQUAL(vmft_domain_parse(web, VMFT_DOMAIN_XML_MAX + 1, &domain, &err), -E2BIG);
+	CU_ASSERT_STRING_EQUAL(domain.name, "web1");
+}
+
+/* --- the command line --------------------------------------------------------- */
 
 static void test_line(void)
 {
-	struct vmft_domain domain;
+	struct vmft_arena *arena = vmft_arena_new();
+	char **words;
 
+	CU_ASSERT_EQUAL_FATAL(
+	    vmft_native_line_split(
+		"LC_ALL=C \\\nHOME=/var/lib/x \\\n/usr/bin/qemu \\\n-name guest=a "
+		"-append '' -object '{\"id\":\"a b\"}' -x 'it'\\''s'\n",
+		arena, &words),
+	    9);
+	CU_ASSERT_STRING_EQUAL(words[0], "/usr/bin/qemu");
+	CU_ASSERT_STRING_EQUAL(words[2], "guest=a");
+	CU_ASSERT_STRING_EQUAL(words[4], "");
+	CU_ASSERT_STRING_EQUAL(words[6], "{\"id\":\"a b\"}");
+	CU_ASSERT_STRING_EQUAL(words[8], "it's");
+	CU_ASSERT_PTR_NULL(words[9]);
+	CU_ASSERT_EQUAL(vmft_native_line_split("qemu 'open", arena, &words), -EINVAL);
+	CU_ASSERT_EQUAL(vmft_native_line_split(" \n", arena, &words), -EINVAL);
+	CU_ASSERT_EQUAL(vmft_native_line_split("A=b", arena, &words), -EINVAL);
+	vmft_arena_free(arena);
+}
+
+/* --- hosts -------------------------------------------------------------------- */
+
+static void test_reach(void)
+{
+	struct vmft_reach reach;
+
+	CU_ASSERT_EQUAL(vmft_reach_parse("qemu:///system", &reach, &err), 0);
+	CU_ASSERT(reach.is_here);
+	CU_ASSERT_EQUAL(vmft_reach_parse("qemu+unix:///system?socket=/a", &reach, &err), 0);
+	CU_ASSERT(reach.is_here);
 	CU_ASSERT_EQUAL(
-	    READ(&domain, "qemu", "-name", "guest=web1,debug-threads=on", "-S", "-uuid", UUID), 0);
-	CU_ASSERT_STRING_EQUAL(domain.name, "web1");
-	CU_ASSERT_STRING_EQUAL(domain.uuid, UUID);
-	CU_ASSERT_EQUAL(READ(&domain, "qemu", "--name", "web2"), 0);
-	CU_ASSERT_STRING_EQUAL(domain.name, "web2");
-	CU_ASSERT_STRING_EQUAL(domain.uuid, "");
-	/* Words that only look like options. */
-	CU_ASSERT_EQUAL(READ(&domain, "qemu", "-append", "-name", "-kernel", "-uuid"), 0);
-	CU_ASSERT_STRING_EQUAL(domain.name, "");
-	CU_ASSERT_EQUAL(READ(&domain, "qemu", "-name"), 0);
-	CU_ASSERT_STRING_EQUAL(domain.name, "");
-	CU_ASSERT_EQUAL(READ(&domain, "qemu", "-name", "process=x"), 0);
-	CU_ASSERT_STRING_EQUAL(domain.name, "");
-}
-
-/* The name is a part of a path. */
-static void test_bad_names(void)
-{
-	struct vmft_domain domain;
-
-	CU_ASSERT_EQUAL(READ(&domain, "qemu", "-name", "guest=../../tmp/x"), -EINVAL);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "'../../tmp/x'"));
-	CU_ASSERT_EQUAL(READ(&domain, "qemu", "-name", "guest=.hidden"), -EINVAL);
-	CU_ASSERT_EQUAL(READ(&domain, "qemu", "-name", "guest=my vm"), -EINVAL);
-}
-
-static void test_file(void)
-{
-	struct vmft_domain domain = {.name = "web1", .uuid = UUID_HIGH};
-
-	load(PAIR "uuid = " UUID "\n" ALPHA BETA);
-	CU_ASSERT_STRING_EQUAL(config.uuid, UUID);
-	CU_ASSERT_EQUAL(vmft_domain_check(&domain, "f", &config, &err), 0);
-	CU_ASSERT_EQUAL(vmft_domain_check_uuid(&domain, "f", &config, &err), 0);
-	domain.uuid[0] = 'd';
-	CU_ASSERT_EQUAL(vmft_domain_check_uuid(&domain, "f", &config, &err), -EINVAL);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "another VM"));
-	domain.uuid[0] = '\0';
-	CU_ASSERT_EQUAL(vmft_domain_check_uuid(&domain, "f", &config, &err), 0);
-	/* A file that was copied from another VM's. */
-	(void)snprintf(domain.name, sizeof(domain.name), "web2");
-	CU_ASSERT_EQUAL(vmft_domain_check(&domain, "f", &config, &err), -EINVAL);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "name = web1"));
-	load(PAIR "uuid = " UUID_HIGH "\n" ALPHA BETA);
-	CU_ASSERT_STRING_EQUAL(config.uuid, UUID);
-}
-
-static void test_bad_uuids(void)
-{
-	CU_ASSERT_EQUAL(pair_parse(PAIR "uuid = 1\n" ALPHA BETA, &config, &err), -EINVAL);
-	CU_ASSERT_EQUAL(pair_parse(PAIR "uuid = g7a5fdbd-edaf-9455-926a-d65c16db1809\n" ALPHA BETA,
-				   &config, &err),
+	    vmft_reach_parse("qemu+ssh://root@b.example:2222/system?keyfile=/k%20k&no_tty=1",
+			     &reach, &err),
+	    0);
+	CU_ASSERT(!reach.is_here);
+	CU_ASSERT_STRING_EQUAL(reach.host, "b.example");
+	CU_ASSERT_STRING_EQUAL(reach.user, "root");
+	CU_ASSERT_STRING_EQUAL(reach.port, "2222");
+	CU_ASSERT_STRING_EQUAL(reach.keyfile, "/k k");
+	CU_ASSERT_STRING_EQUAL(reach.command, "");
+	CU_ASSERT_EQUAL(vmft_reach_parse("qemu+tls://b/system", &reach, &err), -ENOTSUP);
+	CU_ASSERT_EQUAL(vmft_reach_parse("xen+ssh://b/", &reach, &err), -EINVAL);
+	CU_ASSERT_EQUAL(vmft_reach_parse("hostb", &reach, &err), -EINVAL);
+	/* ssh would take it for an option. */
+	CU_ASSERT_EQUAL(vmft_reach_parse("qemu+ssh://-oProxyCommand=x/system", &reach, &err),
 			-EINVAL);
-	CU_ASSERT_EQUAL(pair_parse(PAIR "uuid = c7a5fdbdeedaf-9455-926a-d65c16db1809\n" ALPHA BETA,
-				   &config, &err),
-			-EINVAL);
+	CU_ASSERT_STRING_EQUAL(reach.host, "b.example");
 }
 
-static void test_host(void)
-{
-	enum vmft_host host = VMFT_HOST_COUNT;
+/* --- conditions --------------------------------------------------------------- */
 
-	load(PAIR ALPHA BETA GAMMA);
-	CU_ASSERT_EQUAL(vmft_domain_host(&config, (bool[]){false, true, false}, &host, &err), 0);
-	CU_ASSERT_EQUAL(host, VMFT_HOST_SECOND);
-	CU_ASSERT_EQUAL(vmft_domain_host(&config, (bool[]){false, false, true}, &host, &err), 0);
-	CU_ASSERT_EQUAL(host, VMFT_HOST_THIRD);
-	CU_ASSERT_EQUAL(vmft_domain_host(&config, (bool[]){false, false, false}, &host, &err),
-			-EINVAL);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "10.9.0.1:7700"));
-	CU_ASSERT_EQUAL(vmft_domain_host(&config, (bool[]){true, true, false}, &host, &err),
-			-EINVAL);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "[host alpha] and [host beta]"));
-	/* A section that is not there is nobody's. */
-	load(PAIR ALPHA BETA);
-	CU_ASSERT_EQUAL(vmft_domain_host(&config, (bool[]){true, false, true}, &host, &err), 0);
-	CU_ASSERT_EQUAL(host, VMFT_HOST_FIRST);
+#define FACTS                                                                                      \
+	"{\"version\":\"1\",\"root\":true,\"kvm\":true,\"processor\":\"P\",\"clock_ns\":1000,"     \
+	"\"qemu\":{\"version\":\"7.2.22\",\"build\":\"aa\",\"tried\":true},"                       \
+	"\"line\":{\"refused\":[],\"strategy\":\"lockstep\",\"reason\":\"r\",\"machine\":\"m\"},"  \
+	"\"disks\":[{\"path\":\"/a\",\"is_there\":true,\"bytes\":5,\"free\":9}],"                  \
+	"\"bridges\":[{\"name\":\"br0\",\"is_there\":true}],\"taps\":[],"                          \
+	"\"channel\":{\"address\":\"10.0.0.1:7700\",\"is_local\":true,\"device\":\"e\",\"mtu\":"   \
+	"1500},"                                                                                   \
+	"\"arbiter\":{\"generation\":0,\"ended\":false,\"owner\":\"\",\"token\":\"t\"}}"
+
+static const char simple[] =
+    "<domain type='qemu'><name>web1</name><devices><disk type='file'><source file='/a'/><target "
+    "dev='vda'/></disk><interface type='bridge'><source bridge='br0'/></interface></devices>"
+    "</domain>";
+
+static struct vmft_conditions found;
+
+/* Judges; on the other host one text is replaced by another. */
+static void judge(const char *old, const char *new)
+{
+	const struct vmft_link_figures link = {100000, 100000000};
+	char text[sizeof(FACTS) + 200] = FACTS;
+	char *at = strstr(text, old);
+	struct vmft_evidence e = {
+	    .domain = &domain,
+	    .host = {"alpha", "beta"},
+	    .asked_ns = 900,
+	    .answered_ns = 1100,
+	    .token = "t",
+	    .link = &link,
+	};
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+	(void)snprintf(at, sizeof(text) - (size_t)(at - text), "%s%s", new,
+		       strstr(FACTS, old) + strlen(old));
+	e.facts[VMFT_HERE] = json_tokener_parse(FACTS);
+	e.facts[VMFT_THERE] = json_tokener_parse(text);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(e.facts[VMFT_THERE]);
+	vmft_conditions_judge(&e, &found);
+	json_object_put(e.facts[VMFT_HERE]);
+	json_object_put(e.facts[VMFT_THERE]);
 }
 
-#define BY(host) "0123456789abcdef0123456789abcdef " host " on machine since 1"
-
-/* The choice of alpha, and what it says of it. */
-static void role_is(const struct vmft_arbiter_latest *latest, enum vmft_role role,
-		    enum vmft_role_reason reason, const char *words)
+/* The one condition of that result has these words. */
+static void only(enum vmft_condition_result result, const char *what, const char *text)
 {
-	const struct vmft_role_choice choice = vmft_domain_role(&config, VMFT_HOST_FIRST, latest);
-	char text[512];
+	size_t n = 0;
 
-	CU_ASSERT_EQUAL(choice.role, role);
-	CU_ASSERT_EQUAL(choice.reason, reason);
-	vmft_domain_role_text(&config, &choice, latest, text, sizeof(text));
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, words));
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, role == VMFT_ROLE_PRIMARY ? "the primary" : "backup"));
+	for (size_t i = 0; i < found.count; i++) {
+		if (found.item[i].result != result)
+			continue;
+		n++;
+		CU_ASSERT_PTR_NOT_NULL(strstr(found.item[i].what, what));
+		CU_ASSERT_PTR_NOT_NULL(strstr(found.item[i].text, text));
+	}
+	CU_ASSERT_EQUAL(n, 1);
+	CU_ASSERT_EQUAL(found.failed, result == VMFT_CONDITION_FAILED);
 }
 
-static void test_role(void)
+static void test_all_is_well(void)
 {
-	load(PAIR ALPHA BETA);
-	role_is(&(struct vmft_arbiter_latest){0}, VMFT_ROLE_PRIMARY, VMFT_ROLE_VM_IS_NEW,
-		"never run");
-	role_is(&(struct vmft_arbiter_latest){.generation = 3, .owner = BY("beta")},
-		VMFT_ROLE_BACKUP, VMFT_ROLE_HELD, "beta has generation 3");
-	/* Nobody but a person can know that this guest does not go on elsewhere. */
-	role_is(&(struct vmft_arbiter_latest){.generation = 3, .owner = BY("alpha")},
-		VMFT_ROLE_BACKUP, VMFT_ROLE_LOST_HERE, "vmft declare-dead web1");
-	role_is(&(struct vmft_arbiter_latest){.generation = 3, .ended = true, .owner = BY("alpha")},
-		VMFT_ROLE_PRIMARY, VMFT_ROLE_VM_ENDED, "ended on this host");
-	/* The guest may have run on beta without a backup: only beta's images are whole. */
-	role_is(&(struct vmft_arbiter_latest){.generation = 3, .ended = true, .owner = BY("beta")},
-		VMFT_ROLE_BACKUP, VMFT_ROLE_ENDED_THERE, "VMFT_ROLE=primary");
-	role_is(
-	    &(struct vmft_arbiter_latest){
-		.generation = 3, .ended = true, .declared = true, .owner = BY("beta")},
-	    VMFT_ROLE_PRIMARY, VMFT_ROLE_VM_DECLARED, "declared dead");
-	role_is(&(struct vmft_arbiter_latest){.generation = 3, .ended = true, .owner = BY("bet")},
-		VMFT_ROLE_PRIMARY, VMFT_ROLE_VM_LEFT, "does not have");
-	role_is(&(struct vmft_arbiter_latest){.generation = 3, .owner = "garbage"},
-		VMFT_ROLE_BACKUP, VMFT_ROLE_HELD, "another host");
+	CU_ASSERT_EQUAL_FATAL(parse(simple), 0);
+	judge("\"P\"", "\"P\"");
+	CU_ASSERT_EQUAL(found.failed, 0);
+	for (size_t i = 0; i < found.count; i++)
+		CU_ASSERT_EQUAL(found.item[i].result, VMFT_CONDITION_PASSED);
+	/* The image is made where it is not there. */
+	judge("\"is_there\":true,\"bytes\":5,\"free\":9",
+	      "\"is_there\":false,\"bytes\":0,\"free\":9");
+	CU_ASSERT_EQUAL(found.failed, 0);
+}
+
+static void test_each_that_fails(void)
+{
+	static const struct {
+		const char *old, *new, *what, *text;
+	} cases[] = {
+	    {"\"version\":\"1\"", "\"version\":\"2\"", "vmft", "install the same"},
+	    {"\"build\":\"aa\",\"tried\":true", "\"error\":\"no QEMU; install it\"", "QEMU on beta",
+	     "no QEMU"},
+	    {"\"build\":\"aa\"", "\"build\":\"bb\"", "QEMU's builds", "--strategy checkpoint"},
+	    {"\"refused\":[]", "\"refused\":[\"-x: no; do y\"]", "command line on beta", "do y"},
+	    {"\"machine\":\"m\"", "\"machine\":\"n\"", "machine", "make those equal"},
+	    {"\"bytes\":5", "\"bytes\":6", "disk vda", "as long"},
+	    {"\"is_there\":true,\"bytes\":5,\"free\":9", "\"bytes\":0,\"free\":4", "disk vda",
+	     "free"},
+	    {"\"is_there\":true,\"bytes\":5,\"free\":9", "\"error\":\"No such directory\"",
+	     "disk vda", "make its directory"},
+	    {"\"name\":\"br0\"", "\"name\":\"br1\"", "bridge br0 on beta", "make it"},
+	    {"\"is_local\":true", "\"is_local\":false", "channel on beta", "--channel"},
+	    {"\"mtu\":1500", "\"mtu\":9000", "MTU", "equal"},
+	    {"\"token\":\"t\"", "\"token\":\"u\"", "one arbiter", "another"},
+	    {"\"generation\":0", "\"error\":\"gone\",\"generation\":0", "arbiter on beta", "gone"},
+	};
+
+	CU_ASSERT_EQUAL_FATAL(parse(simple), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		judge(cases[i].old, cases[i].new);
+		only(VMFT_CONDITION_FAILED, cases[i].what, cases[i].text);
+	}
+}
+
+static void test_each_that_is_noted(void)
+{
+	static const struct {
+		const char *old, *new, *what, *text;
+	} cases[] = {
+	    {"\"tried\":true", "\"tried\":false", "QEMU on beta", "--self-test"},
+	    {"\"root\":true", "\"root\":false", "user on beta", "root"},
+	    {"\"generation\":0", "\"generation\":4", "arbiter on beta", "generation 4"},
+	    {"\"clock_ns\":1000", "\"clock_ns\":5000000000", "clocks", "NTP"},
+	};
+
+	CU_ASSERT_EQUAL_FATAL(parse(simple), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		judge(cases[i].old, cases[i].new);
+		only(VMFT_CONDITION_NOTED, cases[i].what, cases[i].text);
+	}
+}
+
+/* What another host sends is not what it should be: each part is of another type. */
+static void test_nonsense(void)
+{
+	CU_ASSERT_EQUAL_FATAL(parse(simple), 0);
+	judge("\"disks\":[{\"path\":\"/a\",\"is_there\":true,\"bytes\":5,\"free\":9}]",
+	      "\"disks\":[7,null,[],{\"path\":3}]");
+	CU_ASSERT(found.failed > 0);
+	judge("\"qemu\":{\"version\":\"7.2.22\",\"build\":\"aa\",\"tried\":true}", "\"qemu\":[1]");
+	judge("\"refused\":[]", "\"refused\":[{\"a\":1},null,3]");
+	CU_ASSERT_EQUAL(found.failed, 3);
+}
+
+/* A host that cannot be asked: why, and nothing else about it. */
+static void test_unanswered(void)
+{
+	struct vmft_evidence e = {
+	    .domain = &domain,
+	    .host = {"alpha", "beta"},
+	    .facts = {json_tokener_parse(FACTS), NULL},
+	    .unanswered = {NULL, "no answer; try ssh"},
+	    .token = "t",
+	};
+
+	CU_ASSERT_EQUAL_FATAL(parse(simple), 0);
+	vmft_conditions_judge(&e, &found);
+	only(VMFT_CONDITION_FAILED, "vmft on beta", "try ssh");
+	json_object_put(e.facts[VMFT_HERE]);
 }
 
 int vmft_suite_domain(void)
 {
-	static CU_TestInfo tests[] = {
-	    {"the command line", test_line},
-	    {"names that are no file's", test_bad_names},
-	    {"the pair file", test_file},
-	    {"bad UUIDs", test_bad_uuids},
-	    {"the host", test_host},
-	    {"the role", test_role},
+	CU_TestInfo tests[] = {
+	    {"a domain's XML", test_xml},
+	    {"XML that is refused", test_xml_refused},
+	    {"libvirt's command line", test_line},
+	    {"the URI of a host", test_reach},
+	    {"all conditions are met", test_all_is_well},
+	    {"each condition that fails", test_each_that_fails},
+	    {"each condition that is noted", test_each_that_is_noted},
+	    {"nonsense from the other host", test_nonsense},
+	    {"a host that does not answer", test_unanswered},
 	    CU_TEST_INFO_NULL,
 	};
 	CU_SuiteInfo suites[] = {
-	    {"libvirt's domain", NULL, NULL, NULL, NULL, tests},
+	    {"domain", NULL, NULL, NULL, NULL, tests},
 	    CU_SUITE_INFO_NULL,
 	};
 

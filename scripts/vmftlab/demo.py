@@ -57,7 +57,8 @@ def parse_arguments(words):
 def cannot(options):
     """Why what is asked for cannot be shown; vmft-qemu would refuse it, too, but later."""
     if options.accel == "kvm" and not options.stop and not has_kvm():
-        return f"--accel kvm: cannot run here: no {KVM}"
+        return (f"--accel kvm: cannot run here: no {KVM}; scripts/kvm-host {ME} ... runs it on an "
+                "emulated host that has one")
     if options.strategy == "lockstep" and (options.accel == "kvm" or options.smp > 1):
         return "--strategy lockstep: only one processor on tcg can be replayed"
     if options.strategy == "lockstep" and options.image == "bare":

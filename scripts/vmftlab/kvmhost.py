@@ -19,7 +19,7 @@ import time
 from .guest import image_build
 from .process import read
 from .programs import ROOT
-from .story import guarded
+from .story import EXIT_OK, guarded
 from .watch import LabError, progress, tail
 
 ME = "scripts/kvm-host"
@@ -46,7 +46,7 @@ NOT_TAKEN = ("*.p", "*.a", "*.o", "in-*", "test-logs", "demo-logs", "drill-logs"
 
 
 def image_directory():
-    """Of the host's image. It is made if there is none."""
+    """Of the host's image. It is made if there is none; ssh is installed if it is missing."""
     known = os.environ.get("VMFT_KVM_HOST_IMAGE")
     if known:
         return known
@@ -58,9 +58,11 @@ def image_directory():
 
 
 class Given:
-    """What hosts are given on a disk: the tree with its build, guest images, a key for ssh."""
+    """What hosts are made of: their image, and a disk with the tree, its build, guest images and a key
+    for ssh."""
 
     def __init__(self, directory, guests):
+        self.image = image_directory()
         self.disk = os.path.join(directory, "given.raw")
         self.key = os.path.join(directory, "key")
         top = os.path.join(directory, "given")
@@ -130,7 +132,7 @@ class KvmHost:
                                             stdout=said, stderr=said, start_new_session=True)
 
     def _qemu(self):
-        image = image_directory()
+        image = self.given.image
         words = ["root=/dev/vda", "rootfstype=ext4", "rw", "console=ttyS0", "quiet", "panic=-1",
                  "init=/usr/sbin/vmft-kvm-host", "net.ifnames=0", "mitigations=off", "nokaslr",
                  "tsc=reliable", "random.trust_cpu=on", "audit=0", f"vmft.host={self.name}",
@@ -145,7 +147,7 @@ class KvmHost:
                 "-serial", f"file:{self.console_path}",
                 "-qmp", f"unix:{self.qmp_path},server=on,wait=off", "-device", "virtio-rng-pci",
                 "-netdev", "user,id=ssh,restrict=on,hostfwd=tcp:127.0.0.1:0-:22",
-                "-device", "virtio-net-pci,netdev=ssh"]
+                "-device", f"virtio-net-pci,netdev=ssh,mac={self._mac(255)}"]
         for number, tap in enumerate(self.cards):
             args += ["-netdev", f"tap,id=n{number},ifname={tap},script=no,downscript=no",
                      "-device", f"virtio-net-pci,netdev=n{number},mac={self._mac(number)}"]
@@ -249,14 +251,28 @@ class KvmHost:
 
 
 def parse_arguments(words):
-    parser = argparse.ArgumentParser(prog=ME)  # scripts/kvm-host itself answers --help
-    parser.add_argument("--guest", action="append", default=[], choices=(*ALWAYS, *OTHERS))
-    parser.add_argument("--memory", type=int, default=MEMORY_MB)
-    parser.add_argument("--smp", type=int, default=SMP)
-    parser.add_argument("--results", default=RESULTS)
-    parser.add_argument("command", nargs=argparse.REMAINDER)
+    parser = argparse.ArgumentParser(
+        prog=ME, usage="%(prog)s [OPTION...] COMMAND...",
+        description="Runs a command of this source tree on an emulated host that has /dev/kvm. The "
+                    "command sees a copy of the tree and of its build. How long something takes "
+                    "in there means nothing.")
+    parser.add_argument("--guest", action="append", default=[], choices=(*ALWAYS, *OTHERS),
+                        help="take this guest's image in, too; tiny and bare are always there, and "
+                             "those that a word of the command names")
+    parser.add_argument("--memory", type=int, default=MEMORY_MB, metavar="MIB",
+                        help=f"of the host, default {MEMORY_MB}")
+    parser.add_argument("--smp", type=int, default=SMP, metavar="N",
+                        help=f"processors of the host, default {SMP}")
+    parser.add_argument("--results", default=RESULTS, metavar="DIR",
+                        help="where the files go that the command wrote in the tree, default "
+                             "build/in-kvm-host")
+    parser.add_argument("--image", action="store_true",
+                        help="only make the host's image, and print its directory")
+    # For the shell script, which would not install packages for a mistyped option.
+    parser.add_argument("--usage-only", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args(words)
-    if not options.command:
+    if not options.command and not options.image:
         parser.error("no command")
     return options
 
@@ -299,6 +315,8 @@ def in_directory(options):
 
 def main(words):
     options = parse_arguments(words)
+    if options.usage_only:
+        return EXIT_OK
     return guarded(ME, lambda: in_directory(options))
 
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from harness import (BOTH, KVM_1, LINUX_KVM_2, LOCKSTEP, Loaded, TCG_2, captures_whole, check, equal, everyday,
-                     note, paired, silent, ways)
+from harness import (BOTH, KVM_1, LINUX_KVM_2, LOCKSTEP, Loaded, TCG_2, captures_whole, check, equal,
+                     everyday, note, paired, silent, ways)
 from vmftlab import bare_client
 from vmftlab.bare import BareGuest
 

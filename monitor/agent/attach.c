@@ -203,6 +203,7 @@ int vmft_attach_load(struct vmft_area *area)
 	int rc = vmft_state_take_over(area);
 
 	if (rc == 0)
-		vmft_power_go_on();
+		/* It replays: libvirt is told when it goes live. */
+		vmft_power_go_on(false);
 	return rc;
 }

@@ -36,6 +36,7 @@
 #include "monitor/common/exit-codes.h"
 #include "monitor/interface.h"
 #include "nic.h"
+#include "operator.h"
 #include "power.h"
 #include "prove.h"
 #include "service.h"
@@ -285,7 +286,7 @@ static int load(struct vmft_area *area)
 	vmft_announce_live();
 	vmft_gate_take_output();
 	vmft_input_hand_out();
-	vmft_power_go_on();
+	vmft_power_go_on(true);
 	atomic_store(&vmft_agent.iface->live_at_ns, vmft_agent_now());
 	vmft_agent_state_set(VMFT_AGENT_LIVE);
 	return 0;
@@ -515,42 +516,27 @@ static bool pauses_at_end(void)
 
 /* --- QEMU's own monitors --------------------------------------------------- */
 
-/*
- * A guest starts when its monitor says so: until then "cont" is what the user asks of a guest that
- * was started with -S, and it succeeds. While an epoch is copied the guest must not run.
+/* While an epoch is copied the guest is stopped, and must not run; it may be paused from then on.
  */
-static enum vmft_qemu_cont ask_cont(void)
+static enum vmft_qemu_answer command(enum vmft_qemu_command command)
 {
-	const uint32_t state = atomic_load(&vmft_agent.iface->agent_state);
 	struct vmft_checkpoint *c = self();
 
-	if (atomic_load(&vmft_agent.fenced) || c->leaves || state == VMFT_AGENT_ENDED)
-		return VMFT_QEMU_CONT_NEVER;
-	if (state != VMFT_AGENT_LIVE &&
-	    (state != VMFT_AGENT_RECORDING || !atomic_load(&vmft_agent.iface->guest_ran)))
-		return VMFT_QEMU_CONT_LATER;
+	if (c->leaves)
+		return VMFT_QEMU_NEVER;
 	if (c->stopped_by == 0)
-		return VMFT_QEMU_CONT_GO;
-	c->cont_asked = true;
-	return VMFT_QEMU_CONT_LATER;
-}
-
-/* QEMU may have monitors that somebody uses as soon as its main loop runs. */
-static void guard_monitors(void)
-{
-	struct vmft_checkpoint *c = self();
-	int rc;
-
-	if (c->monitors_guarded)
-		return;
-	rc = vmft_qemu_guard_monitors(ask_cont);
-	if (rc == -EPROTO || (rc < 0 && vmft_qemu_machine_is_made())) {
-		vmft_agent_say("QEMU's monitors cannot be guarded: its tables of commands are not "
-			       "those of QEMU %s; report it",
-			       vmft_qemu_name());
-		_exit(VMFT_EXIT_QEMU);
+		return VMFT_QEMU_GO;
+	switch (command) {
+	case VMFT_QEMU_CONT:
+		c->cont_asked = true;
+		return VMFT_QEMU_DONE;
+	case VMFT_QEMU_STOP:
+		c->cont_asked = false;
+		c->was_running = false;
+		return VMFT_QEMU_DONE;
+	default:
+		return VMFT_QEMU_GO;
 	}
-	c->monitors_guarded = rc == 0;
 }
 
 /*
@@ -566,7 +552,7 @@ static void before_wait(void)
 	if (!atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed)) {
 		if (getpid() != gettid())
 			return;
-		guard_monitors();
+		vmft_operator_before_wait();
 		if (!vmft_qemu_machine_is_made())
 			return;
 		vmft_agent_arm();
@@ -622,6 +608,7 @@ const struct vmft_agent_strategy_ops vmft_agent_checkpoint = {
     .flush_begins = flush_begins,
     .flush_ends = flush_ends,
     .host_clock_read = host_clock_read,
+    .command = command,
     .point = point,
     .epoch = epoch,
     .drop = drop,

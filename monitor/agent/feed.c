@@ -21,6 +21,7 @@
 #include "monitor/agent/qemu/port.h"
 #include "monitor/interface.h"
 #include "nic.h"
+#include "operator.h"
 #include "output.h"
 #include "tap.h"
 
@@ -67,6 +68,7 @@ static void go_live(void)
 	vmft_gate_take_output();
 	atomic_store(&iface->live_at_ns, vmft_agent_now());
 	vmft_agent_state_set(VMFT_AGENT_LIVE);
+	vmft_operator_live();
 	vmft_qemu_main_loop_wake();
 }
 

@@ -22,7 +22,9 @@
 #include "feed.h"
 #include "ground.h"
 #include "icount.h"
+#include "monitor/agent/qemu/port.h"
 #include "monitor/interface.h"
+#include "operator.h"
 #include "service.h"
 #include "strategy.h"
 #include "tap.h"
@@ -77,6 +79,8 @@ static void process_ends(void)
 
 static void before_wait(void)
 {
+	if (atomic_load_explicit(&vmft_agent.armed, memory_order_relaxed))
+		vmft_operator_before_wait();
 }
 
 static int wait_for_events(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
@@ -163,6 +167,22 @@ static void host_clock_read(struct timeval *tv)
 		vmft_icount_time_of_day(tv);
 }
 
+/* Keys and the pointer are in QEMU's log (replay_input_event()). What else comes from outside is
+ * not. */
+static enum vmft_qemu_answer command(enum vmft_qemu_command command)
+{
+	switch (command) {
+	case VMFT_QEMU_CONT:
+	case VMFT_QEMU_STOP:
+	case VMFT_QEMU_INPUT:
+		return VMFT_QEMU_GO;
+	case VMFT_QEMU_CLOCK:
+		return VMFT_QEMU_DONE;
+	default:
+		return VMFT_QEMU_REFUSED;
+	}
+}
+
 static int point(struct vmft_area *area)
 {
 	int rc;
@@ -209,6 +229,7 @@ const struct vmft_agent_strategy_ops vmft_agent_lockstep = {
     .flush_begins = flush_begins,
     .flush_ends = flush_ends,
     .host_clock_read = host_clock_read,
+    .command = command,
     .point = point,
     .epoch = no_request,
     .drop = drop,

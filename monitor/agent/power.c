@@ -127,11 +127,20 @@ int vmft_power_loaded(void)
 	return 0;
 }
 
-/* Backup: the guest goes on as it was on the primary. */
-void vmft_power_go_on(void)
+/*
+ * Backup: the guest goes on as it was on the primary. QEMU's vm_start() also tells those at QEMU's
+ * monitors that it runs.
+ */
+void vmft_power_go_on(bool told)
 {
-	if (!vmft_power.loaded_asleep) {
+	if (!vmft_power.loaded_asleep && told) {
 		vmft_qemu_start();
+		return;
+	}
+	if (!vmft_power.loaded_asleep) {
+		vmft_qemu_clocks_go_on();
+		vmft_qemu_devices_go_on();
+		vmft_qemu_vcpus_go_on();
 		return;
 	}
 	/* As in qemu_system_suspend(). While vCPUs are paused, timers of the virtual clock wait. */

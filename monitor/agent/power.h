@@ -28,7 +28,7 @@ void vmft_power_release(void);
 bool vmft_power_is_held(void);
 /* A state has been loaded. 0 or a negative errno, the reason in area->error. */
 int vmft_power_loaded(void);
-void vmft_power_go_on(void); /* backup: the guest runs or sleeps, as the state says */
+void vmft_power_go_on(bool told); /* backup: the guest runs or sleeps, as the state says */
 void vmft_power_service(void);
 
 #endif

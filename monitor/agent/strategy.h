@@ -20,6 +20,7 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "monitor/agent/qemu/port.h"
 #include "monitor/interface.h"
 
 /* What is done about a call on an image that has failed. */
@@ -81,6 +82,11 @@ struct vmft_agent_strategy_ops {
 	void (*flush_ends)(void);
 	/* QEMU has read the host's clock; *tv may be changed. Any thread. */
 	void (*host_clock_read)(struct timeval *tv);
+
+	/* --- QEMU's monitors ------------------------------------------------------ */
+
+	/* What is done about a command to a guest that runs here, or has run. Main loop. */
+	enum vmft_qemu_answer (*command)(enum vmft_qemu_command command);
 
 	/* --- requests through the area --------------------------------------------
 	 * Main loop. 0 or a negative errno, the reason in area->error; -EINPROGRESS: the main loop

@@ -54,13 +54,16 @@ int vmft_check_chardev(struct vmft_rewrite *rw, struct vmft_arg *arg)
  * "/dev/fdset/N" names a descriptor that -add-fd has added to the set N. libvirt hands over the
  * pipe to its virtlogd this way. If a set has several, QEMU chooses by their open modes, so several
  * are refused. *ret is NULL if the set is empty: QEMU reports that.
+ *
+ * The agent opens the descriptor in QEMU's place. QEMU would close it before: to a set it adds a
+ * copy (cleanup_add_fd() in softmmu/vl.c). So -add-fd is left out.
  */
 static int added_fd(struct vmft_rewrite *rw, const struct vmft_arg *arg, const char *set,
 		    const char **ret)
 {
 	*ret = NULL;
 	for (size_t i = 0; i < rw->arg_count; i++) {
-		const struct vmft_arg *added = &rw->args[i];
+		struct vmft_arg *added = &rw->args[i];
 		const char *number, *fd;
 
 		if (strcmp(added->option->name, "add-fd") != 0)
@@ -73,6 +76,7 @@ static int added_fd(struct vmft_rewrite *rw, const struct vmft_arg *arg, const c
 			return vmft_refuse(rw, arg, "the set has several descriptors",
 					   "give the console's a set of its own");
 		*ret = fd;
+		added->drop = true;
 	}
 	return 0;
 }

@@ -224,7 +224,10 @@ const struct vmft_rules *vmft_rules_choose(enum vmft_strategy_kind strategy, boo
 extern const struct vmft_rules vmft_lockstep_rules;	   /* rules-lockstep.c */
 extern const struct vmft_rules vmft_checkpoint_rules[2];   /* rules-checkpoint.c; [1]: microvm */
 extern const struct vmft_option vmft_checkpoint_options[]; /* options-checkpoint.c */
-extern const struct vmft_model vmft_checkpoint_models[];   /* models-checkpoint.c */
+extern const struct vmft_option vmft_lockstep_options[];
+/* Refuses sockets of lockstep that are no QMP monitor's. */
+void vmft_lockstep_sockets(struct vmft_rewrite *rw);
+extern const struct vmft_model vmft_checkpoint_models[];	 /* models-checkpoint.c */
 extern const struct vmft_model vmft_checkpoint_microvm_models[]; /* the same */
 void vmft_checkpoint_defaults(struct vmft_rewrite *rw);		 /* options-checkpoint.c */
 

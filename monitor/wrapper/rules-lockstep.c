@@ -86,6 +86,7 @@ static void finish(struct vmft_rewrite *rw)
 {
 	bool record = rw->opt->role == VMFT_ROLE_PRIMARY;
 
+	vmft_lockstep_sockets(rw);
 	vmft_add(rw, "-global", NO_VAPIC);
 	vmft_add(rw, "-icount",
 		 record ? "shift=auto,rr=record,rrfile=vmft:log"
@@ -257,6 +258,7 @@ const struct vmft_rules vmft_lockstep_rules = {
     .smp = check_smp,
     .bios = check_bios,
     .action = vmft_check_unknown,
+    .options = vmft_lockstep_options,
     .models = models,
     .use_device = "use virtio-blk-pci, virtio-net-pci, virtio-rng-pci or isa-serial",
     .interfaces = "virtio|none",

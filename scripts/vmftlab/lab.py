@@ -96,7 +96,7 @@ class Lab(Watch):
             self.pair_keys["save-log"] = self.saved
         self.net.create()
         for name, ns in self.net.host.items():
-            self.side[name] = Side(name, ns, self.dir, self.hosts.get(name))
+            self.side[name] = self._make_side(name, ns)
             self._equip(self.side[name])
         self.write_pair()
         if self._want_captures:
@@ -106,6 +106,9 @@ class Lab(Watch):
                 self.processes.append(self.capture[name].process)
             for capture in self.capture.values():
                 capture.wait_listening()
+
+    def _make_side(self, name, ns):
+        return Side(name, ns, self.dir, self.hosts.get(name))
 
     def _equip(self, side):
         if self.own_disks:

@@ -21,6 +21,7 @@
 #include "monitor/agent/icount.h"
 #include "monitor/agent/input.h"
 #include "monitor/agent/nic.h"
+#include "monitor/agent/operator.h"
 #include "monitor/agent/output.h"
 #include "monitor/agent/power.h"
 #include "monitor/agent/requests.h"
@@ -141,6 +142,25 @@ static void stand_in_for_libc(void)
 }
 
 /* --- QEMU -------------------------------------------------------------------- */
+
+static void *iohandler_context(void)
+{
+	return &world;
+}
+
+/* The main loop is the test, which calls it when it wants to. */
+static void schedule(void *context, void (*call)(void *), void *user, const char *name)
+{
+	CU_ASSERT_PTR_EQUAL(context, &world);
+	CU_ASSERT_PTR_NULL(user);
+	(void)name;
+	world.scheduled = call;
+}
+
+static void send_resume(void)
+{
+	world.resumes++;
+}
 
 static void notify_event(void)
 {
@@ -273,6 +293,9 @@ const struct world_qemu world_qemu = {
     .timers_state = world.timers_state,
     .replay_state = world.replay_state,
     .qemu_notify_event = notify_event,
+    .iohandler_get_aio_context = iohandler_context,
+    .aio_bh_schedule_oneshot_full = schedule,
+    .qapi_event_send_resume = send_resume,
     .replay_has_events = has_events,
     .qemu_mutex_iothread_locked = is_locked,
     .qemu_mutex_lock_iothread_impl = lock,
@@ -356,6 +379,7 @@ void world_reset_agent(void)
 	memset(&vmft_icount, 0, sizeof(vmft_icount));
 	memset(&vmft_input_state, 0, sizeof(vmft_input_state));
 	memset(&vmft_nics, 0, sizeof(vmft_nics));
+	memset(&vmft_operator, 0, sizeof(vmft_operator));
 	memset(&vmft_output, 0, sizeof(vmft_output));
 	memset(&vmft_qemu, 0, sizeof(vmft_qemu));
 	memset(&vmft_power, 0, sizeof(vmft_power));

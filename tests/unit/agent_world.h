@@ -52,6 +52,8 @@ struct world {
 	/* What else world_down() has to clean up. */
 	struct vmft_iface *iface;
 	struct vmft_area *area;
+	void (*scheduled)(void *user); /* for the main loop */
+	int resumes;		       /* events that the guest runs */
 };
 
 extern struct world world;

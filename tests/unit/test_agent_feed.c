@@ -34,6 +34,11 @@ static void test_feed_then_live(void)
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->agent_state), VMFT_AGENT_LIVE);
 	CU_ASSERT_EQUAL(atomic_load(&vmft_agent.iface->log_position), sizeof(event_clock));
 	CU_ASSERT(atomic_load(&vmft_agent.open));
+	/* libvirt is told, from the main loop. */
+	CU_ASSERT_EQUAL(world.resumes, 0);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(world.scheduled);
+	world.scheduled(NULL);
+	CU_ASSERT_EQUAL(world.resumes, 1);
 	world_down();
 }
 

@@ -24,11 +24,12 @@ struct hmp_entry {
 };
 
 static struct {
-	struct qmp_entry qmp[8];
+	struct qmp_entry qmp[9];
 	struct hmp_entry hmp[6];
 	char said[256]; /* what was refused and done, in order */
-	bool running;
-	enum vmft_qemu_cont answer;
+	bool running, paused;
+	enum vmft_qemu_answer answer;
+	enum vmft_qemu_command asked; /* what was asked about last */
 } m;
 
 static void say(const char *what)
@@ -125,9 +126,32 @@ static const char *get_text(const void *dictionary, const char *key)
 	return dictionary;
 }
 
-static enum vmft_qemu_cont ask(void)
+static enum vmft_qemu_answer ask(enum vmft_qemu_command command)
 {
+	m.asked = command;
 	return m.answer;
+}
+
+static bool shows_paused(void)
+{
+	return m.paused;
+}
+
+static const struct vmft_qemu_guard guard = {.ask = ask, .shows_paused = shows_paused};
+
+static void put_bool(void *dictionary, const char *key, bool value)
+{
+	CU_ASSERT_PTR_EQUAL(dictionary, &m);
+	CU_ASSERT_STRING_EQUAL(key, "running");
+	say(value ? "true " : "false ");
+}
+
+static void put_str(void *dictionary, const char *key, const char *value)
+{
+	CU_ASSERT_PTR_EQUAL(dictionary, &m);
+	CU_ASSERT_STRING_EQUAL(key, "status");
+	say(value);
+	say(" ");
 }
 
 static void monitors_up(void)
@@ -142,6 +166,7 @@ static void monitors_up(void)
 	m.qmp[4] = (struct qmp_entry){"migrate", another};
 	m.qmp[5] = (struct qmp_entry){"system_reset", another};
 	m.qmp[6] = (struct qmp_entry){"qom-set", another};
+	m.qmp[7] = (struct qmp_entry){"stop", another};
 	m.hmp[0] = (struct hmp_entry){.name = "info|i", .run = human_another};
 	m.hmp[1] = (struct hmp_entry){.name = "continue", .run = human_another};
 	m.hmp[2] = (struct hmp_entry){.name = "cont|c", .run = human_cont};
@@ -158,6 +183,8 @@ static void monitors_up(void)
 	s->runstate_is_running = is_running;
 	s->qdict_get_try_str = get_text;
 	s->qapi_event_send_resume = send_resume;
+	s->qdict_put_bool = put_bool;
+	s->qdict_put_str = put_str;
 }
 
 static void said_is(const char *want)
@@ -169,7 +196,7 @@ static void said_is(const char *want)
 static void test_refused(void)
 {
 	monitors_up();
-	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(ask), 0);
+	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(&guard), 0);
 	said_is("no-device_add no-migrate ");
 	m.hmp[3].run(NULL, NULL);
 	CU_ASSERT_PTR_NULL(m.hmp[3].run_info);
@@ -190,7 +217,7 @@ static void test_qom_set(void)
 	void *err = NULL;
 
 	monitors_up();
-	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(ask), 0);
+	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(&guard), 0);
 	m.said[0] = '\0';
 	m.qmp[6].run(allowed, NULL, &err);
 	said_is("another ");
@@ -208,9 +235,9 @@ static void test_cont(void)
 	void *err = NULL;
 
 	monitors_up();
-	CU_ASSERT_EQUAL_FATAL(vmft_qemu_guard_monitors(ask), 0);
+	CU_ASSERT_EQUAL_FATAL(vmft_qemu_guard_monitors(&guard), 0);
 	m.said[0] = '\0';
-	m.answer = VMFT_QEMU_CONT_GO;
+	m.answer = VMFT_QEMU_GO;
 	m.qmp[1].run(NULL, NULL, &err);
 	m.hmp[2].run(NULL, NULL);
 	said_is("cont hmp-cont ");
@@ -219,13 +246,13 @@ static void test_cont(void)
 	m.hmp[2].run(NULL, NULL);
 	said_is("event event ");
 	CU_ASSERT_PTR_NULL(err);
-	m.answer = VMFT_QEMU_CONT_LATER;
+	m.answer = VMFT_QEMU_DONE;
 	m.qmp[1].run(NULL, NULL, &err);
 	said_is("");
 	m.hmp[2].run(NULL, NULL);
 	said_is("told ");
 	CU_ASSERT_PTR_NULL(err);
-	m.answer = VMFT_QEMU_CONT_NEVER;
+	m.answer = VMFT_QEMU_NEVER;
 	m.hmp[2].run(NULL, NULL);
 	said_is("told ");
 	m.qmp[1].run(NULL, NULL, &err);
@@ -233,21 +260,66 @@ static void test_cont(void)
 	CU_ASSERT_PTR_NOT_NULL(err);
 }
 
+/* Each command is asked about by what it does to the guest. */
+static void test_asked(void)
+{
+	void *err = NULL;
+
+	monitors_up();
+	CU_ASSERT_EQUAL_FATAL(vmft_qemu_guard_monitors(&guard), 0);
+	m.said[0] = '\0';
+	m.running = true;
+	m.qmp[5].run(NULL, NULL, &err);
+	CU_ASSERT_EQUAL(m.asked, VMFT_QEMU_RESET);
+	m.qmp[7].run(NULL, NULL, &err);
+	CU_ASSERT_EQUAL(m.asked, VMFT_QEMU_STOP);
+	said_is("another another ");
+	m.answer = VMFT_QEMU_DONE;
+	m.qmp[5].run(NULL, NULL, &err);
+	CU_ASSERT_PTR_NULL(err);
+	m.answer = VMFT_QEMU_REFUSED;
+	m.qmp[5].run(NULL, NULL, &err);
+	CU_ASSERT_PTR_NOT_NULL(err);
+	err = NULL;
+	m.answer = VMFT_QEMU_NOT_HERE;
+	m.qmp[7].run(NULL, NULL, &err);
+	CU_ASSERT_PTR_NOT_NULL(err);
+	said_is("");
+}
+
+static void test_status(void)
+{
+	void *ret = &m, *err = NULL;
+
+	monitors_up();
+	CU_ASSERT_EQUAL_FATAL(vmft_qemu_guard_monitors(&guard), 0);
+	m.said[0] = '\0';
+	m.qmp[0].run(NULL, &ret, &err);
+	said_is("another ");
+	m.paused = true;
+	m.qmp[0].run(NULL, &ret, &err);
+	said_is("another false paused ");
+	/* QEMU has failed. */
+	ret = NULL;
+	m.qmp[0].run(NULL, &ret, &err);
+	said_is("another ");
+}
+
 /* Nothing is changed in tables that are not those of a known QEMU, or are not there yet. */
 static void test_other_tables(void)
 {
 	monitors_up();
 	m.qmp[0].name = NULL;
-	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(ask), -EAGAIN);
+	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(&guard), -EAGAIN);
 	monitors_up();
 	m.qmp[1].run = another;
-	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(ask), -EPROTO);
+	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(&guard), -EPROTO);
 	monitors_up();
 	m.hmp[2].run = human_another;
-	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(ask), -EPROTO);
+	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(&guard), -EPROTO);
 	monitors_up();
 	m.hmp[2].name = NULL;
-	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(ask), -EPROTO);
+	CU_ASSERT_EQUAL(vmft_qemu_guard_monitors(&guard), -EPROTO);
 	said_is("");
 	CU_ASSERT_PTR_EQUAL(m.hmp[3].run, human_another);
 }
@@ -255,8 +327,13 @@ static void test_other_tables(void)
 int vmft_suite_monitors(void)
 {
 	static CU_TestInfo tests[] = {
-	    {"what is refused", test_refused},	 {"qom-set", test_qom_set}, {"cont", test_cont},
-	    {"other tables", test_other_tables}, CU_TEST_INFO_NULL,
+	    {"what is refused", test_refused},
+	    {"qom-set", test_qom_set},
+	    {"cont", test_cont},
+	    {"what is asked about", test_asked},
+	    {"query-status", test_status},
+	    {"other tables", test_other_tables},
+	    CU_TEST_INFO_NULL,
 	};
 	CU_SuiteInfo suites[] = {
 	    {"QEMU's monitors", NULL, NULL, NULL, NULL, tests},

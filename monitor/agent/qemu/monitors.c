@@ -33,6 +33,8 @@ static_assert(sizeof(struct hmp_command) == 80, "HMPCommand of 7.2 and 10.0");
 #define SETTABLE "guest-stats-polling-interval"
 
 #define NOT_HERE "vmft: the guest goes on on the other host, or has ended"
+#define NOT_YET                                                                                    \
+	"vmft: the guest does not run on this host: this is its backup, or waits for its start"
 
 /* Besides query-...: they ask, or they do to the guest what a person could do, and what it does
  * then is in the state that is sent; or they change what belongs to the host. */
@@ -49,22 +51,12 @@ static const char *const qmp_allowed[] = {
     "add-fd",
     "remove-fd",
     "quit",
-    "cont",
-    "stop",
-    "system_powerdown",
-    "system_reset",
-    "system_wakeup",
-    "inject-nmi",
-    "send-key",
-    "input-send-event",
-    "balloon",
     "set_password",
     "expire_password",
     "change-vnc-password",
     "display-reload",
     "screendump",
     "ringbuf-read",
-    "rtc-reset-reinjection",
     "memsave",
     "pmemsave",
     NULL,
@@ -75,45 +67,11 @@ static const char *const qmp_ignored[] = {"migrate-set-capabilities", "migrate-s
 					  NULL};
 
 static const char *const hmp_allowed[] = {
-    "help",
-    "info",
-    "quit",
-    "cont",
-    "stop",
-    "system_powerdown",
-    "system_reset",
-    "system_wakeup",
-    "nmi",
-    "sendkey",
-    "mouse_move",
-    "mouse_button",
-    "mouse_set",
-    "balloon",
-    "set_password",
-    "expire_password",
-    "screendump",
-    "print",
-    "x",
-    "xp",
-    "sum",
-    "memsave",
-    "pmemsave",
-    "getfd",
-    "closefd",
-    "ringbuf_read",
-    "gpa2hva",
-    "gva2gpa",
-    "qom-list",
-    "qom-get",
-    NULL,
+    "help",	  "info",    "quit",	"mouse_set",	"set_password", "expire_password",
+    "screendump", "print",   "x",	"xp",		"sum",		"memsave",
+    "pmemsave",	  "getfd",   "closefd", "ringbuf_read", "gpa2hva",	"gva2gpa",
+    "qom-list",	  "qom-get", NULL,
 };
-
-static struct {
-	enum vmft_qemu_cont (*ask)(void);
-	void (*cont)(void *arguments, void **ret, void **err);
-	void (*qom_set)(void *arguments, void **ret, void **err);
-	void (*hmp_cont)(void *monitor, const void *arguments);
-} guard;
 
 static bool listed(const char *const *list, const char *name, size_t n)
 {
@@ -123,49 +81,128 @@ static bool listed(const char *const *list, const char *name, size_t n)
 	return false;
 }
 
-/* --- cont ------------------------------------------------------------------------ */
+/* --- commands that the guest notices ------------------------------------------------ */
+
+/* X(index, QMP's name, the human monitor's name or "", what is asked about it) */
+#define GUARDED_COMMANDS(X)                                                                        \
+	X(0, "cont", "cont", VMFT_QEMU_CONT)                                                       \
+	X(1, "stop", "stop", VMFT_QEMU_STOP)                                                       \
+	X(2, "system_powerdown", "system_powerdown", VMFT_QEMU_POWERDOWN)                          \
+	X(3, "system_reset", "system_reset", VMFT_QEMU_RESET)                                      \
+	X(4, "system_wakeup", "system_wakeup", VMFT_QEMU_WAKEUP)                                   \
+	X(5, "balloon", "balloon", VMFT_QEMU_BALLOON)                                              \
+	X(6, "inject-nmi", "nmi", VMFT_QEMU_NMI)                                                   \
+	X(7, "send-key", "sendkey", VMFT_QEMU_INPUT)                                               \
+	X(8, "input-send-event", "mouse_move", VMFT_QEMU_INPUT)                                    \
+	X(9, "", "mouse_button", VMFT_QEMU_INPUT)                                                  \
+	X(10, "rtc-reset-reinjection", "", VMFT_QEMU_CLOCK)
+
+static void qmp_guarded(unsigned index, void *arguments, void **ret, void **err);
+static void hmp_guarded(unsigned index, void *monitor, const void *arguments);
+
+/* QEMU does not tell a command's function which command it is. So each has one of its own. */
+#define DEFINE_RUN(index, qmp, hmp, command)                                                       \
+	static void qmp_run_##index(void *arguments, void **ret, void **err)                       \
+	{                                                                                          \
+		qmp_guarded(index, arguments, ret, err);                                           \
+	}                                                                                          \
+	static void hmp_run_##index(void *monitor, const void *arguments)                          \
+	{                                                                                          \
+		hmp_guarded(index, monitor, arguments);                                            \
+	}
+GUARDED_COMMANDS(DEFINE_RUN)
+#undef DEFINE_RUN
+
+#define ROW(index, qmp, hmp, command) {qmp, hmp, command, qmp_run_##index, hmp_run_##index},
+static const struct {
+	const char *qmp, *hmp;
+	enum vmft_qemu_command command;
+	void (*qmp_run)(void *arguments, void **ret, void **err);
+	void (*hmp_run)(void *monitor, const void *arguments);
+} guarded[] = {GUARDED_COMMANDS(ROW)};
+#undef ROW
+
+#define GUARDED_COUNT (sizeof(guarded) / sizeof(guarded[0]))
+
+/* QEMU's own functions, which the tables had. */
+static struct {
+	const struct vmft_qemu_guard *guard;
+	void (*qmp[GUARDED_COUNT])(void *arguments, void **ret, void **err);
+	void (*hmp[GUARDED_COUNT])(void *monitor, const void *arguments);
+	void (*qom_set)(void *arguments, void **ret, void **err);
+	void (*query_status)(void *arguments, void **ret, void **err);
+} own;
+
+void vmft_qemu_tell_running(void)
+{
+	vmft_qemu.symbols.qapi_event_send_resume();
+}
 
 /* Whoever has started QEMU waits for the event that the guest runs, which it may have sent before
  * anybody listened. */
-static bool runs_already(void)
+static bool runs_already(enum vmft_qemu_command command)
 {
-	if (!vmft_qemu.symbols.runstate_is_running())
+	if (command != VMFT_QEMU_CONT || !vmft_qemu.symbols.runstate_is_running())
 		return false;
-	vmft_qemu.symbols.qapi_event_send_resume();
+	vmft_qemu_tell_running();
 	return true;
 }
 
-static void qmp_cont(void *arguments, void **ret, void **err)
+static const char *refusal(enum vmft_qemu_answer answer)
 {
-	switch (guard.ask()) {
-	case VMFT_QEMU_CONT_GO:
-		if (!runs_already())
-			guard.cont(arguments, ret, err);
-		break;
-	case VMFT_QEMU_CONT_LATER:
-		break;
-	case VMFT_QEMU_CONT_NEVER:
-		vmft_qemu.symbols.error_setg_internal(err, __FILE__, __LINE__, __func__, "%s",
-						      NOT_HERE);
-		break;
+	switch (answer) {
+	case VMFT_QEMU_NOT_HERE:
+		return NOT_YET;
+	case VMFT_QEMU_NEVER:
+		return NOT_HERE;
+	default:
+		return REFUSED;
 	}
 }
 
-static void hmp_cont(void *monitor, const void *arguments)
+static void qmp_refuse(void **err, const char *why)
 {
-	switch (guard.ask()) {
-	case VMFT_QEMU_CONT_GO:
-		if (!runs_already())
-			guard.hmp_cont(monitor, arguments);
-		break;
-	case VMFT_QEMU_CONT_LATER:
+	vmft_qemu.symbols.error_setg_internal(err, __FILE__, __LINE__, __func__, "%s", why);
+}
+
+static void qmp_guarded(unsigned index, void *arguments, void **ret, void **err)
+{
+	const enum vmft_qemu_command command = guarded[index].command;
+	const enum vmft_qemu_answer answer = own.guard->ask(command);
+
+	if (answer == VMFT_QEMU_GO) {
+		if (!runs_already(command))
+			own.qmp[index](arguments, ret, err);
+	} else if (answer != VMFT_QEMU_DONE) {
+		qmp_refuse(err, refusal(answer));
+	}
+}
+
+static void hmp_guarded(unsigned index, void *monitor, const void *arguments)
+{
+	const enum vmft_qemu_command command = guarded[index].command;
+	const enum vmft_qemu_answer answer = own.guard->ask(command);
+
+	if (answer == VMFT_QEMU_GO) {
+		if (!runs_already(command))
+			own.hmp[index](monitor, arguments);
+	} else if (answer != VMFT_QEMU_DONE) {
+		(void)vmft_qemu.symbols.monitor_printf(monitor, "%s\n", refusal(answer));
+	} else if (command == VMFT_QEMU_CONT) {
 		(void)vmft_qemu.symbols.monitor_printf(
 		    monitor, "vmft starts the guest as soon as it may run\n");
-		break;
-	case VMFT_QEMU_CONT_NEVER:
-		(void)vmft_qemu.symbols.monitor_printf(monitor, "%s\n", NOT_HERE);
-		break;
 	}
+}
+
+/* The guest of a lockstep backup runs, behind the primary's. To whoever asks, it is paused: it is
+ * not the guest that clients use. */
+static void qmp_query_status(void *arguments, void **ret, void **err)
+{
+	own.query_status(arguments, ret, err);
+	if (!*ret || !own.guard->shows_paused())
+		return;
+	vmft_qemu.symbols.qdict_put_bool(*ret, "running", false);
+	vmft_qemu.symbols.qdict_put_str(*ret, "status", "paused");
 }
 
 /* --- the tables -------------------------------------------------------------------- */
@@ -182,10 +219,22 @@ static void qmp_qom_set(void *arguments, void **ret, void **err)
 	const char *property = vmft_qemu.symbols.qdict_get_try_str(arguments, "property");
 
 	if (property && strcmp(property, SETTABLE) == 0)
-		guard.qom_set(arguments, ret, err);
+		own.qom_set(arguments, ret, err);
 	else
-		vmft_qemu.symbols.error_setg_internal(err, __FILE__, __LINE__, __func__, "%s",
-						      REFUSED);
+		qmp_refuse(err, REFUSED);
+}
+
+/* Whether it is one of the commands that are asked about. */
+static bool guard_by_question(struct qmp_command *command)
+{
+	for (size_t i = 0; i < GUARDED_COUNT; i++) {
+		if (strcmp(command->name, guarded[i].qmp) != 0)
+			continue;
+		own.qmp[i] = command->run;
+		command->run = guarded[i].qmp_run;
+		return true;
+	}
+	return false;
 }
 
 static void guard_qmp_command(const void *entry, void *unused)
@@ -194,12 +243,14 @@ static void guard_qmp_command(const void *entry, void *unused)
 	const size_t n = strlen(command->name);
 
 	(void)unused;
-	if (strcmp(command->name, "cont") == 0) {
-		guard.cont = command->run;
-		command->run = qmp_cont;
-	} else if (strcmp(command->name, "qom-set") == 0) {
-		guard.qom_set = command->run;
+	if (guard_by_question(command))
+		return;
+	if (strcmp(command->name, "qom-set") == 0) {
+		own.qom_set = command->run;
 		command->run = qmp_qom_set;
+	} else if (strcmp(command->name, "query-status") == 0) {
+		own.query_status = command->run;
+		command->run = qmp_query_status;
 	} else if (listed(qmp_ignored, command->name, n)) {
 		command->run = qmp_ignore;
 	} else if (strncmp(command->name, "query-", 6) != 0 &&
@@ -237,22 +288,32 @@ static struct hmp_command *hmp_find(const char *name)
 	return command->name ? command : NULL;
 }
 
+static bool hmp_guard_by_question(struct hmp_command *command)
+{
+	for (size_t i = 0; i < GUARDED_COUNT; i++) {
+		if (hmp_find(guarded[i].hmp) != command)
+			continue;
+		own.hmp[i] = command->run;
+		command->run = guarded[i].hmp_run;
+		return true;
+	}
+	return false;
+}
+
 static void guard_hmp(void)
 {
 	struct hmp_command *command = (struct hmp_command *)vmft_qemu.symbols.hmp_cmds;
 
 	for (; command->name; command++) {
-		if (listed(hmp_allowed, command->name, strcspn(command->name, "|")))
+		if (listed(hmp_allowed, command->name, strcspn(command->name, "|")) ||
+		    hmp_guard_by_question(command))
 			continue;
 		command->run = hmp_refuse;
 		command->run_info = NULL;
 	}
-	command = hmp_find("cont");
-	guard.hmp_cont = command->run;
-	command->run = hmp_cont;
 }
 
-int vmft_qemu_guard_monitors(enum vmft_qemu_cont (*ask)(void))
+int vmft_qemu_guard_monitors(const struct vmft_qemu_guard *guard)
 {
 	const struct vmft_qemu_symbols *s = &vmft_qemu.symbols;
 	struct found found = {0};
@@ -266,7 +327,7 @@ int vmft_qemu_guard_monitors(enum vmft_qemu_cont (*ask)(void))
 	if (((const struct qmp_command *)found.entry)->run != s->qmp_marshal_cont || !human ||
 	    human->run != s->hmp_cont)
 		return -EPROTO;
-	guard.ask = ask;
+	own.guard = guard;
 	s->qmp_for_each_command(s->qmp_commands, guard_qmp_command, NULL);
 	guard_hmp();
 	return 0;

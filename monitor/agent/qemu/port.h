@@ -117,20 +117,44 @@ void vmft_qemu_throttle(int percent);
 
 /* --- monitors.c: QEMU's own monitors -------------------------------------------------- */
 
-/* What "cont" may do when somebody says it. */
-enum vmft_qemu_cont {
-	VMFT_QEMU_CONT_GO,    /* what QEMU does */
-	VMFT_QEMU_CONT_LATER, /* it succeeds, and vmft starts the guest when it may run */
-	VMFT_QEMU_CONT_NEVER, /* it fails: the guest is not to run here any more */
+/* What somebody at one of QEMU's monitors may ask of the guest. */
+enum vmft_qemu_command {
+	VMFT_QEMU_CONT,
+	VMFT_QEMU_STOP,
+	VMFT_QEMU_POWERDOWN, /* the power button */
+	VMFT_QEMU_RESET,
+	VMFT_QEMU_WAKEUP,
+	VMFT_QEMU_BALLOON,
+	VMFT_QEMU_NMI,
+	VMFT_QEMU_INPUT, /* keys and pointer */
+	VMFT_QEMU_CLOCK, /* ticks of the CMOS clock that were missed are forgotten */
+};
+
+/* What is done about it. */
+enum vmft_qemu_answer {
+	VMFT_QEMU_GO,	    /* what QEMU does */
+	VMFT_QEMU_DONE,	    /* it succeeds, and nothing is done, or the caller has done it */
+	VMFT_QEMU_NOT_HERE, /* it fails: the guest does not run on this side */
+	VMFT_QEMU_NEVER,    /* it fails: the guest is not to run here any more */
+	VMFT_QEMU_REFUSED,  /* it fails: the other side would not follow it */
+};
+
+struct vmft_qemu_guard {
+	/* Main loop. */
+	enum vmft_qemu_answer (*ask)(enum vmft_qemu_command command);
+	/* Main loop. Whether query-status is to say "paused", whatever QEMU's run state is. */
+	bool (*shows_paused)(void);
 };
 
 /*
- * Before wait, once. From now on QMP and the human monitor refuse each command after which the
- * other side would not be alike, and ask what "cont" may do, in the main loop. Changes QEMU's
- * tables of commands. Returns 0; -EAGAIN: QEMU has not made the tables yet; -EPROTO: the tables are
- * not what is known of this series, and nothing is changed.
+ * Before wait, until it returns 0. Makes QEMU's monitors refuse the commands after which the other
+ * side would not be alike, and ask about those of enum vmft_qemu_command. Changes QEMU's tables of
+ * commands, which must be the known ones. -EAGAIN: QEMU has not made them yet; -EPROTO: they are
+ * others. guard outlives the process's monitors.
  */
-int vmft_qemu_guard_monitors(enum vmft_qemu_cont (*ask)(void));
+int vmft_qemu_guard_monitors(const struct vmft_qemu_guard *guard);
+/* Main loop. Tells QEMU's monitors that the guest runs. */
+void vmft_qemu_tell_running(void);
 
 /* --- a guest that sleeps (ACPI S3): main loop ---------------------------------------- */
 

@@ -22,6 +22,7 @@ static enum vmft_qemu_answer without_guest(enum vmft_qemu_command command)
 	switch (command) {
 	/* Who has started QEMU asks for this. The guest starts when its monitor says so. */
 	case VMFT_QEMU_CONT:
+		return VMFT_QEMU_LATER;
 	/* libvirt says these two to every QEMU that it has started. */
 	case VMFT_QEMU_BALLOON:
 	case VMFT_QEMU_CLOCK:

@@ -114,6 +114,11 @@ static bool is_running(void)
 	return m.running;
 }
 
+static void send_stop(void)
+{
+	say("stopped ");
+}
+
 static void send_resume(void)
 {
 	say("event ");
@@ -183,6 +188,7 @@ static void monitors_up(void)
 	s->runstate_is_running = is_running;
 	s->qdict_get_try_str = get_text;
 	s->qapi_event_send_resume = send_resume;
+	s->qapi_event_send_stop = send_stop;
 	s->qdict_put_bool = put_bool;
 	s->qdict_put_str = put_str;
 }
@@ -246,11 +252,11 @@ static void test_cont(void)
 	m.hmp[2].run(NULL, NULL);
 	said_is("event event ");
 	CU_ASSERT_PTR_NULL(err);
-	m.answer = VMFT_QEMU_DONE;
+	m.answer = VMFT_QEMU_LATER;
 	m.qmp[1].run(NULL, NULL, &err);
-	said_is("");
+	said_is("event stopped ");
 	m.hmp[2].run(NULL, NULL);
-	said_is("told ");
+	said_is("event stopped told ");
 	CU_ASSERT_PTR_NULL(err);
 	m.answer = VMFT_QEMU_NEVER;
 	m.hmp[2].run(NULL, NULL);

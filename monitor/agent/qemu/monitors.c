@@ -138,6 +138,17 @@ void vmft_qemu_tell_running(void)
 	vmft_qemu.symbols.qapi_event_send_resume();
 }
 
+/*
+ * libvirt knows from events whether the guest runs. Without one it would take this domain for one
+ * that was never fully started, and would kill QEMU when libvirtd is restarted
+ * (qemuProcessReconnect() in its qemu_process.c, VIR_DOMAIN_PAUSED_STARTING_UP).
+ */
+static void tell_paused(void)
+{
+	vmft_qemu_tell_running();
+	vmft_qemu.symbols.qapi_event_send_stop();
+}
+
 /* Whoever has started QEMU waits for the event that the guest runs, which it may have sent before
  * anybody listened. */
 static bool runs_already(enum vmft_qemu_command command)
@@ -173,6 +184,8 @@ static void qmp_guarded(unsigned index, void *arguments, void **ret, void **err)
 	if (answer == VMFT_QEMU_GO) {
 		if (!runs_already(command))
 			own.qmp[index](arguments, ret, err);
+	} else if (answer == VMFT_QEMU_LATER) {
+		tell_paused();
 	} else if (answer != VMFT_QEMU_DONE) {
 		qmp_refuse(err, refusal(answer));
 	}
@@ -186,11 +199,12 @@ static void hmp_guarded(unsigned index, void *monitor, const void *arguments)
 	if (answer == VMFT_QEMU_GO) {
 		if (!runs_already(command))
 			own.hmp[index](monitor, arguments);
-	} else if (answer != VMFT_QEMU_DONE) {
-		(void)vmft_qemu.symbols.monitor_printf(monitor, "%s\n", refusal(answer));
-	} else if (command == VMFT_QEMU_CONT) {
+	} else if (answer == VMFT_QEMU_LATER) {
+		tell_paused();
 		(void)vmft_qemu.symbols.monitor_printf(
 		    monitor, "vmft starts the guest as soon as it may run\n");
+	} else if (answer != VMFT_QEMU_DONE) {
+		(void)vmft_qemu.symbols.monitor_printf(monitor, "%s\n", refusal(answer));
 	}
 }
 

@@ -133,6 +133,7 @@ enum vmft_qemu_command {
 /* What is done about it. */
 enum vmft_qemu_answer {
 	VMFT_QEMU_GO,	    /* what QEMU does */
+	VMFT_QEMU_LATER,    /* of CONT: it succeeds, and vmft starts the guest when it may run */
 	VMFT_QEMU_DONE,	    /* it succeeds, and nothing is done, or the caller has done it */
 	VMFT_QEMU_NOT_HERE, /* it fails: the guest does not run on this side */
 	VMFT_QEMU_NEVER,    /* it fails: the guest is not to run here any more */
@@ -153,6 +154,11 @@ struct vmft_qemu_guard {
  * others. guard outlives the process's monitors.
  */
 int vmft_qemu_guard_monitors(const struct vmft_qemu_guard *guard);
+/* Main thread, with both locks. The main loop acts on the request before it releases them. */
+void vmft_qemu_power_button(void);
+/* Main thread, with both locks. stop: the vCPU thread makes the request soon, and stops its vCPU
+ * first, as when the guest resets itself; else the request is made at once. */
+void vmft_qemu_reset_button(bool stop);
 /* Main loop. Tells QEMU's monitors that the guest runs. */
 void vmft_qemu_tell_running(void);
 

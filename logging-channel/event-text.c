@@ -43,7 +43,8 @@ static const char *const kind_names[VMFT_EVENT_KINDS] = {
     [VMFT_EVENT_END] = "end",
 };
 
-static const char *const entry_names[] = {"output", "digest", "clock-set"}; /* vmft's own */
+static const char *const entry_names[] = {"output", "digest", "clock-set",
+					  "button"}; /* vmft's own */
 
 const char *vmft_event_kind_name(const struct vmft_log_format *format, uint8_t number)
 {
@@ -237,6 +238,10 @@ static size_t our_fields(struct fields *f, struct vmft_wire_reader *r, uint8_t n
 		break;
 	case VMFT_ENTRY_DIGEST:
 		digest_fields(f, r);
+		break;
+	case VMFT_ENTRY_BUTTON:
+		add_text(f, "button", "%s",
+			 vmft_wire_get(r, 1) == VMFT_BUTTON_RESET ? "reset" : "power");
 		break;
 	default:
 		add_number(f, "shift", (int64_t)vmft_wire_get(r, 1));

@@ -51,6 +51,8 @@ ssize_t vmft_event_length(const struct vmft_log_format *format, const uint8_t *h
 		return digest_length(head, n);
 	case VMFT_ENTRY_CLOCK:
 		return VMFT_CLOCK_ENTRY_BYTES;
+	case VMFT_ENTRY_BUTTON:
+		return VMFT_BUTTON_ENTRY_BYTES;
 	default:
 		break;
 	}

@@ -23,11 +23,12 @@ enum vmft_entry_kind {
 	VMFT_ENTRY_OUTPUT = 0xe0, /* the guest has sent a frame: struct vmft_output_entry */
 	VMFT_ENTRY_DIGEST = 0xe1, /* what it was like here: struct vmft_digest_entry */
 	VMFT_ENTRY_CLOCK = 0xe2,  /* its clock is set: struct vmft_clock_entry */
+	VMFT_ENTRY_BUTTON = 0xe3, /* somebody presses one: u8 enum vmft_button */
 };
 
 static inline _Bool vmft_event_is_ours(uint8_t kind)
 {
-	return kind >= VMFT_ENTRY_OUTPUT && kind <= VMFT_ENTRY_CLOCK;
+	return kind >= VMFT_ENTRY_OUTPUT && kind <= VMFT_ENTRY_BUTTON;
 }
 
 /* The longest event accepted; a tap frame is at most 69 KiB, the rest is far smaller. */
@@ -84,6 +85,15 @@ struct vmft_clock_entry {
 size_t vmft_clock_entry_encode(const struct vmft_clock_entry *entry, uint8_t *bytes);
 /* A whole entry. 0, or -EBADMSG: QEMU knows no such shift. */
 int vmft_clock_entry_decode(const uint8_t *bytes, struct vmft_clock_entry *ret);
+
+#define VMFT_BUTTON_ENTRY_BYTES (1u + 1)
+
+/* The machine's buttons. Behind an event that only the main loop writes. */
+enum vmft_button {
+	VMFT_BUTTON_POWER = 0, /* ACPI's: the guest decides what it does */
+	VMFT_BUTTON_RESET = 1,
+	VMFT_BUTTONS,
+};
 
 /* What the entry is that begins with this byte. */
 enum vmft_event_kind vmft_event_kind(const struct vmft_log_format *format, uint8_t number);

@@ -13,6 +13,7 @@
 
 #include "agent.h"
 #include "announce.h"
+#include "buttons.h"
 #include "digest.h"
 #include "gate.h"
 #include "ground.h"
@@ -129,6 +130,10 @@ static bool take_ours(struct vmft_feed *feed, size_t ready)
 	}
 	if (bytes[0] == VMFT_ENTRY_CLOCK) {
 		vmft_icount_replay(bytes);
+		return true;
+	}
+	if (bytes[0] == VMFT_ENTRY_BUTTON) {
+		vmft_buttons_replay(bytes);
 		return true;
 	}
 	vmft_output_entry_decode(bytes, &frame);

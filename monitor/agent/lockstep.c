@@ -19,6 +19,7 @@
 #include "agent.h"
 #include "announce.h"
 #include "attach.h"
+#include "buttons.h"
 #include "feed.h"
 #include "ground.h"
 #include "icount.h"
@@ -167,8 +168,8 @@ static void host_clock_read(struct timeval *tv)
 		vmft_icount_time_of_day(tv);
 }
 
-/* Keys and the pointer are in QEMU's log (replay_input_event()). What else comes from outside is
- * not. */
+/* Keys and the pointer are in QEMU's log (replay_input_event()), the buttons are in vmft's. What
+ * else comes from outside is in none. */
 static enum vmft_qemu_answer command(enum vmft_qemu_command command)
 {
 	switch (command) {
@@ -176,6 +177,12 @@ static enum vmft_qemu_answer command(enum vmft_qemu_command command)
 	case VMFT_QEMU_STOP:
 	case VMFT_QEMU_INPUT:
 		return VMFT_QEMU_GO;
+	case VMFT_QEMU_POWERDOWN:
+		vmft_buttons_press(VMFT_BUTTON_POWER);
+		return VMFT_QEMU_DONE;
+	case VMFT_QEMU_RESET:
+		vmft_buttons_press(VMFT_BUTTON_RESET);
+		return VMFT_QEMU_DONE;
 	case VMFT_QEMU_CLOCK:
 		return VMFT_QEMU_DONE;
 	default:

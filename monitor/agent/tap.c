@@ -10,8 +10,10 @@
 
 #include <errno.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "agent.h"
+#include "buttons.h"
 #include "digest.h"
 #include "ground.h"
 #include "icount.h"
@@ -174,7 +176,7 @@ static bool is_over(const struct vmft_tap *tap)
 
 /* After a whole event that only the main loop writes and only the main loop replays (digest.c).
  * Only the main loop runs the timers of these two clocks (qemu_clock_run_all_timers()). */
-static bool is_digest_point(const struct vmft_tap *tap)
+static bool is_main_loops_point(const struct vmft_tap *tap)
 {
 	return vmft_log_cursor_is_between(&tap->cursor) &&
 	       (tap->cursor.kind == VMFT_EVENT_CHECKPOINT_HOST ||
@@ -211,8 +213,11 @@ void vmft_tap_write(const uint8_t *bytes, size_t n)
 	write_all(tap, bytes, n);
 	note_ran(tap);
 	vmft_icount_logged(&tap->cursor);
-	if (is_digest_point(tap))
-		vmft_digest_point();
+	if (!is_main_loops_point(tap))
+		return;
+	vmft_digest_point();
+	if (gettid() == getpid() && !atomic_load(&tap->busy))
+		vmft_buttons_point();
 }
 
 void vmft_tap_add(const uint8_t *bytes, size_t n)

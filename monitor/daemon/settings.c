@@ -122,6 +122,12 @@ int vmft_monitor_settings_take(const struct vmft_settings *settings,
 	if (rc < 0)
 		return rc;
 	take_disks(settings, ret);
+	/* The log may have the machine's buttons in it (docs/qemu.md). */
+	if (settings->strategy == VMFT_STRATEGY_LOCKSTEP) {
+		ret->identity.feature_count = 1;
+		ret->identity.feature[0] =
+		    (struct vmft_feature){.bit = 0, .required = 1, .name = "buttons"};
+	}
 	ret->role = (enum vmft_role)settings->role;
 	ret->host = (enum vmft_host)settings->host;
 	ret->identity.log_version = settings->log_version;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "monitor/agent/announce.h"
+#include "monitor/agent/buttons.h"
 #include "monitor/agent/checkpoint.h"
 #include "monitor/agent/clock.h"
 #include "monitor/agent/console.h"
@@ -369,6 +370,7 @@ void world_reset_agent(void)
 {
 	memset(&vmft_agent, 0, sizeof(vmft_agent));
 	memset(&vmft_announcer, 0, sizeof(vmft_announcer));
+	memset(&vmft_buttons, 0, sizeof(vmft_buttons));
 	memset(&vmft_checkpoint, 0, sizeof(vmft_checkpoint));
 	memset(&vmft_clock, 0, sizeof(vmft_clock));
 	memset(&vmft_consoles, 0, sizeof(vmft_consoles));

@@ -24,6 +24,7 @@ int main(void)
 	    vmft_suite_divergence_monitor,
 	    vmft_suite_track,
 	    vmft_suite_attach,
+	    vmft_suite_buttons,
 	    vmft_suite_disk,
 	    vmft_suite_domain,
 	    vmft_suite_disk_fault,

@@ -22,6 +22,7 @@ int vmft_suite_checkpoint_end(void);
 int vmft_suite_console(void);
 int vmft_suite_power(void);
 int vmft_suite_turns(void);
+int vmft_suite_buttons(void);
 int vmft_suite_disk(void);
 int vmft_suite_domain(void);
 int vmft_suite_disk_fault(void);

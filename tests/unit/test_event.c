@@ -50,12 +50,13 @@ static const struct sample samples[] = {
     {"output", 13, {0xe0, 0, 0, 0, 60, 1, 2, 3, 4, 5, 6, 7, 8}},
     {"digest, two pages", 31, {0xe1, 0, 2, 9, 9, 9, 9, 9, 9, 9, 9, 0, 1, 0, 0, 0, 0, 0, 7}},
     {"digest, no page", 23, {0xe1, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9, 0, 1, 0, 0}},
+    {"button", 2, {0xe3, 1}},
     {"clock set", 18, {0xe2, 3, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 2, 3}},
     {"end", 1, {39}},
 };
 
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
-#define OURS	4 /* of them */
+#define OURS	5 /* of them */
 
 static void test_lengths(void)
 {
@@ -85,7 +86,7 @@ static void test_every_kind_is_known(void)
 
 		bytes[0] = (uint8_t)kind;
 		length = vmft_event_length(format(), bytes, sizeof(bytes));
-		CU_ASSERT_EQUAL(length > 0, kind < 40 || (kind >= 0xe0 && kind <= 0xe2));
+		CU_ASSERT_EQUAL(length > 0, kind < 40 || (kind >= 0xe0 && kind <= 0xe3));
 		CU_ASSERT_EQUAL(length == -EBADMSG, length <= 0);
 	}
 }
@@ -309,9 +310,9 @@ static void test_kinds(void)
 	for (unsigned number = 0; number < 256; number++) {
 		const enum vmft_event_kind kind = vmft_event_kind(format(), (uint8_t)number);
 
-		CU_ASSERT_EQUAL(kind == VMFT_EVENT_OURS, number >= 0xe0 && number <= 0xe2);
+		CU_ASSERT_EQUAL(kind == VMFT_EVENT_OURS, number >= 0xe0 && number <= 0xe3);
 		CU_ASSERT_EQUAL(kind == VMFT_EVENT_NONE,
-				number >= 40 && (number < 0xe0 || number > 0xe2));
+				number >= 40 && (number < 0xe0 || number > 0xe3));
 	}
 }
 

@@ -43,6 +43,7 @@ static const char *bind_names(const struct vmft_qemu_symbols *s, struct vmft_qem
 	    {s->RunState_lookup, "shutdown", &ret->state[VMFT_QEMU_SWITCHED_OFF]},
 	    {s->RunState_lookup, "suspended", &ret->state[VMFT_QEMU_SLEEPS]},
 	    {s->ShutdownCause_lookup, "snapshot-load", &ret->cause_load},
+	    {s->ShutdownCause_lookup, "host-qmp-system-reset", &ret->cause_reset},
 	    {s->ReplayMode_lookup, "record", &ret->replay_record},
 	    {s->ShutdownAction_lookup, "poweroff", &ret->end_poweroff},
 	    {s->ShutdownAction_lookup, "pause", &ret->end_pause},

@@ -36,6 +36,7 @@ struct vmft_qemu_symbols {
 struct vmft_qemu_names {
 	int state[VMFT_QEMU_OTHER_STATE]; /* RunState */
 	int cause_load;			  /* ShutdownCause: a snapshot is loaded */
+	int cause_reset;		  /* ShutdownCause: QMP's system_reset */
 	int replay_record;		  /* ReplayMode */
 	int end_poweroff, end_pause;	  /* ShutdownAction */
 };

@@ -118,6 +118,28 @@ void vmft_qemu_reset_for_load(void)
 		state_set(before);
 }
 
+void vmft_qemu_power_button(void)
+{
+	vmft_qemu.symbols.qemu_system_powerdown_request();
+}
+
+/* In the vCPU thread it also stops the vCPU (cpu_stop_current()). */
+static void request_reset(void *cpu, uint64_t unused)
+{
+	(void)cpu;
+	(void)unused;
+	vmft_qemu.symbols.qemu_system_reset_request(vmft_qemu.names.cause_reset);
+}
+
+void vmft_qemu_reset_button(bool stop)
+{
+	if (stop)
+		vmft_qemu.symbols.async_run_on_cpu(vmft_qemu.symbols.qemu_get_cpu(0), request_reset,
+						   0);
+	else
+		request_reset(NULL, 0);
+}
+
 void vmft_qemu_throttle(int percent)
 {
 	if (percent > 0)

@@ -110,6 +110,12 @@ class Host(Side):
         """The host's process 1, as this machine numbers it: unshare's only child."""
         return int(read(f"/proc/{self.init.pid}/task/{self.init.pid}/children").split()[0])
 
+    def pair_path(self):
+        """What is mounted as /etc must not be changed below the overlay."""
+        runs = self.init and self.init.poll() is None
+        etc = f"/proc/{self.first_pid()}/root/etc" if runs else os.path.join(self.files, "etc")
+        return os.path.join(etc, "vmft", f"{self.domain}.conf")
+
     def power_off(self):
         """All processes of the host are killed at once."""
         if self.init and self.init.poll() is None:
@@ -200,7 +206,7 @@ class LibvirtLab(Lab):
             if self.heartbeat:
                 lines.append(f"heartbeat = {HEARTBEAT_IP[side.name]}:{HEARTBEAT_PORT}")
         for side in self.side.values():
-            path = os.path.join(side.files, "etc", "vmft", f"{self.prefix}.conf")
+            path = side.pair_path()
             with open(path, "w", encoding="utf-8") as file:
                 file.write("\n".join(lines) + "\n")
         return path

@@ -9,8 +9,8 @@ import pytest
 
 from harness import Loaded, Way, check, equal, everyday, full, keep_logs, note, ways
 from vmftlab.libvirt import LibvirtLab
-from vmftlab.process import command_name
 from vmftlab.net import run
+from vmftlab.process import command_name, read
 
 SMALL = "<controller type='usb' model='none'/><memballoon model='none'/>"
 LOCKSTEP = Way("", "lockstep", machine="pc", devices=SMALL, pair={"strategy": "lockstep"})
@@ -43,6 +43,26 @@ def says(pair, name, state):
     check(found.startswith(state), f"virsh on {name} says {found!r}, not {state!r}")
 
 
+def descriptors(pid):
+    """What a process has open, but for the standard three."""
+    directory = f"/proc/{pid}/fd"
+    return {os.readlink(f"{directory}/{fd}") for fd in os.listdir(directory) if int(fd) > 2}
+
+
+def confined(side):
+    """QEMU and its monitor are libvirt-qemu's, without capabilities, and the monitor has nothing of
+    what libvirt gave QEMU: its monitor's socket, taps, consoles."""
+    (monitor,), (qemu,) = side.monitor_pids(), side.qemu_pids()
+    for pid in (monitor, qemu):
+        status = read(f"/proc/{pid}/status").decode()
+        check(re.search(r"^Uid:\s+987\s", status, re.M), f"{command_name(pid)} is not libvirt-qemu's")
+        check(re.search(r"^CapEff:\s+0+$", status, re.M), f"{command_name(pid)} has capabilities")
+    check("Seccomp:\t2" in status, "QEMU is not in its sandbox")
+    check("/dev/net/tun" in descriptors(qemu), "QEMU has no tap")
+    found = {name for name in descriptors(monitor) if name.startswith(("socket:", "pipe:", "/dev/net"))}
+    equal(found & descriptors(qemu), set(), "what the monitor has inherited")
+
+
 def protect_again(pair, name, primary):
     """virsh start on a host that has come back, with the XML that it had."""
     pair.start_domain(name)
@@ -61,6 +81,8 @@ def test_libvirt_failover(name, way):
         loaded = Loaded(pair).start()
         says(pair, "A", "running")
         says(pair, "B", "paused")
+        confined(a)
+        confined(b)
         xml = a.virsh("dumpxml", "--inactive", pair.prefix).stdout
         equal(b.virsh("dumpxml", "--inactive", pair.prefix).stdout, xml, "the XML of B")
         a.power_off()
@@ -177,7 +199,7 @@ def test_libvirt_refused(name):
         run("ip", "-n", a.ns, "addr", "del", "10.99.0.1/30", "dev", "chan0")
         refused(r"this host has no channel address of the pair file")
         run("ip", "-n", a.ns, "addr", "add", "10.99.0.1/30", "dev", "chan0")
-        os.unlink(os.path.join(a.files, "etc", "vmft", f"{pair.prefix}.conf"))
+        os.unlink(a.pair_path())
         done = a.virsh("start", pair.prefix, check=False)
         check("there is no pair file of the domain" in done.stderr, done.stderr)
         # libvirt's questions to QEMU need no pair.

@@ -386,7 +386,8 @@ static void test_load(void)
 	loadable(0xbb);
 	qemu.shadow_expected = rom;
 	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), 0);
-	CU_ASSERT_STRING_EQUAL(qemu.calls, "activate " LOADED "ticks-on runstate:9 notify:1:9 resume ");
+	CU_ASSERT_STRING_EQUAL(qemu.calls,
+			       "activate " LOADED "ticks-on runstate:9 notify:1:9 resume ");
 	CU_ASSERT(qemu.shadow_was_there);
 	CU_ASSERT_EQUAL(qemu.loaded_bytes, sizeof(saved) - 8);
 	CU_ASSERT_EQUAL(memcmp(qemu.loaded, saved + 8, sizeof(saved) - 8), 0);

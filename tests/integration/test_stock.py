@@ -12,19 +12,23 @@ from stock import CLIENTS, TRANSACTIONS, Clients, Pgbench, Stock, boot, wait_boo
 LOCKSTEP = Stock("", "lockstep", suite="bookworm")
 CHECKPOINT = Stock("checkpoint-", "checkpoint", suite="bookworm")
 CHECKPOINT_2 = Stock("checkpoint-smp2-", "checkpoint", suite="bookworm", smp=2)
+Q35_13 = Stock("q35-trixie-", "lockstep", suite="trixie", machine="q35")
+UEFI_13 = Stock("checkpoint-uefi-q35-trixie-", "checkpoint", suite="trixie", machine="q35", uefi=True)
+UEFI_PC = Stock("checkpoint-uefi-pc-smp2-", "checkpoint", suite="bookworm", smp=2, uefi=True)
 BEFORE_KILL = 60
 PANIC_S = 3  # from a panic to the reboot
 ROOT_OFFSET = (4096 + 32 * 2048) * 512  # of the root partition: guest-tools/stock/image
 
 
 @full("the small guests every day; this one takes minutes")
-@ways(LOCKSTEP, CHECKPOINT, CHECKPOINT_2)
+@ways(LOCKSTEP, CHECKPOINT, CHECKPOINT_2, Q35_13, UEFI_13, UEFI_PC)
 @pytest.mark.timeout(2400)
 def test_stock_pgbench(name, way):
     """A kill amid transactions: all that was acknowledged is there, and no connection is reset."""
     with way.lab(name) as pair:
         boot(pair)
         clients = Clients(pair)
+        clients.booted_by(way)
         bench = Pgbench(clients)
         bench.start()
         bench.wait_rows(BEFORE_KILL, "transactions before the kill")

@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define VMFT_IFACE_MAGIC    UINT64_C(0x746d6676656e6731)
-#define VMFT_IFACE_VERSION  12u
+#define VMFT_IFACE_VERSION  13u
 #define VMFT_IFACE_SETTINGS 4096u	  /* struct vmft_settings begins here */
 #define VMFT_IFACE_HEADER   (128u * 1024) /* the ring begins here */
 
@@ -32,6 +32,10 @@
  * The agent opens it and never lets the guest wait for it. */
 #define VMFT_CONSOLE_NAME    "vmft:console:"
 #define VMFT_CONSOLE_FD_NAME "vmft:console-fd:"
+
+/* A file of guest memory: the offset of its first byte in the memfd follows, as a decimal number.
+ */
+#define VMFT_RAM_NAME "vmft:ram:"
 
 enum vmft_agent_state {
 	VMFT_AGENT_ABSENT = 0,	  /* QEMU has not opened its log yet */
@@ -249,16 +253,17 @@ struct vmft_held_output {
 #define VMFT_DISK_BLOCK_BYTES (64u * 1024)
 #define VMFT_DISK_PART_BYTES  4096u
 
-/* All of the guest's RAM but vmft.ram (firmware, ROMs, ACPI tables) goes through copies. */
-#define VMFT_AREA_SHADOW_BYTES (UINT64_C(64) << 20)
+/* All of the guest's RAM but vmft.ram (firmware, ROMs, ACPI tables, video memory) goes through
+ * copies. QXL as libvirt writes it has 128 MiB, nearly all of it zeroes. */
+#define VMFT_AREA_SHADOW_BYTES (UINT64_C(256) << 20)
 /* What may be copied while the guest is stopped; the device state has room of its own. */
 #define VMFT_AREA_STAGING_BYTES (UINT64_C(64) << 20)
 #define VMFT_AREA_STATE_BYTES	(UINT64_C(16) << 20)
 
 enum vmft_region_kind {
 	VMFT_REGION_DISK = 1,	/* an image; blocks of VMFT_DISK_BLOCK_BYTES */
-	VMFT_REGION_RAM = 2,	/* vmft.ram: lives in the guest memory's memfd at offset 0 */
-	VMFT_REGION_SHADOW = 3, /* any other RAMBlock: copied to and from .shadow_at */
+	VMFT_REGION_RAM = 2,	/* vmft.ram...: lives in the guest memory's memfd at .shadow_at */
+	VMFT_REGION_SHADOW = 3, /* any other RAMBlock: copied to and from the area at .shadow_at */
 };
 
 struct vmft_region {
@@ -266,7 +271,7 @@ struct vmft_region {
 	uint32_t reserved;
 	uint64_t bytes;	    /* a disk's: the most its image may ever be long */
 	uint64_t bitmap_at; /* in the area: a bit a block, set: not yet sent as it is now */
-	uint64_t shadow_at; /* in the area */
+	uint64_t shadow_at; /* in the area, or in the memfd */
 	char name[VMFT_AREA_NAME_MAX];
 };
 

@@ -77,6 +77,7 @@ struct vmft_agent {
 	int bell_agent;	   /* eventfd that wakes the service thread */
 	int lifeline;	   /* a socket that hangs up when the monitor is gone */
 	int ram_fd;	   /* memfd of the guest's memory */
+	int area_fd;	   /* memfd of area */
 	bool awaits_state; /* lockstep: a backup that is attached in any case */
 	bool flush;	   /* an image keeps data in QEMU's memory: qcow2 */
 

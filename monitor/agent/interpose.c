@@ -36,6 +36,7 @@
 #include "monitor/interface.h"
 #include "nic.h"
 #include "output.h"
+#include "ram.h"
 #include "signals.h"
 #include "strategy.h"
 #include "tap.h"
@@ -66,6 +67,8 @@ EXPORT int open64(const char *path, int flags, ...)
 		return vmft_output_open(path);
 	if (vmft_agent.iface && vmft_console_is_name(path))
 		return vmft_console_open(path, flags, mode);
+	if (vmft_agent.iface && vmft_ram_is_name(path))
+		return vmft_ram_open(path, flags);
 	return vmft_libc_open64(path, flags, mode);
 }
 
@@ -280,11 +283,19 @@ EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t n)
 	unsigned tries = 0;
 	int rc;
 
+	/* The balloon gives memory back in this way (ram_block_discard_range()). */
+	offset += (off64_t)vmft_ram_offset(fd);
 	do
 		rc = vmft_libc_fallocate64(fd, mode, offset, n);
 	while (rc < 0 && vmft_disk_again(fd, VMFT_DISK_ALLOCATE, &tries));
 	vmft_track_written(fd, (uint64_t)offset, (uint64_t)n);
 	return rc;
+}
+
+EXPORT void *mmap64(void *at, size_t n, int protection, int flags, int fd, off64_t offset)
+{
+	return vmft_libc_mmap64(at, n, protection, flags, fd,
+				offset + (off64_t)vmft_ram_offset(fd));
 }
 
 /*

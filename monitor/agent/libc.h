@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -52,6 +53,8 @@
 	X(ssize_t, pwritev64, (int fd, const struct iovec *iov, int count, off64_t at),            \
 	  (fd, iov, count, at))                                                                    \
 	X(int, fallocate64, (int fd, int mode, off64_t at, off64_t n), (fd, mode, at, n))          \
+	X(void *, mmap64, (void *at, size_t n, int protection, int flags, int fd, off64_t offset), \
+	  (at, n, protection, flags, fd, offset))                                                  \
 	X(int, fdatasync, (int fd), (fd))                                                          \
 	X(int, gettimeofday, (struct timeval * tv, void *tz), (tv, tz))
 
@@ -135,6 +138,8 @@ static inline void vmft_libc_exit(int status)
 #define pwritev64(...)	 call_vmft_libc_pwritev64_instead
 #define fallocate(...)	 call_vmft_libc_fallocate64_instead
 #define fallocate64(...) call_vmft_libc_fallocate64_instead
+#define mmap(...)	 call_vmft_libc_mmap64_instead
+#define mmap64(...)	 call_vmft_libc_mmap64_instead
 #define fdatasync(...)	 call_vmft_libc_fdatasync_instead
 #define ioctl(...)	 call_vmft_libc_ioctl_instead
 #define exit(...)	 call_vmft_libc_exit_instead

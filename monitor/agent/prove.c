@@ -27,6 +27,7 @@
 #include "agent.h"
 #include "ground.h"
 #include "monitor/agent/qemu/port.h"
+#include "ram.h"
 #include "state.h"
 #include "track.h"
 
@@ -34,14 +35,21 @@ struct memory {
 	uint8_t *host; /* its address in QEMU; NULL: it was not moved */
 	uint8_t *aside;
 	size_t bytes;
+	uint64_t at; /* in the memfd */
+};
+
+struct memories {
+	unsigned count;
+	struct memory memory[VMFT_RAM_PARTS_MAX];
 };
 
 /* The mapping has no access at first, and is unlocked before it gets access: with -overcommit
  * mem-lock=on the kernel would else copy all of it at once. */
 static bool put_copy(const struct memory *memory)
 {
-	return mmap(memory->host, memory->bytes, PROT_NONE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
-		    vmft_agent.ram_fd, 0) == memory->host &&
+	return vmft_libc_mmap64(memory->host, memory->bytes, PROT_NONE,
+				MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, vmft_agent.ram_fd,
+				(off64_t)memory->at) == memory->host &&
 	       munlock(memory->host, memory->bytes) == 0 &&
 	       mprotect(memory->host, memory->bytes, PROT_READ | PROT_WRITE) == 0;
 }
@@ -60,8 +68,8 @@ static int move_back(const struct memory *memory)
 
 static int move_aside(struct memory *memory)
 {
-	void *aside = mmap(NULL, memory->bytes, PROT_NONE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *aside = vmft_libc_mmap64(NULL, memory->bytes, PROT_NONE,
+				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	uint8_t *host = memory->host;
 
 	memory->host = NULL;
@@ -79,43 +87,77 @@ static int move_aside(struct memory *memory)
 	return 0;
 }
 
-static int set_aside(struct vmft_area *area, struct memory *ret)
+static int set_aside(const struct vmft_region *region, struct memories *memories)
 {
-	const uint32_t count = atomic_load(&area->region_count);
+	struct memory *memory = &memories->memory[memories->count];
 	int rc;
 
-	*ret = (struct memory){0};
-	for (uint32_t i = area->disk_count; i < count && i < VMFT_AREA_REGIONS_MAX; i++) {
-		uint8_t *host;
+	if (memories->count == VMFT_RAM_PARTS_MAX)
+		return vmft_track_fail(-E2BIG, "the guest has too many memories");
+	*memory = (struct memory){
+	    .host = vmft_track_host(region),
+	    .bytes = region->bytes,
+	    .at = region->shadow_at,
+	};
+	if (!memory->host)
+		return vmft_track_fail(-ENOENT, "the guest's memory has changed its layout");
+	memories->count++;
+	rc = move_aside(memory);
+	if (rc < 0 || put_copy(memory))
+		return rc;
+	return vmft_track_fail(-ENOMEM, "no room for a copy of guest memory");
+}
 
-		if (area->region[i].kind != VMFT_REGION_RAM)
-			continue;
-		host = vmft_track_host(&area->region[i]);
-		if (!host)
-			break;
-		ret->host = host;
-		ret->bytes = area->region[i].bytes;
-		rc = move_aside(ret);
-		if (rc < 0 || put_copy(ret))
-			return rc;
-		return vmft_track_fail(-ENOMEM, "no room for a copy of guest memory");
+static int set_all_aside(struct vmft_area *area, struct memories *memories)
+{
+	const uint32_t count = atomic_load(&area->region_count);
+	int rc = 0;
+
+	for (uint32_t i = area->disk_count; rc == 0 && i < count && i < VMFT_AREA_REGIONS_MAX; i++)
+		if (area->region[i].kind == VMFT_REGION_RAM)
+			rc = set_aside(&area->region[i], memories);
+	if (rc == 0 && memories->count == 0)
+		rc = vmft_track_fail(-ENOENT, "the guest's memory has changed its layout");
+	return rc;
+}
+
+static int move_all_back(const struct memories *memories)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < memories->count; i++) {
+		const int one = move_back(&memories->memory[i]);
+
+		rc = rc < 0 ? rc : one;
 	}
-	return vmft_track_fail(-ENOENT, "the guest's memory has changed its layout");
+	return rc;
+}
+
+/* While the flash is read-only, the load leaves nothing in QEMU that a reset does not undo
+ * (qemu/flash.c). */
+static int load_and_forget(void)
+{
+	struct vmft_qemu_flashes flashes;
+	int rc;
+
+	if (vmft_qemu_flashes_find(&flashes) < 0)
+		return vmft_track_fail(-ENOTSUP, "the guest has flash memory that is not known");
+	vmft_qemu_flashes_lock(&flashes, true);
+	rc = vmft_state_load();
+	vmft_qemu_flashes_lock(&flashes, false);
+	vmft_qemu_reset_for_load();
+	return rc;
 }
 
 int vmft_prove_load(struct vmft_area *area)
 {
-	struct memory memory;
+	struct memories memories = {0};
 	int rc = vmft_state_put(area), back;
 
 	if (rc == 0)
-		rc = set_aside(area, &memory);
-	else
-		memory = (struct memory){0};
-	if (rc == 0) {
-		rc = vmft_state_load();
-		vmft_qemu_reset_for_load();
-	}
-	back = move_back(&memory);
+		rc = set_all_aside(area, &memories);
+	if (rc == 0)
+		rc = load_and_forget();
+	back = move_all_back(&memories);
 	return rc < 0 ? rc : back;
 }

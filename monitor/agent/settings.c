@@ -90,6 +90,7 @@ int vmft_agent_settings_take(const struct vmft_settings *settings, struct vmft_e
 	vmft_agent.lifeline = settings->lifeline_agent_fd;
 	vmft_agent.ram_fd = settings->ram_fd;
 	vmft_agent.awaits_state = settings->awaits_state != 0;
+	vmft_agent.area_fd = settings->area_fd;
 	vmft_agent.strategy = settings->strategy == VMFT_STRATEGY_CHECKPOINT
 				  ? &vmft_agent_checkpoint
 				  : &vmft_agent_lockstep;

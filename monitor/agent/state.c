@@ -159,6 +159,31 @@ int vmft_state_put(struct vmft_area *area)
 	return rc < 0 ? rc : vmft_track_each_ram(area, vmft_track_apply_shadow);
 }
 
+static uint8_t *memory_named(struct vmft_area *area, const char *name)
+{
+	const uint32_t count = atomic_load(&area->region_count);
+
+	for (uint32_t i = area->disk_count; i < count && i < VMFT_AREA_REGIONS_MAX; i++)
+		if (strcmp(area->region[i].name, name) == 0)
+			return vmft_track_host(&area->region[i]);
+	return NULL;
+}
+
+static int set_flashes(struct vmft_area *area)
+{
+	struct vmft_qemu_flashes flashes;
+
+	if (vmft_qemu_flashes_find(&flashes) < 0)
+		return vmft_track_fail(-ENOTSUP, "the guest has flash memory that is not known");
+	for (unsigned i = 0; i < flashes.count; i++) {
+		uint8_t *host = memory_named(area, flashes.flash[i].name);
+
+		if (host)
+			vmft_qemu_flash_loaded(&flashes.flash[i], host);
+	}
+	return 0;
+}
+
 int vmft_state_take_over(struct vmft_area *area)
 {
 	int rc = vmft_state_put(area);
@@ -170,5 +195,6 @@ int vmft_state_take_over(struct vmft_area *area)
 	why = vmft_qemu_disks_activate();
 	if (why)
 		return vmft_track_fail(-EBUSY, why);
-	return vmft_state_load();
+	rc = vmft_state_load();
+	return rc < 0 ? rc : set_flashes(area);
 }

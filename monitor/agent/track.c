@@ -15,11 +15,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent.h"
 #include "monitor/agent/qemu/port.h"
 #include "monitor/common/area-setup.h"
+#include "ram.h"
 
 struct vmft_track vmft_track;
 
@@ -83,6 +86,7 @@ void vmft_track_written(int fd, uint64_t offset, uint64_t n)
 	errno = saved;
 	if (index < 0)
 		return;
+	atomic_store(&vmft_track.image_written, true);
 	if (offset >= area->region[index].bytes || n > area->region[index].bytes - offset) {
 		atomic_store(&area->disk_overflow, 1);
 		return;
@@ -109,9 +113,10 @@ static int list_block(const struct vmft_qemu_ram *ram, void *user)
 
 	if (region.bytes == 0)
 		return 0;
-	region.kind = ram->is_shared ? VMFT_REGION_RAM : VMFT_REGION_SHADOW;
+	region.kind = ram->fd >= 0 ? VMFT_REGION_RAM : VMFT_REGION_SHADOW;
 	region.bitmap_at = walk->bitmap_at;
-	region.shadow_at = region.kind == VMFT_REGION_RAM ? 0 : walk->shadow_at;
+	region.shadow_at =
+	    region.kind == VMFT_REGION_RAM ? vmft_ram_offset(ram->fd) : walk->shadow_at;
 	(void)snprintf(region.name, sizeof(region.name), "%s", ram->name);
 	if (walk->regions == VMFT_AREA_REGIONS_MAX || !vmft_region_is_sane(walk->area, &region)) {
 		walk->failed = true;
@@ -122,6 +127,28 @@ static int list_block(const struct vmft_qemu_ram *ram, void *user)
 		walk->shadow_at += (region.bytes + VMFT_RAM_BLOCK_BYTES - 1) /
 				   VMFT_RAM_BLOCK_BYTES * VMFT_RAM_BLOCK_BYTES;
 	walk->area->region[walk->regions++] = region;
+	return 0;
+}
+
+static bool is_written_flash(const struct vmft_qemu_flashes *flashes, const char *name)
+{
+	for (unsigned i = 0; i < flashes->count; i++)
+		if (flashes->flash[i].writable && strcmp(flashes->flash[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static int find_unmarked(struct vmft_area *area, uint32_t regions)
+{
+	struct vmft_qemu_flashes flashes;
+
+	vmft_track.unmarked = 0;
+	if (vmft_qemu_flashes_find(&flashes) < 0)
+		return vmft_track_fail(-ENOTSUP, "the guest has flash memory that is not known");
+	for (uint32_t i = area->disk_count; i < regions; i++)
+		if (area->region[i].kind == VMFT_REGION_SHADOW &&
+		    is_written_flash(&flashes, area->region[i].name))
+			vmft_track.unmarked |= UINT64_C(1) << i;
 	return 0;
 }
 
@@ -137,8 +164,10 @@ int vmft_track_describe(struct vmft_area *area)
 		return vmft_track_fail(
 		    -E2BIG, "the guest has more memory beside its RAM (video memory, ROMs) "
 			    "than can be carried");
+	if (!vmft_regions_are_whole(area, area->region, walk.regions))
+		return vmft_track_fail(-EINVAL, "the guest's RAM is not all of the shared memory");
 	atomic_store(&area->region_count, walk.regions);
-	return 0;
+	return find_unmarked(area, walk.regions);
 }
 
 struct lookup {
@@ -191,17 +220,72 @@ static uint8_t *shadow_of(struct vmft_area *area, const struct vmft_region *regi
 	return (uint8_t *)area + region->shadow_at;
 }
 
+static bool is_zero(const uint8_t *bytes, uint64_t n)
+{
+	return bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
+}
+
+static uint64_t block_at(const struct vmft_region *region, uint64_t at)
+{
+	const uint64_t left = region->bytes - at;
+
+	return left < VMFT_RAM_BLOCK_BYTES ? left : VMFT_RAM_BLOCK_BYTES;
+}
+
+/* Blocks of zeroes stay holes in the area: they take no memory, and are found at once when the
+ * shadow is read. */
 static int fill_shadow(struct vmft_area *area, struct vmft_region *region, uint8_t *host)
 {
-	if (region->kind == VMFT_REGION_SHADOW)
-		memcpy(shadow_of(area, region), host, region->bytes);
+	uint8_t *shadow = shadow_of(area, region);
+	bool empty;
+
+	if (region->kind != VMFT_REGION_SHADOW)
+		return 0;
+	empty = madvise(shadow, region->bytes, MADV_REMOVE) == 0;
+	for (uint64_t at = 0; at < region->bytes; at += VMFT_RAM_BLOCK_BYTES) {
+		const uint64_t n = block_at(region, at);
+
+		if (!empty || !is_zero(host + at, n))
+			memcpy(shadow + at, host + at, n);
+	}
 	return 0;
+}
+
+/* The first byte of the area from at on that is data, or a hole; at most end. */
+static uint64_t seek(uint64_t at, uint64_t end, int whence)
+{
+	const off_t found = lseek(vmft_agent.area_fd, (off_t)at, whence);
+
+	if (found >= 0 && (uint64_t)found >= at)
+		return (uint64_t)found < end ? (uint64_t)found : end;
+	/* After the last data there is ENXIO. If the kernel cannot tell, all is data. */
+	return whence == SEEK_DATA && (found >= 0 || errno != ENXIO) ? at : end;
+}
+
+/* Whole pages are given back to the kernel, which is quicker than to write them. */
+static void clear(uint8_t *bytes, uint64_t n)
+{
+	if ((uintptr_t)bytes % VMFT_RAM_BLOCK_BYTES == 0 && n % VMFT_RAM_BLOCK_BYTES == 0 &&
+	    madvise(bytes, n, MADV_DONTNEED) == 0)
+		return;
+	memset(bytes, 0, n);
 }
 
 int vmft_track_apply_shadow(struct vmft_area *area, struct vmft_region *region, uint8_t *host)
 {
-	if (region->kind == VMFT_REGION_SHADOW)
-		memcpy(host, shadow_of(area, region), region->bytes);
+	const uint64_t begin = region->shadow_at, end = begin + region->bytes;
+
+	if (region->kind != VMFT_REGION_SHADOW)
+		return 0;
+	for (uint64_t at = begin; at < end;) {
+		const uint64_t data = seek(at, end, SEEK_DATA);
+		const uint64_t hole = data < end ? seek(data, end, SEEK_HOLE) : end;
+
+		if (data > at)
+			clear(host + (at - begin), data - at);
+		memcpy(host + (data - begin), (uint8_t *)area + data, hole - data);
+		at = hole;
+	}
 	return 0;
 }
 
@@ -247,10 +331,8 @@ static void refresh_shadow(const struct marks *marks, uint64_t word, uint64_t bi
 		return;
 	for (; bits; bits &= bits - 1) {
 		uint64_t at = (word * 64 + (uint64_t)__builtin_ctzll(bits)) * VMFT_RAM_BLOCK_BYTES;
-		uint64_t n = region->bytes - at;
 
-		memcpy(shadow_of(marks->area, region) + at, marks->host + at,
-		       n < VMFT_RAM_BLOCK_BYTES ? n : VMFT_RAM_BLOCK_BYTES);
+		memcpy(shadow_of(marks->area, region) + at, marks->host + at, block_at(region, at));
 	}
 }
 
@@ -269,6 +351,38 @@ static int mark_dirty(struct vmft_area *area, struct vmft_region *region, uint8_
 	if (vmft_qemu_dirty_take(host, region->bytes, mark_word, &marks) < 0)
 		return vmft_track_fail(-ENOENT, "QEMU does not find its own memory");
 	return 0;
+}
+
+static void mark_differences(struct vmft_area *area, uint32_t index)
+{
+	struct vmft_region *region = &area->region[index];
+	uint8_t *host = vmft_track_host(region);
+	uint8_t *shadow = shadow_of(area, region);
+
+	for (uint64_t at = 0; host && at < region->bytes; at += VMFT_RAM_BLOCK_BYTES) {
+		const uint64_t n = block_at(region, at);
+
+		if (memcmp(shadow + at, host + at, n) == 0)
+			continue;
+		vmft_track_mark(region, at / VMFT_RAM_BLOCK_BYTES, at / VMFT_RAM_BLOCK_BYTES);
+		memcpy(shadow + at, host + at, n);
+	}
+}
+
+/*
+ * The shadow is what was sent last. The flag is cleared before the comparison: what is written
+ * after that sets it again. A vCPU may write while the guest runs and the comparison is made; it
+ * writes to the image after that.
+ */
+static void compare_unmarked(struct vmft_area *area)
+{
+	static_assert(VMFT_AREA_REGIONS_MAX <= 64, "a bit for each region");
+	uint64_t left = vmft_track.unmarked;
+
+	if (!left || !atomic_exchange(&vmft_track.image_written, false))
+		return;
+	for (; left; left &= left - 1)
+		mark_differences(area, (uint32_t)__builtin_ctzll(left));
 }
 
 static uint64_t count_marks(struct vmft_area *area, uint32_t first, uint32_t end)
@@ -316,6 +430,7 @@ int vmft_track_scan(struct vmft_area *area)
 {
 	int rc = each_dirty(area, mark_dirty);
 
+	compare_unmarked(area);
 	report(area);
 	return rc;
 }

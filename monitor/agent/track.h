@@ -23,6 +23,10 @@ struct vmft_track {
 	unsigned disk_count;
 	bool dirty_log;	   /* main loop: QEMU's is on */
 	atomic_bool disks; /* what is written to images is marked */
+	/* Main loop. Regions of which QEMU does not mark what is written: a bit each. It writes the
+	 * same to an image. */
+	uint64_t unmarked;
+	atomic_bool image_written; /* since such regions were compared last */
 };
 
 extern struct vmft_track vmft_track;

@@ -59,10 +59,33 @@ bool vmft_region_is_sane(const struct vmft_area *area, const struct vmft_region 
 	if (!memchr(region->name, 0, sizeof(region->name)))
 		return false;
 	if (region->kind == VMFT_REGION_RAM)
-		return region->bytes == area->ram_bytes;
+		return region->shadow_at <= area->ram_bytes &&
+		       region->bytes <= area->ram_bytes - region->shadow_at &&
+		       region->shadow_at % VMFT_RAM_BLOCK_BYTES == 0;
 	return region->kind == VMFT_REGION_DISK ||
 	       (region->shadow_at >= area->shadow_at && region->shadow_at <= area->staging_at &&
 		region->bytes <= area->staging_at - region->shadow_at);
+}
+
+static bool overlap(const struct vmft_region *a, const struct vmft_region *b)
+{
+	return a->shadow_at < b->shadow_at + b->bytes && b->shadow_at < a->shadow_at + a->bytes;
+}
+
+bool vmft_regions_are_whole(const struct vmft_area *area, const struct vmft_region *region,
+			    uint32_t count)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		if (region[i].kind != VMFT_REGION_RAM)
+			continue;
+		bytes += region[i].bytes;
+		for (uint32_t k = 0; k < i; k++)
+			if (region[k].kind == VMFT_REGION_RAM && overlap(&region[i], &region[k]))
+				return false;
+	}
+	return bytes == 0 || bytes == area->ram_bytes;
 }
 
 static void lay_out(struct vmft_area *area, uint64_t ram_bytes, const uint64_t *disk_bytes,

@@ -29,6 +29,11 @@ uint64_t vmft_region_bitmap_bytes(const struct vmft_region *region);
 /* Whether a region's bitmap and shadow lie where they may. The agent's word is not trusted. */
 bool vmft_region_is_sane(const struct vmft_area *area, const struct vmft_region *region);
 
+/* Whether the regions of the guest's RAM are together all of its memfd, each byte once. A table
+ * without such a region is fine too: it is not filled yet. */
+bool vmft_regions_are_whole(const struct vmft_area *area, const struct vmft_region *region,
+			    uint32_t count);
+
 /* For each block of a disk: which parts of it were written (struct vmft_area, parts_at). */
 _Atomic uint16_t *vmft_disk_parts(struct vmft_area *area, uint32_t disk);
 

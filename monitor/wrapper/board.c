@@ -13,8 +13,10 @@
 #define DEFAULT_MB 128 /* of all three boards, when there is no -m */
 
 #define FIXED_MEMORY                                                                               \
-	VMFT_REASONS("memory cannot be plugged into a guest that is replayed",                     \
-		     "memory cannot be plugged into a guest that is protected")
+	{                                                                                          \
+		.text = "memory cannot be plugged into a guest that is replayed",                  \
+		.checkpoint_can = true                                                             \
+	}
 
 static bool digits(const char **p)
 {
@@ -199,12 +201,9 @@ uint64_t vmft_size_parse(const char *text, unsigned unit)
 	return number % MIB == 0 ? number : 0;
 }
 
-int vmft_check_memory(struct vmft_rewrite *rw, struct vmft_arg *arg)
+int vmft_check_memory_size(struct vmft_rewrite *rw, struct vmft_arg *arg,
+			   const struct vmft_key_rule *rules)
 {
-	static const struct vmft_key_rule rules[] = {{.key = "size"},
-						     {"maxmem", "", FIXED_MEMORY, false},
-						     {"slots", "", FIXED_MEMORY, false},
-						     {0}};
 	const char *size = vmft_get(arg, "size");
 	int r = vmft_check_keys(rw, arg, rules);
 
@@ -217,6 +216,16 @@ int vmft_check_memory(struct vmft_rewrite *rw, struct vmft_arg *arg)
 		return vmft_refuse(rw, arg, "no size in whole MiB, 1024G at most",
 				   "write for example -m 2G");
 	return 0;
+}
+
+int vmft_check_memory(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	static const struct vmft_key_rule rules[] = {{.key = "size"},
+						     {"maxmem", "", FIXED_MEMORY, false},
+						     {"slots", "", FIXED_MEMORY, false},
+						     {0}};
+
+	return vmft_check_memory_size(rw, arg, rules);
 }
 
 bool vmft_given(const struct vmft_rewrite *rw, const char *option)

@@ -377,37 +377,12 @@ static const struct vmft_key_rule place_rules[] = {{.key = "if"},
 						   {.key = "size"},
 						   {0}};
 
-/*
- * QEMU's flash (hw/block/pflash_cfi01.c) writes its memory without marking it as written. A backup
- * would be sent none of it, and would put its old contents into the image when it goes live
- * (postload_update_cb()).
- */
-static bool refuse_written_flash(struct vmft_rewrite *rw, const struct vmft_node *node)
-{
-	if (vmft_is_on(node->arg, "readonly") || vmft_is_on(node->arg, "read-only"))
-		return false;
-	(void)vmft_refuse(rw, node->arg,
-			  "QEMU does not mark what a guest writes to the flash, so its UEFI "
-			  "variables would be lost with the primary",
-			  "make it read-only");
-	return true;
-}
-
-static bool is_flash(const struct vmft_node *node)
-{
-	const char *interface = vmft_get(node->arg, "if");
-
-	return interface && strcmp(interface, "pflash") == 0;
-}
-
 /* What the board makes of a drive. */
 static void add_board_drive(struct vmft_rewrite *rw, struct vmft_node *node)
 {
 	const char *what = vmft_fact_keys(rw, "drive", node->arg, place_rules);
 	size_t index;
 
-	if (!node->refused && is_flash(node) && refuse_written_flash(rw, node))
-		return;
 	if (!node->refused && !vmft_get(node->arg, "file"))
 		vmft_fact_ordered(rw, what);
 	else if (disk_add(rw, node, &index) == 0)
@@ -428,8 +403,6 @@ static void add_flash(struct vmft_rewrite *rw, const char *key)
 		    rw, rw->machine,
 		    vmft_arena_printf(rw->arena, "%s= names no -blockdev of its own", key),
 		    "give it the node-name of one");
-	else if (!node->refused && refuse_written_flash(rw, node))
-		return;
 	else if (disk_add(rw, node, &index) == 0)
 		vmft_disk_fact(rw, key, index);
 }

@@ -138,7 +138,25 @@ static int check_fw_cfg(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return r;
 }
 
+/* The guest sees that there is room for more memory. Monitors plug none in: the agent refuses it.
+ */
+static int check_memory(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	static const struct vmft_key_rule rules[] = {
+	    {.key = "size", .hidden = true}, /* told apart as "ram" */
+	    {.key = "maxmem"},
+	    {.key = "slots"},
+	    {0},
+	};
+	int r = vmft_check_memory_size(rw, arg, rules);
+
+	if (r == 0 && (vmft_get(arg, "maxmem") || vmft_get(arg, "slots")))
+		vmft_fact(rw, vmft_fact_keys(rw, "memory-slots", arg, rules), "");
+	return r;
+}
+
 const struct vmft_option vmft_checkpoint_options[] = {
+    {"m", true, true, check_memory, "size", {0}},
     {"usb", false, true, check_usb, NULL, VMFT_REASON("the board's USB controller")},
     {"display", true, true, check_display, NULL, DISPLAY},
     {"vga", true, true, check_vga, NULL, VMFT_REASON("guest-visible")},

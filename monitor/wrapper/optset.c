@@ -131,6 +131,8 @@ static int flatten_value(struct vmft_optset *set, const char *key, json_object *
 
 	switch (json_object_get_type(value)) {
 	case json_type_object:
+		if (json_object_object_length(value) == 0)
+			return append_new(set, key, "{}", VMFT_VALUE_EMPTY_OBJECT, ret_problem);
 		return flatten_object(set, vmft_arena_printf(set->arena, "%s.", key), value,
 				      ret_problem);
 	case json_type_string:
@@ -248,6 +250,16 @@ void vmft_optset_set(struct vmft_optset *set, const char *key, const char *value
 	set_typed(set, key, value, VMFT_VALUE_TEXT);
 }
 
+void vmft_optset_set_int(struct vmft_optset *set, const char *key, int64_t value)
+{
+	set_typed(set, key, vmft_arena_printf(set->arena, "%" PRId64, value), VMFT_VALUE_INT);
+}
+
+void vmft_optset_set_opt(struct vmft_optset *set, const struct vmft_opt *opt)
+{
+	set_typed(set, opt->key, opt->value, opt->type);
+}
+
 void vmft_optset_set_bool(struct vmft_optset *set, const char *key, bool value)
 {
 	set_typed(set, key, value ? "on" : "off", VMFT_VALUE_BOOL);
@@ -278,6 +290,8 @@ static json_object *json_value(const struct vmft_opt *opt)
 		return NULL;
 	case VMFT_VALUE_EMPTY_ARRAY:
 		return json_object_new_array();
+	case VMFT_VALUE_EMPTY_OBJECT:
+		return json_object_new_object();
 	case VMFT_VALUE_TEXT:
 		break;
 	}

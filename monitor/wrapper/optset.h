@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "arena.h"
 
@@ -16,8 +17,9 @@ enum vmft_value_type {
 	VMFT_VALUE_TEXT,
 	VMFT_VALUE_BOOL, /* value is "on" or "off" */
 	VMFT_VALUE_INT,
-	VMFT_VALUE_NULL,	/* value is "null" */
-	VMFT_VALUE_EMPTY_ARRAY, /* value is "[]" */
+	VMFT_VALUE_NULL,	 /* value is "null" */
+	VMFT_VALUE_EMPTY_ARRAY,	 /* value is "[]" */
+	VMFT_VALUE_EMPTY_OBJECT, /* value is "{}" */
 };
 
 struct vmft_opt {
@@ -49,6 +51,9 @@ const char *vmft_optset_get(const struct vmft_optset *set, const char *key);
 
 /* Replaces the value or appends the key. The strings are not copied. */
 void vmft_optset_set(struct vmft_optset *set, const char *key, const char *value);
+void vmft_optset_set_int(struct vmft_optset *set, const char *key, int64_t value);
+/* The same with a value of another set, and its type. */
+void vmft_optset_set_opt(struct vmft_optset *set, const struct vmft_opt *opt);
 void vmft_optset_set_bool(struct vmft_optset *set, const char *key, bool value);
 
 void vmft_optset_remove(struct vmft_optset *set, const char *key);

@@ -95,6 +95,16 @@ struct vmft_netdev {
 	bool refused;		     /* as in struct vmft_node */
 };
 
+/* A memory-backend object of the line. */
+struct vmft_memory {
+	struct vmft_arg *arg;
+	const char *id;
+	const char *name; /* of vmft's object that takes its place; NULL: nothing uses it */
+	uint64_t bytes;
+};
+
+#define VMFT_MEMORIES_MAX 16u
+
 struct vmft_rules;
 
 struct vmft_rewrite {
@@ -125,10 +135,11 @@ struct vmft_rewrite {
 	const char *topology; /* the machine text's line for -smp; NULL while there is none */
 	struct vmft_arg *legacy_card, *legacy_tap; /* -net nic and -net tap; or NULL */
 	struct vmft_arg *machine;		   /* NULL while there is none */
-	struct vmft_arg *memory; /* the memory-backend object that vmft's takes the place of */
-	const char *mem_path;	 /* of -mem-path; or NULL */
+	struct vmft_memory memories[VMFT_MEMORIES_MAX];
+	size_t memory_count;
+	const char *mem_path; /* of -mem-path; or NULL */
 	bool mem_prealloc;
-	bool numa_memory; /* -numa names vmft's memory, so -machine may not */
+	bool numa_memory; /* -numa names the memory, so -machine may not */
 	bool no_defaults; /* -nodefaults is there, or all that it leaves out is */
 	/* A -drive, -blockdev or -netdev was refused before its name was known: a device that
 	 * names it is not refused as well. */
@@ -187,6 +198,7 @@ struct vmft_rules {
 	int (*check_accelerator)(struct vmft_rewrite *rw, const struct vmft_arg *arg);
 	const struct vmft_reason *no_host_cpu; /* why not -cpu host; NULL: KVM guests may have it */
 	const char *const *globals;	       /* beginnings of -global, besides those of all */
+	bool one_memory;		       /* the guest's RAM may not be in several objects */
 	const char *own_global;		       /* a -global that vmft adds itself; or NULL */
 	bool tells_accelerator;		       /* in the machine text, also if it is added */
 	void (*finish)(struct vmft_rewrite *rw); /* vmft's own options */
@@ -295,6 +307,10 @@ vmft_option_fn vmft_check_mem_path, vmft_check_mem_prealloc, vmft_check_numa;
 vmft_option_fn vmft_check_drive, vmft_check_blockdev, vmft_check_netdev, vmft_check_nic,
     vmft_check_net;
 vmft_option_fn vmft_check_device, vmft_check_object, vmft_check_serial, vmft_check_chardev;
+
+/* -m, of which the keys must pass the rules. */
+int vmft_check_memory_size(struct vmft_rewrite *rw, struct vmft_arg *arg,
+			   const struct vmft_key_rule *rules);
 
 /* True if the option is on the line so far. */
 bool vmft_given(const struct vmft_rewrite *rw, const char *option);

@@ -251,6 +251,7 @@ const struct vmft_rules vmft_lockstep_rules = {
     .default_devices = refuse_default_devices,
     .no_host_cpu = &no_kvm,
     .globals = no_globals,
+    .one_memory = true,
     .own_global = NO_VAPIC,
     .finish = finish,
     .accel = check_accel,

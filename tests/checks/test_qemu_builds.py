@@ -29,9 +29,11 @@ TIMERS = {"timers_state.cpu_ticks_offset": "8/8", "timers_state.cpu_clock_offset
           "timers_state.vm_clock_warp_start": "48/8", "timers_state.icount_warp_timer": "88/8"}
 ACCEPTED = {
     "7.2": {**TIMERS, "replay_state.data_kind": "28/4", "replay_state.has_unread_data": "32/4",
-            "replay_state.block_request_id": "48/8"},
+            "replay_state.block_request_id": "48/8", "PFlashCFI01.wcycle": "848/1",
+            "PFlashCFI01.flash_cmd": "850/0"},
     "10.0": {**TIMERS, "replay_state.data_kind": "32/4", "replay_state.has_unread_data": "36/1",
-             "replay_state.block_request_id": "48/8"},
+             "replay_state.block_request_id": "48/8", "PFlashCFI01.wcycle": "840/1",
+             "PFlashCFI01.flash_cmd": "842/0"},
 }
 EXIT_QEMU = 4
 

@@ -99,7 +99,8 @@ static void check_region(struct vmft_area *area, const struct vmft_region *regio
 		lies_between(area, region->shadow_at, region->bytes, area->shadow_at,
 			     area->staging_at);
 	if (region->kind == VMFT_REGION_RAM)
-		must(region->bytes == area->ram_bytes);
+		must(region->shadow_at <= area->ram_bytes &&
+		     region->bytes <= area->ram_bytes - region->shadow_at);
 }
 
 static void check_regions(struct vmft_area *area)

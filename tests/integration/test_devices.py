@@ -2,88 +2,14 @@
 """The devices of strategy checkpoint, all of a machine at once: used over epochs by a guest that has
 drivers for them, carried over a failover, and still right on the other host."""
 
-import glob
 import json
 import os
 import socket
 
-from harness import Loaded, Way, check, equal, everyday, full, ways
+from devices import DEVICES, DEVICES_KVM, MIB, Qmp, path_in, remove_sockets, socket_in, with_lines
+from harness import Loaded, check, equal, everyday, full, ways
 from vmftlab.net import GUEST_MAC
 from vmftlab.load import GuestShell
-
-MIB = 1 << 20
-
-DEVICES = Way("checkpoint-", "checkpoint", image="devices", smp=1, captures=False,
-              pair={"strategy": "checkpoint"}, append="vmft.disk=label panic=0")
-DEVICES_KVM = Way("kvm-", "checkpoint", **{**DEVICES.options, "accel": "kvm"})
-
-
-class Qmp:
-    """QEMU's own monitor, as a tool has it."""
-
-    def __init__(self, path):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
-        self.sock.connect(path)
-        self.file = self.sock.makefile("r", encoding="utf-8")
-        self.events = []
-        json.loads(self.file.readline())
-        self.do("qmp_capabilities")
-
-    def ask(self, command, **arguments):
-        line = {"execute": command, "arguments": arguments} if arguments else {"execute": command}
-        self.sock.sendall((json.dumps(line) + "\n").encode())
-        while True:
-            answer = json.loads(self.file.readline())
-            if "event" not in answer:
-                return answer
-            self.events.append(answer["event"])
-
-    def do(self, command, **arguments):
-        answer = self.ask(command, **arguments)
-        check("return" in answer, f"{command}: {answer}")
-        return answer["return"]
-
-    def refused(self, command, **arguments):
-        answer = self.ask(command, **arguments)
-        check("vmft" in answer.get("error", {}).get("desc", ""), f"{command} was not refused: {answer}")
-
-    def human(self, line):
-        return self.do("human-monitor-command", **{"command-line": line})
-
-
-def remove_sockets(pair):
-    for side in pair.side.values():
-        for path in glob.glob(socket_in(side, "*")):
-            os.unlink(path)
-
-
-def with_lines(pair, make):
-    """Each side's line: the lab's own board, kernel and console, with the devices of make(side)."""
-    for name, side in pair.side.items():
-        def edit(args, side=side):
-            keep = []
-            words = iter(args)
-            for word in words:
-                # Proxmox says it; without it the board has a floppy drive, a parallel port and a CD.
-                if word == "-nodefaults" and make is pc_devices:
-                    continue
-                if word in ("-drive", "-device", "-netdev", "-display"):
-                    next(words)
-                else:
-                    keep.append(word)
-            return keep + make(side)
-        pair.edit[name] = edit
-
-
-def path_in(side, name):
-    return os.path.join(side.dir, name)
-
-
-def socket_in(side, name):
-    """Not among the files that are kept if the test fails."""
-    return f"/tmp/{os.path.basename(os.path.dirname(side.dir))}{side.name}.{name}"
-
 
 def make_files(pair):
     """A second disk, and a CD with something to read, the same on both hosts."""
@@ -258,9 +184,9 @@ class Used:
         check("running" in self.qmp.human("info status"), "info status did not answer")
 
 
-def survive(pair, make, tablet=True):
+def survive(pair, make, tablet=True, without=()):
     """Without tablet: it is not looked at after the failover."""
-    with_lines(pair, make)
+    with_lines(pair, make, without)
     try:
         make_files(pair)
         use_all(pair, tablet)
@@ -311,6 +237,10 @@ def test_devices_q35(name, way):
         survive(pair, q35_devices)
 
 
+# Proxmox says -nodefaults; without it the board has a floppy drive, a parallel port and a CD.
+WITH_DEFAULTS = ("-nodefaults",)
+
+
 def pc_devices(side):
     """As Proxmox writes a machine: -drive, a PCI bridge, an I/O thread; the first disk is IDE."""
     return [
@@ -339,40 +269,11 @@ def pc_devices(side):
 @ways(DEVICES, DEVICES_KVM)
 def test_devices_pc(name, way):
     with way.lab(name, machine="pc") as pair:
-        survive(pair, pc_devices, tablet=False)
+        survive(pair, pc_devices, tablet=False, without=WITH_DEFAULTS)
 
 
 @full("a tablet on piix3-usb-uhci may be deaf after a failover: docs/limits.md")
 @ways(DEVICES)
 def test_devices_pc_tablet(name, way):
     with way.lab(name, machine="pc") as pair:
-        survive(pair, pc_devices)
-
-
-FIRMWARE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-
-
-def uefi_devices(side):
-    """As virt-install writes the firmware's half of a machine with UEFI."""
-    return ["-blockdev", json.dumps({"driver": "file", "filename": FIRMWARE,
-                                     "node-name": "pflash0-storage", "auto-read-only": True,
-                                     "discard": "unmap"}),
-            "-blockdev", json.dumps({"node-name": "pflash0-format", "read-only": True,
-                                     "driver": "raw", "file": "pflash0-storage"}),
-            "-drive", f"file={side.disk},if=virtio,format=raw",
-            "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no",
-            "-device", f"virtio-net-pci,netdev=n0,mac={GUEST_MAC}"]
-
-
-@full("the firmware hangs now and then before it starts Linux on TCG, under plain QEMU too")
-@ways(DEVICES, DEVICES_KVM)
-def test_devices_uefi(name, way):
-    with way.lab(name, machine="q35,pflash0=pflash0-format") as pair:
-        with_lines(pair, uefi_devices)
-        loaded = Loaded(pair).start()
-        shell = GuestShell(pair)
-        check("efi" in shell.run("ls /sys/firmware"), "the guest was not booted by UEFI")
-        pair.faults.kill_qemu("A")
-        pair.wait_state("B", "alone")
-        loaded.settle("after the failover")
-        loaded.verify()
+        survive(pair, pc_devices, without=WITH_DEFAULTS)

@@ -245,7 +245,7 @@ static void runstate_set(int run_state)
 	world.run_state = run_state;
 }
 
-/* Both series have these places but for two. */
+/* Both series have these places but for four. */
 #define PLACES                                                                                     \
 	[VMFT_QEMU_TICKS_OFFSET] = {8, 8}, [VMFT_QEMU_CLOCK_SHIFT] = {26, 2},                      \
 	[VMFT_QEMU_CLOCK_BIAS] = {40, 8}, [VMFT_QEMU_IDLE_SINCE] = {48, 8},                        \
@@ -258,11 +258,15 @@ const struct vmft_qemu_place world_places_7_2[VMFT_QEMU_FIELDS] = {
     PLACES,
     [VMFT_QEMU_EVENT_KIND] = {28, 4},
     [VMFT_QEMU_EVENT_IS_READ] = {32, 4},
+    [VMFT_QEMU_FLASH_CYCLE] = {848, 1},
+    [VMFT_QEMU_FLASH_COMMAND] = {850, 0},
 };
 const struct vmft_qemu_place world_places_10_0[VMFT_QEMU_FIELDS] = {
     PLACES,
     [VMFT_QEMU_EVENT_KIND] = {32, 4},
     [VMFT_QEMU_EVENT_IS_READ] = {36, 1},
+    [VMFT_QEMU_FLASH_CYCLE] = {840, 1},
+    [VMFT_QEMU_FLASH_COMMAND] = {842, 0},
 };
 
 static const char *const run_states[] = {
@@ -405,6 +409,7 @@ void world_up(uint64_t ram_bytes, const uint64_t *disk_bytes, size_t disk_count)
 	vmft_nics.nic[0].fd = world.tap[0];
 	vmft_nics.found = true;
 	vmft_agent.ram_fd = memfd_create("ram", 0);
+	vmft_agent.area_fd = -1; /* where the area has holes cannot be told */
 	CU_ASSERT_EQUAL_FATAL(ftruncate(vmft_agent.ram_fd, (off_t)ram_bytes), 0);
 	world_use_qemu(&world_qemu);
 	vmft_gate_init(&vmft_gate, 1000);

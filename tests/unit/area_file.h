@@ -9,7 +9,7 @@
 #include "monitor/common/area-setup.h"
 
 /* Of the areas that area_of() makes. */
-#define RAM_BYTES (UINT64_C(64) << 20)
+#define RAM_BYTES (UINT64_C(128) << 20)
 #define BLOCK	  UINT64_C(65536)
 
 /* The bytes of two images. */

@@ -346,7 +346,7 @@ static void *machine(void)
 static int object_each(void *object, int (*visit)(void *child, void *user), void *user)
 {
 	struct fake_object *const devices[] = {&qemu.other, &qemu.rng.object, &qemu.ioapic.object,
-					       &qemu.i2c_bus};
+					       &qemu.i2c_bus, &qemu.flash.object};
 	int rc = 0;
 
 	CU_ASSERT_PTR_EQUAL(object, &qemu);
@@ -358,6 +358,18 @@ static int object_each(void *object, int (*visit)(void *child, void *user), void
 static void *object_cast(void *object, const char *type)
 {
 	return strcmp(((struct fake_object *)object)->type, type) == 0 ? object : NULL;
+}
+
+static const char *object_name(const void *object)
+{
+	CU_ASSERT_PTR_EQUAL(object, &qemu.flash);
+	return "system.flash0";
+}
+
+static void set_romd(void *region, bool romd)
+{
+	CU_ASSERT_STRING_EQUAL(((struct block *)region)->name, "system.flash0");
+	called(romd ? "flash-array " : "flash-device ");
 }
 
 static void timer_del(void *timer)
@@ -404,6 +416,7 @@ static void devices_busy(void)
 	qemu.ioapic.irq_eoi[23] = 1;
 	qemu.other.type = "isa-pit";
 	qemu.i2c_bus.type = "i2c-bus";
+	qemu.flash.object.type = "none";
 }
 
 static unsigned file_get_be32(void *file)
@@ -422,6 +435,7 @@ static int load_device_state(void *file)
 	ssize_t n = read(((struct file *)file)->fd, qemu.loaded, sizeof(qemu.loaded));
 
 	called("load ");
+	qemu.load_finds_flash_locked = qemu.flash.ro;
 	qemu.loaded_bytes = n < 0 ? 0 : (size_t)n;
 	if (qemu.load_writes) {
 		qemu.load_found = *qemu.load_writes;
@@ -747,6 +761,8 @@ static void play(void)
 	q->qdev_get_machine = machine;
 	q->object_child_foreach_recursive = object_each;
 	q->object_dynamic_cast = object_cast;
+	q->object_get_canonical_path_component = object_name;
+	q->memory_region_rom_device_set_romd = set_romd;
 	q->timer_del = timer_del;
 	q->i2c_end_transfer = i2c_end_transfer;
 	q->qemu_get_aio_context = aio_context;

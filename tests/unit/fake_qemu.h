@@ -77,6 +77,15 @@ struct fake_ioapic {
 	struct fake_timer *timer;
 };
 
+struct fake_flash {
+	struct fake_object object;
+	uint64_t parent[105];
+	uint8_t wcycle;
+	bool ro;
+	uint8_t cmd;
+};
+
+static_assert(offsetof(struct fake_flash, wcycle) == 848, "wcycle of PFlashCFI01");
 static_assert(offsetof(struct fake_rng, max_bytes) == 528, "conf.max_bytes of VirtIORNG");
 static_assert(offsetof(struct fake_ioapic, irq_eoi) == 1608, "irq_eoi of IOAPICCommonState");
 
@@ -111,6 +120,8 @@ struct fake_qemu {
 	struct fake_timer timer[2];
 	struct fake_rng rng;
 	struct fake_ioapic ioapic;
+	struct fake_flash flash;
+	bool load_finds_flash_locked;
 	struct fake_object other, i2c_bus;
 
 	/* saving */

@@ -327,8 +327,16 @@ static void test_region_is_sane(void)
 	r.kind = VMFT_REGION_SHADOW + 1;
 	CU_ASSERT(!vmft_region_is_sane(area, &r));
 	r.kind = VMFT_REGION_RAM;
+	r.bytes = RAM_BYTES;
+	CU_ASSERT(!vmft_region_is_sane(area, &r));
+	r.shadow_at = 4096;
+	CU_ASSERT(!vmft_region_is_sane(area, &r));
+	r.bytes -= 4096;
+	CU_ASSERT(vmft_region_is_sane(area, &r));
+	r.shadow_at = 1;
 	CU_ASSERT(!vmft_region_is_sane(area, &r));
 	r.bytes = RAM_BYTES;
+	r.shadow_at = 0;
 	CU_ASSERT(vmft_region_is_sane(area, &r));
 	memset(r.name, 'x', sizeof(r.name));
 	CU_ASSERT(!vmft_region_is_sane(area, &r));
@@ -338,11 +346,39 @@ static void test_region_is_sane(void)
 	close(fd);
 }
 
+/* Guest memory in several parts, in any order: each byte of the memfd is in one of them. */
+static void test_regions_are_whole(void)
+{
+	static const uint64_t disk[] = {4096};
+	const struct vmft_region good[] = {
+	    {.kind = VMFT_REGION_DISK, .bytes = 4096},
+	    {.kind = VMFT_REGION_RAM, .bytes = RAM_BYTES - 8192, .shadow_at = 8192},
+	    {.kind = VMFT_REGION_SHADOW, .bytes = 100, .shadow_at = 8192},
+	    {.kind = VMFT_REGION_RAM, .bytes = 8192, .shadow_at = 0},
+	};
+	struct vmft_region bad[4];
+	int fd = area_of(disk, 1);
+	struct vmft_area *area = area_map(fd);
+
+	CU_ASSERT(vmft_regions_are_whole(area, good, 4));
+	CU_ASSERT(vmft_regions_are_whole(area, good, 1));
+	CU_ASSERT(!vmft_regions_are_whole(area, good, 3));
+	memcpy(bad, good, sizeof(bad));
+	bad[3].shadow_at = 4096;
+	CU_ASSERT(!vmft_regions_are_whole(area, bad, 4));
+	bad[3].shadow_at = 0;
+	bad[3].bytes = 4096;
+	CU_ASSERT(!vmft_regions_are_whole(area, bad, 4));
+	area_unmap(area);
+	close(fd);
+}
+
 int vmft_suite_area(void)
 {
 	static CU_TestInfo tests[] = {
 	    {"test_round_trip", test_round_trip},
 	    {"test_too_many_disks", test_too_many_disks},
+	    {"test_regions_are_whole", test_regions_are_whole},
 	    {"test_bitmap_bytes", test_bitmap_bytes},
 	    {"test_bitmaps_apart", test_bitmaps_apart},
 	    {"test_header_garbage", test_header_garbage},

@@ -169,6 +169,27 @@ static void test_prove(void)
 	unmap_ram();
 }
 
+/* QEMU registers a handler when it loads a state with flash that can be written, and a second one
+ * would be its end: only the state that the guest goes live with is loaded so. */
+static void test_flash(void)
+{
+	standby();
+	(void)map_ram();
+	qemu.block[BIOS - RAM].name = "system.flash0";
+	(void)snprintf(area->region[BIOS].name, sizeof(area->region[BIOS].name), "system.flash0");
+	qemu.flash.object.type = "cfi.pflash01";
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_PROVE), 0);
+	CU_ASSERT(qemu.load_finds_flash_locked);
+	CU_ASSERT(!qemu.flash.ro);
+	still_stands_by(LOADED "reset ");
+	/* The guest was in the middle of a command when its state was taken. */
+	qemu.flash.cmd = 0x20;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_LOAD), 0);
+	CU_ASSERT(!qemu.load_finds_flash_locked);
+	CU_ASSERT_PTR_NOT_NULL(strstr(qemu.calls, "flash-device "));
+	unmap_ram();
+}
+
 /* The reason is QEMU's first line, without what it puts before each. */
 static void test_prove_fails(void)
 {
@@ -352,6 +373,7 @@ int vmft_suite_checkpoint_live(void)
 {
 	static CU_TestInfo tests[] = {
 	    {"a state is proven", test_prove},
+	    {"a state with flash", test_flash},
 	    {"a state that cannot be loaded", test_prove_fails},
 	    {"input is taken down", test_input_taken},
 	    {"input is bounded", test_input_bounded},

@@ -138,6 +138,7 @@ static void test_json(void)
 	const char *problem;
 
 	same_json("{\"a\":[1,\"b\",[true],{\"c\":null}],\"d\":{\"e\":[]},\"f\":null}");
+	same_json("{\"a\":{},\"b\":[{},1,{\"c\":{}}],\"d\":{\"e\":{}}}");
 	same_json("{\"host-nodes\":[0,1,2,3,4,5,6,7,8,9,10,11],\"x\":{\"0\":{\"y\":1}}}");
 	CU_ASSERT_EQUAL_FATAL(
 	    vmft_optset_parse(arena, "{\"a\":[{\"b\":\"c\"}]}", NULL, &set, &problem), 0);

@@ -251,11 +251,11 @@ static void test_describe_regions_apart(void)
 	qemu_down();
 }
 
-static void describe_is_refused(void)
+static void describe_is_refused(int rc)
 {
-	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DESCRIBE), -E2BIG);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_DESCRIBE), rc);
 	CU_ASSERT_EQUAL(atomic_load(&area->region_count), 2);
-	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), -E2BIG);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), rc);
 	CU_ASSERT_EQUAL(qemu.log_starts, 0);
 	CU_ASSERT(!atomic_load(&vmft_track.disks));
 	qemu_down();
@@ -268,17 +268,17 @@ static void test_describe_refuses(void)
 	qemu_up();
 	while (qemu.blocks < VMFT_AREA_REGIONS_MAX - 2 + 1)
 		qemu_add_block("block", 1, -1);
-	describe_is_refused();
+	describe_is_refused(-E2BIG);
 
 	qemu_up();
 	free(qemu.block[VRAM - RAM].host);
 	qemu.block[VRAM - RAM].host = malloc(1); /* nobody looks */
 	qemu.block[VRAM - RAM].bytes = VMFT_AREA_SHADOW_BYTES - 3 * PAGE;
-	describe_is_refused();
+	describe_is_refused(-E2BIG);
 
 	qemu_up();
 	qemu.block[0].bytes -= PAGE;
-	describe_is_refused();
+	describe_is_refused(-EINVAL);
 }
 
 /* What was written before does not count, all is copied once anyway; shadows are whole. */
@@ -343,6 +343,60 @@ static void test_scan(void)
 	qemu_down();
 }
 
+static void qemu_up_with_flash(bool read_only)
+{
+	qemu_up();
+	qemu.block[BIOS - RAM].name = "system.flash0";
+	qemu.flash.object.type = "cfi.pflash01";
+	qemu.flash.ro = read_only;
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), 0);
+}
+
+/* QEMU does not mark what a guest writes to flash. It is found by comparison, after an image was
+ * written, and only then. */
+static void test_scan_flash(void)
+{
+	uint8_t *flash;
+
+	qemu_up_with_flash(false);
+	flash = qemu.block[BIOS - RAM].host;
+	flash[PAGE + 7] = 0xcc;
+	flash[3 * PAGE + 99] = 0xdd; /* its last byte */
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
+	CU_ASSERT(area_nothing_marked(BIOS));
+	(void)pwrite(disk[1], "x", 1, 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
+	CU_ASSERT_EQUAL(area_marks(BIOS, 0), 1 << 1 | 1 << 3);
+	CU_ASSERT_EQUAL(atomic_load(&area->ram_marked), 2);
+	CU_ASSERT_EQUAL(area_shadow(BIOS)[PAGE + 7], 0xcc);
+	CU_ASSERT_EQUAL(area_shadow(BIOS)[3 * PAGE + 99], 0xdd);
+	/* The monitor has sent them: nothing has changed since. */
+	atomic_store(&vmft_region_bitmap(area, &area->region[BIOS])[0], 0);
+	(void)pwrite(disk[1], "y", 1, 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
+	CU_ASSERT(area_nothing_marked(BIOS));
+	qemu_down();
+	qemu_up_with_flash(true);
+	qemu.block[BIOS - RAM].host[0] = 0xcc;
+	(void)pwrite(disk[1], "x", 1, 0);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_SCAN), 0);
+	CU_ASSERT(area_nothing_marked(BIOS));
+	qemu_down();
+}
+
+/* The byte between the two places is no bool. */
+static void test_flash_unknown(void)
+{
+	static const uint8_t other = 2;
+
+	qemu_up();
+	qemu.flash.object.type = "cfi.pflash01";
+	memcpy(&qemu.flash.ro, &other, 1);
+	CU_ASSERT_EQUAL(agent_ask(VMFT_AREA_TRACK), -ENOTSUP);
+	CU_ASSERT(!atomic_load(&vmft_track.disks));
+	qemu_down();
+}
+
 static void *region_lost(void *host, uint64_t *ret_offset)
 {
 	(void)host;
@@ -383,6 +437,8 @@ int vmft_suite_track(void)
 	    {"track", test_track},
 	    {"scan", test_scan},
 	    {"scan refuses", test_scan_refuses},
+	    {"scan of flash", test_scan_flash},
+	    {"flash that is not known", test_flash_unknown},
 	    CU_TEST_INFO_NULL,
 	};
 	CU_SuiteInfo suites[] = {

@@ -27,7 +27,7 @@ static int visit_block(void *block, void *user)
 	    .name = q->qemu_ram_get_idstr(block),
 	    .host = q->qemu_ram_get_host_addr(block),
 	    .bytes = q->qemu_ram_get_used_length(block),
-	    .is_shared = q->qemu_ram_get_fd(block) >= 0,
+	    .fd = q->qemu_ram_get_fd(block),
 	};
 
 	return walk->visit(&ram, walk->user);

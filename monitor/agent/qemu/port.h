@@ -264,7 +264,7 @@ struct vmft_qemu_ram {
 	const char *name;
 	uint8_t *host; /* its address in this process */
 	uint64_t bytes;
-	bool is_shared; /* it is a file's memory */
+	int fd; /* of the file whose memory it is; -1: of none */
 };
 
 /* Calls visit for each block, in QEMU's order. A result that is not 0 ends it and is returned. */
@@ -323,6 +323,31 @@ int vmft_qemu_unsaved_find(struct vmft_qemu_unsaved *ret);
 /* The guest is stopped and the machine was reset. Sets these things as they are in a QEMU that has
  * just started. */
 void vmft_qemu_unsaved_forget(const struct vmft_qemu_unsaved *found);
+
+/* --- flash.c: flash memory: main loop ------------------------------------------------------ */
+
+#define VMFT_QEMU_FLASHES_MAX 4u
+
+struct vmft_qemu_flash {
+	void *device;
+	const char *name; /* of its memory (struct vmft_qemu_ram); QEMU owns it */
+	bool writable;	  /* the guest can change what is in it, and nothing marks that */
+};
+
+struct vmft_qemu_flashes {
+	unsigned count;
+	struct vmft_qemu_flash flash[VMFT_QEMU_FLASHES_MAX];
+};
+
+/* Finds the flash of the machine. 0; -E2BIG: too much; -ENOTSUP: the device's struct is not as the
+ * series has it. */
+int vmft_qemu_flashes_find(struct vmft_qemu_flashes *ret);
+/* The guest is stopped. Sets that the writable flash is read-only, so that a state can be loaded
+ * that is not to run; or that it is writable again. */
+void vmft_qemu_flashes_lock(const struct vmft_qemu_flashes *flashes, bool lock);
+/* A state was loaded. The guest's reads go to the memory at host or to the device, as the state
+ * says. */
+void vmft_qemu_flash_loaded(const struct vmft_qemu_flash *flash, uint8_t *host);
 
 /* --- cards ---------------------------------------------------------------------------------- */
 

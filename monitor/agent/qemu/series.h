@@ -43,6 +43,8 @@ enum vmft_qemu_field_id {
 	/* of devices; 0 bytes: where a struct of unsaved.c begins */
 	VMFT_QEMU_RNG_LIMIT,
 	VMFT_QEMU_IOAPIC_STORM,
+	VMFT_QEMU_FLASH_CYCLE,	 /* 0: no command is under way */
+	VMFT_QEMU_FLASH_COMMAND, /* 0: the flash is read like memory */
 	VMFT_QEMU_FIELDS,
 };
 

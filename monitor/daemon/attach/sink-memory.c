@@ -31,10 +31,8 @@ static int place_of(const struct vmft_attach_sink *s, uint32_t region, uint64_t 
 	const struct vmft_agent_link *link = s->world.link;
 	const struct vmft_region *r = &link->region[region];
 
-	if (r->kind == VMFT_REGION_RAM)
-		return link->ram_fd;
 	*offset += r->shadow_at;
-	return link->area_fd;
+	return r->kind == VMFT_REGION_RAM ? link->ram_fd : link->area_fd;
 }
 
 /* Memory of huge pages: its file can be read and mapped, but not written (hugetlbfs). */

@@ -18,10 +18,8 @@ static ssize_t read_memory(struct vmft_attach_source *s, uint8_t *bytes, size_t 
 
 	if (offset + n > r->bytes)
 		n = (size_t)(r->bytes - offset);
-	if (r->kind == VMFT_REGION_RAM)
-		got = pread(link->ram_fd, bytes, n, (off_t)offset);
-	else
-		got = pread(link->area_fd, bytes, n, (off_t)(r->shadow_at + offset));
+	got = pread(r->kind == VMFT_REGION_RAM ? link->ram_fd : link->area_fd, bytes, n,
+		    (off_t)(r->shadow_at + offset));
 	return got == (ssize_t)n ? got : got < 0 ? -errno : -EIO;
 }
 
@@ -54,6 +52,7 @@ bool vmft_source_memory_send(struct vmft_attach_source *s, uint64_t block, unsig
 static bool find_used(const struct vmft_agent_link *link, const struct vmft_region *region,
 		      off_t *from, off_t *ret_to)
 {
+	const off_t at = (off_t)region->shadow_at;
 	off_t data, hole;
 
 	*ret_to = (off_t)region->bytes;
@@ -61,14 +60,14 @@ static bool find_used(const struct vmft_agent_link *link, const struct vmft_regi
 		return false;
 	if (region->kind != VMFT_REGION_RAM)
 		return true;
-	data = lseek(link->ram_fd, *from, SEEK_DATA);
+	data = lseek(link->ram_fd, at + *from, SEEK_DATA);
 	if (data < 0)
 		return errno != ENXIO;
-	*from = data;
+	*from = data - at;
 	hole = lseek(link->ram_fd, data, SEEK_HOLE);
-	if (hole > data && hole < *ret_to)
-		*ret_to = hole;
-	return data < *ret_to;
+	if (hole > data && hole - at < *ret_to)
+		*ret_to = hole - at;
+	return *from < *ret_to;
 }
 
 void vmft_source_memory_mark(struct vmft_attach_source *s, uint32_t region)

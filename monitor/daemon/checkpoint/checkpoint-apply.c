@@ -51,7 +51,7 @@ static uint8_t *memory_of(struct vmft_epoch_sink *s, uint32_t region)
 	if (region == VMFT_EPOCH_STATE_REGION)
 		return (uint8_t *)area + area->state_at;
 	r = &s->world->link->region[region];
-	return r->kind == VMFT_REGION_RAM ? s->ram : (uint8_t *)area + r->shadow_at;
+	return (r->kind == VMFT_REGION_RAM ? s->ram : (uint8_t *)area) + r->shadow_at;
 }
 
 static void apply_memory(struct vmft_epoch_sink *s, const struct vmft_epoch_kept *kept,

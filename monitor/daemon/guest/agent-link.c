@@ -93,6 +93,8 @@ int vmft_agent_link_regions(struct vmft_agent_link *link, uint32_t *ret_count)
 		if ((link->region[i].kind == VMFT_REGION_DISK) != (i < area->disk_count) ||
 		    !vmft_region_is_sane(area, &link->region[i]))
 			return -EBADMSG;
+	if (!vmft_regions_are_whole(area, link->region, count))
+		return -EBADMSG;
 	*ret_count = count;
 	return 0;
 }

@@ -251,6 +251,30 @@ static void test_large_epoch(void)
 	pair_down();
 }
 
+/* Zeroes take hardly any room in an epoch, and as long to write as anything else: the loop is not
+ * kept for long by them either. */
+static void test_large_epoch_of_zeroes(void)
+{
+	const unsigned rounds = 16384, turns_least = 8;
+	unsigned turns = 0;
+
+	pair_up();
+	for (unsigned i = 0; i < rounds; i++)
+		CU_ASSERT_EQUAL(pair_send_piece(RAM, i % RAM_PAGES * PAGE, PAGE, VMFT_EPOCH_ZERO),
+				0);
+	memset(pair_now.ram, 0, sizeof(pair_now.ram));
+	pair_history[++pair_epoch % HISTORY] = pair_now;
+	CU_ASSERT_EQUAL(pair_send_plain_commit(rounds, rounds * (uint64_t)PAGE), 0);
+	while (pair_ops->applied(pair_backup.strategy) < pair_epoch && turns < 1000) {
+		pair_spin(0);
+		turns++;
+	}
+	CU_ASSERT(turns >= turns_least);
+	pair_all_applied();
+	pair_backup_is(&pair_now);
+	pair_down();
+}
+
 static void test_go_live(void)
 {
 	struct vmft_area *area;
@@ -289,6 +313,7 @@ int vmft_suite_checkpoint_epochs(void)
 	    {"two halves", test_two_halves},
 	    {"order in memory", test_order_in_memory},
 	    {"a large epoch", test_large_epoch},
+	    {"a large epoch of zeroes", test_large_epoch_of_zeroes},
 	    {"go live", test_go_live},
 	    CU_TEST_INFO_NULL,
 	};

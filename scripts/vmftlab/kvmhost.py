@@ -175,6 +175,9 @@ class KvmHost:
             time.sleep(0.1)
         self.port = self._ssh_port()
 
+    def is_up(self):
+        return self.port is not None and self.process.poll() is None
+
     def _ssh_port(self):
         """QEMU chose it."""
         shown = self._hmp("info usernet")

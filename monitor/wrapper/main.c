@@ -111,6 +111,19 @@ static void use_qemu(struct vmft_pair_config *config, const struct vmft_checked 
 	}
 }
 
+/* QEMU waits for its pair before it has a monitor, and libvirt waits for the monitor. */
+static int check_start(const struct vmft_own_side *side, enum vmft_strategy_kind strategy,
+		       struct vmft_error *err)
+{
+	if (!side->managed || strategy != VMFT_STRATEGY_LOCKSTEP ||
+	    side->config.start == VMFT_START_ALONE)
+		return 0;
+	return vmft_error_set(err, -EINVAL, VMFT_EXIT_CONFIG,
+			      "%.300s: with strategy lockstep libvirt would wait until both sides "
+			      "are started; write start = alone",
+			      side->pair_path);
+}
+
 /* Everything is looked at here, and nothing but this process changed before vmft_launch(). */
 static int protect(int argc, char *argv[], struct vmft_own_side *side, struct vmft_error *err)
 {
@@ -153,6 +166,9 @@ static int protect(int argc, char *argv[], struct vmft_own_side *side, struct vm
 	if (r < 0)
 		goto free_cmdline;
 	use_qemu(&side->config, &checked, digits);
+	r = check_start(side, checked.cmdline.strategy, err);
+	if (r < 0)
+		goto free_cmdline;
 	r = vmft_self_test_need(side->config.qemu, &checked.qemu, err);
 	if (r == 0 && !launch.replay)
 		vmft_guest_build_keep(&side->config, launch.pair_path, &checked.qemu);

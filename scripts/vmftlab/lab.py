@@ -261,7 +261,7 @@ class Lab(Watch):
     def keep_logs(self, directory):
         """Copies logs, consoles and captures, but neither disks nor the data of etcd members."""
         shutil.rmtree(directory, ignore_errors=True)
-        shutil.copytree(self.dir, directory,
+        shutil.copytree(self.dir, directory, symlinks=True,
                         ignore=lambda _, names: [n for n in names
                                                  if n.endswith((".raw", ".sock", ".etcd"))])
 

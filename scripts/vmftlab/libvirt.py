@@ -262,8 +262,11 @@ class LibvirtLab(Lab):
 
     def wait_domain(self, name, state, timeout=60):
         """Until virsh says that the domain is in that state."""
-        self.wait(lambda: self.side[name].domain_state().startswith(state),
-                  f"virsh on {name} to say {state} ({self.side[name].domain_state()})", timeout)
+        def says_so():
+            time.sleep(0.1)  # virsh is a process of its own each time
+            return self.side[name].domain_state().startswith(state)
+
+        self.wait(says_so, f"virsh on {name} to say {state}", timeout)
 
     def declare_dead(self, name):
         """A person says, on a host, that the VM runs nowhere."""

@@ -4,13 +4,16 @@
 import os
 import re
 import signal
+import time
 
 import pytest
 
 from harness import Loaded, Way, check, equal, everyday, full, keep_logs, note, ways
+from vmftlab.guest import READY
 from vmftlab.libvirt import LibvirtLab
 from vmftlab.net import run
 from vmftlab.process import command_name, read
+from vmftlab.programs import ROOT
 
 SMALL = "<controller type='usb' model='none'/><memballoon model='none'/>"
 LOCKSTEP = Way("", "lockstep", machine="pc", devices=SMALL, pair={"strategy": "lockstep"})
@@ -142,13 +145,19 @@ def test_libvirt_power_cut(name, way):
         loaded.load.stop()
         for side in (a, b):
             side.virsh("autostart", pair.prefix)
+        # Neither host hears of the other's end before its own.
+        pair.net.cut_channel()
+        pair.net.cut_heartbeat()
         for side in (a, b):
             side.power_off()
+        equal(pair.generations(), [f"{pair.prefix}.gen-1"], "what the arbiter has")
+        pair.net.mend_channel()
+        pair.net.mend_heartbeat()
         for side in (a, b):
             side.boot()
         for side, said in ((a, "ran on this host"), (b, "alpha has generation 1")):
+            pair.wait_said(side.name, said, 60)
             pair.wait_domain(side.name, "paused")
-            check(re.search(said, side.log()), f"the log of {side.name} does not say {said!r}")
             check("vmft declare-dead" in side.log(), f"nor what to do: {side.log()[-500:]}")
         out = pair.declare_dead("A")
         check("declared dead" in out, out)
@@ -182,7 +191,7 @@ def test_libvirt_fenced(name, way):
         loaded.verify()
 
 
-@everyday("refusals of libvirt's domains")
+@full("the unit tests of how a domain finds its pair")
 def test_libvirt_refused(name):
     """virsh start shows the admin why."""
     with Domains(name, LOCKSTEP) as pair:
@@ -196,6 +205,7 @@ def test_libvirt_refused(name):
 
         refused(r"this is another VM", uuid="c7a5fdbd-edaf-9455-926a-d65c16db1800")
         refused(r"it has name = other, and the domain is vmft", name="other")
+        refused(r"write start = alone", start="pair")
         run("ip", "-n", a.ns, "addr", "del", "10.99.0.1/30", "dev", "chan0")
         refused(r"this host has no channel address of the pair file")
         run("ip", "-n", a.ns, "addr", "add", "10.99.0.1/30", "dev", "chan0")
@@ -204,3 +214,84 @@ def test_libvirt_refused(name):
         check("there is no pair file of the domain" in done.stderr, done.stderr)
         # libvirt's questions to QEMU need no pair.
         check("pc-q35" in a.virsh("domcapabilities").stdout, "domcapabilities")
+
+
+ROWS = re.compile(r"^\| `(.+?)` \| (\w+) \| (\w+) \| (\w+) \|$", re.MULTILINE)
+
+
+def rows():
+    """The table of docs/libvirt.md: each command of virsh, and what becomes of it."""
+    with open(os.path.join(ROOT, "docs", "libvirt.md"), encoding="utf-8") as file:
+        return ROWS.findall(file.read())
+
+
+def outcome(side, command):
+    """What virsh makes of a command, in the words of the table."""
+    done = side.virsh(*[word.replace("DOMAIN", side.domain) for word in command.split()],
+                      check=False)
+    if done.returncode == 0:
+        return "done", done.stdout
+    return ("refused" if "vmft" in done.stderr.replace(side.domain, "") else "libvirt"), done.stderr
+
+
+def press_power(pair, *names):
+    """Presses the power button of A. The QEMU of each of these sides must tell of it."""
+    heard = [pair.side[name].start("virsh", "-c", "qemu:///system", "qemu-monitor-event",
+                                   pair.prefix, "POWERDOWN", "--timeout", "60") for name in names]
+    time.sleep(1)  # virsh does not say when it listens
+    pair.side["A"].virsh("shutdown", pair.prefix, "--mode", "acpi")
+    for name, process in zip(names, heard):
+        equal(process.wait(90), 0, f"{name} tells of its power button")
+
+
+@full("libvirt-failover, and the unit tests of what QEMU's monitors refuse")
+@ways(*BOTH)
+@pytest.mark.timeout(600)
+def test_libvirt_verbs(name, way):
+    """Each row of the table of docs/libvirt.md, on both sides. The pair is protected after each, and
+    both sides are equal at the end."""
+    wrong = []
+    with Domains(name, way) as pair:
+        a, b = pair.side["A"], pair.side["B"]
+        pair.start_protected()
+        for command, lockstep, checkpoint, backup in rows():
+            running = lockstep if way.strategy == "lockstep" else checkpoint
+            for side, expected in ((a, running), (b, backup)):
+                found, said = outcome(side, command)
+                if found != expected.replace("nothing", "done"):
+                    wrong.append(f"{command} on {side.name}: {found}, not {expected}: {said.strip()}")
+            check(a.qemu_runs() and b.qemu_runs(), f"QEMU has ended after {command}")
+            pair.wait(lambda: pair.paired("A") and pair.paired("B"), f"a pair after {command}", 60)
+        equal(wrong, [], "rows that are wrong")
+        pair.wait(lambda: len(re.findall(READY, a.console().decode(errors="replace"))) > 1,
+                  "the guest to boot again after its reset")
+        says(pair, "A", "running")
+        says(pair, "B", "paused")
+        press_power(pair, *("AB" if way.strategy == "lockstep" else "A"))
+        pair.wait_following()
+        _, differences = pair.compare("A", "B")
+        equal(differences, "", "what differs between the sides")
+        a.power_off()
+        pair.wait_domain("B", "running")
+
+
+@full("ends: SIGTERM to QEMU")
+@ways(*BOTH)
+def test_libvirt_destroy(name, way):
+    """virsh destroy of a backup ends the backup only; of the running domain, both."""
+    with Domains(name, way) as pair:
+        pair.start_protected()
+        pair.side["B"].virsh("destroy", pair.prefix)
+        says(pair, "B", "shut off")
+        pair.wait_state("A", "alone")
+        says(pair, "A", "running")
+        protect_again(pair, "B", "A")
+        pair.side["A"].virsh("destroy", pair.prefix)
+        says(pair, "A", "shut off")
+        pair.wait_domain("B", "shut off")
+        # It ended on A: B waits for A's images, A starts.
+        pair.start_domain("B")
+        says(pair, "B", "paused")
+        pair.start_domain("A")
+        pair.wait_domain("A", "running")
+        pair.wait_attached("A", "B")

@@ -49,6 +49,8 @@ class Lab(Watch):
     `hosts`: the names of the hosts in the pair file, by side.
     """
 
+    not_kept = (".raw", ".sock", ".etcd")  # the ends of the names of files that keep_logs() leaves out
+
     def __init__(self, image="tiny", captures=True, pair=None, accel="tcg", smp=1, append="",
                  machine=None, cpus=None, own_disks=False, own_clocks=False, own_pipes=False,
                  heartbeat=True, save_log=False, hosts=None):
@@ -262,8 +264,7 @@ class Lab(Watch):
         """Copies logs, consoles and captures, but neither disks nor the data of etcd members."""
         shutil.rmtree(directory, ignore_errors=True)
         shutil.copytree(self.dir, directory, symlinks=True,
-                        ignore=lambda _, names: [n for n in names
-                                                 if n.endswith((".raw", ".sock", ".etcd"))])
+                        ignore=lambda _, names: [n for n in names if n.endswith(self.not_kept)])
 
     def close(self):
         """Ends everything, once. Signals wait meanwhile: a second Ctrl-C must not leave half of it."""

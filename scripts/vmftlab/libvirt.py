@@ -27,16 +27,16 @@ IMAGES = "/var/lib/libvirt/images"
 OWN = {"lib": "/var/lib/libvirt", "log": "/var/log/libvirt", "cache": "/var/cache/libvirt"}
 START_S = 60
 
-# $1: the host's directory. It is process 1 of the host, so it waits for processes that have lost
-# their parents, too.
+# $1: the host's directory; $2: OWN as words. It is process 1 of the host, so it waits for processes
+# that have lost their parents, too.
 INIT = """
 set -e
 mount --make-rprivate /
 mount -t overlay overlay -o lowerdir=/etc,upperdir=$1/etc,workdir=$1/work /etc
 mount -t tmpfs -o mode=755 tmpfs /run
-for own in %s; do
+for own in $2; do
 	mkdir -p "${own#*=}"
-	mount --bind "$1/${own%%%%=*}" "${own#*=}"
+	mount --bind "$1/${own%%=*}" "${own#*=}"
 done
 mkdir -p /run/vmft
 chown libvirt-qemu:libvirt-qemu /run/vmft
@@ -47,7 +47,7 @@ while :; do
 	sleep 1000000 &
 	wait
 done
-""" % " ".join(f"{name}={path}" for name, path in OWN.items())
+"""
 
 QEMU_CONF = """security_driver = "none"
 cgroup_controllers = []
@@ -92,7 +92,8 @@ class Host(Side):
         with open(os.path.join(self.dir, "init.log"), "ab") as log:
             self.init = subprocess.Popen(
                 ["ip", "netns", "exec", self.ns, "unshare", "--mount", "--pid", "--fork",
-                 "--mount-proc", "--kill-child", "sh", "-c", INIT, "init", self.files],
+                 "--mount-proc", "--kill-child", "sh", "-c", INIT, "init", self.files,
+                 " ".join(f"{name}={path}" for name, path in OWN.items())],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         self._wait(lambda: os.path.exists(up), "start")
         self._wait(lambda: self.virsh("version", check=False).returncode == 0, "run libvirtd")
@@ -172,6 +173,9 @@ class Host(Side):
 
 class LibvirtLab(Lab):
     """`devices` is more XML for the domain's devices. Both hosts have the same XML."""
+
+    # What libvirt has of its own has sockets in it.
+    not_kept = (*Lab.not_kept, "cache", "lib")
 
     def __init__(self, devices="", pair=None, **options):
         self.devices = devices

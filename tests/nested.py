@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -17,7 +18,6 @@ import pytest
 from vmftlab.guest import has_kvm, linux_runs_on_kvm
 from vmftlab.kvmhost import Given, KvmHost
 from vmftlab.programs import ROOT
-from vmftlab.watch import progress
 
 # Of its pytest and the lab in there.
 SLOWER = 4
@@ -78,10 +78,10 @@ class Nested:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               check=False)
         lines = done.stdout.splitlines()
-        for line in lines:
-            if re.match("    [^ .]", line):
-                progress(f"on the host with KVM: {line.strip()}")
         if any(line.startswith(f"ok {name} ") for line in lines) and done.returncode == 0:
+            # Its notes are this test's.
+            for line in filter(re.compile("    [^ .]").match, lines):
+                print(line, file=sys.stderr)
             return
         host.bring_back(self.directory.name + "/back")
         there = os.path.join(self.directory.name, "back", "build", "test-logs", name)

@@ -135,8 +135,10 @@ class KvmHost:
         image = self.given.image
         words = ["root=/dev/vda", "rootfstype=ext4", "rw", "console=ttyS0", "quiet", "panic=-1",
                  "init=/usr/sbin/vmft-kvm-host", "net.ifnames=0", "mitigations=off", "nokaslr",
-                 "tsc=reliable", "random.trust_cpu=on", "audit=0", f"vmft.host={self.name}",
-                 f"vmft.root={ROOT}"]
+                 "random.trust_cpu=on", "audit=0",
+                 # An emulated timer may be too late for Linux to take it for one.
+                 "tsc=reliable", "no_timer_check",
+                 f"vmft.host={self.name}", f"vmft.root={ROOT}"]
         args = ["qemu-system-x86_64", "-name", f"vmft-kvm-host-{self.name}", "-nodefaults",
                 "-display", "none", "-no-reboot", "-machine", "q35", "-accel", "tcg,thread=multi",
                 "-cpu", "max", "-smp", str(self.smp), "-m", str(self.memory),

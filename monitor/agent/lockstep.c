@@ -23,14 +23,23 @@
 #include "feed.h"
 #include "ground.h"
 #include "icount.h"
+#include "libc.h"
 #include "monitor/agent/qemu/port.h"
 #include "monitor/interface.h"
+#include "nic.h"
 #include "operator.h"
+#include "power.h"
 #include "service.h"
 #include "strategy.h"
 #include "tap.h"
 #include "track.h"
 #include "turns.h"
+
+/* The receive ring of virtio-net. */
+#define ASLEEP_FRAMES_MAX 256u
+
+/* How many frames QEMU was given since the guest sleeps. */
+static _Atomic unsigned asleep_frames;
 
 /* QEMU opens its log before it makes the machine: the first moment at which its symbols are needed
  * and its main thread is known. */
@@ -121,20 +130,35 @@ static void gate_has_room(void)
 {
 }
 
+/*
+ * QEMU logs a frame that came in when the vCPU executes next, and keeps it in a queue without a
+ * limit until then. The vCPU of a guest that sleeps does not execute. So no more frames are given
+ * to QEMU than a card's ring has room for by default, and later ones are read and thrown away, as a
+ * card does whose ring is full.
+ */
 static bool frame_next(int fd, void *bytes, size_t n, ssize_t *ret)
 {
-	(void)fd;
-	(void)bytes;
-	(void)n;
-	(void)ret;
-	return false;
+	if (!vmft_power_is_asleep()) {
+		atomic_store(&asleep_frames, 0);
+		return false;
+	}
+	if (atomic_load(&asleep_frames) < ASLEEP_FRAMES_MAX || vmft_feed_is_replaying() ||
+	    vmft_nic_of(fd) < 0)
+		return false;
+	if (vmft_libc_read(fd, bytes, n) >= 0)
+		errno = EAGAIN;
+	*ret = -1;
+	return true;
 }
 
 /* While QEMU replays, the frames that arrive are not what its guest is given. */
 static void frame_read(int fd, const void *bytes, size_t n)
 {
-	if (!vmft_feed_is_replaying())
-		vmft_announce_got(fd, bytes, n);
+	if (vmft_feed_is_replaying())
+		return;
+	vmft_announce_got(fd, bytes, n);
+	if (vmft_power_is_asleep() && vmft_nic_of(fd) >= 0)
+		atomic_fetch_add(&asleep_frames, 1);
 }
 
 static bool is_replica(void)

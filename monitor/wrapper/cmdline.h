@@ -48,6 +48,9 @@ struct vmft_rewrite_options {
 	 * descriptor, or a negative errno with *err filled. NULL: none is made.
 	 */
 	int (*bridge_tap)(const char *bridge, const char *helper, struct vmft_error *err);
+	/* Closes a descriptor that was handed over and that nobody is to have open. NULL: none is
+	 * closed. */
+	void (*drop_fd)(int fd);
 	/* Whether one could be made; the same returns, 0 for yes. NULL: not looked at. */
 	int (*bridge_look)(const char *bridge, const char *helper, struct vmft_error *err);
 	/* Whether KVM can be used on this host, for a line that leaves the choice to QEMU. NULL:

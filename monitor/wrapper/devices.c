@@ -89,17 +89,40 @@ static const struct vmft_model *model_find(const struct vmft_rewrite *rw, const 
 	return NULL;
 }
 
+/* libvirt's way to say which thread serves which queue of a disk, as a list. */
+static void drop_queue_threads(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	static const char list[] = "iothread-vq-mapping";
+	bool dropped = false;
+
+	for (size_t i = arg->set->count; i-- > 0;) {
+		if (strncmp(arg->set->items[i].key, list, sizeof(list) - 1) != 0)
+			continue;
+		vmft_optset_remove(arg->set, arg->set->items[i].key);
+		dropped = true;
+	}
+	if (dropped)
+		vmft_replaced(rw, arg,
+			      "iothread-vq-mapping= left out: QEMU's main loop does the "
+			      "work of all queues, which the guest cannot see");
+}
+
 int vmft_check_device(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	const char *driver = vmft_get(arg, "driver");
 	const struct vmft_model *model = driver ? model_find(rw, driver) : NULL;
 
+	const struct vmft_refused_model *refused = driver ? vmft_refused_model_find(driver) : NULL;
+
 	if (driver)
 		rw->devices[rw->device_count++] = arg;
+	if (refused)
+		return vmft_refuse(rw, arg, refused->why, refused->todo);
 	if (!model)
 		return vmft_refuse(
 		    rw, arg, vmft_arena_printf(rw->arena, "this device is %s", vmft_unknown(rw)),
 		    rw->rules->use_device);
+	drop_queue_threads(rw, arg);
 	return vmft_check_keys(rw, arg, model->rules);
 }
 

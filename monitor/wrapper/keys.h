@@ -30,6 +30,7 @@
 /* The boards pc and q35 have these in addition. */
 #define PC_KEYS \
 	{.key = "hpet"}, \
+	{.key = "fd-bootchk"}, \
 	{.key = "i8042"}, \
 	{.key = "sata"}, \
 	{.key = "smbus"}, \
@@ -71,6 +72,9 @@
 	{.key = "write-cache"}, \
 	{.key = "logical_block_size"}, \
 	{.key = "physical_block_size"}, \
+	{.key = "discard_granularity"}, \
+	{.key = "min_io_size"}, \
+	{.key = "opt_io_size"}, \
 	{.key = "discard"}, \
 	{.key = "write-zeroes"}, \
 	{.key = "werror"}, \
@@ -113,6 +117,22 @@
 	{.key = "id", .hidden = true}, \
 	{.key = "chardev", .hidden = true}, \
 	{.key = "index", .hidden = true}
+
+#define ROM_KEY \
+	{"romfile", "", VMFT_REASON("a ROM file would have to be equal on both hosts"), false}
+
+/* The properties of such a device are what the guest sees of it, and equal on both hosts. */
+#define ANY_KEYS \
+	{.key = "driver", .hidden = true}, \
+	ROM_KEY, \
+	{.key = "ioeventfd", .hidden = true}, \
+	{.key = "iothread", .hidden = true}, \
+	{.key = VMFT_ANY_KEY}
+
+#define OTHER_DISK_KEYS \
+	{.key = "drive", .hidden = true}, \
+	{"share-rw", "off", VMFT_REASON("another writer's changes would not reach the backup"), false}, \
+	ANY_KEYS
 
 /* clang-format on */
 

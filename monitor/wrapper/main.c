@@ -75,6 +75,7 @@ static int check(int argc, char *argv[], const struct vmft_launch *launch, const
 	    .tap_fault = vmft_tap_fault,
 	    .image_format = vmft_image_format,
 	    .bridge_tap = vmft_bridge_tap,
+	    .drop_fd = vmft_fd_drop,
 	    .has_kvm = vmft_has_kvm,
 	};
 	struct vmft_report report = {.arena = vmft_arena_new()};

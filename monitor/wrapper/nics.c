@@ -33,6 +33,8 @@ static const struct vmft_key_rule netdev_rules[] = {
     {.key = "vhost", .hidden = true},
     {.key = "vhostfd", .hidden = true},
     {.key = "vhostforce", .hidden = true},
+    {.key = "sndbuf", .hidden = true},
+    {.key = "poll-us", .hidden = true},
     {.key = "vnet_hdr"}, /* decides the offloads the guest is offered */
     {0},
 };
@@ -121,6 +123,24 @@ static void one_queue(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	vmft_optset_remove(arg->set, "queues");
 }
 
+/* "24:25:26": the first of several queues that somebody else has opened. */
+static void first_of_fds(struct vmft_rewrite *rw, struct vmft_arg *arg, struct vmft_netdev *netdev)
+{
+	const char *fds = vmft_get(arg, "fds");
+
+	if (!rw->rules->one_of_queues || !fds || vmft_get(arg, "fd"))
+		return;
+	vmft_replaced(rw, arg,
+		      "fd=, the first of fds=: the guest is offered one queue; the others "
+		      "are closed, so that no frame waits in them");
+	netdev->spare_fds = fds + strcspn(fds, ":");
+	netdev->spare_vhost_fds = vmft_get(arg, "vhostfds");
+	vmft_optset_set(arg->set, "fd",
+			vmft_arena_copy(rw->arena, fds, (size_t)(netdev->spare_fds - fds)));
+	vmft_optset_remove(arg->set, "fds");
+	vmft_optset_remove(arg->set, "vhostfds");
+}
+
 static void no_vhost(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	if (vmft_is_on(arg, "vhost") || vmft_get(arg, "vhostfd"))
@@ -137,10 +157,12 @@ int vmft_check_netdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	const char *type = vmft_get(arg, "type");
 	const char *id = vmft_get(arg, "id");
 	const char *bridge = NULL, *helper = NULL;
+	struct vmft_netdev made = {0};
 	bool refused = false;
 	int fd = -1;
 
 	one_queue(rw, arg);
+	first_of_fds(rw, arg, &made);
 	if (type && strcmp(type, "bridge") == 0)
 		refused = check_bridge(rw, arg, &bridge, &helper) < 0;
 	else if (type && strcmp(type, "tap") != 0)
@@ -159,8 +181,13 @@ int vmft_check_netdev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	if (rw->netdev_count == VMFT_NICS_MAX)
 		refused = vmft_refuse(rw, arg, "more than eight network cards", "leave it out") < 0;
 	refused |= check_fd(rw, arg, &fd) < 0;
-	rw->netdevs[rw->netdev_count++] = (struct vmft_netdev){
-	    .arg = arg, .id = id, .fd = fd, .bridge = bridge, .helper = helper, .refused = refused};
+	made.arg = arg;
+	made.id = id;
+	made.fd = fd;
+	made.bridge = bridge;
+	made.helper = helper;
+	made.refused = refused;
+	rw->netdevs[rw->netdev_count++] = made;
 	if (refused)
 		return -EINVAL;
 	/* With vhost the kernel moves the frames: they would reach neither the log nor the gate. */
@@ -303,8 +330,28 @@ void vmft_nics_finish(struct vmft_rewrite *rw)
 	}
 }
 
+static void drop_fds(const struct vmft_rewrite *rw, const char *fds)
+{
+	while (fds && *fds) {
+		fds += strspn(fds, ":");
+		if (*fds)
+			rw->opt->drop_fd(atoi(fds));
+		fds += strcspn(fds, ":");
+	}
+}
+
+/* The kernel spreads the frames that come in over the queues that are open. */
+static void drop_spare_queues(const struct vmft_rewrite *rw)
+{
+	for (size_t i = 0; rw->opt->drop_fd && i < rw->netdev_count; i++) {
+		drop_fds(rw, rw->netdevs[i].spare_fds);
+		drop_fds(rw, rw->netdevs[i].spare_vhost_fds);
+	}
+}
+
 void vmft_nics_make(struct vmft_rewrite *rw)
 {
+	drop_spare_queues(rw);
 	for (size_t i = 0; rw->opt->bridge_tap && i < rw->netdev_count; i++) {
 		const struct vmft_netdev *netdev = &rw->netdevs[i];
 		struct vmft_error err;

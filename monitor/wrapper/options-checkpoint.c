@@ -13,12 +13,14 @@
 
 #define DISPLAY VMFT_REASON("a display of the host; what it shows is not held")
 
-static int check_usb(struct vmft_rewrite *rw, struct vmft_arg *arg)
+/* -device usb-tablet and its like, and the board's USB controller. */
+static int check_usb_device(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
-	if (rw->scan.q35)
-		return vmft_refuse(rw, arg, "the USB controllers of q35 are " VMFT_NOT_KNOWN,
-				   "use -device qemu-xhci");
-	return vmft_check_visible(rw, arg);
+	if (!vmft_value_in(arg->text, "tablet|mouse|keyboard"))
+		return vmft_refuse(rw, arg, "this USB device is " VMFT_NOT_KNOWN,
+				   "use tablet, mouse or keyboard");
+	vmft_fact_ordered(rw, vmft_arena_printf(rw->arena, "usbdevice %s", arg->text));
+	return 0;
 }
 
 static int check_display(struct vmft_rewrite *rw, struct vmft_arg *arg)
@@ -31,9 +33,9 @@ static int check_display(struct vmft_rewrite *rw, struct vmft_arg *arg)
 
 static int check_vga(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
-	if (!vmft_value_in(arg->text, "none|std|virtio"))
+	if (!vmft_value_in(arg->text, "none|std|virtio|qxl|cirrus"))
 		return vmft_refuse(rw, arg, "this display adapter is not known to work with vmft",
-				   "use -vga none, std or virtio");
+				   "use -vga none, std, virtio, qxl or cirrus");
 	return vmft_check_visible(rw, arg);
 }
 
@@ -42,6 +44,32 @@ static int check_vnc(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	(void)rw;
 	arg->drop = strcmp(arg->text, "none") == 0;
 	return 0;
+}
+
+static int check_spice(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	static const struct vmft_key_rule rules[] = {
+	    {"gl", "off", VMFT_REASON("QEMU cannot save what a graphics card of the host holds"),
+	     true},
+	    {.key = VMFT_ANY_KEY},
+	    {0},
+	};
+
+	return vmft_check_keys(rw, arg, rules);
+}
+
+/* What SPICE's client would hear, nobody hears: its end is on one host, as a channel's. */
+static int check_audiodev(struct vmft_rewrite *rw, struct vmft_arg *arg)
+{
+	const char *driver = vmft_get(arg, "driver");
+
+	if (driver && strcmp(driver, "spice") == 0) {
+		vmft_replaced(rw, arg,
+			      "driver=none: the guest has its sound card, and nobody hears "
+			      "it");
+		vmft_optset_set(arg->set, "driver", "none");
+	}
+	return vmft_check_audiodev(rw, arg);
 }
 
 static int check_chardev(struct vmft_rewrite *rw, struct vmft_arg *arg)
@@ -157,10 +185,13 @@ static int check_memory(struct vmft_rewrite *rw, struct vmft_arg *arg)
 
 const struct vmft_option vmft_checkpoint_options[] = {
     {"m", true, true, check_memory, "size", {0}},
-    {"usb", false, true, check_usb, NULL, VMFT_REASON("the board's USB controller")},
+    {"usb", false, true, vmft_check_visible, NULL, VMFT_REASON("the board's USB controller")},
+    {"usbdevice", true, false, check_usb_device, NULL, {0}},
     {"display", true, true, check_display, NULL, DISPLAY},
     {"vga", true, true, check_vga, NULL, VMFT_REASON("guest-visible")},
     {"vnc", true, false, check_vnc, NULL, DISPLAY},
+    {"spice", true, true, check_spice, "", DISPLAY},
+    {"audiodev", true, false, check_audiodev, "driver", {0}},
     {"monitor", true, false, vmft_check_kept, NULL, GUARDED},
     {"mon", true, false, vmft_check_kept, "chardev", GUARDED},
     {"qmp", true, false, vmft_check_kept, NULL, GUARDED},

@@ -134,7 +134,7 @@ static int check_vnc(struct vmft_rewrite *rw, struct vmft_arg *arg)
 	return 0;
 }
 
-static int check_audiodev(struct vmft_rewrite *rw, struct vmft_arg *arg)
+int vmft_check_audiodev(struct vmft_rewrite *rw, struct vmft_arg *arg)
 {
 	static const struct vmft_key_rule rules[] = {
 	    {"driver", "none", VMFT_REASON("sound of the guest is played on one host only"), true},
@@ -264,10 +264,14 @@ static const struct vmft_option options[] = {
     {"sandbox", true, true, NULL, NULL, VMFT_REASON("system calls QEMU may make")},
     {"overcommit", true, true, check_overcommit, "", {0}},
     {"add-fd", true, false, NULL, "", VMFT_REASON("descriptors handed to QEMU")},
+    {"D", true, true, vmft_check_kept, NULL, VMFT_REASON("a file for QEMU's own log")},
+    {"run-with", true, true, vmft_check_kept, NULL, VMFT_REASON("the user that QEMU runs as")},
+    {"iscsi", true, false, vmft_check_dropped, "",
+     VMFT_REASON("left out: no drive of a protected guest uses it")},
     {"no-user-config", false, true, NULL, NULL,
      VMFT_REASON("no hidden options; added when missing")},
 
-    {"audiodev", true, false, check_audiodev, "driver", {0}},
+    {"audiodev", true, false, vmft_check_audiodev, "driver", {0}},
 
     /* Known, and known not to work: say why. */
     REFUSED("icount", true,

@@ -187,3 +187,8 @@ int vmft_bridge_tap(const char *bridge, const char *helper, struct vmft_error *e
 		    helper ? helper : DEFAULT_HELPER, bridge);
 	return fd;
 }
+
+void vmft_fd_drop(int fd)
+{
+	(void)close(fd);
+}

@@ -28,6 +28,9 @@ bool vmft_has_kvm(void);
 /* A bridge_tap: runs the helper. The descriptor is close-on-exec no more: QEMU inherits it. */
 int vmft_bridge_tap(const char *bridge, const char *helper, struct vmft_error *err);
 
+/* A drop_fd. */
+void vmft_fd_drop(int fd);
+
 /* For --check: nothing is made. Returns 0 if the bridge and the helper are there. */
 int vmft_bridge_look(const char *bridge, const char *helper, struct vmft_error *err);
 

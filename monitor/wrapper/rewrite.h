@@ -92,7 +92,9 @@ struct vmft_netdev {
 	int fd;			     /* that was handed over; -1: QEMU makes the tap */
 	struct vmft_arg *device;     /* NULL until one uses it */
 	const char *bridge, *helper; /* of -netdev bridge; NULL: the tap is there already */
-	bool refused;		     /* as in struct vmft_node */
+	/* ":25:26" and "30:31", of a tap with several queues: to be closed; or NULL */
+	const char *spare_fds, *spare_vhost_fds;
+	bool refused; /* as in struct vmft_node */
 };
 
 /* A memory-backend object of the line. */
@@ -140,6 +142,7 @@ struct vmft_rewrite {
 	const char *mem_path; /* of -mem-path; or NULL */
 	bool mem_prealloc;
 	bool numa_memory; /* -numa names the memory, so -machine may not */
+	bool no_sound;	  /* an -audiodev of vmft's is added */
 	bool no_defaults; /* -nodefaults is there, or all that it leaves out is */
 	/* A -drive, -blockdev or -netdev was refused before its name was known: a device that
 	 * names it is not refused as well. */
@@ -172,6 +175,15 @@ struct vmft_model {
 	 */
 	bool ioeventfd;
 };
+
+/* Models that no strategy can protect. */
+struct vmft_refused_model {
+	const char *names; /* "a|b"; NULL ends the list */
+	const char *why, *todo;
+};
+
+/* NULL: the model is not in the list. */
+const struct vmft_refused_model *vmft_refused_model_find(const char *name);
 
 /*
  * What a strategy lets through on a board, and what it makes of it. One of these is chosen for a
@@ -300,7 +312,7 @@ vmft_option_fn vmft_check_kept;	   /* the guest cannot see it */
 vmft_option_fn vmft_check_visible; /* the guest sees it as it is written */
 vmft_option_fn vmft_check_dropped; /* option->reason says in the report why nothing is lost */
 vmft_option_fn vmft_check_machine, vmft_check_memory, vmft_check_cpu, vmft_check_global;
-vmft_option_fn vmft_check_file;
+vmft_option_fn vmft_check_file, vmft_check_audiodev;
 /* A file whose contents the guest sees; what is its name in the machine text. */
 int vmft_check_contents(struct vmft_rewrite *rw, const char *what, const char *path);
 vmft_option_fn vmft_check_mem_path, vmft_check_mem_prealloc, vmft_check_numa;

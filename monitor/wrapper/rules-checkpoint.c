@@ -71,9 +71,6 @@ static int check_accelerator(struct vmft_rewrite *rw, const struct vmft_arg *arg
 	if (accel && rw->scan.kvm != (strcmp(accel, "kvm") == 0))
 		return vmft_refuse(rw, arg, "another accelerator is asked for as well",
 				   "keep one of them");
-	if (rw->scan.q35 && vmft_is_on(arg, "usb"))
-		return vmft_refuse(rw, arg, "the USB controllers of q35 are " NOT_KNOWN,
-				   "use usb=off and -device qemu-xhci");
 	if (irqchip && !rw->scan.kvm)
 		return vmft_refuse(rw, arg, "only KVM has an interrupt controller of its own",
 				   "leave out kernel-irqchip");
@@ -206,6 +203,11 @@ static const char *const globals[] = {
     /* Whether only code in system management mode may write the flash. */
     "driver=cfi.pflash01,property=secure,",
     "cfi.pflash01.secure=",
+    /* How much memory is for system management mode. */
+    "mch.extended-tseg-mbytes=",
+    /* Whether the chipset's watchdog resets the guest. */
+    "ICH9-LPC.noreboot=",
+    "driver=ICH9-LPC,property=noreboot,",
     NULL,
 };
 

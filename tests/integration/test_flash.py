@@ -62,8 +62,8 @@ class Variables:
     def go_on(self):
         """Sets one variable after the other, and notes the last that is set."""
         self.shell.run(f"(n=0; while true; do n=$((n+1)); printf '{ATTRIBUTES}%s' $n "
-                       f">{NAMES}/Number$n-{GUID} || exit; echo $n >/tmp/number; sleep 1; done) "
-                       ">/dev/null 2>&1 & true")
+                       f">{NAMES}/Number$n-{GUID} || exit; echo $n >/tmp/number.new; "
+                       "mv /tmp/number.new /tmp/number; sleep 1; done) >/dev/null 2>&1 & true")
         self.wait_for(3)
 
     def number(self):

@@ -214,6 +214,39 @@ static void test_fenced(void)
 	qemu_down();
 }
 
+/* QEMU queues what comes in for a lockstep guest that sleeps. When there is as much as a card would
+ * take, later frames are thrown away. */
+static void test_frames_asleep(void)
+{
+	const struct vmft_agent_strategy_ops *ops = &vmft_agent_lockstep;
+	uint8_t frame[60] = {0};
+	ssize_t rc = 0;
+
+	qemu_up();
+	atomic_store(&vmft_agent.armed, true);
+	for (unsigned i = 0; i < 300; i++)
+		ops->frame_read(world.tap[0], frame, sizeof(frame));
+	CU_ASSERT(!ops->frame_next(world.tap[0], frame, sizeof(frame), &rc));
+	falls_asleep();
+	for (unsigned i = 0; i < 256; i++) {
+		CU_ASSERT(!ops->frame_next(world.tap[0], frame, sizeof(frame), &rc));
+		ops->frame_read(world.tap[0], frame, sizeof(frame));
+	}
+	CU_ASSERT_EQUAL(write(world.tap[1], frame, sizeof(frame)), sizeof(frame));
+	errno = 0;
+	CU_ASSERT(ops->frame_next(world.tap[0], frame, sizeof(frame), &rc));
+	CU_ASSERT_EQUAL(rc, -1);
+	CU_ASSERT_EQUAL(errno, EAGAIN);
+	CU_ASSERT_EQUAL(world.drained, 1);
+	CU_ASSERT(!ops->frame_next(world.tap[1], frame, sizeof(frame), &rc)); /* no tap */
+	/* It wakes up. */
+	world.run_state = QEMU_RUNNING;
+	CU_ASSERT(!ops->frame_next(world.tap[0], frame, sizeof(frame), &rc));
+	falls_asleep();
+	CU_ASSERT(!ops->frame_next(world.tap[0], frame, sizeof(frame), &rc));
+	qemu_down();
+}
+
 int vmft_suite_power(void)
 {
 	CU_pSuite suite = CU_add_suite("power", NULL, NULL);
@@ -225,7 +258,8 @@ int vmft_suite_power(void)
 	    !CU_add_test(suite, "about to sleep, epoch", test_falls_asleep_at_epoch) ||
 	    !CU_add_test(suite, "a sleeper is loaded", test_load) ||
 	    !CU_add_test(suite, "another run state is loaded", test_load_another_state) ||
-	    !CU_add_test(suite, "a sleeper is fenced", test_fenced))
+	    !CU_add_test(suite, "a sleeper is fenced", test_fenced) ||
+	    !CU_add_test(suite, "frames for a sleeper", test_frames_asleep))
 		return -1;
 	return 0;
 }

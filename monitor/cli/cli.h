@@ -75,6 +75,8 @@ int vmft_cli_watch(int argc, char *argv[], const char *help);
 int vmft_cli_switchover(int argc, char *argv[], const char *help);
 int vmft_cli_declare_dead(int argc, char *argv[], const char *help);
 int vmft_cli_check(int argc, char *argv[], const char *help);
+int vmft_cli_protect(int argc, char *argv[], const char *help);
+int vmft_cli_unprotect(int argc, char *argv[], const char *help);
 int vmft_cli_host(int argc, char *argv[], const char *help);
 int vmft_cli_drill(int argc, char *argv[], const char *help);
 int vmft_cli_replay(int argc, char *argv[], const char *help);

@@ -16,13 +16,15 @@
 #include "monitor/common/exit-codes.h"
 #include "monitor/domain/link-probe.h"
 #include "monitor/domain/look.h"
+#include "monitor/domain/serve.h"
 
 #define JSON_DEPTH 8
 
 static int usage(void)
 {
-	(void)fprintf(stderr, "vmft host: it is run by vmft on another host: vmft host look, vmft "
-			      "host listen\n");
+	(void)fprintf(stderr,
+		      "vmft host: it is run by vmft on another host: vmft host look, apply, "
+		      "forget or listen\n");
 	return VMFT_EXIT_CONFIG;
 }
 
@@ -42,7 +44,7 @@ static struct json_object *read_request(void)
 	return request;
 }
 
-static int look(void)
+static int serve(const char *verb)
 {
 	struct json_object *request = read_request(), *answer;
 
@@ -51,7 +53,7 @@ static int look(void)
 		(void)fprintf(stderr, "vmft host: the request on stdin is no JSON object\n");
 		return VMFT_EXIT_CONFIG;
 	}
-	answer = vmft_look(request);
+	answer = vmft_serve(verb, request);
 	(void)puts(json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN));
 	json_object_put(answer);
 	json_object_put(request);
@@ -81,8 +83,8 @@ int vmft_cli_host(int argc, char *argv[], const char *help)
 	(void)help;
 	if (argc != 2)
 		return usage();
-	if (strcmp(argv[1], "look") == 0)
-		return look();
+	if (vmft_serve_knows(argv[1]))
+		return serve(argv[1]);
 	if (strcmp(argv[1], "listen") == 0)
 		return listen_once();
 	return usage();

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "look.h"
+#include "monitor/common/pair-config.h"
 #include "monitor/common/strategy-kind.h"
 
 /* What follows is said when the clocks differ by more. No part of vmft needs them to be equal. */
@@ -14,6 +15,17 @@
 #define SLOW_BYTES_PER_S UINT64_C(12500000)
 #define LIST_MAX	 64u /* of a list that another host sent */
 #define BUILD_SHOWN	 12
+
+const char *vmft_condition_result_name(enum vmft_condition_result result)
+{
+	static const char *const names[] = {
+	    [VMFT_CONDITION_PASSED] = "ok",
+	    [VMFT_CONDITION_NOTED] = "note",
+	    [VMFT_CONDITION_FAILED] = "FAIL",
+	};
+
+	return names[result];
+}
 
 void vmft_conditions_add(struct vmft_conditions *c, enum vmft_condition_result result,
 			 const char *what, const char *format, ...)
@@ -66,6 +78,35 @@ static const char *text_of(const struct vmft_evidence *e, int host, const char *
 
 /* --- programs ----------------------------------------------------------------- */
 
+/* Both hosts have the same XML, which names it. */
+static void judge_wrapper(const struct vmft_evidence *e, struct vmft_conditions *c)
+{
+	const char *here = vmft_look_text(e->facts[VMFT_HERE], "wrapper");
+	const char *there = vmft_look_text(e->facts[VMFT_THERE], "wrapper");
+
+	if (!here[0] || !there[0])
+		FAILED("vmft-qemu", "it is not beside vmft on %s; install all of vmft",
+		       e->host[here[0] ? VMFT_THERE : VMFT_HERE]);
+	else if (strcmp(here, there) != 0)
+		FAILED("vmft-qemu", "%s on %s, %s on %s; install it in the same place on both",
+		       here, e->host[VMFT_HERE], there, e->host[VMFT_THERE]);
+	else
+		PASSED("vmft-qemu", "%s on both hosts", here);
+}
+
+/* The pair file, records and sockets have the domain's name. */
+static void judge_name(const struct vmft_evidence *e, struct vmft_conditions *c)
+{
+	static const char good[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+	const char *name = e->domain->name;
+
+	if (name[strspn(name, good)] || name[0] == '.' || strlen(name) > VMFT_PAIR_NAME_MAX)
+		FAILED("name",
+		       "a name of up to 64 of A-Z a-z 0-9 . _ - is needed; rename it: virsh "
+		       "domrename");
+}
+
 static void judge_vmft(const struct vmft_evidence *e, struct vmft_conditions *c)
 {
 	const char *here = vmft_look_text(e->facts[VMFT_HERE], "version");
@@ -81,6 +122,7 @@ static void judge_vmft(const struct vmft_evidence *e, struct vmft_conditions *c)
 	else
 		FAILED("vmft", "version %s on %s, %s on %s; install the same on both", here,
 		       e->host[VMFT_HERE], there, e->host[VMFT_THERE]);
+	judge_wrapper(e, c);
 	for (int host = 0; host < VMFT_BOTH; host++)
 		if (!vmft_look_truth(e->facts[host], "root"))
 			NOTED(on("user", e->host[host]).text,
@@ -227,18 +269,22 @@ static void judge_copy(const struct vmft_evidence *e, const struct vmft_domain_d
 	struct json_object *here = disk_of(e, VMFT_HERE, disk);
 	struct json_object *there = disk_of(e, VMFT_THERE, disk);
 	const int64_t bytes = vmft_look_number(here, "bytes");
+	const int64_t seen = vmft_look_number(here, "guest_bytes");
 	const int64_t space = vmft_look_number(there, "free");
 	const char *host = e->host[VMFT_THERE];
 
 	if (vmft_look_text(there, "error")[0])
 		FAILED(what, "%s on %s: %s; make its directory there", disk->path, host,
 		       vmft_look_text(there, "error"));
-	else if (vmft_look_truth(there, "is_there") && vmft_look_number(there, "bytes") == bytes)
-		PASSED(what, "%s, %lld MB on both hosts", disk->path, (long long)(bytes / 1000000));
+	else if (vmft_look_truth(there, "is_there") &&
+		 vmft_look_number(there, "guest_bytes") == seen)
+		PASSED(what, "%s, %lld MB on both hosts", disk->path, (long long)(seen / 1000000));
 	else if (vmft_look_truth(there, "is_there"))
-		FAILED(what, "%s has %lld bytes on %s and %lld here; make it as long there",
-		       disk->path, (long long)vmft_look_number(there, "bytes"), host,
-		       (long long)bytes);
+		FAILED(what,
+		       "%s: the guest would see %lld bytes on %s and sees %lld here; make it as "
+		       "long there",
+		       disk->path, (long long)vmft_look_number(there, "guest_bytes"), host,
+		       (long long)seen);
 	else if (disk->read_only)
 		FAILED(what, "%s is not on %s; copy it there", disk->path, host);
 	else if (space < bytes)
@@ -262,6 +308,9 @@ static void judge_disk(const struct vmft_evidence *e, const struct vmft_domain_d
 		PASSED(what, "an empty drive");
 	else if (!e->facts[VMFT_HERE])
 		return;
+	else if (vmft_look_truth(here, "is_there") && vmft_look_number(here, "guest_bytes") <= 0)
+		FAILED(what, "%s: its size cannot be read as %s; name the format raw or qcow2",
+		       disk->path, disk->format[0] ? disk->format : "no format");
 	else if (!vmft_look_truth(here, "is_there"))
 		FAILED(what, "%s cannot be read: %s", disk->path,
 		       vmft_look_text(here, "error")[0] ? vmft_look_text(here, "error")
@@ -406,6 +455,7 @@ static void judge_clocks(const struct vmft_evidence *e, struct vmft_conditions *
 void vmft_conditions_judge(const struct vmft_evidence *e, struct vmft_conditions *c)
 {
 	*c = (struct vmft_conditions){0};
+	judge_name(e, c);
 	judge_vmft(e, c);
 	for (int host = 0; host < VMFT_BOTH; host++)
 		judge_qemu(e, host, c);

@@ -21,6 +21,9 @@ enum vmft_condition_result {
 	VMFT_CONDITION_FAILED, /* the domain cannot be protected until this is changed */
 };
 
+/* "ok", "note" or "FAIL". */
+const char *vmft_condition_result_name(enum vmft_condition_result result);
+
 struct vmft_condition {
 	enum vmft_condition_result result;
 	char what[96];	/* "disk vda" */

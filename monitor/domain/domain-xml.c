@@ -75,6 +75,9 @@ static int read_disk(const xmlNode *node, struct vmft_domain *ret)
 	if (r == 0)
 		r = attribute_of(child_of(node, "target"), "dev", disk->target,
 				 sizeof(disk->target));
+	if (r == 0)
+		r = attribute_of(child_of(node, "driver"), "type", disk->format,
+				 sizeof(disk->format));
 	if (r < 0)
 		return r;
 	/* In a domain's XML "network" is a remote image, "volume" one of a pool. */

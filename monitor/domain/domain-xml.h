@@ -22,6 +22,7 @@ struct vmft_domain_disk {
 	char path[VMFT_DOMAIN_PATH_MAX]; /* "": no file or block device of the host, as an empty
 					  * drive has none */
 	char target[16];		 /* "vda" */
+	char format[16];		 /* "raw", "qcow2"...; "": not given */
 	bool is_remote;			 /* of a network or a storage pool: no path is known */
 	bool read_only;
 };

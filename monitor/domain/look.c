@@ -91,6 +91,20 @@ static void put_truth(struct json_object *object, const char *name, bool truth)
 
 /* --- the host ----------------------------------------------------------------- */
 
+/* The emulator of a protected domain: vmft-qemu beside this program. */
+static void put_wrapper(struct json_object *ret)
+{
+	char path[VMFT_PATH_MAX];
+	const ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - sizeof("/vmft-qemu"));
+
+	if (n <= 0)
+		return;
+	path[n] = '\0';
+	(void)strcpy(strrchr(path, '/'), "/vmft-qemu");
+	if (access(path, X_OK) == 0)
+		put_text(ret, "wrapper", path);
+}
+
 static void look_at_host(struct json_object *ret)
 {
 	char processor[VMFT_PROCESSOR_MAX];
@@ -99,6 +113,7 @@ static void look_at_host(struct json_object *ret)
 
 	put_text(ret, "node", uname(&own) == 0 ? own.nodename : "");
 	put_text(ret, "version", VMFT_VERSION);
+	put_wrapper(ret);
 	put_truth(ret, "root", geteuid() == 0);
 	put_truth(ret, "kvm", vmft_has_kvm());
 	put_text(ret, "processor", vmft_host_processor(processor, &err) == 0 ? processor : "");
@@ -233,14 +248,35 @@ static int64_t free_bytes(const char *path)
 	return (int64_t)(fs.f_bavail * fs.f_frsize);
 }
 
-static struct json_object *look_at_disk(const char *path)
+/* The size that the guest sees. 0: it is not known. */
+static int64_t guest_size(const char *path, const char *format)
 {
+	const bool qcow2 = strcmp(format, "qcow2") == 0;
+	const struct vmft_disk disk = {
+	    .path = path,
+	    .format = qcow2 ? VMFT_IMAGE_QCOW2 : VMFT_IMAGE_RAW,
+	};
+	char digest[VMFT_DIGEST_HEX];
+	struct vmft_image_facts facts;
+	struct vmft_error err;
+
+	if (!qcow2 && strcmp(format, "raw") != 0)
+		return 0;
+	return vmft_images_check(&disk, 1, VMFT_DISK_CHECK_SIZE, digest, &facts, &err) < 0
+		   ? 0
+		   : (int64_t)facts.guest_bytes;
+}
+
+static struct json_object *look_at_disk(struct json_object *asked)
+{
+	const char *path = vmft_look_text(asked, "path"), *format = vmft_look_text(asked, "format");
 	struct json_object *disk = json_object_new_object();
 	const int64_t bytes = size_of(path), space = free_bytes(path);
 
 	put_text(disk, "path", path);
 	put_truth(disk, "is_there", bytes >= 0);
 	put_number(disk, "bytes", bytes >= 0 ? bytes : 0);
+	put_number(disk, "guest_bytes", bytes >= 0 ? guest_size(path, format) : 0);
 	put_number(disk, "free", space >= 0 ? space : 0);
 	if (bytes < 0 && bytes != -ENOENT)
 		put_text(disk, "error", strerror((int)-bytes));
@@ -249,30 +285,32 @@ static struct json_object *look_at_disk(const char *path)
 	return disk;
 }
 
-static struct json_object *look_at_bridge(const char *name)
+static struct json_object *look_at_bridge(struct json_object *asked)
 {
+	const char *name = json_object_get_string(asked);
 	struct json_object *bridge = json_object_new_object();
 	char path[64];
 	const int n = snprintf(path, sizeof(path), "/sys/class/net/%s/bridge", name);
 
-	put_text(bridge, "name", name);
+	put_text(bridge, "name", name ? name : "");
 	put_truth(bridge, "is_there",
-		  !strchr(name, '/') && n > 0 && (size_t)n < sizeof(path) &&
+		  name && !strchr(name, '/') && n > 0 && (size_t)n < sizeof(path) &&
 		      access(path, F_OK) == 0);
 	return bridge;
 }
 
-static struct json_object *look_at_tap(const char *name)
+static struct json_object *look_at_tap(struct json_object *asked)
 {
+	const char *name = json_object_get_string(asked);
 	struct json_object *tap = json_object_new_object();
 
-	put_text(tap, "name", name);
-	put_truth(tap, "is_there", if_nametoindex(name) > 0);
+	put_text(tap, "name", name ? name : "");
+	put_truth(tap, "is_there", name && if_nametoindex(name) > 0);
 	return tap;
 }
 
 static void look_at_each(struct json_object *request, const char *name, struct json_object *ret,
-			 struct json_object *(*look)(const char *))
+			 struct json_object *(*look)(struct json_object *))
 {
 	struct json_object *asked = vmft_look_list(request, name);
 	struct json_object *list;
@@ -281,8 +319,7 @@ static void look_at_each(struct json_object *request, const char *name, struct j
 		return;
 	list = json_object_new_array();
 	for (size_t i = 0; i < json_object_array_length(asked); i++)
-		json_object_array_add(
-		    list, look(json_object_get_string(json_object_array_get_idx(asked, i))));
+		json_object_array_add(list, look(json_object_array_get_idx(asked, i)));
 	json_object_object_add(ret, name, list);
 }
 

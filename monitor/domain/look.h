@@ -4,9 +4,9 @@
  * directly, the other by running "vmft host" there. Request and answer are JSON objects.
  *
  * Request: "vm" the domain's name; "line" its command line as libvirt makes it on that host;
- * "strategy" by name; "disks" paths; "bridges" names; "taps" names; "channel" the host's "IP:PORT";
- * "arbiter" as in a pair file; "token" a text to be left at the arbiter, or "seek": true. What a
- * request does not have is not looked at.
+ * "strategy" by name; "disks" a list of {"path", "format"}; "bridges" names; "taps" names;
+ * "channel" the host's "IP:PORT"; "arbiter" as in a pair file; "token" a text to be left at the
+ * arbiter, or "seek": true. What a request does not have is not looked at.
  *
  * Answer, of the same parts: conditions.c has what is read of it.
  */

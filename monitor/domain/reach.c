@@ -19,6 +19,7 @@
 #include "logging-channel/read-whole.h"
 #include "look.h"
 #include "monitor/common/exit-codes.h"
+#include "serve.h"
 
 #define WORDS_MAX  24u
 #define JSON_DEPTH 8
@@ -62,6 +63,8 @@ static int read_uri(const xmlURI *uri, struct vmft_reach *ret)
 	const size_t driver =
 	    plus ? (size_t)(plus - uri->scheme) : strlen(uri->scheme ? uri->scheme : "");
 
+	char no_verify[4];
+
 	*ret = (struct vmft_reach){.is_here = !uri->server || !uri->server[0]};
 	if (driver != 4 || strncmp(uri->scheme, "qemu", 4) != 0)
 		return -EINVAL;
@@ -72,6 +75,8 @@ static int read_uri(const xmlURI *uri, struct vmft_reach *ret)
 		(void)snprintf(ret->port, sizeof(ret->port), "%d", uri->port);
 	parameter_of(uri->query_raw, "command", ret->command, sizeof(ret->command));
 	parameter_of(uri->query_raw, "keyfile", ret->keyfile, sizeof(ret->keyfile));
+	parameter_of(uri->query_raw, "no_verify", no_verify, sizeof(no_verify));
+	ret->no_verify = strcmp(no_verify, "1") == 0;
 	if (!ret->is_here && (!plus || (strcmp(plus, "+ssh") != 0 && strcmp(plus, "+libssh") != 0 &&
 					strcmp(plus, "+libssh2") != 0)))
 		return -ENOTSUP;
@@ -124,6 +129,10 @@ static void fill_words(const struct vmft_reach *reach, const char *const *words,
 		if (reach->keyfile[0]) {
 			argv[n++] = "-i";
 			argv[n++] = reach->keyfile;
+		}
+		if (reach->no_verify) {
+			argv[n++] = "-o";
+			argv[n++] = "StrictHostKeyChecking=no";
 		}
 		argv[n++] = "--";
 		argv[n++] = reach->host;
@@ -264,16 +273,16 @@ static int read_answer(const struct vmft_reach *reach, struct vmft_reach_process
 	    where, where);
 }
 
-int vmft_reach_ask(const struct vmft_reach *reach, struct json_object *request, unsigned timeout_ms,
-		   struct json_object **ret, struct vmft_error *err)
+int vmft_reach_ask(const struct vmft_reach *reach, const char *verb, struct json_object *request,
+		   unsigned timeout_ms, struct json_object **ret, struct vmft_error *err)
 {
-	static const char *const words[] = {"look", NULL};
+	const char *const words[] = {verb, NULL};
 	struct vmft_reach_process process;
 	const char *text;
 	int r;
 
 	if (reach->is_here) {
-		*ret = vmft_look(request);
+		*ret = vmft_serve(verb, request);
 		return 0;
 	}
 	r = vmft_reach_start(reach, words, &process, err);

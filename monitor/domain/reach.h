@@ -16,7 +16,8 @@
 #define VMFT_REACH_TEXT_MAX 256u
 
 struct vmft_reach {
-	bool is_here; /* no other host */
+	bool is_here;	/* no other host */
+	bool no_verify; /* the host's key is not compared */
 	char host[VMFT_REACH_TEXT_MAX], user[64], port[12];
 	char command[VMFT_REACH_TEXT_MAX], keyfile[VMFT_REACH_TEXT_MAX];
 };
@@ -28,12 +29,12 @@ struct vmft_reach {
 int vmft_reach_parse(const char *uri, struct vmft_reach *ret, struct vmft_error *err);
 
 /*
- * Asks that host: request is sent, the answer is an object that the caller frees. A negative errno
- * with *err filled: the host cannot be reached within timeout_ms, or what it answers makes no
- * sense.
+ * Asks that host to do one of the verbs of vmft_serve(): request is sent, the answer is an object
+ * that the caller frees. A negative errno with *err filled: the host cannot be reached within
+ * timeout_ms, or what it answers makes no sense.
  */
-int vmft_reach_ask(const struct vmft_reach *reach, struct json_object *request, unsigned timeout_ms,
-		   struct json_object **ret, struct vmft_error *err);
+int vmft_reach_ask(const struct vmft_reach *reach, const char *verb, struct json_object *request,
+		   unsigned timeout_ms, struct json_object **ret, struct vmft_error *err);
 
 /* A process on that host: "vmft host WORD...". */
 struct vmft_reach_process {

@@ -10,6 +10,7 @@
 #include "monitor/domain/conditions.h"
 #include "monitor/domain/domain-xml.h"
 #include "monitor/domain/native-line.h"
+#include "monitor/domain/protection.h"
 #include "monitor/domain/reach.h"
 #include "suites.h"
 
@@ -142,13 +143,79 @@ static void test_reach(void)
 	CU_ASSERT_STRING_EQUAL(reach.host, "b.example");
 }
 
+/* --- protection --------------------------------------------------------------- */
+
+static const struct vmft_protection protection = {
+    .vm = "web1",
+    .uuid = "689e8ee1-9466-41d6-99bd-aede3a7cdbdb",
+    .arbiter = "file:/mnt/a",
+    .strategy = "auto",
+    .host = {"alpha", "beta"},
+    .channel = {"10.9.0.1:7700", "10.9.0.2:7700"},
+    .uri = "qemu+ssh://beta/system?a=b&c=d",
+};
+
+static void test_pair_text(void)
+{
+	struct vmft_protection p = protection;
+	static struct vmft_pair_config config;
+	char text[VMFT_PAIR_TEXT_MAX], name[VMFT_HOST_NAME_MAX + 1];
+
+	CU_ASSERT(vmft_protection_pair_text(&p, text, &err) > 0);
+	CU_ASSERT_EQUAL(vmft_pair_config_parse("x", text, strlen(text), &config, &err), 0);
+	CU_ASSERT_STRING_EQUAL(config.uuid, p.uuid);
+	CU_ASSERT_EQUAL(config.start, VMFT_START_ALONE);
+	CU_ASSERT_STRING_EQUAL(config.host[1].channel.text, "10.9.0.2:7700");
+	/* A text that would begin a key of its own is found. */
+	p.arbiter = "file:/a\nqemu = /tmp/evil";
+	CU_ASSERT(vmft_protection_pair_text(&p, text, &err) < 0);
+	p = protection;
+	p.vm = "web 1";
+	CU_ASSERT(vmft_protection_pair_text(&p, text, &err) < 0);
+	vmft_protection_host_name("vm host!.example", name);
+	CU_ASSERT_STRING_EQUAL(name, "vm-host-");
+	vmft_protection_host_name("0123456789012345678901234567890", name);
+	CU_ASSERT_EQUAL(strlen(name), VMFT_HOST_NAME_MAX);
+}
+
+/* There and back: the emulator is what it was, what others have in the metadata stays. */
+static void test_protect_xml(void)
+{
+	char *once = vmft_protection_domain(web, &protection, "/opt/a&b/vmft-qemu", &err);
+	char *twice, *back, *uri;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(once);
+	CU_ASSERT_EQUAL(parse(once), 0);
+	CU_ASSERT_STRING_EQUAL(domain.emulator, "/opt/a&b/vmft-qemu");
+	twice = vmft_protection_domain(once, &protection, "/usr/bin/vmft-qemu", &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(twice);
+	CU_ASSERT_PTR_NULL(strstr(strstr(twice, "<vmft:protection") + 1, "<vmft:protection"));
+	uri = vmft_protection_backup(twice, &err);
+	CU_ASSERT_STRING_EQUAL(uri, protection.uri);
+	back = vmft_protection_undo(twice, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(back);
+	CU_ASSERT_EQUAL(parse(back), 0);
+	CU_ASSERT_STRING_EQUAL(domain.emulator, "/usr/bin/qemu-system-x86_64");
+	CU_ASSERT_PTR_NULL(strstr(back, "protection"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(back, "<x:name"));
+	CU_ASSERT_PTR_NULL(vmft_protection_undo(back, &err));
+	CU_ASSERT_PTR_NULL(vmft_protection_backup(back, &err));
+	CU_ASSERT_PTR_NULL(vmft_protection_domain("<domain/>", &protection, "/q", &err));
+	free(once);
+	free(twice);
+	free(back);
+	free(uri);
+}
+
 /* --- conditions --------------------------------------------------------------- */
 
 #define FACTS                                                                                      \
-	"{\"version\":\"1\",\"root\":true,\"kvm\":true,\"processor\":\"P\",\"clock_ns\":1000,"     \
+	"{\"version\":\"1\",\"wrapper\":\"/"                                                       \
+	"w\",\"root\":true,\"kvm\":true,\"processor\":\"P\",\"clock_ns\":1000,"                    \
 	"\"qemu\":{\"version\":\"7.2.22\",\"build\":\"aa\",\"tried\":true},"                       \
 	"\"line\":{\"refused\":[],\"strategy\":\"lockstep\",\"reason\":\"r\",\"machine\":\"m\"},"  \
-	"\"disks\":[{\"path\":\"/a\",\"is_there\":true,\"bytes\":5,\"free\":9}],"                  \
+	"\"disks\":[{\"path\":\"/"                                                                 \
+	"a\",\"is_there\":true,\"bytes\":5,\"guest_bytes\":5,\"free\":9}],"                        \
 	"\"bridges\":[{\"name\":\"br0\",\"is_there\":true}],\"taps\":[],"                          \
 	"\"channel\":{\"address\":\"10.0.0.1:7700\",\"is_local\":true,\"device\":\"e\",\"mtu\":"   \
 	"1500},"                                                                                   \
@@ -211,7 +278,7 @@ static void test_all_is_well(void)
 	for (size_t i = 0; i < found.count; i++)
 		CU_ASSERT_EQUAL(found.item[i].result, VMFT_CONDITION_PASSED);
 	/* The image is made where it is not there. */
-	judge("\"is_there\":true,\"bytes\":5,\"free\":9",
+	judge("\"is_there\":true,\"bytes\":5,\"guest_bytes\":5,\"free\":9",
 	      "\"is_there\":false,\"bytes\":0,\"free\":9");
 	CU_ASSERT_EQUAL(found.failed, 0);
 }
@@ -227,11 +294,12 @@ static void test_each_that_fails(void)
 	    {"\"build\":\"aa\"", "\"build\":\"bb\"", "QEMU's builds", "--strategy checkpoint"},
 	    {"\"refused\":[]", "\"refused\":[\"-x: no; do y\"]", "command line on beta", "do y"},
 	    {"\"machine\":\"m\"", "\"machine\":\"n\"", "machine", "make those equal"},
-	    {"\"bytes\":5", "\"bytes\":6", "disk vda", "as long"},
-	    {"\"is_there\":true,\"bytes\":5,\"free\":9", "\"bytes\":0,\"free\":4", "disk vda",
-	     "free"},
-	    {"\"is_there\":true,\"bytes\":5,\"free\":9", "\"error\":\"No such directory\"",
-	     "disk vda", "make its directory"},
+	    {"\"guest_bytes\":5", "\"guest_bytes\":6", "disk vda", "as long"},
+	    {"\"wrapper\":\"/w\"", "\"wrapper\":\"/x\"", "vmft-qemu", "same place"},
+	    {"\"is_there\":true,\"bytes\":5,\"guest_bytes\":5,\"free\":9", "\"bytes\":0,\"free\":4",
+	     "disk vda", "free"},
+	    {"\"is_there\":true,\"bytes\":5,\"guest_bytes\":5,\"free\":9",
+	     "\"error\":\"No such directory\"", "disk vda", "make its directory"},
 	    {"\"name\":\"br0\"", "\"name\":\"br1\"", "bridge br0 on beta", "make it"},
 	    {"\"is_local\":true", "\"is_local\":false", "channel on beta", "--channel"},
 	    {"\"mtu\":1500", "\"mtu\":9000", "MTU", "equal"},
@@ -268,7 +336,8 @@ static void test_each_that_is_noted(void)
 static void test_nonsense(void)
 {
 	CU_ASSERT_EQUAL_FATAL(parse(simple), 0);
-	judge("\"disks\":[{\"path\":\"/a\",\"is_there\":true,\"bytes\":5,\"free\":9}]",
+	judge("\"disks\":[{\"path\":\"/"
+	      "a\",\"is_there\":true,\"bytes\":5,\"guest_bytes\":5,\"free\":9}]",
 	      "\"disks\":[7,null,[],{\"path\":3}]");
 	CU_ASSERT(found.failed > 0);
 	judge("\"qemu\":{\"version\":\"7.2.22\",\"build\":\"aa\",\"tried\":true}", "\"qemu\":[1]");
@@ -300,6 +369,8 @@ int vmft_suite_domain(void)
 	    {"XML that is refused", test_xml_refused},
 	    {"libvirt's command line", test_line},
 	    {"the URI of a host", test_reach},
+	    {"a pair file for a domain", test_pair_text},
+	    {"a domain's XML, protected and back", test_protect_xml},
 	    {"all conditions are met", test_all_is_well},
 	    {"each condition that fails", test_each_that_fails},
 	    {"each condition that is noted", test_each_that_is_noted},

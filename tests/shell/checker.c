@@ -271,6 +271,7 @@ static bool is_stopped(const struct host *h)
 	return h->stopped_until > world.now || h->qemu_stopped_until > world.now;
 }
 
+/* A side that was told to stop waits a second for the other one to be told too, and ends. */
 bool is_protected(void)
 {
 	const struct host *p = &world.host[world.recorder];
@@ -283,7 +284,8 @@ bool is_protected(void)
 		const struct host *b = &world.host[i];
 
 		if (i != world.recorder && is_alive(i) && !is_stopped(b) && !b->q.diverged &&
-		    b->m.core.side == VMFT_SIDE_BACKUP && b->m.core.state == VMFT_STATE_PROTECTED &&
+		    !b->m.stop.asked && b->m.core.side == VMFT_SIDE_BACKUP &&
+		    b->m.core.state == VMFT_STATE_PROTECTED &&
 		    b->m.core.generation == p->m.core.generation)
 			return true;
 	}

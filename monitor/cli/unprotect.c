@@ -17,6 +17,7 @@
 #include "arguments.h"
 #include "cli.h"
 #include "monitor/common/exit-codes.h"
+#include "monitor/common/local-address.h"
 #include "monitor/domain/conditions.h"
 #include "monitor/domain/look.h"
 #include "monitor/domain/protection.h"
@@ -25,8 +26,8 @@
 #define ASK_MS 60000u
 
 struct unprotecting {
-	const char *name, *here_uri;
-	char *backup_uri; /* of the domain's metadata */
+	const char *name, *here_uri, *given_uri;
+	char *backup_uri; /* of the domain's metadata, or as given */
 	virConnectPtr connection[VMFT_BOTH];
 	virDomainPtr domain[VMFT_BOTH]; /* the other host's may be NULL: it is gone already */
 	struct vmft_reach reach[VMFT_BOTH];
@@ -34,6 +35,8 @@ struct unprotecting {
 };
 
 static const struct argp_option option_table[] = {
+    {"backup", 'b', "URI", 0,
+     "libvirt on the backup's host; needed where the backup was when the domain was protected", 0},
     {"connect", 'c', "URI", 0, "libvirt on the host where the domain runs, if not qemu:///system",
      0},
     {0},
@@ -53,6 +56,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	struct unprotecting *u = state->input;
 
 	switch (key) {
+	case 'b':
+		u->given_uri = arg;
+		return 0;
 	case 'c':
 		u->here_uri = arg;
 		return 0;
@@ -100,13 +106,37 @@ static int connect_here(struct unprotecting *u, struct vmft_error *err)
 	return u->xml ? 0 : libvirt_error(err, VMFT_EXIT_ADDRESS, u->name);
 }
 
-static int connect_there(struct unprotecting *u, struct vmft_error *err)
+/* After a failover the domain may run where its backup was. */
+static int find_backup(struct unprotecting *u, struct vmft_error *err)
 {
-	int r;
+	struct vmft_channel_address address;
+	char channel[64];
 
-	u->backup_uri = vmft_protection_backup(u->xml, err);
+	u->backup_uri = vmft_protection_backup(u->xml, channel, err);
 	if (!u->backup_uri)
 		return -ENOENT;
+	if (u->given_uri) {
+		free(u->backup_uri);
+		u->backup_uri = strdup(u->given_uri);
+		return u->backup_uri
+			   ? 0
+			   : vmft_error_set(err, -ENOMEM, VMFT_EXIT_INTERNAL, "no memory");
+	}
+	if (vmft_channel_address_parse(channel, &address) == 0 && vmft_address_is_local(&address))
+		return vmft_error_set(
+		    err, -EINVAL, VMFT_EXIT_CONFIG,
+		    "%.60s was protected from the other host, and now runs on the one "
+		    "that was its backup's; name the other host with --backup URI",
+		    u->name);
+	return 0;
+}
+
+static int connect_there(struct unprotecting *u, struct vmft_error *err)
+{
+	int r = find_backup(u, err);
+
+	if (r < 0)
+		return r;
 	r = vmft_reach_parse(u->backup_uri, &u->reach[VMFT_THERE], err);
 	if (r < 0)
 		return r;

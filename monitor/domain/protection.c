@@ -203,7 +203,22 @@ static xmlNode *need_protection(xmlNode *root, struct vmft_error *err)
 	return ours;
 }
 
-char *vmft_protection_backup(const char *xml, struct vmft_error *err)
+/* The last host's. */
+static void channel_of(const xmlNode *ours, char ret[static 64])
+{
+	ret[0] = '\0';
+	for (const xmlNode *child = ours->children; child; child = child->next) {
+		xmlChar *text = is_element(child, "host")
+				    ? xmlGetNoNsProp(child, (const xmlChar *)"channel")
+				    : NULL;
+
+		if (text)
+			(void)snprintf(ret, 64, "%s", (const char *)text);
+		xmlFree(text);
+	}
+}
+
+char *vmft_protection_backup(const char *xml, char ret_channel[static 64], struct vmft_error *err)
 {
 	xmlDoc *document = read_document(xml, err);
 	xmlChar *uri = NULL;
@@ -215,8 +230,10 @@ char *vmft_protection_backup(const char *xml, struct vmft_error *err)
 	ours = need_protection(xmlDocGetRootElement(document), err);
 	if (ours)
 		uri = xmlGetNoNsProp(ours, (const xmlChar *)"backup");
-	if (uri)
+	if (uri) {
 		text = strdup((const char *)uri);
+		channel_of(ours, ret_channel);
+	}
 	xmlFree(uri);
 	xmlFreeDoc(document);
 	return text;

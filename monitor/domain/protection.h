@@ -44,9 +44,10 @@ int vmft_protection_pair_text(const struct vmft_protection *protection,
 char *vmft_protection_domain(const char *xml, const struct vmft_protection *protection,
 			     const char *emulator, struct vmft_error *err);
 
-/* The URI of the backup's host in a protected domain's XML; the caller frees it. NULL with *err
- * filled: the domain is not protected. */
-char *vmft_protection_backup(const char *xml, struct vmft_error *err);
+/* What a protected domain's XML says of the host that was the backup's when it was protected: the
+ * URI of libvirt there, which the caller frees, and the channel's address. NULL with *err filled:
+ * the domain is not protected. */
+char *vmft_protection_backup(const char *xml, char ret_channel[static 64], struct vmft_error *err);
 
 /* The domain's XML as it was before: its emulator, and without the protection. The same returns.
  */

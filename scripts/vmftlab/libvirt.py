@@ -27,10 +27,11 @@ IMAGES = "/var/lib/libvirt/images"
 OWN = {"lib": "/var/lib/libvirt", "log": "/var/log/libvirt", "cache": "/var/cache/libvirt"}
 START_S = 60
 
-# $1: the host's directory; $2: OWN as words. It is process 1 of the host, so it waits for processes
-# that have lost their parents, too.
+# $1: the host's directory; $2: OWN as words; $3: the host's name. It is process 1 of the host, so it
+# waits for processes that have lost their parents, too.
 INIT = """
 set -e
+hostname "$3"
 mount --make-rprivate /
 mount -t overlay overlay -o lowerdir=/etc,upperdir=$1/etc,workdir=$1/work /etc
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -91,9 +92,9 @@ class Host(Side):
             os.unlink(up)
         with open(os.path.join(self.dir, "init.log"), "ab") as log:
             self.init = subprocess.Popen(
-                ["ip", "netns", "exec", self.ns, "unshare", "--mount", "--pid", "--fork",
+                ["ip", "netns", "exec", self.ns, "unshare", "--mount", "--pid", "--uts", "--fork",
                  "--mount-proc", "--kill-child", "sh", "-c", INIT, "init", self.files,
-                 " ".join(f"{name}={path}" for name, path in OWN.items())],
+                 " ".join(f"{name}={path}" for name, path in OWN.items()), self.host],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         self._wait(lambda: os.path.exists(up), "start")
         self._wait(lambda: self.virsh("version", check=False).returncode == 0, "run libvirtd")
@@ -130,14 +131,15 @@ class Host(Side):
 
     # -- commands on the host
 
+    def _inside(self):
+        return ("nsenter", "-t", str(self.first_pid()), "-m", "-n", "-p", "-u")
+
     def enter(self, *command, check=True, timeout=120):
-        return run("nsenter", "-t", str(self.first_pid()), "-m", "-n", "-p", *command, check=check,
-                   timeout=timeout)
+        return run(*self._inside(), *command, check=check, timeout=timeout)
 
     def start(self, *command):
         """A process on the host, which the caller waits for."""
-        return subprocess.Popen(["nsenter", "-t", str(self.first_pid()), "-m", "-n", "-p", *command],
-                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        return subprocess.Popen([*self._inside(), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL)
 
     def virsh(self, *words, check=True, timeout=120):

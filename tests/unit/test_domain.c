@@ -182,7 +182,7 @@ static void test_pair_text(void)
 static void test_protect_xml(void)
 {
 	char *once = vmft_protection_domain(web, &protection, "/opt/a&b/vmft-qemu", &err);
-	char *twice, *back, *uri;
+	char *twice, *back, *uri, channel[64];
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(once);
 	CU_ASSERT_EQUAL(parse(once), 0);
@@ -190,8 +190,9 @@ static void test_protect_xml(void)
 	twice = vmft_protection_domain(once, &protection, "/usr/bin/vmft-qemu", &err);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(twice);
 	CU_ASSERT_PTR_NULL(strstr(strstr(twice, "<vmft:protection") + 1, "<vmft:protection"));
-	uri = vmft_protection_backup(twice, &err);
+	uri = vmft_protection_backup(twice, channel, &err);
 	CU_ASSERT_STRING_EQUAL(uri, protection.uri);
+	CU_ASSERT_STRING_EQUAL(channel, "10.9.0.2:7700");
 	back = vmft_protection_undo(twice, &err);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(back);
 	CU_ASSERT_EQUAL(parse(back), 0);
@@ -199,7 +200,7 @@ static void test_protect_xml(void)
 	CU_ASSERT_PTR_NULL(strstr(back, "protection"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(back, "<x:name"));
 	CU_ASSERT_PTR_NULL(vmft_protection_undo(back, &err));
-	CU_ASSERT_PTR_NULL(vmft_protection_backup(back, &err));
+	CU_ASSERT_PTR_NULL(vmft_protection_backup(back, channel, &err));
 	CU_ASSERT_PTR_NULL(vmft_protection_domain("<domain/>", &protection, "/q", &err));
 	free(once);
 	free(twice);

@@ -40,15 +40,14 @@ static const struct argp_option option_table[] = {
 
 static void take_channel(const struct argp_state *state, struct vmft_checking *c, const char *arg)
 {
-	const char *comma = strchr(arg, ',');
+	const size_t first = strcspn(arg, ",");
+	const char *second = arg + first + (arg[first] == ',');
 	struct vmft_channel_address address;
 
-	if (!comma || (size_t)(comma - arg) >= sizeof(c->channel[0]) ||
-	    strlen(comma + 1) >= sizeof(c->channel[0]))
+	if (!second[0] || first >= sizeof(c->channel[0]) || strlen(second) >= sizeof(c->channel[0]))
 		vmft_arguments_wrong(state, "--channel %.100s: write IP:PORT,IP:PORT", arg);
-	(void)snprintf(c->channel[VMFT_HERE], sizeof(c->channel[0]), "%.*s", (int)(comma - arg),
-		       arg);
-	(void)snprintf(c->channel[VMFT_THERE], sizeof(c->channel[0]), "%s", comma + 1);
+	(void)snprintf(c->channel[VMFT_HERE], sizeof(c->channel[0]), "%.*s", (int)first, arg);
+	(void)snprintf(c->channel[VMFT_THERE], sizeof(c->channel[0]), "%s", second);
 	for (int host = 0; host < VMFT_BOTH; host++)
 		if (vmft_channel_address_parse(c->channel[host], &address) < 0)
 			vmft_arguments_wrong(state, "--channel %s: write IP:PORT, in numbers",

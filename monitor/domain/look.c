@@ -285,27 +285,35 @@ static struct json_object *look_at_disk(struct json_object *asked)
 	return disk;
 }
 
-static struct json_object *look_at_bridge(struct json_object *asked)
+/* A name of the request; "" if it is no text. */
+static const char *name_of(struct json_object *asked)
 {
 	const char *name = json_object_get_string(asked);
+
+	return name ? name : "";
+}
+
+static struct json_object *look_at_bridge(struct json_object *asked)
+{
 	struct json_object *bridge = json_object_new_object();
+	const char *name = name_of(asked);
 	char path[64];
 	const int n = snprintf(path, sizeof(path), "/sys/class/net/%s/bridge", name);
 
-	put_text(bridge, "name", name ? name : "");
+	put_text(bridge, "name", name);
 	put_truth(bridge, "is_there",
-		  name && !strchr(name, '/') && n > 0 && (size_t)n < sizeof(path) &&
+		  !strchr(name, '/') && n > 0 && (size_t)n < sizeof(path) &&
 		      access(path, F_OK) == 0);
 	return bridge;
 }
 
 static struct json_object *look_at_tap(struct json_object *asked)
 {
-	const char *name = json_object_get_string(asked);
 	struct json_object *tap = json_object_new_object();
+	const char *name = name_of(asked);
 
-	put_text(tap, "name", name ? name : "");
-	put_truth(tap, "is_there", name && if_nametoindex(name) > 0);
+	put_text(tap, "name", name);
+	put_truth(tap, "is_there", if_nametoindex(name) > 0);
 	return tap;
 }
 

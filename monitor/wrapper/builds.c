@@ -40,8 +40,10 @@ struct path {
 
 static int path_join(const char *directory, const char *name, struct path *ret)
 {
-	const int n = snprintf(ret->text, sizeof(ret->text), "%s/%s", directory, name);
+	int n;
 
+	*ret = (struct path){.text = ""};
+	n = snprintf(ret->text, sizeof(ret->text), "%s/%s", directory, name);
 	return n < 0 || (size_t)n >= sizeof(ret->text) ? -ENAMETOOLONG : 0;
 }
 

@@ -139,8 +139,8 @@ class Host(Side):
 
     def start(self, *command):
         """A process on the host, which the caller waits for."""
-        return subprocess.Popen([*self._inside(), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                stderr=subprocess.DEVNULL)
+        return subprocess.Popen([*self._inside(), *command], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def virsh(self, *words, check=True, timeout=120):
         """stdout and stderr are those of virsh, as an admin of this host has it."""

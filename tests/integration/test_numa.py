@@ -7,9 +7,9 @@ import json
 from harness import CHECKPOINT, Loaded, check, equal, everyday, ways
 from vmftlab.load import GuestShell
 
-NODE_MIB = 128
+NODE_MIB = 192
 # More than the first node has left.
-FILE_MIB = 110
+FILE_MIB = 140
 
 
 def with_nodes(pair):

@@ -20,7 +20,7 @@ struct vmft_checking {
 	struct vmft_reach reach[VMFT_BOTH];
 	char host[VMFT_BOTH][VMFT_REACH_TEXT_MAX]; /* for people */
 	char *xml;
-	struct vmft_domain domain;
+	struct vmft_domain_definition domain;
 	struct json_object *request[VMFT_BOTH], *facts[VMFT_BOTH];
 	struct vmft_error unanswered[VMFT_BOTH];
 	struct vmft_conditions found;

@@ -40,7 +40,7 @@ struct vmft_conditions {
 enum { VMFT_HERE, VMFT_THERE, VMFT_BOTH };
 
 struct vmft_evidence {
-	const struct vmft_domain *domain;
+	const struct vmft_domain_definition *domain;
 	const char *host[VMFT_BOTH];	      /* what they are called in the texts */
 	struct json_object *facts[VMFT_BOTH]; /* NULL: the host could not be asked */
 	const char *unanswered[VMFT_BOTH];    /* why, or NULL */

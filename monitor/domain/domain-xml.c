@@ -60,7 +60,7 @@ static const char *source_attribute(const char *type)
 	return NULL;
 }
 
-static int read_disk(const xmlNode *node, struct vmft_domain *ret)
+static int read_disk(const xmlNode *node, struct vmft_domain_definition *ret)
 {
 	struct vmft_domain_disk *disk = &ret->disk[ret->disk_count];
 	const xmlNode *source = child_of(node, "source");
@@ -87,7 +87,7 @@ static int read_disk(const xmlNode *node, struct vmft_domain *ret)
 	return attribute_of(source, source_attribute(type), disk->path, sizeof(disk->path));
 }
 
-static int read_nic(const xmlNode *node, struct vmft_domain *ret)
+static int read_nic(const xmlNode *node, struct vmft_domain_definition *ret)
 {
 	struct vmft_domain_nic *nic = &ret->nic[ret->nic_count];
 	const char *name;
@@ -106,7 +106,7 @@ static int read_nic(const xmlNode *node, struct vmft_domain *ret)
 	return r;
 }
 
-static int read_devices(const xmlNode *devices, struct vmft_domain *ret)
+static int read_devices(const xmlNode *devices, struct vmft_domain_definition *ret)
 {
 	int r = content_of(child_of(devices, "emulator"), ret->emulator, sizeof(ret->emulator));
 
@@ -120,7 +120,7 @@ static int read_devices(const xmlNode *devices, struct vmft_domain *ret)
 	return r;
 }
 
-static int read_domain(const xmlNode *root, struct vmft_domain *ret)
+static int read_domain(const xmlNode *root, struct vmft_domain_definition *ret)
 {
 	char type[16];
 	int r;
@@ -138,9 +138,10 @@ static int read_domain(const xmlNode *root, struct vmft_domain *ret)
 	return r == 0 && !ret->name[0] ? -EINVAL : r;
 }
 
-int vmft_domain_parse(const char *xml, size_t n, struct vmft_domain *ret, struct vmft_error *err)
+int vmft_domain_parse(const char *xml, size_t n, struct vmft_domain_definition *ret,
+		      struct vmft_error *err)
 {
-	struct vmft_domain domain = {0};
+	struct vmft_domain_definition domain = {0};
 	xmlDoc *document;
 	int r;
 

@@ -34,7 +34,7 @@ struct vmft_domain_nic {
 	char target[16]; /* the tap's name; "": libvirt gives it one */
 };
 
-struct vmft_domain {
+struct vmft_domain_definition {
 	char name[VMFT_DOMAIN_TEXT_MAX], uuid[40];
 	char emulator[VMFT_DOMAIN_PATH_MAX]; /* "": libvirt's default */
 	bool is_kvm;
@@ -49,6 +49,7 @@ struct vmft_domain {
  * errno with *err filled: -EINVAL it is no domain's, -E2BIG it has more disks or networks than can
  * be protected, or a text that is too long. *ret is unchanged then.
  */
-int vmft_domain_parse(const char *xml, size_t n, struct vmft_domain *ret, struct vmft_error *err);
+int vmft_domain_parse(const char *xml, size_t n, struct vmft_domain_definition *ret,
+		      struct vmft_error *err);
 
 #endif

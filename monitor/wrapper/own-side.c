@@ -9,14 +9,14 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "domain.h"
+#include "find-pair.h"
 #include "monitor/common/exit-codes.h"
 #include "monitor/common/local-address.h"
 #include "monitor/daemon/arbiter/pair-arbiter.h"
 
 /* --- the pair file ----------------------------------------------------------------- */
 
-static int find_pair(const struct vmft_domain *domain, struct vmft_own_side *side,
+static int find_pair(const struct vmft_line_domain *domain, struct vmft_own_side *side,
 		     struct vmft_error *err)
 {
 	const char *given = getenv("VMFT_PAIR");
@@ -44,7 +44,7 @@ static int find_pair(const struct vmft_domain *domain, struct vmft_own_side *sid
 			      "VMFT_PAIR is not set; set it to the path of the pair file");
 }
 
-static int load_pair(const struct vmft_domain *domain, struct vmft_own_side *side,
+static int load_pair(const struct vmft_line_domain *domain, struct vmft_own_side *side,
 		     struct vmft_error *err)
 {
 	int r = find_pair(domain, side, err);
@@ -161,7 +161,7 @@ static int choose_role(struct vmft_own_side *side, struct vmft_error *err)
 int vmft_own_side_find(int argc, char *const argv[], struct vmft_own_side *ret,
 		       struct vmft_error *err)
 {
-	struct vmft_domain domain;
+	struct vmft_line_domain domain;
 	int r = vmft_domain_read(argc, argv, &domain, err);
 
 	if (r < 0 && !getenv("VMFT_PAIR"))

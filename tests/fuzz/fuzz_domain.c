@@ -24,7 +24,7 @@ static void split(const char *text)
 	vmft_arena_free(arena);
 }
 
-static void judge(const char *text, size_t size, const struct vmft_domain *domain)
+static void judge(const char *text, size_t size, const struct vmft_domain_definition *domain)
 {
 	static struct vmft_conditions found;
 	struct json_tokener *tokener = json_tokener_new_ex(8);
@@ -48,7 +48,7 @@ static void judge(const char *text, size_t size, const struct vmft_domain *domai
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct vmft_domain domain;
+	static struct vmft_domain_definition domain;
 	struct vmft_error err = {0};
 	char *text = malloc(size + 1);
 

@@ -14,7 +14,7 @@
 #include "monitor/domain/reach.h"
 #include "suites.h"
 
-static struct vmft_domain domain;
+static struct vmft_domain_definition domain;
 static struct vmft_error err;
 
 /* --- XML ---------------------------------------------------------------------- */
@@ -363,7 +363,7 @@ static void test_unanswered(void)
 	json_object_put(e.facts[VMFT_HERE]);
 }
 
-int vmft_suite_domain(void)
+int vmft_suite_domains(void)
 {
 	CU_TestInfo tests[] = {
 	    {"a domain's XML", test_xml},

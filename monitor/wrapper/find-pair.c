@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "domain.h"
+#include "find-pair.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 /* --- the command line ------------------------------------------------------------ */
 
-static int take_name(struct vmft_domain *domain, const char *given, struct vmft_error *err)
+static int take_name(struct vmft_line_domain *domain, const char *given, struct vmft_error *err)
 {
 	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 				      "0123456789._-";
@@ -34,7 +34,7 @@ static int take_name(struct vmft_domain *domain, const char *given, struct vmft_
 }
 
 /* "guest=NAME,debug-threads=on", or NAME. */
-static int read_name(struct vmft_domain *domain, const char *text, struct vmft_error *err)
+static int read_name(struct vmft_line_domain *domain, const char *text, struct vmft_error *err)
 {
 	struct vmft_arena *arena = vmft_arena_new();
 	struct vmft_optset set;
@@ -49,11 +49,12 @@ static int read_name(struct vmft_domain *domain, const char *text, struct vmft_e
 	return r;
 }
 
-int vmft_domain_read(int argc, char *const argv[], struct vmft_domain *ret, struct vmft_error *err)
+int vmft_domain_read(int argc, char *const argv[], struct vmft_line_domain *ret,
+		     struct vmft_error *err)
 {
 	int r = 0;
 
-	*ret = (struct vmft_domain){0};
+	*ret = (struct vmft_line_domain){0};
 	for (int i = 1; r == 0 && i + 1 < argc; i++) {
 		const char *name = vmft_option_name(argv[i]);
 		const struct vmft_option *option = name ? vmft_option_find(name) : NULL;
@@ -70,7 +71,7 @@ int vmft_domain_read(int argc, char *const argv[], struct vmft_domain *ret, stru
 	return r;
 }
 
-int vmft_domain_check(const struct vmft_domain *domain, const char *path,
+int vmft_domain_check(const struct vmft_line_domain *domain, const char *path,
 		      const struct vmft_pair_config *config, struct vmft_error *err)
 {
 	/* The arbiter knows a VM by the name in the file: two VMs would be one there. */
@@ -82,7 +83,7 @@ int vmft_domain_check(const struct vmft_domain *domain, const char *path,
 	return 0;
 }
 
-int vmft_domain_check_uuid(const struct vmft_domain *domain, const char *path,
+int vmft_domain_check_uuid(const struct vmft_line_domain *domain, const char *path,
 			   const struct vmft_pair_config *config, struct vmft_error *err)
 {
 	if (config->uuid[0] == '\0' || domain->uuid[0] == '\0' ||

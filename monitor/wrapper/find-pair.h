@@ -7,8 +7,8 @@
  *
  * Pure: own-side.c asks this host and the arbiter.
  */
-#ifndef VMFT_DOMAIN_H
-#define VMFT_DOMAIN_H
+#ifndef VMFT_FIND_PAIR_H
+#define VMFT_FIND_PAIR_H
 
 #include <stdbool.h>
 
@@ -18,21 +18,22 @@
 
 #define VMFT_DOMAIN_NAME_MAX VMFT_PAIR_NAME_MAX
 
-struct vmft_domain {
+struct vmft_line_domain {
 	char name[VMFT_DOMAIN_NAME_MAX + 1]; /* of -name guest=; "": none is given */
 	char uuid[VMFT_UUID_MAX];	     /* of -uuid, as given; "": none */
 };
 
 /* Reads the last -name and the last -uuid of the line. 0; -EINVAL with *err filled: the name can be
  * no pair file's. */
-int vmft_domain_read(int argc, char *const argv[], struct vmft_domain *ret, struct vmft_error *err);
+int vmft_domain_read(int argc, char *const argv[], struct vmft_line_domain *ret,
+		     struct vmft_error *err);
 
 /* The pair file was found by the name. 0; -EINVAL with *err filled: it is another VM's. */
-int vmft_domain_check(const struct vmft_domain *domain, const char *path,
+int vmft_domain_check(const struct vmft_line_domain *domain, const char *path,
 		      const struct vmft_pair_config *config, struct vmft_error *err);
 
 /* The file's uuid is that of -uuid, or one of the two is not given. The same returns. */
-int vmft_domain_check_uuid(const struct vmft_domain *domain, const char *path,
+int vmft_domain_check_uuid(const struct vmft_line_domain *domain, const char *path,
 			   const struct vmft_pair_config *config, struct vmft_error *err);
 
 /* is_local says of each host of the file whether this host has its channel address. Returns

@@ -348,6 +348,17 @@ static bool may_boot(const struct host *h)
 	       !(world.ran && arbiter_is_over());
 }
 
+/* A backup that knows of the pair may be about to take the VM on: nobody says then that it is dead.
+ */
+static bool somebody_may_take_on(void)
+{
+	for (int i = 0; i < world.hosts; i++)
+		if (world.host[i].up && world.host[i].m.core.generation > 0 &&
+		    world.host[i].m.core.state != VMFT_STATE_FORMING)
+			return true;
+	return false;
+}
+
 void host_boot_do(int host)
 {
 	struct host *h = &world.host[host];
@@ -358,7 +369,7 @@ void host_boot_do(int host)
 	if (!may_boot(h))
 		return;
 	/* It died before its guest ran, and somebody has to say that it did. */
-	if (primary && arbiter_latest() > 0 && !arbiter_is_over())
+	if (primary && arbiter_latest() > 0 && !arbiter_is_over() && !somebody_may_take_on())
 		arbiter_declare();
 	host_start(host, primary);
 }

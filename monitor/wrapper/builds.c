@@ -5,18 +5,17 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fts.h>
 #include <limits.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "copy-tree.h"
 #include "logging-channel/now.h"
 #include "logging-channel/read-whole.h"
 #include "monitor/common/exit-codes.h"
@@ -26,7 +25,6 @@
 /* Debian's builds have 40 MB with all firmware. More is not the installation of a package. */
 #define BUILD_BYTES_MAX (UINT64_C(512) << 20)
 #define USED_DIRECTORY	"used"
-#define FILE_MODE	0644
 
 extern char **environ;
 
@@ -50,129 +48,6 @@ static int path_join(const char *directory, const char *name, struct path *ret)
 static bool is_build_id(const char *text)
 {
 	return text[0] && text[strspn(text, "0123456789abcdef")] == '\0';
-}
-
-/* --- copying ------------------------------------------------------------------ */
-
-static int copy_bytes(int from, int to)
-{
-	for (;;) {
-		const ssize_t n = sendfile(to, from, NULL, INT_MAX);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0)
-			return 0;
-	}
-}
-
-static int copy_file(const char *from, const char *to, mode_t mode)
-{
-	const int in = open(from, O_RDONLY | O_CLOEXEC);
-	int out, r;
-
-	if (in < 0)
-		return -errno;
-	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-	if (out < 0) {
-		r = -errno;
-		goto close_in;
-	}
-	r = copy_bytes(in, out);
-	if (close(out) < 0 && r == 0)
-		r = -errno;
-close_in:
-	(void)close(in);
-	return r;
-}
-
-static int make_directories(const char *path)
-{
-	struct path part;
-
-	(void)snprintf(part.text, sizeof(part.text), "%s", path);
-	for (char *end = part.text + 1;; end++) {
-		const char was = *end;
-
-		if (was && was != '/')
-			continue;
-		*end = '\0';
-		if (mkdir(part.text, 0755) < 0 && errno != EEXIST)
-			return -errno;
-		if (!was)
-			return 0;
-		*end = was;
-	}
-}
-
-/* One entry of a walk through from. Links are followed: a distribution's firmware is full of them,
- * and what one leads to may be upgraded. */
-static int copy_entry(const FTSENT *entry, size_t from_bytes, const char *to, uint64_t *bytes)
-{
-	struct path target;
-	int r;
-
-	r = path_join(to, entry->fts_path + from_bytes, &target);
-	if (r < 0)
-		return r;
-	switch (entry->fts_info) {
-	case FTS_D:
-		return make_directories(target.text);
-	case FTS_F:
-		*bytes += (uint64_t)entry->fts_statp->st_size;
-		if (*bytes > BUILD_BYTES_MAX)
-			return -EFBIG;
-		return copy_file(entry->fts_path, target.text, FILE_MODE);
-	case FTS_DNR:
-	case FTS_ERR:
-	case FTS_NS:
-		return -entry->fts_errno;
-	default:
-		/* The second visit of a directory; links to nowhere and in circles. */
-		return 0;
-	}
-}
-
-/* Copies the directory from, and what is in it, to the directory to. */
-static int copy_tree(const char *from, const char *to, uint64_t *bytes)
-{
-	struct path root;
-	char *const roots[] = {root.text, NULL};
-	FTSENT *entry;
-	FTS *walk;
-	int r = 0;
-
-	(void)snprintf(root.text, sizeof(root.text), "%s", from);
-	walk = fts_open(roots, FTS_LOGICAL | FTS_NOCHDIR, NULL);
-	if (!walk)
-		return -errno;
-	errno = 0;
-	while (r == 0 && (entry = fts_read(walk)))
-		r = copy_entry(entry, strlen(from), to, bytes);
-	if (r == 0 && errno)
-		r = -errno;
-	(void)fts_close(walk);
-	return r;
-}
-
-static int remove_tree(const char *path)
-{
-	struct path root;
-	char *const roots[] = {root.text, NULL};
-	FTSENT *entry;
-	FTS *walk;
-	int r = 0;
-
-	(void)snprintf(root.text, sizeof(root.text), "%s", path);
-	walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-	if (!walk)
-		return -errno;
-	while ((entry = fts_read(walk)))
-		/* A directory at its second visit, when it is empty. */
-		if (entry->fts_info != FTS_D && remove(entry->fts_path) < 0 && errno != ENOENT)
-			r = -errno;
-	(void)fts_close(walk);
-	return r;
 }
 
 /* --- what a build consists of ------------------------------------------------- */
@@ -256,7 +131,7 @@ static int copy_part(const struct source *source, const char *part, const char *
 	/* A place where this build has nothing. */
 	if (access(from.text, F_OK) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	return copy_tree(from.text, target.text, bytes);
+	return vmft_tree_copy(from.text, target.text, BUILD_BYTES_MAX, bytes);
 }
 
 /* Each line is PREFIX/bin/../share/qemu or the like. */
@@ -285,10 +160,10 @@ static int copy_program(const struct source *source, const char *to)
 	int r = path_join(to, "bin", &bin);
 
 	if (r == 0)
-		r = make_directories(bin.text);
+		r = vmft_directories_make(bin.text);
 	if (r == 0)
 		r = path_join(bin.text, source->name, &target);
-	return r == 0 ? copy_file(source->program, target.text, 0755) : r;
+	return r == 0 ? vmft_file_copy(source->program, target.text, 0755) : r;
 }
 
 static int copy_build(const char *path, const char *to)
@@ -315,7 +190,7 @@ static int lock(const char *directory)
 	int r = path_join(directory, USED_DIRECTORY, &used), fd;
 
 	if (r == 0)
-		r = make_directories(used.text);
+		r = vmft_directories_make(used.text);
 	if (r < 0)
 		return r;
 	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -354,14 +229,14 @@ static int keep(const char *directory, const char *path, const char *build_id)
 		return r;
 	if (access(kept.text, F_OK) == 0)
 		return 0;
-	(void)remove_tree(fresh.text);
+	(void)vmft_tree_remove(fresh.text);
 	r = copy_build(path, fresh.text);
 	if (r == 0)
 		r = sync_tree(fresh.text);
 	if (r == 0 && rename(fresh.text, kept.text) < 0)
 		r = -errno;
 	if (r < 0)
-		(void)remove_tree(fresh.text);
+		(void)vmft_tree_remove(fresh.text);
 	return r;
 }
 
@@ -522,7 +397,7 @@ static int prune(const char *directory, const char *kept)
 		if (is_build_id(entry->d_name) && strcmp(entry->d_name, kept) != 0 &&
 		    !is_used(directory, entry->d_name) &&
 		    path_join(directory, entry->d_name, &build) == 0)
-			r = remove_tree(build.text);
+			r = vmft_tree_remove(build.text);
 	(void)closedir(list);
 	return r;
 }

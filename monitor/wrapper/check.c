@@ -42,12 +42,15 @@ static bool takes_other_builds(const struct vmft_cmdline *line)
 static void choose_qemu(const struct vmft_qemu_choice *choice, struct vmft_checked *checked,
 			struct vmft_report *report)
 {
+	const size_t digits = strlen(choice->digits);
 	struct vmft_error err;
 	int r;
 
 	checked->qemu_path = choice->installed;
 	r = vmft_qemu_binary_check(choice->installed, &checked->qemu, &err);
-	if (choice->kept[0] && (r < 0 || !takes_other_builds(&checked->cmdline))) {
+	if (choice->kept[0] &&
+	    (r < 0 || (strncmp(choice->digits, checked->qemu.build_id, digits) != 0 &&
+		       !takes_other_builds(&checked->cmdline)))) {
 		checked->qemu_path = choice->kept;
 		r = vmft_qemu_binary_check(choice->kept, &checked->qemu, &err);
 	}
@@ -201,7 +204,7 @@ static void print_line(const struct vmft_cmdline *line)
 static int report_line(int argc, char *argv[], const struct asked *asked,
 		       const struct vmft_rewrite_options *opt, const char *qemu_path)
 {
-	const struct vmft_qemu_choice choice = {.installed = qemu_path, .kept = ""};
+	const struct vmft_qemu_choice choice = {.installed = qemu_path, .kept = "", .digits = ""};
 	struct vmft_report report = {.arena = vmft_arena_new()};
 	struct vmft_checked checked;
 	size_t refusals;

@@ -14,7 +14,8 @@
 /* The programs that the guest could run. */
 struct vmft_qemu_choice {
 	const char *installed; /* as the pair file names it */
-	const char *kept; /* a copy of the build that the guest runs already; "": there is none */
+	const char *kept;   /* a copy of the build that the guest runs already; "": there is none */
+	const char *digits; /* the beginning of that build's id; "": it is not known */
 };
 
 /* A command line that was rewritten, and what of this host it needs. */

@@ -61,9 +61,10 @@ static void tell(int argc, char *argv[], const struct vmft_rewrite_options *opt,
 
 /* Rewrites the line and looks at what it needs of this host; tells the user all that is wrong. */
 static int check(int argc, char *argv[], const struct vmft_launch *launch, const char *kept,
-		 struct vmft_checked *ret, struct vmft_error *err)
+		 const char *digits, struct vmft_checked *ret, struct vmft_error *err)
 {
-	const struct vmft_qemu_choice choice = {.installed = launch->config->qemu, .kept = kept};
+	const struct vmft_qemu_choice choice = {
+	    .installed = launch->config->qemu, .kept = kept, .digits = digits};
 	char ram_path[32];
 	struct vmft_rewrite_options opt = {
 	    .role = launch->role,
@@ -163,7 +164,7 @@ static int protect(int argc, char *argv[], struct vmft_own_side *side, struct vm
 	launch.ram_fd = vmft_ram_create(err);
 	if (launch.ram_fd < 0)
 		return launch.ram_fd;
-	r = check(argc, argv, &launch, kept, &checked, err);
+	r = check(argc, argv, &launch, kept, digits, &checked, err);
 	if (r < 0)
 		goto free_cmdline;
 	use_qemu(&side->config, &checked, digits);

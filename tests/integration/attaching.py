@@ -50,10 +50,10 @@ PHASES = ("tracking", "offered", "comparing", "copying", "scanning", "stopping",
           "catching-up", "sealing")
 
 
-def phases(way):
-    """The phases in which an attach can be kept. With checkpoints the backup's QEMU runs already
-    and answers an offer at once."""
-    return [phase for phase in PHASES if not (way.sends_state and phase == "offered")]
+def phases():
+    """The phases in which an attach can be kept. The backup's QEMU runs already, and answers an offer
+    at once."""
+    return [phase for phase in PHASES if phase != "offered"]
 
 
 def start_held(pair):

@@ -44,7 +44,7 @@ def fault_in_each_phase(name, way, phases, fault, heal, expect):
 @ways(*BOTH)
 @pytest.mark.timeout(600)
 def test_attach_backup_killed(name, way):
-    fault_in_each_phase(name, way, phases(way), lambda pair: pair.faults.kill_host("B"),
+    fault_in_each_phase(name, way, phases(), lambda pair: pair.faults.kill_host("B"),
                         lambda pair: None, "connection|silent|guest died")
 
 
@@ -52,7 +52,7 @@ def test_attach_backup_killed(name, way):
 @ways(*BOTH)
 @pytest.mark.timeout(600)
 def test_attach_channel_cut(name, way):
-    fault_in_each_phase(name, way, phases(way), lambda pair: pair.faults.cut_channel(),
+    fault_in_each_phase(name, way, phases(), lambda pair: pair.faults.cut_channel(),
                         lambda pair: pair.net.mend_channel(), "connection|silent")
 
 

@@ -84,6 +84,13 @@ def kept_build(name, strategy):
         host_with(pair, "A", qemu)
         host_with(pair, "B", qemu)
         loaded = Loaded(pair, network=False).start()
+        equal(runs(pair, "B"), os.path.realpath(qemu), "the QEMU of the first backup")
+        pair.side["B"].may_end = True
+        pair.faults.kill_host("B")
+        pair.wait_state("A", "alone")
+        pair.start_backup("B")
+        pair.wait_attached("A", "B")
+        equal(runs(pair, "B"), os.path.realpath(qemu), "the QEMU of a backup before the upgrade")
         pair.side["B"].may_end = True
         pair.faults.kill_host("B")
         pair.wait_state("A", "alone")

@@ -3,7 +3,8 @@
 """table.py RESULTS TABLE [NAMES]: puts the results of scripts/test --all into docs/tests.md.
 
 A test that has no new result keeps its row. NAMES is a file with the name of each test there is: of
-one that has no result the table says so, and the row of one that is gone is removed."""
+one that has no result the table says so, and the row of one that is neither there nor in RESULTS is
+removed (the programs of the sanitizers' builds are not in NAMES)."""
 
 import json
 import os
@@ -63,10 +64,11 @@ def line_of(row):
 
 def main():
     results, table, *names = sys.argv[1:]
-    rows = {**read_table(table), **read_records(results)}
+    records = read_records(results)
+    rows = {**read_table(table), **records}
     if names:
         with open(names[0], encoding="utf-8") as file:
-            known = file.read().split()
+            known = {*file.read().split(), *records}
         rows = {name: rows.get(name, {**dict.fromkeys(COLUMNS, ""), "name": name, "outcome": NEVER})
                 for name in known}
     if not rows:

@@ -56,12 +56,11 @@ static void take_channel(const struct argp_state *state, struct vmft_checking *c
 
 static void take_strategy(const struct argp_state *state, struct vmft_checking *c, const char *arg)
 {
-	for (enum vmft_strategy_kind kind = 0; kind < VMFT_STRATEGY_COUNT; kind++)
-		if (strcmp(arg, vmft_strategy_kind_name(kind)) == 0) {
-			c->strategy = arg;
-			return;
-		}
-	vmft_arguments_wrong(state, "--strategy %.40s: auto, lockstep or checkpoint", arg);
+	enum vmft_strategy_kind kind;
+
+	if (vmft_strategy_kind_parse(arg, &kind) < 0)
+		vmft_arguments_wrong(state, "--strategy %.40s: auto, lockstep or checkpoint", arg);
+	c->strategy = arg;
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)

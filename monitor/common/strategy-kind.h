@@ -16,6 +16,9 @@ enum vmft_strategy_kind {
 /* "auto", "lockstep" or "checkpoint", a string constant. */
 const char *vmft_strategy_kind_name(enum vmft_strategy_kind kind);
 
+/* The kind of that name. -EINVAL, and *ret is left alone: there is none. */
+int vmft_strategy_kind_parse(const char *name, enum vmft_strategy_kind *ret);
+
 /* Whether the backup's QEMU may be another build or series than the primary's, if the machine is
  * the same in both: with checkpoints it only loads states, and the agent has shown before there is
  * a pair that it can. In lockstep it executes what the other logs, instruction for instruction. */

@@ -149,24 +149,18 @@ static void judge_qemu(const struct vmft_evidence *e, int host, struct vmft_cond
 		       vmft_look_text(qemu, "build"));
 }
 
-static enum vmft_strategy_kind strategy_of(const char *name)
-{
-	for (enum vmft_strategy_kind kind = 0; kind < VMFT_STRATEGY_COUNT; kind++)
-		if (strcmp(name, vmft_strategy_kind_name(kind)) == 0)
-			return kind;
-	return VMFT_STRATEGY_AUTO;
-}
-
 static void judge_builds(const struct vmft_evidence *e, struct vmft_conditions *c)
 {
 	struct json_object *line = part_of(e, VMFT_HERE, "line");
 	const char *here = text_of(e, VMFT_HERE, "qemu", "build");
 	const char *there = text_of(e, VMFT_THERE, "qemu", "build");
-	const bool moves =
-	    vmft_strategy_kind_moves_to_builds(strategy_of(vmft_look_text(line, "strategy")));
+	enum vmft_strategy_kind strategy = VMFT_STRATEGY_AUTO;
+	bool moves;
 
 	if (!here[0] || !there[0])
 		return;
+	(void)vmft_strategy_kind_parse(vmft_look_text(line, "strategy"), &strategy);
+	moves = vmft_strategy_kind_moves_to_builds(strategy);
 	if (strcmp(here, there) == 0)
 		PASSED("QEMU's builds", "the same on both hosts");
 	else if (moves && vmft_look_truth(line, "versioned"))

@@ -150,22 +150,14 @@ static void put_refusals(const struct vmft_report *report, struct json_object *l
 	put_text(line, "reason", report->strategy_reason ? report->strategy_reason : "");
 }
 
-static enum vmft_strategy_kind strategy_of(const char *name)
-{
-	for (enum vmft_strategy_kind kind = 0; kind < VMFT_STRATEGY_COUNT; kind++)
-		if (strcmp(name, vmft_strategy_kind_name(kind)) == 0)
-			return kind;
-	return VMFT_STRATEGY_AUTO;
-}
-
 /* libvirt would open descriptors and files for the line when it starts the domain: those are not
  * looked at. */
 static void check_line(int argc, char **argv, const char *vm, const char *strategy,
 		       struct json_object *ret)
 {
-	const struct vmft_rewrite_options opt = {
+	struct vmft_rewrite_options opt = {
 	    .role = VMFT_ROLE_PRIMARY,
-	    .strategy = strategy_of(strategy),
+	    .strategy = VMFT_STRATEGY_AUTO,
 	    .ram_path = "/proc/self/fd/3",
 	    .name = vm,
 	    .file_digest = vmft_file_digest,
@@ -178,6 +170,7 @@ static void check_line(int argc, char **argv, const char *vm, const char *strate
 	struct vmft_cmdline line = {0};
 	char digest[VMFT_DIGEST_HEX];
 
+	(void)vmft_strategy_kind_parse(strategy, &opt.strategy);
 	if (vmft_cmdline_rewrite(argc, argv, &opt, &report, &line) == 0) {
 		vmft_cmdline_digest(&line, digest);
 		put_text(ret, "machine", digest);

@@ -6,27 +6,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "copy-tree.h"
-#include "logging-channel/now.h"
-#include "logging-channel/read-whole.h"
 #include "monitor/common/exit-codes.h"
 
-#define HELP_TIMEOUT_NS UINT64_C(5000000000)
-#define HELP_MAX	4096u
+#define HELP_MAX 4096u
 /* Debian's builds have 40 MB with all firmware. More is not the installation of a package. */
 #define BUILD_BYTES_MAX (UINT64_C(512) << 20)
 #define USED_DIRECTORY	"used"
-
-extern char **environ;
 
 /* Where a distribution puts QEMU's modules, relative to the directory of its program. A build has
  * one of them, or none. */
@@ -51,49 +44,6 @@ static bool is_build_id(const char *text)
 }
 
 /* --- what a build consists of ------------------------------------------------- */
-
-static int spawn_help(const char *path, int out, pid_t *ret)
-{
-	char *const argv[] = {(char *)(uintptr_t)path, (char *)(uintptr_t) "-L",
-			      (char *)(uintptr_t) "help", NULL};
-	posix_spawn_file_actions_t actions;
-	int r = posix_spawn_file_actions_init(&actions);
-
-	if (r)
-		return -r;
-	r = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-	if (r == 0)
-		r = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
-	if (r == 0)
-		r = posix_spawn(ret, path, &actions, NULL, argv, environ);
-	(void)posix_spawn_file_actions_destroy(&actions);
-	return -r;
-}
-
-/* "-L help": QEMU prints where it looks for firmware, a directory a line. Returns bytes read. */
-static ssize_t read_help(const char *path, char *text, size_t size)
-{
-	int pipe_fd[2], r;
-	ssize_t got;
-	pid_t pid;
-
-	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
-		return -errno;
-	r = spawn_help(path, pipe_fd[1], &pid);
-	(void)close(pipe_fd[1]);
-	got = r < 0 ? r
-		    : vmft_read_whole(pipe_fd[0], text, size - 1,
-				      vmft_monotonic_ns() + HELP_TIMEOUT_NS);
-	(void)close(pipe_fd[0]);
-	if (r < 0)
-		return r;
-	(void)kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	if (got >= 0)
-		text[got] = '\0';
-	return got;
-}
 
 struct source {
 	char program[PATH_MAX]; /* without symbolic links */
@@ -134,15 +84,18 @@ static int copy_part(const struct source *source, const char *part, const char *
 	return vmft_tree_copy(from.text, target.text, BUILD_BYTES_MAX, bytes);
 }
 
-/* Each line is PREFIX/bin/../share/qemu or the like. */
+/* "-L help": QEMU prints where it looks for firmware, a directory a line: PREFIX/bin/../share/qemu
+ * or the like. */
 static int copy_firmware(const struct source *source, const char *to, uint64_t *bytes)
 {
 	char text[HELP_MAX], *rest = text, *line;
 	const size_t prefix = strlen(source->prefix);
 	static const char up[] = "/bin/../";
-	const ssize_t got = read_help(source->program, text, sizeof(text));
+	static const char *const ask[] = {"-L", "help", NULL};
+	const ssize_t got = vmft_qemu_output(source->program, ask, text, sizeof(text) - 1);
 	int r = got < 0 ? (int)got : 0;
 
+	text[got < 0 ? 0 : got] = '\0';
 	while (r == 0 && (line = strsep(&rest, "\n"))) {
 		if (!line[0])
 			continue;

@@ -133,17 +133,6 @@ static int usage(void)
 	return VMFT_EXIT_CONFIG;
 }
 
-static bool read_strategy(const char *name, enum vmft_strategy_kind *ret)
-{
-	for (enum vmft_strategy_kind kind = 0; name && kind < VMFT_STRATEGY_COUNT; kind++) {
-		if (strcmp(name, vmft_strategy_kind_name(kind)) != 0)
-			continue;
-		*ret = kind;
-		return true;
-	}
-	return false;
-}
-
 /* vmft's own options come before QEMU's. */
 static bool read_own_options(int argc, char *argv[], struct asked *ret)
 {
@@ -153,7 +142,7 @@ static bool read_own_options(int argc, char *argv[], struct asked *ret)
 			ret->print = true;
 		} else if (strcmp(argv[ret->first], "--strategy") == 0) {
 			if (++ret->first == argc ||
-			    !read_strategy(argv[ret->first], &ret->strategy))
+			    vmft_strategy_kind_parse(argv[ret->first], &ret->strategy) < 0)
 				return false;
 		} else {
 			break;

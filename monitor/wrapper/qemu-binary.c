@@ -20,7 +20,8 @@
 #include "monitor/common/exit-codes.h"
 #include "qemu-layout.h"
 
-#define VERSION_TIMEOUT_MS 5000
+#define ANSWER_TIMEOUT_MS  5000
+#define ARGUMENTS_MAX	   4u
 #define VERSION_OUTPUT_MAX 512
 
 extern char **environ;
@@ -209,19 +210,22 @@ int vmft_qemu_version_parse(const char *output, size_t size, char ret[static VMF
 	return 0;
 }
 
-static int spawn_version(const char *path, int out, pid_t *ret)
+static int spawn_qemu(const char *path, const char *const *arguments, int out, pid_t *ret)
 {
-	char *const argv[] = {(char *)path, (char *)"--version", NULL};
+	const char *argv[ARGUMENTS_MAX + 2] = {path};
 	posix_spawn_file_actions_t actions;
 	int r = posix_spawn_file_actions_init(&actions);
 
 	if (r)
 		return -r;
+	for (size_t i = 0; i < ARGUMENTS_MAX && arguments[i]; i++)
+		argv[i + 1] = arguments[i];
 	r = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
 	if (r == 0)
 		r = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+	/* posix_spawn() changes none of the words. */
 	if (r == 0)
-		r = posix_spawn(ret, path, &actions, NULL, argv, environ);
+		r = posix_spawn(ret, path, &actions, NULL, (char *const *)(uintptr_t)argv, environ);
 	(void)posix_spawn_file_actions_destroy(&actions);
 	return -r;
 }
@@ -232,27 +236,35 @@ static void reap(pid_t pid)
 		;
 }
 
-static ssize_t run_version(const char *path, char *buffer, size_t size, struct vmft_error *err)
+ssize_t vmft_qemu_output(const char *path, const char *const *arguments, char *buffer, size_t size)
 {
 	int pipe_fd[2], r;
 	ssize_t got;
 	pid_t pid;
 
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
-		return cannot(err, path, "run", errno);
-	r = spawn_version(path, pipe_fd[1], &pid);
+		return -errno;
+	r = spawn_qemu(path, arguments, pipe_fd[1], &pid);
 	(void)close(pipe_fd[1]);
 	if (r < 0) {
 		(void)close(pipe_fd[0]);
-		return cannot(err, path, "run", -r);
+		return r;
 	}
 	got = vmft_read_whole(pipe_fd[0], buffer, size,
-			      vmft_monotonic_ns() + VERSION_TIMEOUT_MS * UINT64_C(1000000));
+			      vmft_monotonic_ns() + ANSWER_TIMEOUT_MS * UINT64_C(1000000));
 	(void)close(pipe_fd[0]);
 	/* Whatever it is, it has said enough, or will not. */
 	(void)kill(pid, SIGKILL);
 	reap(pid);
-	return got < 0 ? cannot(err, path, "read its --version", (int)-got) : got;
+	return got;
+}
+
+static ssize_t run_version(const char *path, char *buffer, size_t size, struct vmft_error *err)
+{
+	static const char *const arguments[] = {"--version", NULL};
+	const ssize_t got = vmft_qemu_output(path, arguments, buffer, size);
+
+	return got < 0 ? cannot(err, path, "run it with --version", (int)-got) : got;
 }
 
 int vmft_qemu_binary_check(const char *path, struct vmft_qemu_binary *ret, struct vmft_error *err)

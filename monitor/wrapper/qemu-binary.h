@@ -3,6 +3,9 @@
 #ifndef VMFT_QEMU_BINARY_H
 #define VMFT_QEMU_BINARY_H
 
+#include <stddef.h>
+#include <sys/types.h>
+
 #include "monitor/agent/qemu/series.h"
 #include "monitor/common/error.h"
 
@@ -25,6 +28,12 @@ int vmft_qemu_binary_inspect(const char *path, struct vmft_qemu_binary *binary,
 
 /* Runs path --version, for at most five seconds, then vmft_qemu_binary_inspect(). */
 int vmft_qemu_binary_check(const char *path, struct vmft_qemu_binary *ret, struct vmft_error *err);
+
+/*
+ * What path prints on stdout when it is run with these arguments (at most four, then NULL), at most
+ * size bytes, within five seconds. Returns how many, or a negative errno.
+ */
+ssize_t vmft_qemu_output(const char *path, const char *const *arguments, char *buffer, size_t size);
 
 /* "7.2.22" out of "QEMU emulator version 7.2.22 (Debian ...)"; -EINVAL for anything else. */
 int vmft_qemu_version_parse(const char *output, size_t size,

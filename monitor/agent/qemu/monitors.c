@@ -208,8 +208,8 @@ static void hmp_guarded(unsigned index, void *monitor, const void *arguments)
 	}
 }
 
-/* The guest of a lockstep backup runs, behind the primary's. To whoever asks, it is paused: it is
- * not the guest that clients use. */
+/* The guest of a lockstep backup runs, some time after the primary's. To whoever asks, it is
+ * paused: it is not the guest that clients use. */
 static void qmp_query_status(void *arguments, void **ret, void **err)
 {
 	own.query_status(arguments, ret, err);

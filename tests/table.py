@@ -12,7 +12,8 @@ import sys
 
 HEAD = """# All tests, and how each ended last
 
-`scripts/test --all` writes this, also when it is interrupted: {passed} passed, {failed} failed, {cannot} could
+`scripts/test --all` writes this, also when it is interrupted; tests/table.py puts in the results of other
+runs. {passed} passed, {failed} failed, {cannot} could
 not run on the machine, {missing} have no result yet; together {hours:.1f} hours of one processor's time. It begins
 with the tests that have no result or the oldest. `scripts/test` runs those of the everyday suite.
 The last column says what only this test finds (everyday), or what the everyday suite has instead (all).

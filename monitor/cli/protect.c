@@ -128,14 +128,14 @@ static struct json_object *missing_disks(const struct vmft_checking *c)
 
 	for (int host = 0; host < VMFT_BOTH; host++)
 		facts[host] = vmft_look_list(c->facts[host], "disks");
-	for (size_t i = 0, at = 0; i < c->domain.disk_count; i++) {
+	for (size_t i = 0; i < c->domain.disk_count; i++) {
 		const struct vmft_domain_disk *disk = &c->domain.disk[i];
 		struct json_object *here, *there, *one;
 
 		if (!disk->path[0])
 			continue;
-		here = json_object_array_get_idx(facts[VMFT_HERE], at);
-		there = json_object_array_get_idx(facts[VMFT_THERE], at++);
+		here = vmft_look_find(facts[VMFT_HERE], "path", disk->path);
+		there = vmft_look_find(facts[VMFT_THERE], "path", disk->path);
 		if (vmft_look_truth(there, "is_there"))
 			continue;
 		one = json_object_new_object();

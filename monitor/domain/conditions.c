@@ -239,22 +239,10 @@ static void judge_kvm(const struct vmft_evidence *e, struct vmft_conditions *c)
 
 /* --- disks and networks --------------------------------------------------------- */
 
-/* The item of a list that the host answered for this name. NULL: there is none. */
-static struct json_object *find(struct json_object *list, const char *key, const char *name)
-{
-	for (size_t i = 0; list && i < json_object_array_length(list) && i < LIST_MAX; i++) {
-		struct json_object *item = json_object_array_get_idx(list, i);
-
-		if (strcmp(vmft_look_text(item, key), name) == 0)
-			return item;
-	}
-	return NULL;
-}
-
 static struct json_object *disk_of(const struct vmft_evidence *e, int host,
 				   const struct vmft_domain_disk *disk)
 {
-	return find(vmft_look_list(e->facts[host], "disks"), "path", disk->path);
+	return vmft_look_find(vmft_look_list(e->facts[host], "disks"), "path", disk->path);
 }
 
 static void judge_copy(const struct vmft_evidence *e, const struct vmft_domain_disk *disk,
@@ -326,7 +314,7 @@ static void judge_nic(const struct vmft_evidence *e, const struct vmft_domain_ni
 		return;
 	for (int host = 0; host < VMFT_BOTH; host++) {
 		struct json_object *found =
-		    find(vmft_look_list(e->facts[host], list), "name", name);
+		    vmft_look_find(vmft_look_list(e->facts[host], list), "name", name);
 
 		if (!e->facts[host])
 			continue;

@@ -28,6 +28,7 @@
 #include "monitor/wrapper/self-test.h"
 #include "native-line.h"
 
+#define LIST_MAX     64u	  /* of a list that another host sent */
 #define ARBITER_VM   "vmft-check" /* the name under which the token is left */
 #define ARBITER_HOST "token"
 
@@ -72,6 +73,17 @@ struct json_object *vmft_look_list(struct json_object *object, const char *name)
 struct json_object *vmft_look_object(struct json_object *object, const char *name)
 {
 	return member(object, name, json_type_object);
+}
+
+struct json_object *vmft_look_find(struct json_object *list, const char *key, const char *text)
+{
+	for (size_t i = 0; list && i < json_object_array_length(list) && i < LIST_MAX; i++) {
+		struct json_object *item = json_object_array_get_idx(list, i);
+
+		if (strcmp(vmft_look_text(item, key), text) == 0)
+			return item;
+	}
+	return NULL;
 }
 
 static void put_text(struct json_object *object, const char *name, const char *text)

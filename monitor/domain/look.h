@@ -33,5 +33,8 @@ bool vmft_look_truth(struct json_object *object, const char *name);
 /* NULL: it is not there, or of another type. */
 struct json_object *vmft_look_list(struct json_object *object, const char *name);
 struct json_object *vmft_look_object(struct json_object *object, const char *name);
+/* The item of a list whose member key is text, among the first 64. NULL: none is, or list is NULL.
+ */
+struct json_object *vmft_look_find(struct json_object *list, const char *key, const char *text);
 
 #endif

@@ -33,6 +33,24 @@ int vmft_guest_build_find(const struct vmft_pair_config *config, const char *pai
 	return 0;
 }
 
+/* No guest of another build runs. A start that the arbiter or the peer will refuse must not lose
+ * the copy that the running guest's next backup needs; so an arbiter that does not answer means no.
+ */
+static bool is_this_or_none(const struct vmft_pair_config *config, const char *pair_file,
+			    const struct vmft_qemu_binary *qemu)
+{
+	char digits[VMFT_OWNER_BUILD_HEX + 1];
+	struct vmft_arbiter_latest latest;
+	struct vmft_error err;
+
+	if (vmft_pair_arbiter_latest(config, pair_file, &latest, &err) < 0)
+		return false;
+	if (latest.generation == 0 || latest.ended)
+		return true;
+	return vmft_owner_build(latest.owner, digits) &&
+	       strncmp(qemu->build_id, digits, strlen(digits)) == 0;
+}
+
 void vmft_guest_build_keep(const struct vmft_pair_config *config, const char *pair_file,
 			   const struct vmft_qemu_binary *qemu)
 {
@@ -47,6 +65,8 @@ void vmft_guest_build_keep(const struct vmft_pair_config *config, const char *pa
 			      "vmft-qemu: no copy of this QEMU is kept, so after an upgrade of it "
 			      "the guest may get no backup on this host: %s\n",
 			      err.text);
+	if (!is_this_or_none(config, pair_file, qemu))
+		return;
 	/* Another user can do so where an administrator gave it the directory of the records. */
 	r = vmft_builds_used(VMFT_BUILDS_DIRECTORY, config->name, pair_file, qemu->build_id);
 	if (geteuid() != 0)

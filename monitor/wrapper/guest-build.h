@@ -19,8 +19,9 @@ int vmft_guest_build_find(const struct vmft_pair_config *config, const char *pai
 			  char digits[static 16], struct vmft_error *err);
 
 /*
- * Before a start: keeps a copy of the build, remembers that the VM runs it, and removes copies that
- * no VM needs any more. Only root can. What does not work costs a line on stderr, not the start.
+ * Before a start: keeps a copy of the build; unless a guest of another build runs, remembers that
+ * the VM runs this one, and removes copies that no VM needs any more. Only root can. What does not
+ * work costs a line on stderr, not the start.
  */
 void vmft_guest_build_keep(const struct vmft_pair_config *config, const char *pair_file,
 			   const struct vmft_qemu_binary *qemu);

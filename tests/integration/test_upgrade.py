@@ -13,7 +13,7 @@ from vmftlab.programs import ROOT
 
 MACHINE = "pc-i440fx-7.2"
 BUILDS = "/var/lib/vmft/builds/"  # monitor/wrapper/builds.h
-EXIT_PEER = 7  # monitor/common/exit-codes.h
+EXIT_PEER, EXIT_ARBITER = 7, 8  # monitor/common/exit-codes.h
 
 
 def qemu_of(suite):
@@ -96,6 +96,10 @@ def kept_build(name, strategy):
         pair.wait_state("A", "alone")
         os.remove(qemu)
         os.symlink(qemu_of("bookworm-security"), qemu)
+        # A start as primary, by mistake, is refused; the copy is still there after it.
+        side = pair.start_side("B", role="primary")
+        side.may_end = True
+        equal(side.exit_code(), EXIT_ARBITER, "exit code of a second primary")
         pair.start_backup("B")
         pair.wait_attached("A", "B")
         program = runs(pair, "B")
